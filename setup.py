@@ -1,0 +1,40 @@
+"""Metadata and extras; the version is read without importing the package."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "spikingjelly_ckd/__init__.py").read_text("utf8"), re.M)[1]
+
+# spikingjelly.datasets imports torchaudio, which has to be built for the same CUDA as torch; the newest torch has no
+# such torchaudio, so whatever reads data holds the three to a set that works together.
+TORCH = ["torch==2.11.*", "torchvision==0.26.*", "torchaudio==2.11.*"]
+TRAIN = [*TORCH, "lightning>=2.5,<3", "matplotlib>=3.8", "safetensors>=0.4", "scikit-learn>=1.4", "timm>=1.0.20", "tqdm>=4.66"]
+
+setup(
+    name="spikingjelly-ckd",
+    version=VERSION,
+    description="Distil a trained ANN into a SpikingJelly spiking network: CKDSNN (AAAI 2026)",
+    long_description=(HERE / "README.md").read_text("utf8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["spikingjelly_ckd", "spikingjelly_ckd.*"]),
+    package_data={"spikingjelly_ckd": ["py.typed"]},
+    python_requires=">=3.11",
+    install_requires=["torch>=2.6", "spikingjelly>=0.0.0.0.14,<3"],
+    extras_require={
+        "train": TRAIN,
+        "cupy": ["spikingjelly==0.0.0.0.14", "cupy-cuda13x>=13.6"],
+        "test": [*TRAIN, "build", "grad-cam==1.5.*", "mypy>=1.11", "pytest>=8", "ruff>=0.14", "scipy>=1.11"],
+        "docs": ["myst-parser>=4", "sphinx>=8", "furo"],
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

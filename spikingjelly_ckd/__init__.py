@@ -1,0 +1,31 @@
+"""Distil a trained ANN into a SpikingJelly network: CKDSNN (AAAI 2026, arXiv 2511.06902) and what it compares with."""
+
+from .compat import use_fast_neurons
+from .distiller import CKDDistiller, Distiller, StepOutput
+from .hooks import record
+from .layers import Layer, find_layer
+from .maps import class_activation_map, grad_cam, spike_activation_map
+from .methods import KDLoss, NLDLoss, SAMDLoss
+from .preflight import preflight
+from .signals import DistillationLoss, Signals
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CKDDistiller",
+    "DistillationLoss",
+    "Distiller",
+    "KDLoss",
+    "Layer",
+    "NLDLoss",
+    "SAMDLoss",
+    "Signals",
+    "StepOutput",
+    "class_activation_map",
+    "find_layer",
+    "grad_cam",
+    "preflight",
+    "record",
+    "spike_activation_map",
+    "use_fast_neurons",
+]

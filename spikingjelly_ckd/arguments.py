@@ -1,0 +1,202 @@
+"""What the distiller's arguments have to be, and what it says when they are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Size, Tensor, nn
+
+from . import compat
+from .checks import check_choice, check_non_negative
+from .hooks import get_layer
+from .layers import Layer, preset_student_steps
+from .signals import NEEDS, DistillationLoss
+
+__all__ = [
+    "NO_DATA_PARALLEL",
+    "LayerSpec",
+    "Weight",
+    "check_built",
+    "check_frozen",
+    "check_labels",
+    "check_networks",
+    "read_layers",
+    "read_losses",
+    "read_needs",
+    "read_student_steps",
+    "read_time_steps",
+    "value_faults",
+]
+
+LayerSpec = str | Layer
+Weight = float | str
+GivenSides = tuple[tuple[Layer, ...] | None, tuple[Layer, ...] | None]
+
+NO_DATA_PARALLEL = (
+    "nn.DataParallel shares hooks and membranes between threads; wrap the distiller in DistributedDataParallel instead"
+)
+
+
+def check_networks(teacher: nn.Module, student: nn.Module) -> None:
+    """Raise unless both are modules of their own, outside ``nn.DataParallel``."""
+    for role, network in (("teacher", teacher), ("student", student)):
+        if not isinstance(network, nn.Module):
+            raise TypeError(f"{role} must be a torch.nn.Module, got {type(network).__name__}")
+        if any(isinstance(module, nn.DataParallel) for module in network.modules()):
+            raise TypeError(f"the {role} is in nn.DataParallel. {NO_DATA_PARALLEL}")
+    shared = {id(module) for module in teacher.modules()} & {id(module) for module in student.modules()}
+    if shared:
+        raise ValueError(
+            "teacher and student share modules, and the teacher is frozen; pass two networks (teacher first)"
+        )
+    if compat.has_neurons(teacher) and not compat.has_neurons(student):
+        raise ValueError("the teacher has spiking neurons and the student none: the order is (teacher, student)")
+
+
+def check_frozen(teacher: nn.Module) -> None:
+    """Raise if the teacher was unfrozen or put back into train mode since the distiller was made."""
+    if any(module.training for module in teacher.modules()):
+        raise RuntimeError(
+            "the teacher, or a module of it, is in train mode: its BatchNorm statistics would drift and its dropout "
+            "would be on. Call teacher.eval() (the distiller did so once), and train() on the distiller alone"
+        )
+    if any(parameter.requires_grad for parameter in teacher.parameters()):
+        raise RuntimeError("a parameter of the teacher requires gradients again; call teacher.requires_grad_(False)")
+
+
+def read_time_steps(time_steps: int | None) -> int | None:
+    """``time_steps`` if it is None or a positive integer."""
+    if time_steps is None:
+        return None
+    if isinstance(time_steps, bool) or not isinstance(time_steps, int):
+        raise TypeError(f"time_steps must be an integer or None, got {type(time_steps).__name__} {time_steps!r}")
+    if time_steps < 1:
+        raise ValueError(f"time_steps must be at least 1, got {time_steps}")
+    return time_steps
+
+
+def read_student_steps(student: nn.Module, student_steps: str) -> str:
+    """How the student walks through time; networks known by name override the default."""
+    check_choice("student_steps", student_steps, ("multi", "loop", "internal"))
+    modes = compat.neuron_step_modes(student)
+    if student_steps == "multi":
+        student_steps = preset_student_steps(student) or "multi"
+    if student_steps == "multi" and modes == {"s"}:
+        raise ValueError(
+            f"the student {type(student).__name__} is in single-step mode: call functional.set_step_mode(student, "
+            "'m'), or pass student_steps='loop' to call it once a time step, or student_steps='internal' if it walks "
+            "through time by itself"
+        )
+    if student_steps == "loop" and "m" in modes:
+        raise ValueError(
+            "student_steps='loop' calls the student once a time step, but it has neurons in multi-step mode: pass "
+            "student_steps='multi', or call functional.set_step_mode(student, 's')"
+        )
+    return student_steps
+
+
+def read_losses(
+    losses: Mapping[str, tuple[DistillationLoss, Weight]], task_weight: float
+) -> tuple[dict[str, DistillationLoss], dict[str, float]]:
+    """The losses, and the weights that are numbers (those that are missing are ``"auto"``)."""
+    modules: dict[str, DistillationLoss] = {}
+    weights: dict[str, float] = {}
+    for name, entry in losses.items():
+        if name == "task":
+            raise ValueError("the name 'task' is the task loss's; give the loss another name")
+        if not isinstance(entry, tuple | list) or len(entry) != 2:
+            raise TypeError(f"losses[{name!r}] must be (loss, weight), got {entry!r}")
+        loss, weight = entry
+        if not isinstance(loss, DistillationLoss):
+            raise TypeError(f"losses[{name!r}] must be a DistillationLoss, got {type(loss).__name__}")
+        modules[name] = loss
+        if weight != "auto":
+            if isinstance(weight, str):
+                raise ValueError(f"the weight of {name!r} must be a number or 'auto', got {weight!r}")
+            weights[name] = check_non_negative(f"the weight of {name!r}", weight)
+        elif task_weight == 0:
+            raise ValueError(f"the weight of {name!r} is 'auto', a share of the task's gradient; task_weight is 0")
+    return modules, weights
+
+
+def read_needs(losses: Iterable[Any]) -> set[str]:
+    """The signals that any of the losses needs."""
+    needs: set[str] = set()
+    for loss in losses:
+        if not isinstance(loss, DistillationLoss):
+            continue
+        unknown = set(loss.needs) - set(NEEDS)
+        if unknown:
+            raise ValueError(f"{type(loss).__name__}.needs names {sorted(unknown)}; known are {sorted(NEEDS)}")
+        needs |= set(loss.needs)
+    return needs
+
+
+def read_layers(
+    losses: Mapping[str, DistillationLoss],
+    layers: Mapping[str, tuple[Any, Any]],
+    teacher: nn.Module,
+    student: nn.Module,
+) -> dict[str, GivenSides]:
+    """For each loss that compares layers, those that were given on each side, or None where they are to be found."""
+    comparing = {name for name, loss in losses.items() if "features" in loss.needs}
+    unknown = set(layers) - comparing
+    if unknown:
+        raise ValueError(f"layers names {sorted(unknown)}; the losses that compare layers are {sorted(comparing)}")
+    given: dict[str, GivenSides] = {}
+    for name in losses:
+        if name in comparing:
+            pair = layers.get(name, (None, None))
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise TypeError(f"layers[{name!r}] must be (student layers, teacher layers), got {pair!r}")
+            given[name] = (_read_side(pair[0], student), _read_side(pair[1], teacher))
+    return given
+
+
+def _read_side(side: Any, network: nn.Module) -> tuple[Layer, ...] | None:
+    if side is None:
+        return None
+    items = [side] if isinstance(side, str | Layer) else list(side)
+    layers = tuple(item if isinstance(item, Layer) else Layer(item) for item in items)
+    for layer in layers:
+        if not isinstance(layer.path, str):
+            raise TypeError(f"a layer must be a path or a Layer, got {type(layer.path).__name__} {layer.path!r}")
+        get_layer(network, layer.path)
+    return layers
+
+
+def check_built(losses: Mapping[str, DistillationLoss]) -> None:
+    """Raise if a loss still waits for shapes to create its parameters."""
+    waiting = [name for name, loss in losses.items() if loss.needs_build]
+    if waiting:
+        raise ValueError(
+            f"the losses {waiting} create parameters that depend on the recorded layers: pass example= (one batch), or "
+            "give those losses their channels"
+        )
+
+
+def check_labels(labels: Tensor | None, shape: Size, *, clamp: bool) -> Tensor:
+    """Labels that fit logits ``[N, K]``; out-of-range indices are clamped where :func:`value_faults` reports them."""
+    if labels is None:
+        raise TypeError("labels must be a tensor, got None; use predict(images) where there are no labels")
+    if labels.ndim == 2 and labels.shape != shape:
+        raise ValueError(f"soft labels must be [N, K] = {tuple(shape)}, got {tuple(labels.shape)}")
+    return labels.clamp(0, shape[1] - 1) if clamp and labels.ndim == 1 else labels
+
+
+def value_faults(images: Tensor, labels: Tensor | None, student: Tensor, teacher: Tensor) -> dict[str, Tensor]:
+    """Message -> boolean scalar, true where the step's values must not be trained on."""
+    classes = student.shape[1]
+    faults = {
+        "images hold NaN or inf": ~images.isfinite().all(),
+        "the student's logits hold NaN or inf": ~student.isfinite().all(),
+        "the teacher's logits hold NaN or inf; check its weights and its input": ~teacher.isfinite().all(),
+    }
+    if labels is not None and labels.ndim == 1:
+        faults[f"labels must lie in 0..{classes - 1}, the student's classes"] = (
+            (labels < 0) | (labels >= classes)
+        ).any()
+    elif labels is not None:
+        faults["soft labels must be finite and not negative"] = ~(labels.isfinite() & (labels >= 0)).all()
+    return faults

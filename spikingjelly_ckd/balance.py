@@ -1,0 +1,113 @@
+"""Weights that travel: a loss's weight set from how hard it pulls at the recorded feature beside the task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from .checks import check_positive
+
+__all__ = ["AUTO_BATCHES", "AUTO_SHARE", "AutoWeight", "gradient_norm"]
+
+AUTO_SHARE = 0.1
+"""Size of the weighted term's gradient at the recorded feature, as a share of the task's."""
+AUTO_BATCHES = 20
+"""Training batches over which it is measured before it is held."""
+
+
+def gradient_norm(value: Tensor, points: Sequence[Tensor]) -> Tensor:
+    """Euclidean norm of the gradient of ``value`` at ``points``; the graph and every ``.grad`` stay as they are.
+
+    Args:
+        value: scalar with a graph.
+        points: tensors of that graph; one that ``value`` does not depend on counts as zero.
+
+    Returns:
+        Scalar, fp32 or wider, detached. Zero where ``value`` has no graph.
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([3.0, 4.0], requires_grad=True)
+        >>> gradient_norm(x.square().sum() / 2, [x])
+        tensor(5.)
+    """
+    if not value.requires_grad:
+        return value.new_zeros(())
+    gradients = torch.autograd.grad(value, list(points), retain_graph=True, allow_unused=True)
+    norms = [gradient.float().norm() for gradient in gradients if gradient is not None]
+    return torch.stack(norms).norm() if norms else value.new_zeros(())
+
+
+class AutoWeight(nn.Module):
+    r"""A weight that makes a term's gradient at the recorded feature a stated share of the task's.
+
+    Over the first ``batches`` training batches the ratio of the two gradient norms is measured and its geometric mean
+    :math:`r` (over batches, and over processes under ``torch.distributed``) gives the weight ``share / r``; then it is
+    held. Weight and count are buffers: a resumed run goes on with the weight it had. A batch in which either gradient
+    is zero is left out.
+
+    Args:
+        share: of the task's gradient.
+        batches: how many batches to measure.
+
+    Raises:
+        ValueError: ``share`` or ``batches`` is not positive.
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([1.0], requires_grad=True)
+        >>> auto = AutoWeight(share=0.5, batches=1)
+        >>> auto.observe(task=4 * x.sum(), term=x.sum(), points=[x])
+        >>> auto.weight
+        tensor(2.)
+    """
+
+    weight: Tensor
+    log_ratio: Tensor
+    seen: Tensor
+
+    def __init__(self, share: float = AUTO_SHARE, batches: int = AUTO_BATCHES) -> None:
+        super().__init__()
+        self.share = check_positive("share", share)
+        self.batches = int(check_positive("batches", batches))
+        self.register_buffer("weight", torch.zeros(()))
+        self.register_buffer("log_ratio", torch.zeros(()))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+        self._left = self.batches
+
+    @property
+    def measuring(self) -> bool:
+        """Whether the weight is still being measured."""
+        return self._left > 0
+
+    def observe(self, task: Tensor, term: Tensor, points: Sequence[Tensor]) -> None:
+        """Take one batch into the measurement.
+
+        Args:
+            task: the task loss, scalar with its graph.
+            term: the unweighted term, scalar with its graph.
+            points: where to compare their gradients.
+        """
+        ratio = gradient_norm(term, points) / gradient_norm(task, points)
+        usable = torch.isfinite(ratio) & (ratio > 0)
+        sums = torch.stack([torch.where(usable, ratio, 1.0).log(), usable.float()])
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(sums)
+        total, count = sums.tolist()
+        if count == 0:
+            return
+        self.seen += 1
+        self._left -= 1
+        self.log_ratio += (total / count - self.log_ratio) / self.seen
+        self.weight.copy_(self.share / self.log_ratio.exp())
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self._left = self.batches - int(self.seen)
+
+    def extra_repr(self) -> str:
+        """The settings, for ``print``."""
+        return f"share={self.share}, batches={self.batches}"

@@ -1,0 +1,165 @@
+"""Reading what a user hands over: a batch of images or event frames, its labels, and what a network returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .maps import at_least_float32
+
+__all__ = ["Batch", "Logits", "read_batch", "read_logits"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch as the networks take it.
+
+    Attributes:
+        images: ``[N, C, H, W]``, or event frames with time first, ``[T, N, C, H, W]``.
+        labels: class indices ``[N]`` (int64) or soft labels ``[N, K]``; None where there are none.
+        size: ``N``.
+        steps: ``T``, or None where the student decides.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    size: int
+    steps: int | None
+
+    @property
+    def is_event(self) -> bool:
+        """Whether the images carry a time axis of their own."""
+        return self.images.ndim == 5
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.images.shape[-2], self.images.shape[-1]
+
+    def over_time(self) -> Tensor:
+        """``[T, N, C, H, W]``, images repeated without a copy; as they are where the student decides on ``T``."""
+        if self.is_event or self.steps is None:
+            return self.images
+        return self.images.unsqueeze(0).expand(self.steps, *self.images.shape)
+
+
+@dataclass(frozen=True)
+class Logits:
+    """What a network's output says.
+
+    Attributes:
+        mean: ``[N, K]``, fp32 or wider, averaged over time.
+        steps: ``[T, N, K]``, or None where the network averages by itself.
+    """
+
+    mean: Tensor
+    steps: Tensor | None
+
+
+def read_batch(images: Tensor, labels: Tensor | None, *, time_steps: int | None, batch_first: bool) -> Batch:
+    """Check a batch and bring it into the package's axis order.
+
+    Args:
+        images: ``[N, C, H, W]``, or event frames ``[T, N, C, H, W]`` (``[N, T, C, H, W]`` with ``batch_first``).
+        labels: class indices ``[N]``, soft labels ``[N, K]``, or None.
+        time_steps: None, or ``T``; must equal the time axis of event frames.
+        batch_first: event frames come as ``[N, T, C, H, W]``.
+
+    Returns:
+        A :class:`Batch` with time first.
+
+    Raises:
+        TypeError: images or labels are no tensors, images hold integers, or labels are neither integers nor soft.
+        ValueError: shapes or axis orders that cannot be right.
+
+    Example:
+        >>> import torch
+        >>> read_batch(torch.zeros(2, 3, 8, 8), torch.tensor([0, 1]), time_steps=4, batch_first=False).over_time().shape
+        torch.Size([4, 2, 3, 8, 8])
+    """
+    if not isinstance(images, Tensor):
+        raise TypeError(f"images must be a tensor, got {type(images).__name__}")
+    if not images.is_floating_point():
+        raise TypeError(f"images must be floating point, got {images.dtype}; scale and convert them first")
+    if images.ndim not in (4, 5):
+        raise ValueError(f"images must be [N, C, H, W] or event frames [T, N, C, H, W], got {tuple(images.shape)}")
+    if images.numel() == 0:
+        raise ValueError(f"images are empty: {tuple(images.shape)}")
+    channels, height, width = images.shape[-3:]
+    if channels == height and width <= 4 < channels:
+        raise ValueError(f"images look channels-last: {tuple(images.shape)}; expected [..., C, H, W], so permute them")
+    if images.ndim == 5 and batch_first:
+        images = images.transpose(0, 1)
+    size = images.shape[-4]
+    if labels is not None:
+        labels = _read_labels(images, labels, size)
+    if time_steps is not None and images.ndim == 5 and images.shape[0] != time_steps:
+        swapped = images.shape[1] == time_steps
+        hint = "; frames look batch-first, pass batch_first=True" if swapped and not batch_first else ""
+        raise ValueError(
+            f"time_steps is {time_steps}, but the event frames have T={images.shape[0]}: {tuple(images.shape)}{hint}"
+        )
+    return Batch(images, labels, size, images.shape[0] if images.ndim == 5 else time_steps)
+
+
+def _read_labels(images: Tensor, labels: Tensor, size: int) -> Tensor:
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"labels must be a tensor, got {type(labels).__name__}")
+    if labels.ndim not in (1, 2) or labels.shape[0] != size:
+        swapped = images.ndim == 5 and labels.ndim in (1, 2) and labels.shape[0] == images.shape[0]
+        hint = "; the frames look batch-first, pass batch_first=True" if swapped else ""
+        raise ValueError(
+            f"labels must be [N] or [N, K] with N={size} as the images {tuple(images.shape)} say, got "
+            f"{tuple(labels.shape)}{hint}"
+        )
+    if labels.device != images.device:
+        raise ValueError(f"images are on {images.device}, labels on {labels.device}; move them to one device")
+    if labels.ndim == 2:
+        if not labels.is_floating_point():
+            raise TypeError(f"soft labels [N, K] must be floating point, got {labels.dtype}")
+        return labels
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise TypeError(f"labels [N] must be integer class indices, got {labels.dtype}")
+    return labels.long()
+
+
+def read_logits(output: Any, *, role: str, size: int, steps: int | None = None) -> Logits:
+    """The logits in what a network returned.
+
+    Args:
+        output: ``[N, K]``, ``[T, N, K]``, a tuple or list that begins with one, or an object with ``.logits``.
+        role: ``"student"`` or ``"teacher"``, for the message.
+        size: ``N``.
+        steps: ``T`` where it is known.
+
+    Returns:
+        :class:`Logits`.
+
+    Raises:
+        TypeError: no tensor in it.
+        ValueError: a shape that cannot be logits of this batch, or a single class.
+
+    Example:
+        >>> import torch
+        >>> read_logits((torch.ones(4, 2, 10), None), role="student", size=2).mean.shape
+        torch.Size([2, 10])
+    """
+    first = output[0] if isinstance(output, tuple | list) and output else getattr(output, "logits", output)
+    if not isinstance(first, Tensor):
+        raise TypeError(f"the {role} returned {type(output).__name__}, expected logits [N, K] or [T, N, K]")
+    shape = tuple(first.shape)
+    if first.ndim == 3 and role == "student" and shape[1] != size and shape[0] == size:
+        raise ValueError(f"the student returned {shape}, which looks batch-first; expected [T, N, K] with N={size}")
+    fits = shape[-2:-1] == (size,) and first.ndim in ((2, 3) if role == "student" else (2,))
+    if not fits:
+        wanted = "[N, K] or [T, N, K]" if role == "student" else "[N, K]"
+        raise ValueError(f"the {role} returned shape {shape}, expected logits {wanted} with N={size}")
+    if first.ndim == 3 and steps is not None and shape[0] != steps:
+        raise ValueError(f"the student returned {shape[0]} time steps for a batch of T={steps}: {shape}")
+    if shape[-1] < 2:
+        raise ValueError(f"the {role} has {shape[-1]} class; distillation needs at least 2")
+    logits = at_least_float32(first)
+    return Logits(logits.mean(0), logits) if logits.ndim == 3 else Logits(logits, None)

@@ -1,0 +1,535 @@
+"""The distiller: both networks, one step, and nothing about any method."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from . import arguments, compat
+from .arguments import LayerSpec, Weight
+from .balance import AutoWeight
+from .batch import Batch, Logits, read_batch, read_logits
+from .checks import check_choice, check_non_negative
+from .hooks import Recording, record
+from .layers import Layer, arrange, find_layer, resolve
+from .methods import NLDLoss, SAMDLoss
+from .probing import untouched
+from .signals import DistillationLoss, Signals, Term
+
+__all__ = ["CKDDistiller", "Distiller", "StepOutput"]
+
+Sides = tuple[tuple[Layer, ...], tuple[Layer, ...]]
+
+
+@dataclass
+class StepOutput:
+    """What one step gives.
+
+    Attributes:
+        loss: weighted sum of all terms, scalar; call ``loss.backward()``.
+        logits: the student's, averaged over time, ``[N, K]``, with their graph.
+        terms: ``"task"`` and one entry for each loss: unweighted, detached scalars.
+        weights: of each term as used in this step.
+        maps: ``{"teacher", "student"}``, ``[N, h, w]`` each, detached, size-matched and normalised, before the
+            softmax; empty without a map loss.
+        skipped: images that a loss left out since their teacher map is constant; a number, or with ``check=False`` a
+            scalar tensor that was not waited for.
+        values: the terms with their graphs, for gradients of one term alone.
+    """
+
+    loss: Tensor
+    logits: Tensor
+    terms: dict[str, Tensor]
+    weights: dict[str, float | Tensor]
+    maps: dict[str, Tensor]
+    skipped: int | Tensor
+    values: dict[str, Tensor] = field(repr=False)
+
+
+class Distiller(nn.Module):
+    """A frozen ANN teacher, a spiking student, and any set of weighted losses, as one module.
+
+    ``distiller(images, labels)`` runs one step and returns a :class:`StepOutput`; the caller owns ``backward`` and the
+    optimiser. ``parameters()`` and ``state_dict()`` hold the student, the losses' own parameters and measured weights,
+    never the teacher; ``.to()`` moves both networks, and ``copy.deepcopy`` shares the teacher. Wrap the distiller, not
+    the student, in ``DistributedDataParallel`` or ``torch.compile``.
+
+    Args:
+        teacher: any classifier. It is frozen and put into ``eval`` here, in place, and has to stay so.
+        student: any SpikingJelly network. Its state is reset at both ends of every step.
+        losses: name -> (loss, weight). The weight is a number of at least 0, or ``"auto"`` (see
+            :class:`~spikingjelly_ckd.balance.AutoWeight`).
+        layers: name -> (student layers, teacher layers) for losses that compare layers; each a path, a
+            :class:`~spikingjelly_ckd.layers.Layer`, or several. Where a loss has no entry, or None stands in place of
+            a side, the layer is found (:func:`~spikingjelly_ckd.layers.find_layer`).
+        task_loss: None is cross-entropy on the mean logits; a callable ``(logits [N, K], labels) -> scalar``; or a
+            :class:`~spikingjelly_ckd.signals.DistillationLoss` that picks what it needs (such as per-step logits).
+        task_weight: of the task loss.
+        time_steps: None hands the batch on unchanged (event frames, or a network that repeats by itself); ``T``
+            repeats images ``[N, C, H, W]`` over time without copying, and must equal the time axis of event frames.
+        student_steps: ``"multi"``, ``"loop"`` (a single-step network, called ``T`` times) or ``"internal"`` (the
+            network takes images and keeps time itself). OTTT and SNASNet are known and need no word.
+        batch_first: event frames come as ``[N, T, C, H, W]``.
+        teacher_input: None is the images, or the mean of the event frames over time; a callable gets the images, or
+            the frames with time first, and returns what the teacher takes (resize, renormalise, 2 -> 3 channels).
+        example: one batch (images, or images with labels); layers are then found, and parameters that depend on them
+            built, here instead of at the first step. State, modes, buffers and random numbers stay as they are.
+        check: read the step's value checks (finite outputs, label range, constant maps), once a step.
+
+    Raises:
+        TypeError: a wrong kind of argument, or a network in ``nn.DataParallel``.
+        ValueError: a wrong value, name or shape.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from spikingjelly.activation_based import layer, neuron
+        >>> from spikingjelly_ckd.methods import KDLoss
+        >>> teacher = nn.Sequential(
+        ...     nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
+        >>> student = nn.Sequential(
+        ...     layer.Conv2d(3, 4, 3, step_mode="m"), neuron.LIFNode(step_mode="m"),
+        ...     layer.AdaptiveAvgPool2d(1, step_mode="m"), layer.Flatten(step_mode="m"),
+        ...     layer.Linear(4, 10, step_mode="m"))
+        >>> distiller = Distiller(teacher, student, {"kd": (KDLoss(), 0.9)}, task_weight=0.1, time_steps=4)
+        >>> out = distiller(torch.rand(2, 3, 8, 8), torch.tensor([3, 7]))
+        >>> out.loss.backward()
+        >>> sorted(out.terms), tuple(out.logits.shape)
+        (['kd', 'task'], (2, 10))
+    """
+
+    def __init__(
+        self,
+        teacher: nn.Module,
+        student: nn.Module,
+        losses: Mapping[str, tuple[DistillationLoss, Weight]],
+        *,
+        layers: Mapping[str, tuple[Any, Any]] | None = None,
+        task_loss: Callable[..., Tensor] | None = None,
+        task_weight: float = 1.0,
+        time_steps: int | None = None,
+        student_steps: str = "multi",
+        batch_first: bool = False,
+        teacher_input: Callable[[Tensor], Tensor] | None = None,
+        example: Any = None,
+        check: bool = True,
+    ) -> None:
+        super().__init__()
+        arguments.check_networks(teacher, student)
+        self._frozen_teacher = (teacher.requires_grad_(False).eval(),)  # in a tuple, so that it is no submodule
+        self.student = student
+        self.task_loss = task_loss
+        self.task_weight = check_non_negative("task_weight", task_weight)
+        self.time_steps = arguments.read_time_steps(time_steps)
+        self.student_steps = arguments.read_student_steps(student, student_steps)
+        self.batch_first = batch_first
+        self.teacher_input = teacher_input
+        self.check = check
+        modules, self.weights = arguments.read_losses(losses, self.task_weight)
+        self.losses = nn.ModuleDict(modules)
+        self.auto = nn.ModuleDict({name: AutoWeight() for name in modules if name not in self.weights})
+        self._needs = arguments.read_needs([*modules.values(), task_loss])
+        self._given = arguments.read_layers(modules, layers or {}, teacher, student)
+        self._layers: dict[str, Sides] | None = None
+        self._resolved: dict[Any, Layer] = {}
+        compat.invalidate_reset_cache(student)
+        if example is not None:
+            images, labels = example if isinstance(example, tuple | list) else (example, None)
+            self._build(self._read(images, labels))
+        arguments.check_built(modules)
+
+    @property
+    def teacher(self) -> nn.Module:
+        """The frozen teacher; it is no submodule, so it is in no ``parameters()`` and no ``state_dict()``."""
+        return self._frozen_teacher[0]
+
+    @property
+    def layers(self) -> dict[str, Sides]:
+        """Name of each loss that compares layers -> (student layers, teacher layers), as last read.
+
+        Raises:
+            RuntimeError: before they were chosen: pass ``example=``, or run a step.
+        """
+        if self._layers is None:
+            raise RuntimeError("layers are chosen at the first step; pass example= to choose them at construction")
+        return {
+            name: (
+                tuple(self._resolved.get(("student", layer), layer) for layer in student_layers),
+                tuple(self._resolved.get(("teacher", layer), layer) for layer in teacher_layers),
+            )
+            for name, (student_layers, teacher_layers) in self._layers.items()
+        }
+
+    def forward(self, images: Tensor, labels: Tensor) -> StepOutput:
+        """One step of distillation.
+
+        Args:
+            images: ``[N, C, H, W]``, or event frames ``[T, N, C, H, W]`` (``[N, T, ...]`` with ``batch_first``).
+            labels: class indices ``[N]``, or soft labels ``[N, K]``.
+
+        Returns:
+            A :class:`StepOutput`. No parameter and no ``.grad`` was touched.
+
+        Raises:
+            TypeError: a wrong kind of input or output.
+            ValueError: wrong shapes, labels out of range, values that are not finite, constant maps.
+            RuntimeError: a teacher in train mode, a layer that did not run or was changed in place.
+        """
+        batch = self._read(images, labels)
+        self._choose_layers(batch)
+        try:
+            compat.reset(self.student)
+            with record(self.student, self._paths("student")) as student_seen:
+                student = self._run_student(batch)
+            with record(self.teacher, self._paths("teacher"), as_leaf=self._evidence_paths()) as teacher_seen:
+                teacher, scores = self._run_teacher(batch, student.mean.shape[1])
+            evidence = _gradients(scores, teacher_seen, self._evidence_paths())
+            signals = self._signals(batch, student, teacher, student_seen, teacher_seen, evidence)
+            terms = {"task": self._task(signals["task"])}
+            for name, loss in self._each_loss().items():
+                terms[name] = loss.measure(*loss.pick(signals[name]))
+            weights = self._weigh(terms, student, student_seen)
+            total = torch.stack([weights[name] * term.value for name, term in terms.items()]).sum()
+        finally:
+            compat.reset(self.student)  # the graph lives on; without this, deepcopy of the student fails
+        skipped = self._verify(batch, student.mean, teacher, terms)
+        return _output(total, student.mean, terms, weights, skipped)
+
+    def predict(self, images: Tensor) -> Tensor:
+        """The student alone: logits averaged over time, ``[N, K]``; its state is reset at both ends.
+
+        Mode and gradients are the caller's: use ``eval()`` and ``torch.no_grad()`` to evaluate.
+
+        Args:
+            images: as for :meth:`forward`.
+
+        Raises:
+            TypeError: a wrong kind of input or output.
+            ValueError: wrong shapes.
+        """
+        batch = self._read(images, None)
+        try:
+            compat.reset(self.student)
+            return self._run_student(batch).mean
+        finally:
+            compat.reset(self.student)
+
+    # --- the networks ------------------------------------------------------------------------------------------------
+
+    def _read(self, images: Tensor, labels: Tensor | None) -> Batch:
+        return read_batch(images, labels, time_steps=self.time_steps, batch_first=self.batch_first)
+
+    def _run_student(self, batch: Batch) -> Logits:
+        frames = self._student_frames(batch)
+        try:
+            output = self._call_student(self.student, frames)
+        except (RuntimeError, TypeError, ValueError) as error:
+            error.add_note(
+                f"raised by the student on input {tuple(frames.shape)} with time_steps={self.time_steps}, "
+                f"student_steps={self.student_steps!r}. A network in multi-step mode takes [T, N, C, H, W]: pass "
+                "time_steps= for images, and call functional.set_step_mode(student, 'm') on the whole network"
+            )
+            raise
+        return read_logits(output, role="student", size=batch.size, steps=batch.steps)
+
+    def _student_frames(self, batch: Batch) -> Tensor:
+        return batch.images if self.student_steps == "internal" else batch.over_time()
+
+    def _call_student(self, student: nn.Module, frames: Tensor) -> Any:
+        if self.student_steps != "loop":
+            return student(frames)
+        if frames.ndim != 5:
+            raise ValueError("student_steps='loop' calls the student once a time step: pass time_steps=")
+        return torch.stack([read_logits(student(x), role="student", size=x.shape[0]).mean for x in frames])
+
+    def _run_teacher(self, batch: Batch, classes: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Detached logits, and for each target class in use its score summed over the images, to differentiate."""
+        arguments.check_frozen(self.teacher)
+        images = self._teacher_images(batch)
+        outside = torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
+        with outside, torch.set_grad_enabled(bool(self._evidence_paths())):
+            try:
+                output = self.teacher(images.clone() if images.is_inference() else images)
+            except (RuntimeError, TypeError, ValueError) as error:
+                error.add_note(f"raised by the teacher on input {tuple(images.shape)}; teacher_input= can prepare it")
+                raise
+            logits = read_logits(output, role="teacher", size=batch.size).mean
+            if logits.shape[1] != classes:
+                raise ValueError(f"the teacher has {logits.shape[1]} classes and the student {classes}")
+            return logits.detach(), {
+                target: logits.gather(1, _target_class(target, logits, batch.labels)).sum()
+                for target in {loss.target_class for loss in self._each_loss().values() if "gradients" in loss.needs}
+            }
+
+    def _teacher_images(self, batch: Batch) -> Tensor:
+        if self.teacher_input is None:
+            return (batch.images.mean(0) if batch.is_event else batch.images).detach()
+        images = self.teacher_input(batch.images)
+        if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[0] != batch.size:
+            got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+            raise ValueError(f"teacher_input must return [N, C, H, W] with N={batch.size}, got {got}")
+        return images.detach()
+
+    # --- what the losses see -----------------------------------------------------------------------------------------
+
+    def _each_loss(self) -> dict[str, DistillationLoss]:
+        return {name: cast(DistillationLoss, loss) for name, loss in self.losses.items()}
+
+    def _paths(self, role: str) -> list[str]:
+        side = ("student", "teacher").index(role)
+        return [layer.path for sides in (self._layers or {}).values() for layer in sides[side]]
+
+    def _evidence_paths(self) -> list[str]:
+        """Teacher layers at which a class score is differentiated."""
+        return [
+            layer.path
+            for name, (_, teacher_layers) in (self._layers or {}).items()
+            for layer in teacher_layers
+            if "gradients" in self._each_loss()[name].needs
+        ]
+
+    def _signals(
+        self,
+        batch: Batch,
+        student: Logits,
+        teacher: Tensor,
+        student_seen: Recording,
+        teacher_seen: Recording,
+        evidence: Mapping[tuple[str, str], Tensor],
+    ) -> dict[str, Signals]:
+        """One view of the step for each loss: the logits and labels of all, the layers of its own."""
+        if "step_logits" in self._needs and student.steps is None:
+            raise ValueError("a loss needs the logits of every time step, but the student averages over time by itself")
+        labels = arguments.check_labels(batch.labels, teacher.shape, clamp=self.check)
+        common = Signals(labels, student.mean, teacher, student.steps)
+        views = {"task": common}
+        for name, loss in self._each_loss().items():
+            student_layers, teacher_layers = (self._layers or {}).get(name, ((), ()))
+            with_evidence = teacher_layers if "gradients" in loss.needs else ()
+            views[name] = replace(
+                common,
+                student_features=tuple(
+                    self._arrange("student", layer, student_seen.calls(layer.path), batch) for layer in student_layers
+                ),
+                teacher_features=tuple(
+                    self._arrange("teacher", layer, teacher_seen.calls(layer.path), batch).detach()
+                    for layer in teacher_layers
+                ),
+                teacher_gradients=tuple(
+                    self._arrange("teacher", layer, [evidence[loss.target_class, layer.path]], batch)
+                    for layer in with_evidence
+                ),
+            )
+        return views
+
+    def _arrange(self, role: str, layer: Layer, calls: Sequence[Tensor], batch: Batch) -> Tensor:
+        """``[T, N, C, h, w]`` of the student, ``[N, C, h, w]`` of the teacher; a shape is worked out once."""
+        steps = batch.steps if role == "student" else None
+        key = (role, layer, len(calls), calls[0].shape, steps, batch.size, batch.image_size)
+        if key not in self._resolved:
+            network, images = (self.student, batch.images) if role == "student" else (self.teacher, batch.images)
+            if role == "teacher":
+                images = self._teacher_images(batch)
+            size = (images.shape[-2], images.shape[-1])
+            self._resolved[key] = self._resolved[role, layer] = resolve(
+                layer, network, calls, role=role, steps=steps, batch=batch.size, image_size=size
+            )
+        return arrange(calls, self._resolved[key], role=role, steps=steps, batch=batch.size)
+
+    def _task(self, view: Signals) -> Term:
+        if self.task_loss is None:
+            return Term(F.cross_entropy(view.student_logits, view.labels))
+        if isinstance(self.task_loss, DistillationLoss):
+            return self.task_loss.measure(*self.task_loss.pick(view))
+        return Term(self.task_loss(view.student_logits, view.labels))
+
+    def _weigh(self, terms: Mapping[str, Term], student: Logits, seen: Recording) -> dict[str, float | Tensor]:
+        """The weight of every term; ``"auto"`` weights that are still being measured take this batch in."""
+        weights: dict[str, float | Tensor] = {"task": self.task_weight, **self.weights}
+        for name, module in self.auto.items():
+            auto = cast(AutoWeight, module)
+            if auto.measuring and self.training and torch.is_grad_enabled():
+                own = (self._layers or {}).get(name, ((), ()))[0]
+                points = [tensor for path in [layer.path for layer in own] or seen for tensor in seen.calls(path)]
+                auto.observe(self.task_weight * terms["task"].value, terms[name].value, points or [student.mean])
+            weights[name] = auto.weight.clone()
+        return weights
+
+    def _verify(self, batch: Batch, student: Tensor, teacher: Tensor, terms: Mapping[str, Term]) -> int | Tensor:
+        """Read every value check of the step in one go; raise the first that fails."""
+        skipped = sum((term.skipped for term in terms.values() if term.skipped is not None), student.new_zeros(()))
+        if not self.check:
+            return skipped.detach()
+        faults = arguments.value_faults(batch.images, batch.labels, student, teacher)
+        for name, term in terms.items():
+            faults |= term.faults
+            faults[f"the loss {name!r} is not finite (NaN or inf)"] = ~term.value.detach().isfinite().all()
+        *flags, count = torch.stack([*faults.values(), skipped]).to(torch.int64).tolist()
+        for message, flag in zip(faults, flags, strict=True):
+            if flag:
+                raise ValueError(f"{message}. Nothing was trained on; check=False turns these checks off")
+        return int(count)
+
+    # --- set-up ------------------------------------------------------------------------------------------------------
+
+    def _choose_layers(self, batch: Batch) -> None:
+        """Find the layers that were not given, once."""
+        if self._layers is not None:
+            return
+        chosen: dict[str, Sides] = {}
+        for name, (student_layers, teacher_layers) in self._given.items():
+            if student_layers is None:
+                frames = self._student_frames(batch)
+                found = find_layer(self.student, frames, role="student", run=self._call_student)
+                student_layers = (replace(found, grid=None),)  # the grid follows the input's size
+            if teacher_layers is None:
+                found = find_layer(self.teacher, self._teacher_images(batch), role="teacher")
+                teacher_layers = (replace(found, grid=None),)
+            chosen[name] = (student_layers, teacher_layers)
+        self._layers = chosen
+
+    def _build(self, batch: Batch) -> None:
+        """Choose layers on an example, and let losses create the parameters that depend on their shapes."""
+        self._choose_layers(batch)
+        with untouched(self.student, self.teacher), torch.no_grad():
+            self.student.eval()
+            with record(self.student, self._paths("student")) as student_seen:
+                self._run_student(batch)
+            with record(self.teacher, self._paths("teacher")) as teacher_seen:
+                self.teacher(self._teacher_images(batch))
+            for name, (student_layers, teacher_layers) in (self._layers or {}).items():
+                self._each_loss()[name].build(
+                    [self._arrange("student", x, student_seen.calls(x.path), batch).shape for x in student_layers],
+                    [self._arrange("teacher", x, teacher_seen.calls(x.path), batch).shape for x in teacher_layers],
+                )
+
+    # --- being a module ----------------------------------------------------------------------------------------------
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distiller:
+        self.teacher._apply(fn)  # type: ignore[no-untyped-call]
+        return cast(Distiller, super()._apply(fn, recurse))  # type: ignore[no-untyped-call]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Distiller:
+        memo[id(self.teacher)] = self.teacher
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
+
+    def _replicate_for_data_parallel(self) -> Distiller:
+        raise TypeError(arguments.NO_DATA_PARALLEL)
+
+
+class CKDDistiller(Distiller):
+    """CKDSNN (AAAI 2026, arXiv 2511.06902): cross-entropy + beta SAMD + gamma NLD.
+
+    Args:
+        teacher: any classifier; frozen here.
+        student: any SpikingJelly network.
+        time_steps: as for :class:`Distiller`.
+        teacher_layer: where the class map is taken; a path or :class:`~spikingjelly_ckd.layers.Layer`. None: found.
+        student_layer: where the spikes are taken. None: found.
+        beta: weight of SAMD; a number of at least 0, or ``"auto"``.
+        gamma: weight of NLD; a number of at least 0, or ``"auto"``.
+        variant: ``"paper"``, or ``"released"`` for the formulas of the authors' code: maps normalised over the whole
+            batch, no squared temperature in SAMD, the logits' variance as the noise's scale, noise mixed into the
+            probabilities.
+        target_class: class that the teacher's map is of: ``"teacher"``, its own first choice, or ``"label"``.
+        negative: what negative values in the student's layer mean, see :class:`~spikingjelly_ckd.methods.SAMDLoss`.
+        generator: random source of the noise, on the networks' device.
+        **options: as for :class:`Distiller`.
+
+    Raises:
+        TypeError: as for :class:`Distiller`.
+        ValueError: as for :class:`Distiller`.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from spikingjelly.activation_based import layer, neuron
+        >>> teacher = nn.Sequential(
+        ...     nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
+        >>> student = nn.Sequential(
+        ...     layer.Conv2d(3, 4, 3, step_mode="m"), layer.BatchNorm2d(4, step_mode="m"),
+        ...     neuron.LIFNode(step_mode="m"),
+        ...     layer.AdaptiveAvgPool2d(1, step_mode="m"), layer.Flatten(step_mode="m"),
+        ...     layer.Linear(4, 10, step_mode="m"))
+        >>> out = CKDDistiller(teacher, student, time_steps=4)(torch.randn(2, 3, 8, 8), torch.tensor([3, 7]))
+        >>> out.loss.backward()
+        >>> sorted(out.terms), tuple(out.maps["student"].shape)
+        (['nld', 'samd', 'task'], (2, 6, 6))
+    """
+
+    def __init__(
+        self,
+        teacher: nn.Module,
+        student: nn.Module,
+        *,
+        time_steps: int | None = None,
+        teacher_layer: LayerSpec | None = None,
+        student_layer: LayerSpec | None = None,
+        beta: Weight = 1.0,
+        gamma: Weight = 1.0,
+        variant: str = "paper",
+        target_class: str = "teacher",
+        negative: str = "refuse",
+        generator: torch.Generator | None = None,
+        **options: Any,
+    ) -> None:
+        samd, nld = _VARIANTS[check_choice("variant", variant, _VARIANTS)]
+        self.variant = variant
+        super().__init__(
+            teacher,
+            student,
+            {
+                "samd": (SAMDLoss(target_class=target_class, negative=negative, **samd), beta),
+                "nld": (NLDLoss(generator=generator, **nld), gamma),
+            },
+            layers={"samd": (student_layer, teacher_layer)},
+            time_steps=time_steps,
+            **options,
+        )
+
+
+_VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "paper": ({}, {}),
+    "released": (
+        {"normalization": "batch", "squared_temperature": False, "cam_pool": "sum", "teacher_eps": 1e-3},
+        {"mode": "probabilities", "spread": "variance", "detach_statistics": False},
+    ),
+}
+
+
+def _target_class(target: str, logits: Tensor, labels: Tensor | None) -> Tensor:
+    """Class index of each image, ``[N, 1]``."""
+    if target == "teacher" or labels is None:
+        return logits.argmax(1, keepdim=True)
+    return labels.argmax(1, keepdim=True) if labels.ndim == 2 else labels.clamp(0, logits.shape[1] - 1).unsqueeze(1)
+
+
+def _gradients(scores: Mapping[str, Tensor], seen: Recording, paths: Sequence[str]) -> dict[tuple[str, str], Tensor]:
+    """Gradient of each score at each recorded teacher layer; no ``.grad`` is touched."""
+    found = {}
+    for target, score in scores.items():
+        points = [seen[path] for path in paths]
+        if not score.requires_grad:
+            raise ValueError(f"the teacher's logits do not depend on the layers {list(paths)}; pass teacher_layer=")
+        gradients = torch.autograd.grad(score, points, retain_graph=len(scores) > 1, allow_unused=True)
+        for path, point, gradient in zip(paths, points, gradients, strict=True):
+            found[target, path] = torch.zeros_like(point) if gradient is None else gradient
+    return found
+
+
+def _output(
+    loss: Tensor, logits: Tensor, terms: Mapping[str, Term], weights: dict[str, float | Tensor], skipped: int | Tensor
+) -> StepOutput:
+    values = {name: term.value for name, term in terms.items()}
+    maps = {side: value for term in terms.values() for side, value in term.maps.items()}
+    return StepOutput(loss, logits, {k: v.detach() for k, v in values.items()}, weights, maps, skipped, values)

@@ -1,0 +1,173 @@
+"""Recording what a layer hands on, for the length of one ``with`` block.
+
+The only file of the package that registers hooks.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Recording", "get_layer", "record"]
+
+
+class Recording(Mapping[str, Tensor]):
+    """What the layers of one forward pass handed on, by module path.
+
+    Reading checks that what is handed out is what was seen: a layer that did not run, and a tensor that was
+    changed in place after it was seen, raise instead of going on with a wrong number.
+    """
+
+    def __init__(self, layers: Iterable[str]) -> None:
+        self._calls: dict[str, list[tuple[Tensor, int | None]]] = {path: [] for path in layers}
+
+    def __getitem__(self, path: str) -> Tensor:
+        """The layer's output; the outputs of several calls are stacked along a new first (time) axis.
+
+        Raises:
+            KeyError: the path was not recorded.
+            RuntimeError: as :meth:`calls`, or the calls differ in shape.
+        """
+        calls = self.calls(path)
+        if len(calls) == 1:
+            return calls[0]
+        shapes = sorted({tuple(call.shape) for call in calls})
+        if len(shapes) > 1:
+            raise RuntimeError(
+                f"layer {path!r} ran {len(calls)} times in one forward with unlike shapes {shapes}: "
+                "it is shared between places of the network; record a layer that runs once"
+            )
+        return torch.stack(calls)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._calls)
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def calls(self, path: str) -> tuple[Tensor, ...]:
+        """Every output of the layer, in the order of its calls.
+
+        Raises:
+            KeyError: the path was not recorded.
+            RuntimeError: the layer did not run, or an output was changed in place after it was recorded.
+        """
+        seen = self._calls[path]
+        if not seen:
+            raise RuntimeError(
+                f"layer {path!r} did not run in this forward, so there is nothing to compare. Likely causes: the "
+                "network was compiled before recording (compile the whole distiller instead), the layer sits in a "
+                "checkpointed nn.Sequential or is called through a functional forward (record its parent), or the "
+                "forward does not use it (record another layer)"
+            )
+        for tensor, version in seen:
+            if version is not None and tensor._version != version:
+                raise RuntimeError(
+                    f"the output of layer {path!r} was changed in place after it was recorded (as by `out += x` or "
+                    "an in-place activation); record the layer behind it, such as the neuron or the whole block"
+                )
+        return tuple(tensor for tensor, _ in seen)
+
+    def _add(self, path: str, tensor: Tensor) -> None:
+        version = None if tensor.is_inference() else tensor._version
+        self._calls[path].append((tensor, version))
+
+
+@contextmanager
+def record(module: nn.Module, layers: Iterable[str], *, as_leaf: bool | Collection[str] = False) -> Iterator[Recording]:
+    """Record the outputs of ``layers`` while ``module`` runs inside the ``with`` block.
+
+    The hooks are gone when the block ends, whatever raised in it. A layer that returns a tuple or a list (such
+    as OTTT's ``[spike, trace]``) is represented by its first tensor.
+
+    Args:
+        module: the network.
+        layers: paths as in ``module.named_modules()``; the empty path is the module itself.
+        as_leaf: for all layers, or those named: make the recorded output a point where gradients can be asked for,
+            without a graph through what comes before it: the output is detached to a leaf (unless it already carries
+            a graph from an earlier recorded layer) and a copy of it is handed on, so that an in-place activation
+            behind the layer does no harm. Needs gradients enabled.
+
+    Yields:
+        A :class:`Recording`, readable inside the block and after it.
+
+    Raises:
+        TypeError: ``layers`` is one string, or a recorded output holds no tensor.
+        ValueError: a path does not exist; the message offers the nearest names.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+        >>> with record(net, ["0"]) as seen:
+        ...     _ = net(torch.zeros(2, 3, 8, 8))
+        >>> tuple(seen["0"].shape)
+        (2, 8, 6, 6)
+        >>> len(net[0]._forward_hooks)
+        0
+    """
+    if isinstance(layers, str):
+        raise TypeError(f"layers must be a collection of paths, got the string {layers!r}; pass [{layers!r}]")
+    recording = Recording(layers)
+    handles = []
+    try:
+        for path in recording:
+            leaf = as_leaf if isinstance(as_leaf, bool) else path in as_leaf
+            handles.append(get_layer(module, path).register_forward_hook(_hook(recording, path, leaf)))
+        yield recording
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def get_layer(module: nn.Module, path: str) -> nn.Module:
+    """The submodule at ``path``.
+
+    Raises:
+        ValueError: there is none; the message offers the nearest names.
+
+    Example:
+        >>> from torch import nn
+        >>> get_layer(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), "1")
+        ReLU()
+    """
+    try:
+        return module.get_submodule(path)
+    except AttributeError:
+        pass
+    names = [name for name, _ in module.named_modules() if name]
+    near = difflib.get_close_matches(path, names, n=5, cutoff=0.3) or names[-5:]
+    raise ValueError(
+        f"{type(module).__name__} has no layer {path!r}; the nearest names are {near}. "
+        "Any path of named_modules() can be passed"
+    )
+
+
+def _hook(recording: Recording, path: str, as_leaf: bool) -> Any:
+    def plain(module: nn.Module, args: Any, output: Any) -> None:
+        recording._add(path, _first_tensor(output, path))
+
+    def leaf(module: nn.Module, args: Any, output: Any) -> Any:
+        tensor = _first_tensor(output, path)
+        point = tensor if tensor.requires_grad else tensor.detach().requires_grad_()
+        recording._add(path, point)
+        if isinstance(output, Tensor):
+            return point.clone()
+        return type(output)((point.clone(), *output[1:]))
+
+    return leaf if as_leaf else plain
+
+
+def _first_tensor(output: Any, path: str) -> Tensor:
+    first = output[0] if isinstance(output, tuple | list) and output else output
+    if not isinstance(first, Tensor):
+        raise TypeError(
+            f"layer {path!r} returned {type(output).__name__}, expected a tensor or a tuple that begins with one; "
+            "record another layer"
+        )
+    return first

@@ -1,0 +1,163 @@
+"""Divergences and noise shared by the methods, as pure tensor functions.
+
+Student first, teacher second, as PyTorch writes ``(input, target)``. Gradients flow to the student; a target is used
+as it is given, so pass a detached one. ``N`` images, ``K`` classes, ``h w`` positions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .maps import at_least_float32
+
+__all__ = ["gaussian_like", "map_divergence", "probability_kl", "soft_kl"]
+
+SCALINGS = ("softmax", "none", "zscore", "l2")
+
+
+def soft_kl(student: Tensor, teacher: Tensor, temperature: float, *, squared: bool = True) -> Tensor:
+    r"""Kullback-Leibler divergence of softened distributions, one value a row.
+
+    :math:`\tau^2 \, \mathrm{KL}(\sigma(z_T / \tau) \,\|\, \sigma(z_S / \tau))`, Hinton et al., arXiv 1503.02531.
+
+    Args:
+        student: logits, shape ``[N, K]``.
+        teacher: logits, shape ``[N, K]``.
+        temperature: :math:`\tau > 0`.
+        squared: multiply by :math:`\tau^2`, which keeps the gradient's size independent of the temperature.
+
+    Returns:
+        Shape ``[N]``; ``.mean()`` is PyTorch's ``reduction="batchmean"``.
+
+    Raises:
+        ValueError: unlike shapes.
+
+    Example:
+        >>> import torch
+        >>> soft_kl(torch.zeros(1, 2), torch.tensor([[2.0, 0.0]]), 2.0)
+        tensor([0.4438])
+    """
+    _check_same_shape(student, teacher)
+    log_student = F.log_softmax(at_least_float32(student) / temperature, dim=-1)
+    log_teacher = F.log_softmax(at_least_float32(teacher) / temperature, dim=-1)
+    divergence = (log_teacher.exp() * (log_teacher - log_student)).sum(dim=-1)
+    return divergence * temperature**2 if squared else divergence
+
+
+def probability_kl(student: Tensor, teacher: Tensor) -> Tensor:
+    r""":math:`\mathrm{KL}(P_T \,\|\, P_S)` of two probability vectors a row.
+
+    Args:
+        student: probabilities, all above zero, shape ``[N, K]``.
+        teacher: probabilities, shape ``[N, K]``; zeros are allowed and contribute nothing.
+
+    Returns:
+        Shape ``[N]``.
+
+    Raises:
+        ValueError: unlike shapes.
+
+    Example:
+        >>> import torch
+        >>> probability_kl(torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 0.0]]))
+        tensor([0.6931])
+    """
+    _check_same_shape(student, teacher)
+    return (torch.xlogy(teacher, teacher) - teacher * student.log()).sum(dim=-1)
+
+
+def map_divergence(
+    student: Tensor, teacher: Tensor, *, temperature: float = 2.0, scaling: str = "softmax", squared: bool = True
+) -> Tensor:
+    r"""How far two maps of one size are apart, one value an image.
+
+    With ``scaling="softmax"``, :math:`\mathcal{T}^2 \, \mathrm{KL}(P_{te} \,\|\, P_{st})` where each :math:`P` is the
+    softmax of ``map / temperature`` over the positions: SAMD of CKDSNN (arXiv 2511.06902). The paper's ablation names
+    three other scalings and not their distance; **the distances here are ours**: ``"none"``, mean squared difference
+    of the maps as they are; ``"zscore"``, mean squared difference of maps with mean 0 and standard deviation 1, which
+    is ``2 (1 - correlation)``; ``"l2"``, summed squared difference of maps of unit length, ``2 (1 - cosine)``.
+
+    Args:
+        student: shape ``[N, h, w]``.
+        teacher: same shape.
+        temperature: :math:`\mathcal{T} > 0`; used by the softmax alone.
+        scaling: one of ``"softmax"``, ``"none"``, ``"zscore"``, ``"l2"``.
+        squared: multiply the divergence by :math:`\mathcal{T}^2`; softmax alone.
+
+    Returns:
+        Shape ``[N]``.
+
+    Raises:
+        ValueError: unlike shapes, not 3-dimensional, or unknown ``scaling``.
+
+    Example:
+        >>> import torch
+        >>> maps = torch.tensor([[[0.0, 1.0]]])
+        >>> map_divergence(maps, maps), map_divergence(maps, 1 - maps)
+        (tensor([0.]), tensor([0.4898]))
+    """
+    _check_same_shape(student, teacher)
+    if student.ndim != 3:
+        raise ValueError(f"maps must have shape [N, h, w], got {tuple(student.shape)}")
+    flat_student, flat_teacher = student.flatten(1), teacher.flatten(1)
+    if scaling == "softmax":
+        return soft_kl(flat_student, flat_teacher, temperature, squared=squared)
+    if scaling == "none":
+        return (flat_student - flat_teacher).square().mean(dim=1)
+    if scaling == "zscore":
+        return (_zscore(flat_student) - _zscore(flat_teacher)).square().mean(dim=1)
+    if scaling == "l2":
+        return (F.normalize(flat_student, dim=1) - F.normalize(flat_teacher, dim=1)).square().sum(dim=1)
+    raise ValueError(f"scaling must be one of {SCALINGS}, got {scaling!r}")
+
+
+def gaussian_like(
+    logits: Tensor, *, sd: float | str = "std", detach: bool = True, generator: torch.Generator | None = None
+) -> Tensor:
+    r"""Gaussian noise whose mean and spread are each row's own: :math:`\epsilon \sim N(\mu(z), s(z)^2)`.
+
+    The mean is the row's mean; behind a softmax it has no effect, since a softmax does not see a shift.
+
+    Args:
+        logits: shape ``[N, K]``.
+        sd: ``"std"``, the row's unbiased standard deviation; ``"variance"``, its square used as the standard
+            deviation (the authors' code); or a fixed number.
+        detach: take the statistics without gradient.
+        generator: random source on the logits' device; PyTorch's own by default.
+
+    Returns:
+        Noise, shape ``[N, K]``.
+
+    Raises:
+        ValueError: fewer than two classes, where a row has no spread.
+
+    Example:
+        >>> import torch
+        >>> gaussian_like(torch.full((1, 4), 3.0))  # a row without spread: its mean
+        tensor([[3., 3., 3., 3.]])
+    """
+    if logits.ndim != 2 or logits.shape[1] < 2:
+        raise ValueError(f"logits must have shape [N, K] with K >= 2, got {tuple(logits.shape)}")
+    source = logits.detach() if detach else logits
+    mean = source.mean(dim=1, keepdim=True)
+    unit = torch.empty_like(logits).normal_(generator=generator)
+    if not isinstance(sd, str):
+        return mean + sd * unit
+    if sd not in ("std", "variance"):
+        raise ValueError(f"sd must be 'std', 'variance' or a number, got {sd!r}")
+    variance = source.var(dim=1, keepdim=True)
+    return mean + (variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt() if sd == "std" else variance) * unit
+
+
+def _zscore(rows: Tensor) -> Tensor:
+    centred = rows - rows.mean(dim=1, keepdim=True)
+    return centred / (rows.std(dim=1, keepdim=True, unbiased=False) + 1e-6)
+
+
+def _check_same_shape(student: Tensor, teacher: Tensor) -> None:
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f"student and teacher must have one shape, got {tuple(student.shape)} and {tuple(teacher.shape)}"
+        )

@@ -1,0 +1,219 @@
+"""Where a network looked, as pure tensor functions: spike activation maps, class maps, and how they are compared.
+
+Shapes: ``T`` time steps, ``N`` images, ``C`` channels, ``h w`` positions, ``K`` classes. Every function works in at
+least fp32, whatever the input (spike counts above 256 are not exact in bf16), and follows the input's device.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = [
+    "at_least_float32",
+    "class_activation_map",
+    "grad_cam",
+    "is_constant",
+    "match_maps",
+    "normalize_map",
+    "spike_activation_map",
+]
+
+NORMALIZATIONS = ("sample", "batch", "none")
+MAP_EPS = 1e-3
+"""Added to the range of a map before dividing by it. Spike maps count spikes, so their range is 0 or at least 1:
+1e-3 leaves them as they are, and bounds the gradient of a map that is silent."""
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """``tensor`` in fp32 if it is in half precision, else as it is."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def spike_activation_map(spikes: Tensor, *, negative: str = "sum") -> Tensor:
+    r"""Spike activation map (SAM): spikes summed over time and channels.
+
+    :math:`M_{st} = \sum_t \sum_c S_{t,c}`, CKDSNN (arXiv 2511.06902).
+
+    Args:
+        spikes: the recorded layer, shape ``[T, N, C, h, w]``; spikes, spike counts, or signed values.
+        negative: what a negative value means. ``"sum"`` adds values as they are; ``"abs"`` adds magnitudes, for
+            ternary spikes (-1, 0, 1), which cancel in a plain sum, and for signed membranes.
+
+    Returns:
+        Shape ``[N, h, w]``, fp32 or wider; gradients flow to ``spikes``.
+
+    Raises:
+        ValueError: ``spikes`` is not 5-dimensional, or ``negative`` is unknown.
+
+    Example:
+        >>> import torch
+        >>> spike_activation_map(torch.ones(4, 1, 3, 2, 2))
+        tensor([[[12., 12.],
+                 [12., 12.]]])
+    """
+    if spikes.ndim != 5:
+        raise ValueError(f"spikes must have shape [T, N, C, h, w], got {tuple(spikes.shape)}")
+    if negative not in ("sum", "abs"):
+        raise ValueError(f"negative must be 'sum' or 'abs', got {negative!r}")
+    values = at_least_float32(spikes)
+    return (values.abs() if negative == "abs" else values).sum(dim=(0, 2))
+
+
+def class_activation_map(features: Tensor, weight: Tensor, classes: Tensor) -> Tensor:
+    r"""Class activation map (CAM) of a network that ends in global average pooling and one linear layer.
+
+    :math:`\mathrm{ReLU}(\sum_k w_{ck} F_k)`, Zhou et al., CVPR 2016.
+
+    Args:
+        features: what is pooled, shape ``[N, C, h, w]``.
+        weight: the linear layer's weight, shape ``[K, C]``.
+        classes: class of each image, integer, shape ``[N]``.
+
+    Returns:
+        Shape ``[N, h, w]``, non-negative, fp32 or wider.
+
+    Raises:
+        ValueError: the shapes do not fit each other.
+
+    Example:
+        >>> import torch
+        >>> features = torch.tensor([1.0, 2.0]).view(1, 2, 1, 1).expand(1, 2, 1, 2)
+        >>> class_activation_map(features, torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([1]))
+        tensor([[[2., 2.]]])
+    """
+    if features.ndim != 4 or weight.ndim != 2 or weight.shape[1] != features.shape[1]:
+        raise ValueError(
+            f"features [N, C, h, w] and weight [K, C] do not fit: got {tuple(features.shape)} and {tuple(weight.shape)}"
+        )
+    if classes.shape != features.shape[:1]:
+        raise ValueError(f"classes must have shape [N] = {tuple(features.shape[:1])}, got {tuple(classes.shape)}")
+    chosen = at_least_float32(weight)[classes]
+    return torch.einsum("nc,nchw->nhw", chosen, at_least_float32(features)).relu()
+
+
+def grad_cam(features: Tensor, gradients: Tensor, *, pool: str = "mean") -> Tensor:
+    r"""Grad-CAM: channels weighted by the class score's gradient, summed, negative evidence dropped.
+
+    :math:`\mathrm{ReLU}(\sum_k \alpha_k F_k)` with :math:`\alpha_k` the gradient :math:`\partial y_c / \partial F_k`
+    pooled over the positions, Selvaraju et al., ICCV 2017. For a head of global average pooling and one linear layer
+    it equals :func:`class_activation_map` divided by ``h * w``, and with ``pool="sum"`` it equals it outright.
+
+    Args:
+        features: the recorded layer, shape ``[N, C, h, w]``.
+        gradients: of each image's class score with respect to ``features``, same shape.
+        pool: ``"mean"`` (the published form) or ``"sum"`` over the positions.
+
+    Returns:
+        Shape ``[N, h, w]``, non-negative, fp32 or wider.
+
+    Raises:
+        ValueError: unlike shapes, not 4-dimensional, or ``pool`` is unknown.
+
+    Example:
+        >>> import torch
+        >>> grad_cam(torch.ones(1, 2, 1, 2), torch.full((1, 2, 1, 2), 0.5))
+        tensor([[[1., 1.]]])
+    """
+    if features.ndim != 4 or features.shape != gradients.shape:
+        raise ValueError(
+            "features and gradients must both have shape [N, C, h, w], got "
+            f"{tuple(features.shape)} and {tuple(gradients.shape)}"
+        )
+    if pool not in ("mean", "sum"):
+        raise ValueError(f"pool must be 'mean' or 'sum', got {pool!r}")
+    gradients = at_least_float32(gradients)
+    weights = gradients.mean(dim=(2, 3)) if pool == "mean" else gradients.sum(dim=(2, 3))
+    return torch.einsum("nc,nchw->nhw", weights, at_least_float32(features)).relu()
+
+
+def match_maps(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Bring two maps to one size: the larger is average-pooled to the smaller, in height and width each.
+
+    Args:
+        student: shape ``[N, h, w]``.
+        teacher: shape ``[N, h', w']``.
+
+    Returns:
+        Both maps with shape ``[N, min(h, h'), min(w, w')]``.
+
+    Raises:
+        ValueError: not two maps of as many images, or one position is left, where a softmax is constant.
+
+    Example:
+        >>> import torch
+        >>> student, teacher = match_maps(torch.rand(2, 8, 8), torch.rand(2, 4, 4))
+        >>> tuple(student.shape), tuple(teacher.shape)
+        ((2, 4, 4), (2, 4, 4))
+    """
+    if student.ndim != 3 or teacher.ndim != 3 or student.shape[0] != teacher.shape[0]:
+        raise ValueError(
+            f"both maps must have shape [N, h, w] with one N, got student {tuple(student.shape)} and "
+            f"teacher {tuple(teacher.shape)}"
+        )
+    size = (min(student.shape[1], teacher.shape[1]), min(student.shape[2], teacher.shape[2]))
+    if size == (1, 1):
+        raise ValueError(
+            f"a map of one position carries nothing: student {tuple(student.shape[1:])}, teacher "
+            f"{tuple(teacher.shape[1:])}. Record an earlier layer (student_layer=, teacher_layer=) or use larger images"
+        )
+    return _pool_to(student, size), _pool_to(teacher, size)
+
+
+def normalize_map(maps: Tensor, mode: str, *, eps: float = MAP_EPS) -> Tensor:
+    """Min-max normalisation to [0, 1).
+
+    Args:
+        maps: shape ``[N, h, w]``.
+        mode: ``"sample"`` scales each image's map by its own range, ``"batch"`` all by the range of the whole batch
+            (the authors' code: a map then depends on its neighbours), ``"none"`` leaves them as they are.
+        eps: added to the range before the division.
+
+    Returns:
+        Shape ``[N, h, w]``. Gradients flow through minimum and maximum.
+
+    Raises:
+        ValueError: ``mode`` is unknown, or ``maps`` is not 3-dimensional.
+
+    Example:
+        >>> import torch
+        >>> normalize_map(torch.tensor([[[0.0, 4.0]]]), "sample", eps=0.0)
+        tensor([[[0., 1.]]])
+    """
+    if mode not in NORMALIZATIONS:
+        raise ValueError(f"normalization must be one of {NORMALIZATIONS}, got {mode!r}")
+    if maps.ndim != 3:
+        raise ValueError(f"maps must have shape [N, h, w], got {tuple(maps.shape)}")
+    if mode == "none":
+        return maps
+    if mode == "batch":
+        shifted = maps - maps.min()
+        return shifted / (shifted.max() + eps)
+    shifted = maps - maps.amin(dim=(1, 2), keepdim=True)
+    return shifted / (shifted.amax(dim=(1, 2), keepdim=True) + eps)
+
+
+def is_constant(maps: Tensor, *, tolerance: float = 1e-6) -> Tensor:
+    """Which maps say nothing about position.
+
+    Args:
+        maps: shape ``[N, h, w]``.
+        tolerance: range relative to the largest magnitude up to which a map counts as constant.
+
+    Returns:
+        Boolean, shape ``[N]``.
+
+    Example:
+        >>> import torch
+        >>> is_constant(torch.tensor([[[0.0, 0.0]], [[0.0, 1e-9]]]))
+        tensor([ True, False])
+    """
+    low, high = maps.amin(dim=(1, 2)), maps.amax(dim=(1, 2))
+    return high - low <= tolerance * torch.maximum(high.abs(), low.abs())
+
+
+def _pool_to(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(maps.shape[1:]) == size:
+        return maps
+    return F.adaptive_avg_pool2d(maps.unsqueeze(1), size).squeeze(1)

@@ -1,0 +1,61 @@
+"""Hinton's knowledge distillation on the logits averaged over time."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from ..checks import check_positive
+from ..losses import soft_kl
+from ..signals import DistillationLoss, Signals
+
+__all__ = ["KDLoss"]
+
+
+class KDLoss(DistillationLoss):
+    r"""Knowledge distillation, Hinton et al., arXiv 1503.02531.
+
+    :math:`\tau^2 \, \mathrm{KL}(\sigma(z_T / \tau) \,\|\, \sigma(z_S / \tau))`, mean over the batch.
+
+    Args:
+        temperature: :math:`\tau > 0`.
+
+    Raises:
+        TypeError: ``temperature`` is no number.
+        ValueError: ``temperature`` is not positive.
+
+    Example:
+        >>> import torch
+        >>> KDLoss(temperature=2.0)(torch.zeros(1, 2), torch.tensor([[2.0, 0.0]]))
+        tensor(0.4438)
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("logits",)
+
+    def __init__(self, temperature: float = 4.0) -> None:
+        super().__init__()
+        self.temperature = check_positive("temperature", temperature)
+
+    def pick(self, signals: Signals) -> tuple[Tensor, Tensor]:
+        """The logits of both networks."""
+        return signals.student_logits, signals.teacher_logits
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """The loss.
+
+        Args:
+            student: logits, ``[N, K]``.
+            teacher: logits, ``[N, K]``, used as they are given: pass them detached.
+
+        Returns:
+            Scalar.
+
+        Raises:
+            ValueError: unlike shapes.
+        """
+        return soft_kl(student, teacher, self.temperature).mean()
+
+    def extra_repr(self) -> str:
+        """The settings, for ``print``."""
+        return f"temperature={self.temperature}"

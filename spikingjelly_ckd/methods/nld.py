@@ -1,0 +1,115 @@
+"""NLD of CKDSNN: the student's logits smoothed by noise before they are compared with the teacher's."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..checks import check_choice, check_non_negative, check_positive
+from ..losses import gaussian_like, probability_kl, soft_kl
+from ..maps import at_least_float32
+from ..signals import DistillationLoss, Signals
+
+__all__ = ["NLDLoss"]
+
+
+class NLDLoss(DistillationLoss):
+    r"""Noise-smoothed logits distillation, CKDSNN (AAAI 2026, arXiv 2511.06902).
+
+    With :math:`\epsilon \sim N(\mathrm{mean}(z_S), \mathrm{std}(z_S)^2)` drawn anew each step for each image over its
+    classes:
+
+    - ``mode="logits"`` (the paper):
+      :math:`\tau^2 \, \mathrm{KL}(\sigma(z_T / \tau) \,\|\, \sigma((z_S + \lambda \epsilon) / \tau))`;
+    - ``mode="probabilities"`` (the authors' code): the student's side is
+      :math:`(1 - \lambda) \sigma(z_S / \tau) + \lambda \sigma(\epsilon / \tau)`.
+
+    The mean of the noise has no effect behind a softmax; its spread has.
+
+    Args:
+        temperature: :math:`\tau > 0`.
+        noise_weight: :math:`\lambda \ge 0`, always the weight of the noise (the authors' code names ``1 - lambda``).
+        noise: ``"adaptive"``, spread from the logits; or a fixed standard deviation.
+        mode: ``"logits"`` or ``"probabilities"``.
+        generator: random source on the logits' device; PyTorch's own by default.
+        spread: of adaptive noise, ``"std"`` (unbiased), or ``"variance"`` used as a standard deviation (the authors'
+            code).
+        detach_statistics: take mean and spread without gradient.
+
+    Raises:
+        TypeError: a number was expected.
+        ValueError: a value is out of range or unknown.
+
+    Example:
+        >>> import torch
+        >>> loss = NLDLoss(noise_weight=0.0)  # without noise it is KD
+        >>> loss(torch.zeros(1, 2), torch.tensor([[2.0, 0.0]]))
+        tensor(0.4438)
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("logits",)
+
+    def __init__(
+        self,
+        temperature: float = 2.0,
+        noise_weight: float = 0.1,
+        noise: str | float = "adaptive",
+        mode: str = "logits",
+        generator: torch.Generator | None = None,
+        *,
+        spread: str = "std",
+        detach_statistics: bool = True,
+    ) -> None:
+        super().__init__()
+        self.temperature = check_positive("temperature", temperature)
+        self.noise_weight = check_non_negative("noise_weight", noise_weight)
+        self.noise = check_choice("noise", noise, ("adaptive",)) if isinstance(noise, str) else _check_sd(noise)
+        self.mode = check_choice("mode", mode, ("logits", "probabilities"))
+        self.spread = check_choice("spread", spread, ("std", "variance"))
+        self.detach_statistics = detach_statistics
+        self.generator = generator
+        if mode == "probabilities" and noise_weight >= 1:
+            raise ValueError(f"noise_weight must be below 1 where probabilities are mixed, got {noise_weight}")
+
+    def pick(self, signals: Signals) -> tuple[Tensor, Tensor]:
+        """The logits of both networks."""
+        return signals.student_logits, signals.teacher_logits
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """The loss.
+
+        Args:
+            student: logits, ``[N, K]``, ``K >= 2``.
+            teacher: logits, ``[N, K]``, used as they are given: pass them detached.
+
+        Returns:
+            Scalar.
+
+        Raises:
+            ValueError: unlike shapes, or fewer than two classes.
+        """
+        student, teacher = at_least_float32(student), at_least_float32(teacher)
+        noise = gaussian_like(
+            student,
+            sd=self.spread if isinstance(self.noise, str) else self.noise,
+            detach=self.detach_statistics,
+            generator=self.generator,
+        )
+        if self.mode == "logits":
+            return soft_kl(student + self.noise_weight * noise, teacher, self.temperature).mean()
+        mixture = (1 - self.noise_weight) * torch.softmax(student / self.temperature, dim=1)
+        mixture = mixture + self.noise_weight * torch.softmax(noise / self.temperature, dim=1)
+        mixture = mixture.clamp_min(torch.finfo(mixture.dtype).tiny)
+        soft_teacher = torch.softmax(teacher / self.temperature, dim=1)
+        return probability_kl(mixture, soft_teacher).mean() * self.temperature**2
+
+    def extra_repr(self) -> str:
+        """The settings, for ``print``."""
+        noise = f"spread={self.spread}" if isinstance(self.noise, str) else f"sd={self.noise}"
+        return f"temperature={self.temperature}, noise_weight={self.noise_weight}, {noise}, mode={self.mode}"
+
+
+def _check_sd(noise: float) -> float:
+    return check_non_negative("noise", noise)

@@ -1,0 +1,139 @@
+"""SAMD of CKDSNN: the student's spike activation map drawn to the teacher's class activation map."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..checks import check_choice, check_positive
+from ..losses import SCALINGS, map_divergence
+from ..maps import MAP_EPS, NORMALIZATIONS, grad_cam, is_constant, match_maps, normalize_map, spike_activation_map
+from ..signals import DistillationLoss, Signals, Term
+
+__all__ = ["SAMDLoss"]
+
+
+class SAMDLoss(DistillationLoss):
+    r"""Saliency-scaled activation map distillation, CKDSNN (AAAI 2026, arXiv 2511.06902).
+
+    :math:`\mathcal{T}^2 \, \mathrm{KL}(P_{te} \,\|\, P_{st})`, where :math:`P_{st}` is the softmax over the positions
+    of the student's spikes summed over time and channels, and :math:`P_{te}` the same of the teacher's Grad-CAM.
+
+    Order of work: spike map, sizes matched by average pooling of the larger map, normalisation, scaling, divergence,
+    mean over the images. The paper names no normalisation, but sums of hundreds of spikes make its softmax one-hot,
+    and the authors' code normalises: so each map is first brought to [0, 1) by its own range. An image whose teacher
+    map is constant gets weight 0.
+
+    Args:
+        temperature: :math:`\mathcal{T} > 0`.
+        normalization: ``"sample"``, ``"batch"`` (the authors' code: a map then depends on the batch it is in) or
+            ``"none"`` (the paper's literal sums); see :func:`~spikingjelly_ckd.maps.normalize_map`.
+        scaling: ``"softmax"``, ``"none"``, ``"zscore"`` or ``"l2"``, after normalisation; the distances of the last
+            three are ours, see :func:`~spikingjelly_ckd.losses.map_divergence`.
+        squared_temperature: multiply by :math:`\mathcal{T}^2` as the paper does; the authors' code does not.
+        target_class: class that the teacher's map is of: ``"teacher"``, its own first choice, or ``"label"``.
+        cam_pool: ``"mean"`` over the positions (Grad-CAM), or ``"sum"``, which for a pooled linear head is the
+            classifier-weight CAM of the authors' code.
+        teacher_eps: added to the range of the teacher's map; None is no more than avoids a division by zero.
+        negative: what a negative value in the student's layer means: ``"refuse"`` raises, ``"abs"`` adds magnitudes
+            (ternary spikes, signed membranes), ``"sum"`` adds values as they are.
+
+    Raises:
+        TypeError: a number was expected.
+        ValueError: a value is out of range or unknown.
+
+    Example:
+        >>> import torch
+        >>> spikes = torch.tensor([0.0, 1.0]).view(1, 1, 1, 1, 2)
+        >>> SAMDLoss()(spikes, torch.tensor([[[0.0, 5.0]]])) < 1e-6
+        tensor(True)
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("features", "gradients")
+
+    def __init__(
+        self,
+        temperature: float = 2.0,
+        normalization: str = "sample",
+        scaling: str = "softmax",
+        *,
+        squared_temperature: bool = True,
+        target_class: str = "teacher",
+        cam_pool: str = "mean",
+        teacher_eps: float | None = None,
+        negative: str = "refuse",
+    ) -> None:
+        super().__init__()
+        self.temperature = check_positive("temperature", temperature)
+        self.normalization = check_choice("normalization", normalization, NORMALIZATIONS)
+        self.scaling = check_choice("scaling", scaling, SCALINGS)
+        self.squared_temperature = squared_temperature
+        self.target_class = check_choice("target_class", target_class, ("teacher", "label"))
+        self.cam_pool = check_choice("cam_pool", cam_pool, ("mean", "sum"))
+        self.teacher_eps = None if teacher_eps is None else check_positive("teacher_eps", teacher_eps)
+        self.negative = check_choice("negative", negative, ("refuse", "abs", "sum"))
+
+    def pick(self, signals: Signals) -> tuple[Tensor, Tensor]:
+        """The student's layer and the teacher's Grad-CAM.
+
+        Raises:
+            ValueError: not exactly one pair of layers was recorded.
+        """
+        if len(signals.student_features) != 1 or len(signals.teacher_features) != 1:
+            raise ValueError(
+                f"SAMDLoss compares one student layer with one teacher layer, got {len(signals.student_features)} and "
+                f"{len(signals.teacher_features)}; add one SAMDLoss for each pair"
+            )
+        cam = grad_cam(signals.teacher_features[0], signals.teacher_gradients[0], pool=self.cam_pool)
+        return signals.student_features[0], cam
+
+    def forward(self, spikes: Tensor, teacher_map: Tensor) -> Tensor:
+        """The loss.
+
+        Args:
+            spikes: the student's layer, ``[T, N, C, h, w]``.
+            teacher_map: class activation map, ``[N, h', w']``, used as it is given: pass it detached.
+
+        Returns:
+            Scalar.
+
+        Raises:
+            ValueError: shapes that do not fit, or maps of a single position.
+        """
+        return self.measure(spikes, teacher_map).value
+
+    def measure(self, spikes: Tensor, teacher_map: Tensor) -> Term:
+        """The loss with the compared maps, the count of images left out, and what must not be trained on."""
+        raw = spike_activation_map(spikes, negative="abs" if self.negative == "abs" else "sum")
+        student, teacher = match_maps(raw, teacher_map)
+        blind = is_constant(teacher)
+        faults = {
+            "every teacher map of the batch is constant, so SAMD has nothing to teach; pass teacher_layer= (for a ViT "
+            "with a class token, a point before its last attention)": blind.all(),
+            "the student's recorded layer gives a constant map for every image (it does not fire, or fires "
+            "everywhere alike); check its threshold and input scale, or pass student_layer=": is_constant(
+                student.detach()
+            ).all(),
+        }
+        if self.negative == "refuse":
+            faults[
+                "the student's recorded layer holds negative values, which a sum of spikes cannot mean; record a layer "
+                "of spikes (student_layer=), or pass negative='abs' for ternary spikes and membranes"
+            ] = (spikes.detach() < 0).any()
+        tiny = torch.finfo(teacher.dtype).tiny
+        student = normalize_map(student, self.normalization, eps=MAP_EPS)
+        teacher = normalize_map(teacher, self.normalization, eps=self.teacher_eps or tiny)
+        distance = map_divergence(
+            student, teacher, temperature=self.temperature, scaling=self.scaling, squared=self.squared_temperature
+        )
+        value = torch.where(blind, 0.0, distance).mean()
+        return Term(value, {"student": student.detach(), "teacher": teacher.detach()}, blind.sum(), faults)
+
+    def extra_repr(self) -> str:
+        """The settings, for ``print``."""
+        return (
+            f"temperature={self.temperature}, normalization={self.normalization}, scaling={self.scaling}, "
+            f"target_class={self.target_class}, negative={self.negative}"
+        )

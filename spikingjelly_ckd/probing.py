@@ -1,0 +1,54 @@
+"""Running a network to look at it, and leaving it as it was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from . import compat
+
+__all__ = ["untouched"]
+
+
+@contextmanager
+def untouched(*networks: nn.Module) -> Iterator[None]:
+    """Restore what running a network changes: modes, buffers, membranes, gradients and random numbers.
+
+    Args:
+        *networks: those that will run inside the block. Their membranes are cleared before and after.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> norm = nn.BatchNorm2d(2)
+        >>> with untouched(norm):
+        ...     _ = norm.train()(torch.rand(4, 2, 3, 3))
+        >>> norm.running_mean
+        tensor([0., 0.])
+    """
+    modules = [module for network in networks for module in network.modules()]
+    modes = [module.training for module in modules]
+    tensors = {id(buffer): buffer for network in networks for buffer in network.buffers()}
+    buffers = [(buffer, buffer.detach().clone()) for buffer in tensors.values()]
+    gradients = [(parameter, parameter.grad) for network in networks for parameter in network.parameters()]
+    devices = sorted({tensor.device.index for tensor in tensors.values() if tensor.device.type == "cuda"})
+    with torch.random.fork_rng(devices=devices):
+        try:
+            for network in networks:
+                compat.reset(network)
+            for parameter, _ in gradients:
+                parameter.grad = None
+            yield
+        finally:
+            for network in networks:
+                compat.reset(network)
+            for module, mode in zip(modules, modes, strict=True):
+                module.training = mode
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    buffer.copy_(before)
+            for parameter, gradient in gradients:
+                parameter.grad = gradient

@@ -1,0 +1,136 @@
+"""Maps: against hand-computed values, against each other, and against an independent implementation."""
+
+import pytest
+import torch
+from torch import nn
+
+from spikingjelly_ckd.hooks import record
+from spikingjelly_ckd.maps import (
+    MAP_EPS,
+    class_activation_map,
+    grad_cam,
+    is_constant,
+    match_maps,
+    normalize_map,
+    spike_activation_map,
+)
+
+
+def evidence(net, images, path, classes):
+    with record(net, [path], as_leaf=True) as seen:
+        score = net(images).gather(1, classes[:, None]).sum()
+    return seen[path].detach(), torch.autograd.grad(score, seen[path])[0]
+
+
+def test_spike_map_sums_time_and_channels():
+    spikes = torch.randint(0, 2, (4, 2, 3, 5, 6)).double()
+    expected = torch.zeros(2, 5, 6, dtype=torch.float64)
+    for t in range(4):
+        for c in range(3):
+            expected += spikes[t, :, c]
+    assert torch.equal(spike_activation_map(spikes), expected)
+
+
+def test_spike_map_is_exact_in_half_precision():
+    spikes = torch.ones(8, 1, 64, 2, 2, dtype=torch.bfloat16)
+    assert spikes.sum(dim=(0, 2)).dtype == torch.bfloat16
+    assert torch.equal(spike_activation_map(spikes), torch.full((1, 2, 2), 512.0))
+    counts = (torch.arange(4 * 101) < 325).to(torch.bfloat16).view(4, 1, 101, 1, 1)
+    assert spike_activation_map(counts).item() == 325  # bf16 cannot hold 325
+
+
+def test_ternary_spikes_cancel_in_a_sum_and_not_in_magnitudes():
+    spikes = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1, 1)
+    assert spike_activation_map(spikes).item() == 0
+    assert spike_activation_map(spikes, negative="abs").item() == 2
+
+
+def test_grad_cam_equals_weight_cam_for_a_pooled_linear_head(teacher, batch):
+    teacher.double().eval().requires_grad_(False)
+    classes = batch[1]
+    features, gradients = evidence(teacher, batch[0].double(), "5", classes)
+    cam = class_activation_map(features, teacher[8].weight, classes)
+    positions = features.shape[2] * features.shape[3]
+    torch.testing.assert_close(grad_cam(features, gradients) * positions, cam)
+    torch.testing.assert_close(grad_cam(features, gradients, pool="sum"), cam)
+
+
+def test_grad_cam_agrees_with_pytorch_grad_cam(batch):
+    reference = pytest.importorskip("pytorch_grad_cam")
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    net = nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(96, 16), nn.ReLU(),
+        nn.Linear(16, 5),
+    ).eval()  # fmt: skip
+    images, classes = batch
+    theirs = reference.GradCAM(model=net, target_layers=[net[3]])
+    theirs_map = torch.from_numpy(theirs(images, [ClassifierOutputTarget(int(c)) for c in classes]))
+    theirs.activations_and_grads.release()
+    ours = normalize_map(grad_cam(*evidence(net, images, "3", classes)), "sample", eps=1e-7)
+    ours = torch.nn.functional.interpolate(ours[:, None], size=(8, 8), mode="bilinear")[:, 0]
+    flat = ~is_constant(theirs_map)
+    assert flat.any()
+    scaled = normalize_map(ours, "sample", eps=1e-7)
+    torch.testing.assert_close(scaled[flat], normalize_map(theirs_map, "sample", eps=1e-7)[flat], atol=1e-4, rtol=0)
+
+
+def test_match_pools_the_larger_in_each_direction():
+    student, teacher = torch.arange(32.0).view(1, 4, 8), torch.rand(1, 8, 2)
+    a, b = match_maps(student, teacher)
+    assert a.shape == b.shape == (1, 4, 2)
+    torch.testing.assert_close(a[0, 0], torch.tensor([1.5, 5.5]))
+    same, _ = match_maps(student, torch.rand(1, 4, 8))
+    assert same is student
+
+
+@pytest.mark.parametrize("sizes", [((1, 1), (4, 4)), ((1, 4), (4, 1))])
+def test_one_position_is_refused(sizes):
+    with pytest.raises(ValueError, match="one position"):
+        match_maps(torch.rand(2, *sizes[0]), torch.rand(2, *sizes[1]))
+
+
+def test_normalisation_scopes():
+    maps = torch.tensor([[[0.0, 1.0]], [[2.0, 6.0]]])
+    assert torch.equal(normalize_map(maps, "none"), maps)
+    torch.testing.assert_close(normalize_map(maps, "sample", eps=0.0), torch.tensor([[[0.0, 1.0]], [[0.0, 1.0]]]))
+    torch.testing.assert_close(normalize_map(maps, "batch", eps=0.0), torch.tensor([[[0, 1 / 6]], [[1 / 3, 1.0]]]))
+
+
+def test_batch_normalisation_couples_the_images_and_sample_does_not():
+    maps = torch.rand(3, 4, 4)
+    louder = torch.cat([maps[:2], 10 * maps[2:]])
+    assert torch.equal(normalize_map(maps, "sample")[0], normalize_map(louder, "sample")[0])
+    assert not torch.allclose(normalize_map(maps, "batch")[0], normalize_map(louder, "batch")[0])
+
+
+def test_gradient_of_a_silent_map_is_bounded_by_the_epsilon():
+    target = torch.softmax(torch.rand(1, 16) / 2, 1)
+
+    def largest_gradient(eps):
+        spikes = torch.zeros(2, 1, 3, 4, 4, requires_grad=True)
+        maps = normalize_map(spike_activation_map(spikes), "sample", eps=eps)
+        loss = 4 * torch.nn.functional.kl_div((maps.flatten(1) / 2).log_softmax(1), target, reduction="batchmean")
+        return torch.autograd.grad(loss, spikes)[0].abs().max().item()
+
+    assert largest_gradient(torch.finfo(torch.float32).tiny) > 1e30
+    assert 1 < largest_gradient(MAP_EPS) < 100
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: spike_activation_map(torch.rand(2, 3, 4, 4)), r"\[T, N, C, h, w\]"),
+        (lambda: spike_activation_map(torch.rand(1, 2, 3, 4, 4), negative="ignore"), "'sum' or 'abs'"),
+        (lambda: grad_cam(torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 5)), "same|both"),
+        (lambda: grad_cam(torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4), pool="max"), "'mean' or 'sum'"),
+        (lambda: class_activation_map(torch.rand(2, 3, 4, 4), torch.rand(5, 4), torch.tensor([0, 1])), "do not fit"),
+        (lambda: class_activation_map(torch.rand(2, 3, 4, 4), torch.rand(5, 3), torch.tensor([0])), "classes"),
+        (lambda: normalize_map(torch.rand(2, 4, 4), "image"), "normalization must be one of"),
+        (lambda: normalize_map(torch.rand(2, 1, 4, 4), "sample"), r"\[N, h, w\]"),
+        (lambda: match_maps(torch.rand(2, 4, 4), torch.rand(3, 4, 4)), "one N"),
+    ],
+)
+def test_wrong_shapes_and_names(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
