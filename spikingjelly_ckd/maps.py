@@ -90,7 +90,7 @@ def class_activation_map(features: Tensor, weight: Tensor, classes: Tensor) -> T
     if classes.shape != features.shape[:1]:
         raise ValueError(f"classes must have shape [N] = {tuple(features.shape[:1])}, got {tuple(classes.shape)}")
     chosen = at_least_float32(weight)[classes]
-    return torch.einsum("nc,nchw->nhw", chosen, at_least_float32(features)).relu()
+    return _weighted_sum(features, chosen)
 
 
 def grad_cam(features: Tensor, gradients: Tensor, *, pool: str = "mean") -> Tensor:
@@ -125,7 +125,7 @@ def grad_cam(features: Tensor, gradients: Tensor, *, pool: str = "mean") -> Tens
         raise ValueError(f"pool must be 'mean' or 'sum', got {pool!r}")
     gradients = at_least_float32(gradients)
     weights = gradients.mean(dim=(2, 3)) if pool == "mean" else gradients.sum(dim=(2, 3))
-    return torch.einsum("nc,nchw->nhw", weights, at_least_float32(features)).relu()
+    return _weighted_sum(features, weights)
 
 
 def match_maps(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -211,6 +211,11 @@ def is_constant(maps: Tensor, *, tolerance: float = 1e-6) -> Tensor:
     """
     low, high = maps.amin(dim=(1, 2)), maps.amax(dim=(1, 2))
     return high - low <= tolerance * torch.maximum(high.abs(), low.abs())
+
+
+def _weighted_sum(features: Tensor, weights: Tensor) -> Tensor:
+    # Not einsum: autocast would take the matrix product to half precision.
+    return (at_least_float32(features) * weights[:, :, None, None]).sum(dim=1).relu()
 
 
 def _pool_to(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,0 +1,457 @@
+"""The distiller on real networks: what a step gives, what it leaves alone, and the facts of the data path."""
+
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+from conftest import tiny_student, tiny_teacher
+from spikingjelly.activation_based import functional, layer, neuron
+from torch import nn
+from torch.nn import functional as F
+
+from spikingjelly_ckd import CKDDistiller, DistillationLoss, Distiller, KDLoss, Layer, SAMDLoss
+from spikingjelly_ckd.batch import read_batch
+from spikingjelly_ckd.compat import is_neuron
+
+
+def gradients(module):
+    return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+
+
+def membranes(net):
+    return [m.v for m in net.modules() if is_neuron(m) and isinstance(getattr(m, "v", None), torch.Tensor)]
+
+
+def hooks_left(*nets):
+    return sum(len(m._forward_hooks) for net in nets for m in net.modules())
+
+
+# --- what a step gives -----------------------------------------------------------------------------------------------
+
+
+def test_a_step_of_ckd(teacher, student, batch):
+    out = CKDDistiller(teacher, student, time_steps=4)(*batch)
+    assert list(out.terms) == ["task", "samd", "nld"]
+    assert out.logits.shape == (4, 5)
+    assert {side: tuple(m.shape) for side, m in out.maps.items()} == {"student": (4, 4, 4), "teacher": (4, 4, 4)}
+    assert all(not m.requires_grad and 0 <= m.min() and m.max() <= 1 for m in out.maps.values())
+    assert not any(term.requires_grad for term in out.terms.values())
+    torch.testing.assert_close(out.loss, sum(out.terms.values()))
+    out.loss.backward()
+    assert all(p.grad.abs().sum() > 0 for p in (student[0].weight, student[8].weight))
+
+
+def test_weights_and_task_weight_enter_the_loss(teacher, student, batch):
+    losses = {"kd": (KDLoss(), 0.9), "samd": (SAMDLoss(), 3)}
+    out = Distiller(teacher, student, losses, task_weight=0.1, time_steps=2)(*batch)
+    expected = 0.1 * out.terms["task"] + 0.9 * out.terms["kd"] + 3 * out.terms["samd"]
+    torch.testing.assert_close(out.loss, expected)
+    assert out.weights == {"task": 0.1, "kd": 0.9, "samd": 3}
+
+
+def test_variants_differ_as_their_formulas_do(teacher, student, batch, frozen_noise):
+    samd = {}
+    for variant in ("paper", "released"):
+        distiller = CKDDistiller(teacher, student, time_steps=2, variant=variant, generator=frozen_noise())
+        samd[variant] = distiller(*batch).terms["samd"]
+    assert samd["paper"] > 2 * samd["released"] > 0
+
+
+def test_no_losses_is_plain_training_bitwise(teacher, student, batch):
+    plain = copy.deepcopy(student)
+    images, labels = batch
+    F.cross_entropy(plain(images.expand(3, *images.shape)).mean(0), labels).backward()
+    Distiller(teacher, student, {}, time_steps=3)(images, labels).loss.backward()
+    for name, gradient in gradients(plain).items():
+        assert torch.equal(gradient, gradients(student)[name]), name
+
+
+def test_reset_before_backward_gives_the_same_gradients_bitwise(teacher, student, batch):
+    twin = copy.deepcopy(student)
+    images, labels = batch
+    CKDDistiller(teacher, student, time_steps=3, gamma=0.0)(images, labels).loss.backward()
+    assert membranes(student) == []
+    distiller = CKDDistiller(teacher, twin, time_steps=3, gamma=0.0)
+    # The same step with nothing reset until after backward.
+    functional.reset_net(twin)
+    from spikingjelly_ckd import grad_cam, record
+
+    with record(twin, ["5"]) as seen:
+        logits = twin(images.expand(3, *images.shape)).mean(0)
+    with record(teacher, ["5"], as_leaf=True) as teacher_seen:
+        score = teacher(images).amax(1).sum()
+    cam = grad_cam(teacher_seen["5"].detach(), torch.autograd.grad(score, teacher_seen["5"])[0])
+    assert membranes(twin)
+    (torch.stack([F.cross_entropy(logits, labels), SAMDLoss()(seen["5"], cam)]).sum()).backward()
+    functional.reset_net(twin)
+    del distiller
+    for name, gradient in gradients(twin).items():
+        assert torch.equal(gradient, gradients(student)[name]), name
+
+
+def test_the_teacher_map_is_of_the_class_asked_for(teacher, student, batch):
+    images, labels = batch
+    own = CKDDistiller(teacher, student, time_steps=2)(images, labels).maps["teacher"]
+    with torch.no_grad():
+        first_choice = teacher(images).argmax(1)
+    by_label = CKDDistiller(teacher, student, time_steps=2, target_class="label")
+    torch.testing.assert_close(by_label(images, first_choice).maps["teacher"], own)
+    other = (first_choice + 1) % 5
+    assert not torch.allclose(by_label(images, other).maps["teacher"], own)
+
+
+def test_soft_labels(teacher, student, batch):
+    images, labels = batch
+    hard = Distiller(teacher, student, {}, time_steps=2)(images, labels).loss
+    soft = Distiller(teacher, student, {}, time_steps=2)(images, F.one_hot(labels, 5).float()).loss
+    torch.testing.assert_close(hard, soft)
+    mixed = CKDDistiller(teacher, student, time_steps=2, target_class="label")
+    assert mixed(images, torch.rand(4, 5).softmax(1)).loss.isfinite()
+
+
+def test_event_frames_and_batch_first(teacher, student, events):
+    frames, labels = events
+    by_time = Distiller(teacher, student, {"kd": (KDLoss(), 1.0)})(frames, labels)
+    by_batch = Distiller(teacher, student, {"kd": (KDLoss(), 1.0)}, batch_first=True)(frames.transpose(0, 1), labels)
+    assert torch.equal(by_time.loss, by_batch.loss)
+    with torch.no_grad():
+        teacher_logits = teacher(frames.mean(0))
+    assert by_time.terms["kd"] == KDLoss()(by_time.logits, teacher_logits)
+
+
+def test_images_are_repeated_without_a_copy(batch):
+    images = batch[0]
+    frames = read_batch(images, None, time_steps=6, batch_first=False).over_time()
+    assert frames.shape == (6, *images.shape)
+    assert frames.untyped_storage().data_ptr() == images.untyped_storage().data_ptr()
+
+
+def test_teacher_input_prepares_what_the_teacher_sees(student, batch):
+    images, labels = batch
+    gray = tiny_teacher(channels=1)
+    distiller = CKDDistiller(gray, student, time_steps=2, teacher_input=lambda x: F.interpolate(x, size=16).mean(1, True))
+    out = distiller(images, labels)
+    assert out.maps["teacher"].shape == (4, 4, 4)  # 8x8 pooled to the student's 4x4
+    two_channels = tiny_student(channels=2)
+    frames = torch.rand(3, 4, 2, 8, 8)
+    to_rgb = lambda f: torch.cat([f.mean(0), f.mean(0)[:, :1]], 1)  # noqa: E731
+    assert CKDDistiller(tiny_teacher(), two_channels, teacher_input=to_rgb)(frames, labels).loss.isfinite()
+
+
+class Averages(nn.Module):
+    """A student that averages over time by itself."""
+
+    def __init__(self, wrap):
+        super().__init__()
+        self.net, self.wrap = tiny_student(), wrap
+
+    def forward(self, x):
+        return self.wrap(self.net(x).mean(0))
+
+
+@pytest.mark.parametrize("wrap", [lambda z: z, lambda z: (z, None), lambda z: [z, z]])
+def test_students_that_return_a_mean_or_a_tuple(teacher, batch, wrap):
+    student = Averages(wrap)
+    out = CKDDistiller(teacher, student, time_steps=3)(*batch)
+    assert out.logits.shape == (4, 5)
+    assert out.loss.isfinite()
+
+
+def test_a_network_that_repeats_by_itself(teacher, batch):
+    class Repeats(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = tiny_student()
+
+        def forward(self, x):
+            return self.net(x.expand(4, *x.shape)).mean(0)
+
+    student = Repeats()
+    out = CKDDistiller(teacher, student, time_steps=None)(*batch)
+    assert out.maps["student"].shape == (4, 4, 4)
+
+
+def test_a_single_step_network_in_a_loop_equals_multi_step(teacher, batch):
+    multi, single = tiny_student(norm=False), tiny_student(norm=False, step_mode="s")
+    for net in (multi, single):
+        nn.init.constant_(net[0].bias, 1.0)
+        nn.init.constant_(net[3].bias, 0.6)
+    single.load_state_dict(multi.state_dict())
+    a = CKDDistiller(teacher, multi, time_steps=4, gamma=0)(*batch)
+    b = CKDDistiller(teacher, single, time_steps=4, gamma=0, student_steps="loop")(*batch)
+    torch.testing.assert_close(a.loss, b.loss)
+    torch.testing.assert_close(a.maps["student"], b.maps["student"])
+    a.loss.backward(), b.loss.backward()
+    for name, gradient in gradients(multi).items():
+        torch.testing.assert_close(gradient, gradients(single)[name])
+
+
+def test_internal_steps_leave_time_to_the_network(teacher, batch):
+    class Internal(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = tiny_student(step_mode="s")
+
+        def forward(self, x):
+            return torch.stack([self.net(x) for _ in range(3)]).mean(0)
+
+    out = CKDDistiller(teacher, Internal(), student_steps="internal")(*batch)
+    assert out.maps["student"].shape == (4, 4, 4)
+
+
+def test_layers_by_path_and_by_layer_object(teacher, student, batch):
+    found = CKDDistiller(teacher, student, time_steps=2)
+    with pytest.raises(RuntimeError, match="pass example="):
+        _ = found.layers
+    found(*batch)
+    (student_layer,), (teacher_layer,) = found.layers["samd"]
+    assert (student_layer.path, student_layer.layout) == ("5", "TNCHW")
+    assert (teacher_layer.path, teacher_layer.layout) == ("5", "NCHW")
+    explicit = CKDDistiller(teacher, student, time_steps=2, student_layer="2", teacher_layer=Layer("2"))
+    assert explicit(*batch).maps["student"].shape == (4, 8, 8)
+
+
+def test_a_per_step_task_loss(teacher, student, batch):
+    class TET(DistillationLoss):
+        needs = ("step_logits", "labels")
+
+        def pick(self, signals):
+            return signals.student_step_logits, signals.labels
+
+        def forward(self, steps, labels):
+            return torch.stack([F.cross_entropy(z, labels) for z in steps]).mean()
+
+    out = Distiller(teacher, student, {}, task_loss=TET(), time_steps=3)(*batch)
+    images, labels = batch
+    steps = student(images.expand(3, *images.shape))
+    functional.reset_net(student)
+    torch.testing.assert_close(
+        out.loss, functional.temporal_efficient_training_cross_entropy(steps, labels)
+        if hasattr(functional, "temporal_efficient_training_cross_entropy")
+        else torch.stack([F.cross_entropy(z, labels) for z in steps]).mean(),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="averages over time by itself"):
+        Distiller(teacher, Averages(lambda z: z), {}, task_loss=TET(), time_steps=3)(*batch)
+
+
+def test_a_callable_task_loss(teacher, student, batch):
+    smooth = lambda z, y: F.cross_entropy(z, y, label_smoothing=0.1)  # noqa: E731
+    out = Distiller(teacher, student, {}, task_loss=smooth, time_steps=2)(*batch)
+    torch.testing.assert_close(out.loss, smooth(out.logits, batch[1]))
+
+
+class Adapted(DistillationLoss):
+    """A feature loss with a 1x1 convolution that depends on the layers' channels."""
+
+    needs = ("features",)
+
+    def __init__(self):
+        super().__init__()
+        self.adaptor = None
+
+    @property
+    def needs_build(self):
+        return self.adaptor is None
+
+    def build(self, student_shapes, teacher_shapes):
+        self.adaptor = nn.Conv2d(student_shapes[0][2], teacher_shapes[0][1], 1)
+
+    def pick(self, signals):
+        return signals.student_features[0], signals.teacher_features[0]
+
+    def forward(self, student, teacher):
+        return F.mse_loss(self.adaptor(student.mean(0)), teacher)
+
+
+def test_losses_with_parameters_are_built_from_the_example(teacher, student, batch):
+    with pytest.raises(ValueError, match="pass example="):
+        Distiller(teacher, student, {"hint": (Adapted(), 1.0)}, time_steps=2)
+    distiller = Distiller(teacher, student, {"hint": (Adapted(), 1.0)}, time_steps=2, example=batch)
+    assert "losses.hint.adaptor.weight" in distiller.state_dict()
+    distiller(*batch).loss.backward()
+    assert distiller.losses["hint"].adaptor.weight.grad.abs().sum() > 0
+
+
+def test_the_example_leaves_both_networks_as_they_were(teacher, student, batch):
+    teacher.eval()
+    student.train()
+    before = copy.deepcopy((teacher.state_dict(), student.state_dict()))
+    modes = [m.training for m in student.modules()]
+    noise = torch.get_rng_state()
+    distiller = CKDDistiller(teacher, student, time_steps=2, example=batch[0])
+    assert distiller.layers["samd"][0][0].path == "5"
+    assert torch.equal(noise, torch.get_rng_state())
+    assert modes == [m.training for m in student.modules()]
+    assert membranes(student) == []
+    for old, net in zip(before, (teacher, student), strict=True):
+        assert all(torch.equal(value, old[key]) for key, value in net.state_dict().items())
+
+
+# --- what it leaves alone --------------------------------------------------------------------------------------------
+
+
+def test_training_touches_the_student_alone(teacher, student, batch):
+    before = copy.deepcopy(teacher.state_dict())
+    start = copy.deepcopy(student.state_dict())
+    distiller = CKDDistiller(teacher, student, time_steps=2)
+    distiller.train()
+    optimizer = torch.optim.SGD(distiller.parameters(), 0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        distiller(*batch).loss.backward()
+        optimizer.step()
+    for key, value in teacher.state_dict().items():
+        assert value.numpy().tobytes() == before[key].numpy().tobytes(), key
+    assert all(p.grad is None for p in teacher.parameters())
+    assert not torch.equal(start["0.weight"], student.state_dict()["0.weight"])
+    assert hooks_left(teacher, student) == 0
+
+
+def test_a_step_touches_no_gradient(teacher, student, batch):
+    CKDDistiller(teacher, student, time_steps=2)(*batch)
+    assert gradients(student) == {}
+
+
+def test_parameters_and_state_dict_are_the_students(teacher, student):
+    distiller = CKDDistiller(teacher, student, time_steps=2)
+    assert {id(p) for p in distiller.parameters()} == {id(p) for p in student.parameters()}
+    assert set(distiller.state_dict()) == {f"student.{key}" for key in student.state_dict()}
+    assert not any(m is teacher for m in distiller.modules())
+
+
+def test_train_keeps_the_teacher_in_eval_and_to_moves_it(teacher, student, batch):
+    distiller = CKDDistiller(teacher, student, time_steps=2).train()
+    assert student.training
+    assert not any(m.training for m in teacher.modules())
+    distiller.double()
+    assert teacher[0].weight.dtype == student[0].weight.dtype == torch.float64
+    assert distiller(batch[0].double(), batch[1]).loss.dtype == torch.float64
+
+
+def test_deepcopy_shares_the_teacher_and_works_after_a_step(teacher, student, batch):
+    distiller = CKDDistiller(teacher, student, time_steps=2)
+    distiller(*batch)
+    twin = copy.deepcopy(distiller)
+    assert twin.teacher is teacher
+    assert twin.student is not student
+    assert torch.equal(twin.predict(batch[0]), distiller.predict(batch[0]))
+
+
+def test_without_the_final_reset_deepcopy_of_a_student_fails(student, batch):
+    student(batch[0].expand(2, *batch[0].shape))
+    with pytest.raises(RuntimeError):
+        copy.deepcopy(student)
+
+
+def test_pickle_and_state_round_trip(teacher, student, batch):
+    distiller = CKDDistiller(teacher, student, time_steps=2, beta="auto")
+    distiller(*batch)
+    again = pickle.loads(pickle.dumps(distiller))
+    assert torch.equal(again.predict(batch[0]), distiller.predict(batch[0]))
+    file = io.BytesIO()
+    torch.save(distiller.state_dict(), file)
+    file.seek(0)
+    fresh = CKDDistiller(tiny_teacher(), tiny_student(), time_steps=2, beta="auto")
+    fresh.load_state_dict(torch.load(file, weights_only=True))
+    distiller.eval(), fresh.eval()
+    assert torch.equal(fresh.predict(batch[0]), distiller.predict(batch[0]))
+
+
+def test_predict_is_the_student_alone(teacher, student, batch):
+    distiller = CKDDistiller(teacher, student, time_steps=3).eval()
+    images = batch[0]
+    with torch.no_grad():
+        expected = student(images.expand(3, *images.shape)).mean(0)
+        functional.reset_net(student)
+        assert torch.equal(distiller.predict(images), expected)
+        assert torch.equal(distiller.predict(images), expected)
+    assert membranes(student) == []
+
+
+def test_state_is_cleared_after_an_exception(teacher, student, batch):
+    distiller = CKDDistiller(teacher, student, time_steps=2)
+    with pytest.raises(ValueError, match="labels"):
+        distiller(batch[0], batch[1] + 100)
+    assert membranes(student) == []
+    copy.deepcopy(student)
+
+
+def test_a_neuron_added_after_construction_of_the_student_is_reset(teacher, batch):
+    student = tiny_student()
+    functional.reset_net(student)  # 2.x caches its list here
+    student[5] = nn.Sequential(student[5], neuron.IFNode(step_mode="m"))
+    CKDDistiller(teacher, student, time_steps=2)(*batch)
+    assert membranes(student) == []
+
+
+# --- modes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_step_without_gradients_still_has_its_maps(teacher, student, batch, mode):
+    distiller = CKDDistiller(teacher, student, time_steps=2, gamma=0)
+    expected = distiller(*batch)
+    with mode():
+        images, labels = batch[0].clone(), batch[1].clone()
+        out = distiller(images, labels)
+    assert not out.loss.requires_grad
+    torch.testing.assert_close(out.loss, expected.loss.detach())
+    torch.testing.assert_close(out.maps["teacher"], expected.maps["teacher"])
+
+
+def test_bf16_autocast_stays_close_and_maps_are_fp32(teacher, student, batch):
+    distiller = CKDDistiller(teacher, student, time_steps=2, gamma=0)
+    exact = distiller(*batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = distiller(*batch)
+    assert out.maps["student"].dtype == out.maps["teacher"].dtype == out.terms["samd"].dtype == torch.float32
+    assert out.loss.item() == pytest.approx(exact.loss.item(), rel=0.1)
+    out.loss.backward()
+    assert all(g.isfinite().all() for g in gradients(student).values())
+
+
+def test_compiling_the_whole_distiller_works(teacher, student, batch, frozen_noise):
+    expected = CKDDistiller(teacher, student, time_steps=2, gamma=0)(*batch).loss
+    compiled = torch.compile(CKDDistiller(teacher, student, time_steps=2, gamma=0), backend="eager")
+    for _ in range(2):
+        out = compiled(*batch)
+        torch.testing.assert_close(out.loss, expected)
+    out.loss.backward()
+    assert student[0].weight.grad.abs().sum() > 0
+
+
+def test_batches_of_changing_size(teacher, student):
+    distiller = CKDDistiller(teacher, student, time_steps=2)
+    for size, side in ((4, 8), (3, 8), (2, 16)):
+        out = distiller(torch.randn(size, 3, side, side), torch.arange(size))
+        assert out.maps["student"].shape == (size, side // 2, side // 2)
+
+
+def test_a_constant_teacher_map_is_skipped_and_counted(student, batch):
+    teacher = tiny_teacher()
+    images = batch[0].clone()
+    images[2] = 0  # without padding effects a blank image would be flat; here the bias-free net makes it so
+    teacher[0].padding_mode = teacher[3].padding_mode = "replicate"
+    for conv in (teacher[0], teacher[3]):
+        conv._reversed_padding_repeated_twice = [1, 1, 1, 1]
+    out = CKDDistiller(teacher, student, time_steps=2)(images, batch[1])
+    assert out.skipped >= 1
+    assert out.loss.isfinite()
+
+
+def test_the_check_can_be_left_out(teacher, student, batch):
+    out = CKDDistiller(teacher, student, time_steps=2, check=False)(batch[0], batch[1])
+    assert isinstance(out.skipped, torch.Tensor)
+    assert out.skipped == 0
+
+
+def test_plain_sequential_of_layers_and_neurons_without_a_norm(teacher, batch):
+    student = nn.Sequential(
+        layer.Conv2d(3, 4, 3), neuron.IFNode(), layer.MaxPool2d(2), layer.Flatten(), layer.Linear(36, 5)
+    )
+    functional.set_step_mode(student, "m")
+    nn.init.constant_(student[0].bias, 0.5)
+    out = CKDDistiller(teacher, student, time_steps=4)(*batch)
+    assert out.loss.isfinite()

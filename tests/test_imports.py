@@ -1,0 +1,93 @@
+"""What may import what, and what importing the package costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "spikingjelly_ckd"
+CORE_OUTSIDE = {"torch", "spikingjelly.activation_based"}
+ALLOWED = {
+    "checks": set(),
+    "maps": set(),
+    "hooks": set(),
+    "compat": set(),
+    "losses": {"maps"},
+    "signals": set(),
+    "batch": {"maps"},
+    "balance": {"checks"},
+    "probing": {"compat"},
+    "layers": {"compat", "hooks", "probing"},
+    "methods": {"checks", "losses", "maps", "signals"},
+    "arguments": {"checks", "compat", "hooks", "layers", "signals"},
+    "distiller": {
+        *("arguments", "balance", "batch", "checks", "compat", "hooks", "layers", "methods", "probing", "signals"),
+    },
+    "preflight": {
+        *("arguments", "balance", "batch", "checks", "compat", "distiller", "hooks", "maps", "probing"),
+    },
+}
+HEAVY = ("torchvision", "torchaudio", "timm", "lightning", "matplotlib", "sklearn", "pytorch_grad_cam")
+
+
+def imports(path: Path) -> tuple[set[str], set[str]]:
+    """Names imported from inside the package, and modules imported from outside it."""
+    inside, outside = set(), set()
+    for node in ast.walk(ast.parse(path.read_text("utf8"))):
+        if isinstance(node, ast.Import):
+            outside |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            inside |= {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            outside.add(node.module)
+    return inside, outside
+
+
+def core_files() -> list[Path]:
+    return [p for p in PACKAGE.rglob("*.py") if "recipes" not in p.parts and p.name != "__init__.py"]
+
+
+@pytest.mark.parametrize("path", core_files(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_dependencies_point_one_way(path):
+    inside, outside = imports(path)
+    unit = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert inside <= ALLOWED[unit], f"{unit} may not import {inside - ALLOWED[unit]}"
+    foreign = {name for name in outside if name.split(".")[0] not in sys.stdlib_module_names}
+    for name in foreign:
+        assert name.split(".")[0] == "torch" or name in CORE_OUTSIDE or unit == "compat", f"{unit} imports {name}"
+    if unit not in ("compat",):
+        assert not any(name.startswith("spikingjelly") for name in foreign), f"only compat.py knows SpikingJelly: {unit}"
+
+
+def test_hooks_are_registered_in_one_file():
+    for path in PACKAGE.rglob("*.py"):
+        if path.name != "hooks.py":
+            assert "register_forward" not in path.read_text("utf8"), path
+
+
+def test_examples_and_benchmarks_use_public_names():
+    root = PACKAGE.parent
+    for path in (*root.glob("examples/*.py"), *root.glob("benchmarks/*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("spikingjelly_ckd"):
+                assert not any(alias.name.startswith("_") for alias in node.names), path
+
+
+def test_importing_pulls_in_nothing_heavy():
+    code = f"import sys, spikingjelly_ckd; print([m for m in {HEAVY} if m in sys.modules], 'spikingjelly.datasets' in sys.modules, 'spikingjelly.activation_based.model' in sys.modules)"
+    before = "import sys, spikingjelly.activation_based.functional, spikingjelly.activation_based.layer, spikingjelly.activation_based.neuron; print([m for m in {0} if m in sys.modules], False, False)"
+    ours, base = (
+        subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout
+        for text in (code, before.format(HEAVY))
+    )
+    assert ours == base
+
+
+def test_star_imports_are_the_public_names():
+    import spikingjelly_ckd
+
+    assert spikingjelly_ckd.__all__ == sorted(spikingjelly_ckd.__all__)
+    for name in spikingjelly_ckd.__all__:
+        assert getattr(spikingjelly_ckd, name).__doc__, name
