@@ -157,11 +157,11 @@ def read_layers(
 def _read_side(side: Any, network: nn.Module) -> tuple[Layer, ...] | None:
     if side is None:
         return None
-    items = [side] if isinstance(side, str | Layer) else list(side)
+    if not isinstance(side, str | Layer | tuple | list):
+        raise TypeError(f"a layer must be a path, a Layer or a list of them, got {type(side).__name__} {side!r}")
+    items = [side] if isinstance(side, str | Layer) else side
     layers = tuple(item if isinstance(item, Layer) else Layer(item) for item in items)
     for layer in layers:
-        if not isinstance(layer.path, str):
-            raise TypeError(f"a layer must be a path or a Layer, got {type(layer.path).__name__} {layer.path!r}")
         get_layer(network, layer.path)
     return layers
 

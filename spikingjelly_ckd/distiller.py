@@ -132,6 +132,7 @@ class Distiller(nn.Module):
         self.batch_first = batch_first
         self.teacher_input = teacher_input
         self.check = check
+        self._reporting = False  # preflight reports what a step would raise
         modules, self.weights = arguments.read_losses(losses, self.task_weight)
         self.losses = nn.ModuleDict(modules)
         self.auto = nn.ModuleDict({name: AutoWeight() for name in modules if name not in self.weights})
@@ -365,7 +366,7 @@ class Distiller(nn.Module):
     def _verify(self, batch: Batch, student: Tensor, teacher: Tensor, terms: Mapping[str, Term]) -> int | Tensor:
         """Read every value check of the step in one go; raise the first that fails."""
         skipped = sum((term.skipped for term in terms.values() if term.skipped is not None), student.new_zeros(()))
-        if not self.check:
+        if not self.check or self._reporting:
             return skipped.detach()
         faults = arguments.value_faults(batch.images, batch.labels, student, teacher)
         for name, term in terms.items():
@@ -383,6 +384,8 @@ class Distiller(nn.Module):
         """Find the layers that were not given, once."""
         if self._layers is not None:
             return
+        if not batch.images.isfinite().all():
+            raise ValueError("images hold NaN or inf, so no layer can be chosen on them")
         chosen: dict[str, Sides] = {}
         for name, (student_layers, teacher_layers) in self._given.items():
             if student_layers is None:

@@ -180,16 +180,16 @@ def _pairs(batches: Any) -> list[tuple[Tensor, Tensor]]:
 @contextmanager
 def _relaxed(distiller: Distiller) -> Iterator[None]:
     """Report value faults instead of raising, hold automatic weights and the noise's random source still."""
-    flags = distiller.check, distiller.training
+    training = distiller.training
     trainable = [(parameter, parameter.requires_grad) for parameter in distiller.teacher.parameters()]
     sources = [getattr(loss, "generator", None) for loss in distiller.losses.values()]
     generators = [source for source in sources if isinstance(source, torch.Generator)]
     states = [generator.get_state() for generator in generators]
-    distiller.check, distiller.training = False, False
+    distiller._reporting, distiller.training = True, False
     try:
         yield
     finally:
-        distiller.check, distiller.training = flags
+        distiller._reporting, distiller.training = False, training
         for parameter, requires_grad in trainable:
             parameter.requires_grad_(requires_grad)
         for generator, state in zip(generators, states, strict=True):
@@ -204,7 +204,7 @@ def _observe(distiller: Distiller, images: Tensor, labels: Tensor) -> _Look:
     path, norm = next(((path, norm) for path, norm in norms if norm.running_mean is not None), ("", None))
     with (
         record(distiller.student, distiller._paths("student")) as seen,
-        record(distiller.teacher, {"", path}) as teacher_seen,
+        record(distiller.teacher, {"", path}, as_leaf={path} - {""}) as teacher_seen,
     ):
         out = distiller(images, labels)
     features = {

@@ -1,0 +1,361 @@
+"""Each mistake raises one clear error before any parameter has changed."""
+
+import copy
+
+import pytest
+import torch
+from conftest import tiny_student, tiny_teacher
+from spikingjelly.activation_based import layer, neuron
+from torch import nn
+
+from spikingjelly_ckd import CKDDistiller, Distiller, KDLoss, SAMDLoss
+
+IMAGES, LABELS = torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 4])
+FRAMES = torch.randn(3, 4, 3, 8, 8)
+
+
+def nan_in(tensor):
+    out = tensor.clone()
+    out.view(-1)[5] = float("nan")
+    return out
+
+
+INPUTS = {
+    "images of 3 dimensions": ((IMAGES[0], LABELS), ValueError, r"\[N, C, H, W\]"),
+    "uint8 images": ((torch.zeros(4, 3, 8, 8, dtype=torch.uint8), LABELS), TypeError, "floating point"),
+    "numpy images": ((IMAGES.numpy(), LABELS), TypeError, "images must be a tensor"),
+    "no images": ((IMAGES[:0], LABELS[:0]), ValueError, "empty"),
+    "channels last": ((IMAGES.permute(0, 2, 3, 1), LABELS), ValueError, "channels-last"),
+    "fewer labels than images": ((IMAGES, LABELS[:3]), ValueError, "N=4"),
+    "more labels than images": ((IMAGES, LABELS.repeat(2)), ValueError, "N=4"),
+    "labels of 3 dimensions": ((IMAGES, LABELS.view(4, 1, 1)), ValueError, r"\[N\] or \[N, K\]"),
+    "float labels": ((IMAGES, LABELS.float()), TypeError, "integer class indices"),
+    "labels as a list": ((IMAGES, LABELS.tolist()), TypeError, "labels must be a tensor"),
+    "no labels": ((IMAGES, None), TypeError, "use predict"),
+    "label too large": ((IMAGES, LABELS + 1), ValueError, r"0\.\.4"),
+    "label negative": ((IMAGES, LABELS - 1), ValueError, r"0\.\.4"),
+    "soft labels of other classes": ((IMAGES, torch.rand(4, 7)), ValueError, r"soft labels must be \[N, K\]"),
+    "integer soft labels": ((IMAGES, torch.ones(4, 5, dtype=torch.long)), TypeError, "soft labels"),
+    "negative soft labels": ((IMAGES, torch.randn(4, 5) - 3), ValueError, "not negative"),
+    "soft labels with NaN": ((IMAGES, nan_in(torch.rand(4, 5))), ValueError, "finite"),
+    "images with NaN": ((nan_in(IMAGES), LABELS), ValueError, "images hold NaN"),
+    "T that does not match": ((FRAMES, LABELS), ValueError, "time_steps is 2.*T=3"),
+    "frames batch-first": ((FRAMES.transpose(0, 1)[:, :2], LABELS), ValueError, "batch_first=True"),
+}
+
+
+@pytest.mark.parametrize("case", INPUTS)
+def test_input(case):
+    (images, labels), error, message = INPUTS[case]
+    student = tiny_student()
+    before = copy.deepcopy(dict(student.named_parameters()))
+    distiller = CKDDistiller(tiny_teacher(), student, time_steps=2)
+    with pytest.raises(error, match=message):
+        distiller(images, labels)
+    for name, parameter in student.named_parameters():
+        assert torch.equal(parameter, before[name])
+        assert parameter.grad is None
+
+
+def test_batch_first_event_frames_are_recognised_by_their_labels():
+    with pytest.raises(ValueError, match="batch_first=True"):
+        CKDDistiller(tiny_teacher(), tiny_student())(FRAMES.transpose(0, 1), LABELS)
+
+
+class Returns(nn.Module):
+    """The student or teacher with something done to its output."""
+
+    def __init__(self, net, change):
+        super().__init__()
+        self.net, self.change = net, change
+
+    def forward(self, x):
+        return self.change(self.net(x))
+
+
+STUDENTS = {
+    "batch-first logits": (lambda z: z.transpose(0, 1), ValueError, "batch-first"),
+    "another T": (lambda z: z[:1], ValueError, "1 time steps for a batch of T=2"),
+    "one class": (lambda z: z[..., :1], ValueError, "1 class"),
+    "other classes": (lambda z: z[..., :4], ValueError, "5 classes and the student 4"),
+    "flattened time": (lambda z: z.flatten(0, 1), ValueError, "expected logits"),
+    "no tensor": (lambda z: {"out": z}, TypeError, "returned dict"),
+    "NaN": (nan_in, ValueError, "student's logits hold NaN"),
+    "inf": (lambda z: z / 0, ValueError, "student's logits hold NaN or inf"),
+}
+
+
+@pytest.mark.parametrize("case", STUDENTS)
+def test_student_output(case):
+    change, error, message = STUDENTS[case]
+    with pytest.raises(error, match=message):
+        CKDDistiller(tiny_teacher(), Returns(tiny_student(), change), time_steps=2)(IMAGES, LABELS)
+
+
+TEACHERS = {
+    "one class": (lambda z: z[:, :1], ValueError, "1 class"),
+    "per-step logits": (lambda z: z.expand(2, *z.shape), ValueError, r"teacher returned shape \(2, 4, 5\)"),
+    "features": (lambda z: z[:, :, None, None], ValueError, r"expected logits \[N, K\]"),
+    "no tensor": (str, TypeError, "returned str"),
+    "NaN": (nan_in, ValueError, "teacher's logits hold NaN"),
+    "inf": (lambda z: z * float("inf"), ValueError, "teacher's logits hold NaN or inf"),
+}
+
+
+@pytest.mark.parametrize("case", TEACHERS)
+def test_teacher_output(case):
+    change, error, message = TEACHERS[case]
+    distiller = CKDDistiller(
+        Returns(tiny_teacher(), change), tiny_student(), time_steps=2, teacher_layer="net.5", student_layer="5"
+    )
+    with pytest.raises(error, match=message):
+        distiller(IMAGES, LABELS)
+
+
+@pytest.mark.parametrize("path", ["", "4"])
+def test_a_teacher_put_back_into_train_mode(path):
+    teacher = tiny_teacher()
+    distiller = CKDDistiller(teacher, tiny_student(), time_steps=2)
+    teacher.get_submodule(path).train()
+    with pytest.raises(RuntimeError, match=r"train mode.*teacher\.eval\(\)"):
+        distiller(IMAGES, LABELS)
+
+
+def test_a_teacher_unfrozen_again():
+    teacher = tiny_teacher()
+    distiller = CKDDistiller(teacher, tiny_student(), time_steps=2)
+    teacher[3].weight.requires_grad_(True)
+    with pytest.raises(RuntimeError, match=r"requires_grad_\(False\)"):
+        distiller(IMAGES, LABELS)
+
+
+@pytest.mark.parametrize("wrong", ["single-step", "loop on multi-step", "loop without T", "unknown word"])
+def test_step_modes(wrong):
+    if wrong == "single-step":
+        with pytest.raises(ValueError, match=r"set_step_mode.*'loop'.*'internal'"):
+            CKDDistiller(tiny_teacher(), tiny_student(step_mode="s"), time_steps=2)
+    elif wrong == "loop on multi-step":
+        with pytest.raises(ValueError, match="multi-step mode"):
+            CKDDistiller(tiny_teacher(), tiny_student(), time_steps=2, student_steps="loop")
+    elif wrong == "loop without T":
+        distiller = CKDDistiller(tiny_teacher(), tiny_student(step_mode="s"), student_steps="loop")
+        with pytest.raises(ValueError, match="pass time_steps="):
+            distiller(IMAGES, LABELS)
+    else:
+        with pytest.raises(ValueError, match="student_steps must be one of"):
+            CKDDistiller(tiny_teacher(), tiny_student(), student_steps="both")
+
+
+def test_images_into_a_multi_step_network_without_time_steps_is_explained():
+    distiller = CKDDistiller(tiny_teacher(), tiny_student(), student_layer="5", teacher_layer="5")
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        distiller(IMAGES, LABELS)
+    assert "pass time_steps= for images" in caught.value.__notes__[0]
+
+
+def test_unknown_layers_offer_the_nearest_names():
+    named = nn.Sequential()
+    for name, module in zip(("stem", "norm1", "act1", "conv2", "norm2", "act2"), tiny_teacher(), strict=False):
+        named.add_module(name, module)
+    with pytest.raises(ValueError, match=r"no layer 'act3'.*'act2'"):
+        CKDDistiller(named, tiny_student(), teacher_layer="act3")
+    with pytest.raises(ValueError, match=r"no layer 'conv'.*nearest names"):
+        CKDDistiller(tiny_teacher(), tiny_student(), student_layer="conv")
+    with pytest.raises(ValueError, match="the losses that compare layers are"):
+        Distiller(tiny_teacher(), tiny_student(), {"kd": (KDLoss(), 1)}, layers={"kd": ("5", "5")})
+
+
+def test_a_map_of_one_position():
+    teacher, student = tiny_teacher(), tiny_student()
+    with pytest.raises(ValueError, match="one position|1x1"):
+        CKDDistiller(teacher, student, time_steps=2, student_layer="6")(IMAGES, LABELS)
+    with pytest.raises(ValueError, match="one position|1x1"):
+        CKDDistiller(teacher, student, time_steps=2, teacher_layer="6")(IMAGES, LABELS)
+
+
+def test_a_layer_that_never_fires():
+    silent = tiny_student(norm=False)
+    silent[5].v_threshold = 1e6
+    with pytest.raises(ValueError, match="does not fire"):
+        CKDDistiller(tiny_teacher(), silent, time_steps=2, student_layer="5")(IMAGES, LABELS)
+
+
+def test_a_layer_that_is_not_used():
+    class Unused(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net, self.spare = tiny_student(), neuron.IFNode(step_mode="m")
+
+        def forward(self, x):
+            return self.net(x)
+
+    with pytest.raises(RuntimeError, match="did not run"):
+        CKDDistiller(tiny_teacher(), Unused(), time_steps=2, student_layer="spare")(IMAGES, LABELS)
+
+
+def test_every_teacher_map_constant():
+    teacher = tiny_teacher()
+    nn.init.zeros_(teacher[8].weight)
+    with pytest.raises(ValueError, match="constant"):
+        CKDDistiller(teacher, tiny_student(), time_steps=2, teacher_layer="5")(IMAGES, LABELS)
+
+
+def test_signed_values_in_the_students_layer():
+    with pytest.raises(ValueError, match="negative"):
+        CKDDistiller(tiny_teacher(), tiny_student(), time_steps=2, student_layer="4")(IMAGES, LABELS)
+    out = CKDDistiller(tiny_teacher(), tiny_student(), time_steps=2, student_layer="4", negative="abs")(IMAGES, LABELS)
+    assert out.loss.isfinite()
+
+
+def test_a_layer_shared_between_places():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv1, self.conv2 = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+            self.act, self.head = nn.ReLU(), nn.Linear(6, 5)
+
+        def forward(self, x):
+            return self.head(self.act(self.conv2(self.act(self.conv1(x)))).mean((2, 3)))
+
+    with pytest.raises((ValueError, RuntimeError), match="2 times"):
+        CKDDistiller(Shared(), tiny_student(), time_steps=2, teacher_layer="act")(IMAGES, LABELS)
+
+
+def test_teacher_layer_that_does_not_lead_to_the_logits():
+    class Aside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net, self.aside = tiny_teacher(), nn.Conv2d(3, 4, 3)
+
+        def forward(self, x):
+            self.aside(x)
+            return self.net(x)
+
+    with pytest.raises(ValueError, match="do not depend on the layers"):
+        CKDDistiller(Aside(), tiny_student(), time_steps=2, teacher_layer="aside")(IMAGES, LABELS)
+
+
+class WrongNeeds(KDLoss):
+    needs = ("logits", "membranes")
+
+
+CONSTRUCTION = {
+    "negative beta": (lambda: CKDDistiller(tiny_teacher(), tiny_student(), beta=-1), ValueError, "weight of 'samd'"),
+    "NaN gamma": (lambda: CKDDistiller(tiny_teacher(), tiny_student(), gamma=float("nan")), ValueError, "'nld'"),
+    "a word as weight": (lambda: CKDDistiller(tiny_teacher(), tiny_student(), beta="big"), ValueError, "'auto'"),
+    "None as weight": (lambda: CKDDistiller(tiny_teacher(), tiny_student(), beta=None), TypeError, "number"),
+    "negative task weight": (
+        lambda: Distiller(tiny_teacher(), tiny_student(), {}, task_weight=-1),
+        ValueError,
+        "task_weight",
+    ),
+    "auto beside a task of weight 0": (
+        lambda: Distiller(tiny_teacher(), tiny_student(), {"kd": (KDLoss(), "auto")}, task_weight=0),
+        ValueError,
+        "share of the task's gradient",
+    ),
+    "unknown variant": (lambda: CKDDistiller(tiny_teacher(), tiny_student(), variant="v2"), ValueError, "variant"),
+    "time_steps 0": (lambda: CKDDistiller(tiny_teacher(), tiny_student(), time_steps=0), ValueError, "time_steps"),
+    "time_steps 2.0": (lambda: CKDDistiller(tiny_teacher(), tiny_student(), time_steps=2.0), TypeError, "time_steps"),
+    "networks in the wrong order": (lambda: CKDDistiller(tiny_student(), tiny_teacher()), ValueError, "order"),
+    "one network twice": (
+        lambda: (lambda net: CKDDistiller(net, net))(tiny_student()),
+        ValueError,
+        "share modules",
+    ),
+    "no module": (lambda: CKDDistiller("resnet18", tiny_student()), TypeError, "teacher must be a torch.nn.Module"),
+    "student in DataParallel": (
+        lambda: CKDDistiller(tiny_teacher(), nn.DataParallel(tiny_student())),
+        TypeError,
+        "DistributedDataParallel",
+    ),
+    "teacher in DataParallel": (
+        lambda: CKDDistiller(nn.DataParallel(tiny_teacher()), tiny_student()),
+        TypeError,
+        "DistributedDataParallel",
+    ),
+    "a loss called task": (
+        lambda: Distiller(tiny_teacher(), tiny_student(), {"task": (KDLoss(), 1)}),
+        ValueError,
+        "another name",
+    ),
+    "a loss without weight": (
+        lambda: Distiller(tiny_teacher(), tiny_student(), {"kd": KDLoss()}),
+        TypeError,
+        r"must be \(loss, weight\)",
+    ),
+    "a function as loss": (
+        lambda: Distiller(tiny_teacher(), tiny_student(), {"kd": (lambda a, b: a, 1)}),
+        TypeError,
+        "DistillationLoss",
+    ),
+    "unknown needs": (
+        lambda: Distiller(tiny_teacher(), tiny_student(), {"kd": (WrongNeeds(), 1)}),
+        ValueError,
+        "membranes",
+    ),
+    "one layer where a pair belongs": (
+        lambda: Distiller(tiny_teacher(), tiny_student(), {"m": (SAMDLoss(), 1)}, layers={"m": "5"}),
+        TypeError,
+        r"\(student layers, teacher layers\)",
+    ),
+    "a number as layer": (
+        lambda: CKDDistiller(tiny_teacher(), tiny_student(), student_layer=5),
+        TypeError,
+        "layer",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CONSTRUCTION)
+def test_construction(case):
+    make, error, message = CONSTRUCTION[case]
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_the_distiller_itself_in_data_parallel():
+    distiller = CKDDistiller(tiny_teacher(), tiny_student(), time_steps=2)
+    with pytest.raises(TypeError, match="DistributedDataParallel"):
+        distiller._replicate_for_data_parallel()  # what nn.DataParallel calls for each GPU
+
+
+def test_teacher_input_of_a_wrong_shape():
+    distiller = CKDDistiller(tiny_teacher(), tiny_student(), time_steps=2, teacher_input=lambda x: x[:2])
+    with pytest.raises(ValueError, match="teacher_input must return"):
+        distiller(IMAGES, LABELS)
+
+
+def test_a_teacher_that_cannot_take_the_events_is_explained():
+    frames = torch.rand(3, 4, 2, 8, 8)
+    distiller = CKDDistiller(
+        tiny_teacher(), tiny_student(channels=2), student_layer="5", teacher_layer="5"
+    )
+    with pytest.raises(RuntimeError) as caught:  # noqa: PT011
+        distiller(frames, LABELS)
+    assert "teacher_input= can prepare it" in caught.value.__notes__[0]
+
+
+def test_predict_checks_its_input_too():
+    distiller = CKDDistiller(tiny_teacher(), tiny_student(), time_steps=2)
+    with pytest.raises(ValueError, match="channels-last"):
+        distiller.predict(IMAGES.permute(0, 2, 3, 1))
+
+
+def test_a_ternary_student():
+    ternary = getattr(neuron, "TernaryIFNode", None)
+    if ternary is None:
+        pytest.skip("SpikingJelly 0.0.0.0.14 has no ternary neurons")
+    student = nn.Sequential(
+        layer.Conv2d(3, 6, 3, step_mode="m"),
+        layer.BatchNorm2d(6, step_mode="m"),
+        ternary(step_mode="m"),
+        layer.AdaptiveAvgPool2d(1, step_mode="m"),
+        layer.Flatten(step_mode="m"),
+        layer.Linear(6, 5, step_mode="m"),
+    )
+    with pytest.raises(ValueError, match="negative='abs'"):
+        CKDDistiller(tiny_teacher(), student, time_steps=4, student_layer="2")(IMAGES, LABELS)
+    out = CKDDistiller(tiny_teacher(), student, time_steps=4, student_layer="2", negative="abs")(IMAGES, LABELS)
+    out.loss.backward()
+    assert student[0].weight.grad.abs().sum() > 0

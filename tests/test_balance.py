@@ -1,0 +1,89 @@
+"""Automatic weights: what is measured, that it is held, and that it travels with the state."""
+
+import copy
+
+import pytest
+import torch
+from conftest import tiny_student, tiny_teacher
+
+from spikingjelly_ckd import CKDDistiller, record
+from spikingjelly_ckd.balance import AUTO_BATCHES, AUTO_SHARE, AutoWeight, gradient_norm
+
+
+def test_gradient_norm_is_the_norm_over_all_points():
+    x, y = torch.tensor([3.0], requires_grad=True), torch.tensor([4.0], requires_grad=True)
+    value = (x.square() + y.square()).sum() / 2
+    assert gradient_norm(value, [x, y]) == 5
+    assert gradient_norm(x.sum(), [x, y]) == 1
+    assert gradient_norm(torch.tensor(1.0), [x]) == 0
+    assert x.grad is None
+
+
+def test_weight_is_the_share_over_the_geometric_mean():
+    x = torch.tensor([1.0], requires_grad=True)
+    auto = AutoWeight(share=0.3, batches=2)
+    for scale in (1.0, 4.0):
+        auto.observe(x.sum(), scale * x.sum(), [x])
+    assert auto.weight.item() == pytest.approx(0.3 / 2)
+    assert not auto.measuring
+
+
+def test_a_batch_without_gradient_is_left_out():
+    x = torch.tensor([1.0], requires_grad=True)
+    auto = AutoWeight(batches=1)
+    auto.observe(x.sum(), 0 * x.sum(), [x])
+    assert auto.measuring
+    assert auto.seen == 0
+
+
+@pytest.mark.parametrize("term", ["samd", "nld"])
+def test_the_weighted_gradient_is_the_stated_share(term):
+    student = tiny_student()
+    weights = {"beta": 0.0, "gamma": 0.0} | {{"samd": "beta", "nld": "gamma"}[term]: "auto"}
+    distiller = CKDDistiller(tiny_teacher(), student, time_steps=2, **weights)
+    images, labels = torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 4])
+    distiller._choose_layers(distiller._read(images, labels))  # a run of its own, which record would see
+    with record(student, ["5"]) as seen:
+        out = distiller(images, labels)
+    points = seen.calls("5")
+    share = out.weights[term] * gradient_norm(out.values[term], points) / gradient_norm(out.values["task"], points)
+    assert share.item() == pytest.approx(AUTO_SHARE, rel=1e-4)
+    expected = out.terms["task"] + out.weights[term] * out.terms[term]
+    torch.testing.assert_close(out.loss.detach(), expected)
+
+
+def test_measured_over_the_first_training_batches_then_held():
+    distiller = CKDDistiller(tiny_teacher(), tiny_student(), time_steps=2, beta="auto", gamma=0.0)
+    weights = []
+    for _ in range(AUTO_BATCHES + 3):
+        out = distiller(torch.randn(4, 3, 8, 8), torch.randint(0, 5, (4,)))
+        weights.append(float(out.weights["samd"]))
+    assert len(set(weights[: AUTO_BATCHES - 1])) > AUTO_BATCHES // 2
+    assert len(set(weights[AUTO_BATCHES - 1 :])) == 1
+    distiller.eval()
+
+
+def test_evaluation_does_not_measure():
+    distiller = CKDDistiller(tiny_teacher(), tiny_student(), time_steps=2, beta="auto", gamma=0.0)
+    images, labels = torch.randn(4, 3, 8, 8), torch.randint(0, 5, (4,))
+    with torch.no_grad():
+        assert distiller(images, labels).weights["samd"] == 0
+    assert distiller.auto["samd"].seen == 0
+
+
+def test_a_resumed_run_does_not_measure_again():
+    first = CKDDistiller(tiny_teacher(), tiny_student(), time_steps=2, beta="auto", gamma="auto")
+    for _ in range(AUTO_BATCHES):
+        first(torch.randn(4, 3, 8, 8), torch.randint(0, 5, (4,)))
+    resumed = CKDDistiller(tiny_teacher(), tiny_student(), time_steps=2, beta="auto", gamma="auto")
+    resumed.load_state_dict(copy.deepcopy(first.state_dict()))
+    out = resumed(torch.randn(4, 3, 8, 8), torch.randint(0, 5, (4,)))
+    assert float(out.weights["samd"]) == float(first.auto["samd"].weight)
+    assert not resumed.auto["samd"].measuring
+
+
+def test_wrong_settings():
+    with pytest.raises(ValueError, match="share"):
+        AutoWeight(share=0)
+    with pytest.raises(ValueError, match="batches"):
+        AutoWeight(batches=0)

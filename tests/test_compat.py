@@ -1,0 +1,58 @@
+"""The two SpikingJelly generations: what each can do, asked without naming versions."""
+
+import importlib.metadata
+
+import torch
+from conftest import tiny_student
+from spikingjelly.activation_based import functional, layer, neuron
+from torch import nn
+
+from spikingjelly_ckd import compat, use_fast_neurons
+
+
+def test_neurons_are_told_from_other_modules_with_memory():
+    assert compat.is_neuron(neuron.IFNode())
+    assert not compat.is_neuron(layer.Dropout(0.5))
+    assert not compat.is_neuron(nn.ReLU())
+    for name in ("PSN", "SlidingPSN", "TernaryIFNode", "ILIFNode", "OTTTLIFNode"):
+        if hasattr(neuron, name):
+            assert issubclass(getattr(neuron, name), compat._NEURONS), name
+    if hasattr(neuron, "NonSpikingIFNode"):
+        assert not compat.is_neuron(neuron.NonSpikingIFNode())
+
+
+def test_step_modes_are_those_of_the_neurons():
+    net = tiny_student(step_mode="s")
+    assert compat.neuron_step_modes(net) == {"s"}
+    net[2].step_mode = "m"
+    assert compat.neuron_step_modes(net) == {"s", "m"}
+
+
+def test_fast_neurons_on_the_cpu_says_so_and_changes_nothing():
+    net = tiny_student()
+    before = [getattr(m, "backend", None) for m in net.modules()]
+    path = use_fast_neurons(net)
+    assert path.changed == 0
+    assert path.device == "cpu"
+    assert path.neurons == {"LIFNode": 2}
+    assert "torch" in path.implementation
+    assert path.spikingjelly == importlib.metadata.version("spikingjelly") in str(path)
+    assert before == [getattr(m, "backend", None) for m in net.modules()]
+    if hasattr(functional, "set_backend"):
+        assert "CuPy needs the network on CUDA" in path.note
+    else:
+        assert "chosen by SpikingJelly" in path.note
+
+
+def test_a_network_without_neurons_is_no_error():
+    assert use_fast_neurons(nn.Linear(2, 2)).neurons == {}
+
+
+def test_reset_reaches_a_neuron_that_was_added_later():
+    net = nn.Sequential(neuron.IFNode(step_mode="m"))
+    compat.reset(net)
+    net.append(neuron.IFNode(step_mode="m"))
+    compat.invalidate_reset_cache(net)
+    net(torch.rand(2, 3))
+    compat.reset(net)
+    assert not any(isinstance(m.v, torch.Tensor) for m in net)

@@ -1,0 +1,266 @@
+"""Preflight: each check passes on a sound pair and fails on a network that deserves it."""
+
+import copy
+import json
+
+import pytest
+import torch
+from conftest import tiny_student, tiny_teacher
+from spikingjelly.activation_based import base, layer, neuron
+from torch import nn
+
+from spikingjelly_ckd import CKDDistiller, Distiller, KDLoss, SAMDLoss, preflight
+from spikingjelly_ckd.balance import AUTO_SHARE
+
+BATCH = (torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(1)), torch.arange(16) % 5)
+
+
+def report(teacher=None, student=None, batches=BATCH, accumulate=1, **options):
+    distiller = CKDDistiller(teacher or tiny_teacher(), student or tiny_student(), time_steps=3, **options)
+    return preflight(distiller, batches, accumulate=accumulate)
+
+
+def all_named(found, name):
+    return [check for check in found.checks if check.name == name]
+
+
+def test_a_sound_pair_as_text_and_as_data():
+    found = report()
+    assert found.ok
+    text = str(found)
+    for words in ("SpikingJelly", "LIFNode", "'5'", "0/1", "4x4", "samd", "nld", "eval mode", "agree", "flat over 3"):
+        assert words in text, words
+    data = json.loads(json.dumps(found.to_dict()))
+    assert data["ok"]
+    assert {check["name"] for check in data["checks"]} == {
+        *("neurons", "student layer", "teacher layer", "spikes", "silent channels", "values", "student map"),
+        *("teacher map", "gradient share", "teacher frozen", "teacher accuracy", "teacher input", "state", "memory"),
+        "effective batch",
+    }
+    with pytest.raises(KeyError, match="no check 'speed'"):
+        found["speed"]
+
+
+def test_everything_is_left_as_found():
+    teacher, student = tiny_teacher(), tiny_student()
+    distiller = CKDDistiller(teacher, student, time_steps=3, generator=torch.Generator().manual_seed(3), beta="auto")
+    student.eval()
+    student[0].weight.grad = torch.ones_like(student[0].weight)
+    before = copy.deepcopy((distiller.state_dict(), teacher.state_dict()))
+    noise, own = torch.get_rng_state(), distiller.losses["nld"].generator.get_state()
+    flags = [m.training for m in distiller.modules()]
+    preflight(distiller, BATCH)
+    for old, net in zip(before, (distiller, teacher), strict=True):
+        assert all(torch.equal(value, old[key]) for key, value in net.state_dict().items())
+    assert torch.equal(noise, torch.get_rng_state())
+    assert torch.equal(own, distiller.losses["nld"].generator.get_state())
+    assert flags == [m.training for m in distiller.modules()]
+    assert torch.equal(student[0].weight.grad, torch.ones_like(student[0].weight))
+    assert student[3].weight.grad is None
+    assert distiller.check
+    assert sum(len(m._forward_hooks) for net in (teacher, student) for m in net.modules()) == 0
+
+
+def test_silent_student():
+    silent = tiny_student(norm=False)
+    silent[5].v_threshold = 1e6
+    found = report(student=silent, student_layer="5")
+    assert not found.ok
+    assert found["silent channels"].status == "fail"
+    assert found["student map"].status == "fail"
+
+
+def test_half_silent_student():
+    student = tiny_student()
+    with torch.no_grad():
+        student[4].bias[:7] = -1e3
+    found = report(student=student)["silent channels"]
+    assert found.data["share"] == pytest.approx(7 / 8)
+    with torch.no_grad():
+        student[4].bias[:] = -1e3
+        student[4].bias[0] = 0
+    assert report(student=student)["silent channels"].status in ("ok", "warn")
+
+
+def test_signed_values_instead_of_spikes():
+    found = report(student_layer="4")["spikes"]
+    assert (found.status, found.data["kind"]) == ("warn", "signed")
+
+
+def test_counts_are_no_fault():
+    class Add(nn.Module):
+        def forward(self, x):
+            return x + x
+
+    student = tiny_student()
+    student[5] = nn.Sequential(student[5], Add())
+    found = report(student=student, student_layer="5")["spikes"]
+    assert (found.status, found.data["kind"]) == ("ok", "counts")
+
+
+def test_no_neuron():
+    plain = nn.Sequential(layer.Conv2d(3, 4, 3, step_mode="m"), layer.AdaptiveAvgPool2d(1, step_mode="m"))
+    plain.append(layer.Flatten(step_mode="m")).append(layer.Linear(4, 5, step_mode="m"))
+    distiller = Distiller(tiny_teacher(), plain, {"kd": (KDLoss(), 1.0)}, time_steps=2)
+    assert preflight(distiller, BATCH)["neurons"].status == "warn"
+
+
+def test_constant_teacher_map():
+    teacher = tiny_teacher()
+    nn.init.zeros_(teacher[8].weight)
+    assert report(teacher, teacher_layer="5")["teacher map"].status == "fail"
+
+
+@pytest.mark.parametrize("fault", ["train mode", "trainable"])
+def test_teacher_not_frozen(fault):
+    teacher = tiny_teacher()
+    distiller = CKDDistiller(teacher, tiny_student(), time_steps=2)
+    if fault == "train mode":
+        teacher[1].train()
+    else:
+        teacher[0].weight.requires_grad_(True)
+    found = preflight(distiller, BATCH)["teacher frozen"]
+    assert found.status == "fail"
+    assert teacher[1].training == (fault == "train mode")
+    assert teacher[0].weight.requires_grad == (fault == "trainable")
+
+
+def test_untrained_and_trained_teacher_accuracy():
+    images, labels = BATCH
+    teacher = tiny_teacher()
+    with torch.no_grad():
+        own = teacher.eval()(images).argmax(1)
+    good = report(teacher, batches=(images, own))["teacher accuracy"]
+    assert (good.status, good.data["accuracy"]) == ("ok", 1.0)
+    bad = report(teacher, batches=[(images, (own + 1) % 5), (images, (own + 2) % 5)])["teacher accuracy"]
+    assert (bad.status, bad.data["images"]) == ("warn", 32)
+
+
+def test_input_normalised_otherwise_than_the_teacher_was_trained_on():
+    images, labels = BATCH
+    teacher = tiny_teacher().train()
+    with torch.no_grad():
+        for _ in range(60):
+            teacher(images)
+    assert report(teacher)["teacher input"].status == "ok"
+    assert report(teacher, batches=(images * 20 + 40, labels))["teacher input"].status == "warn"
+
+    class Pretrained(nn.Module):
+        pretrained_cfg = {"mean": (0.5,) * 3, "std": (0.5,) * 3}  # noqa: RUF012
+
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+            self.head = nn.Linear(4, 5)
+
+        def forward(self, x):
+            return self.head(self.net(x))
+
+    assert report(Pretrained())["teacher input"].status == "ok"
+    assert report(Pretrained(), batches=(images.sigmoid() / 4, labels))["teacher input"].status == "warn"
+
+
+def test_state_that_reset_does_not_clear():
+    class Remembers(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.past = 0.0
+
+        def forward(self, x):
+            self.past = self.past + 0.5
+            return x + self.past
+
+    student = tiny_student()
+    student.append(Remembers())
+    assert report(student=student)["state"].status == "fail"
+
+
+def test_memory_that_grows():
+    class Hoards(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.kept = []
+
+        def forward(self, x):
+            self.kept.append(x.detach().clone())
+            return x
+
+    student = tiny_student()
+    student.append(Hoards())
+    found = report(student=student)["memory"]
+    assert found.status == "fail"
+    assert found.data["bytes"][-1] > found.data["bytes"][0]
+
+
+def test_values_that_are_not_finite_or_in_range():
+    images, labels = BATCH
+    assert report(batches=(images, labels + 3))["values"].status == "fail"
+    broken = tiny_teacher()
+    with torch.no_grad():
+        broken[8].bias[0] = float("inf")
+    assert report(broken)["values"].status == "fail"
+
+
+@pytest.mark.parametrize(("beta", "status"), [(1e4, "warn"), (1e-6, "warn")])
+def test_a_weight_that_dominates_or_vanishes_names_one_to_try(beta, status):
+    found = all_named(report(beta=beta), "gradient share")[0]
+    assert found.status == status
+    again = all_named(report(beta=found.data["suggested"]), "gradient share")[0]
+    assert again.data["share"] == pytest.approx(AUTO_SHARE, rel=0.4)
+    assert f"{found.data['suggested']:g}" in found.message
+
+
+def test_automatic_weights_are_said_and_not_measured():
+    distiller = CKDDistiller(tiny_teacher(), tiny_student(), time_steps=3, beta="auto")
+    found = all_named(preflight(distiller, BATCH), "gradient share")[0]
+    assert (found.status, found.data["weight"]) == ("info", "auto")
+    assert distiller.auto["samd"].seen == 0
+
+
+def test_effective_batch():
+    assert report(accumulate=4)["effective batch"].data["total"] == 64
+
+
+def test_a_network_with_ternary_spikes_is_named():
+    ternary = getattr(neuron, "TernaryIFNode", None)
+    if ternary is None:
+        pytest.skip("SpikingJelly 0.0.0.0.14 has no ternary neurons")
+    student = tiny_student()
+    student[5] = ternary(v_threshold=0.3, step_mode="m")
+    assert report(student=student, student_layer="5")["spikes"].data["kind"] == "signed"
+
+
+def test_a_memory_module_of_the_users_counts_as_a_neuron():
+    class Own(base.MemoryModule):
+        def __init__(self):
+            super().__init__()
+            self.register_memory("v", 0.0)
+            self.inner = neuron.IFNode(step_mode="m")
+
+        def forward(self, x):
+            return self.inner(x)
+
+    student = tiny_student()
+    student[5] = Own()
+    assert report(student=student, student_layer="5")["neurons"].data["neurons"]["Own"] == 1
+
+
+def test_wrong_arguments():
+    distiller = CKDDistiller(tiny_teacher(), tiny_student(), time_steps=2)
+    with pytest.raises(TypeError, match="must be a Distiller"):
+        preflight(tiny_student(), BATCH)
+    with pytest.raises(ValueError, match="batches is empty"):
+        preflight(distiller, [])
+    with pytest.raises(TypeError, match="two tensors"):
+        preflight(distiller, [(BATCH[0], BATCH[1], 1)])
+    with pytest.raises(ValueError, match="accumulate"):
+        preflight(distiller, BATCH, accumulate=0)
+
+
+def test_two_map_losses_are_each_reported():
+    losses = {"low": (SAMDLoss(), 1.0), "high": (SAMDLoss(), 1.0)}
+    layers = {"low": ("2", "2"), "high": ("5", "5")}
+    distiller = Distiller(tiny_teacher(), tiny_student(), losses, layers=layers, time_steps=2)
+    found = preflight(distiller, BATCH)
+    assert [check.data["path"] for check in all_named(found, "student layer")] == ["2", "5"]
+    assert len(all_named(found, "gradient share")) == 2
