@@ -11,7 +11,15 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "spikingjelly_ckd/__init_
 # spikingjelly.datasets imports torchaudio, which has to be built for the same CUDA as torch; the newest torch has no
 # such torchaudio, so whatever reads data holds the three to a set that works together.
 TORCH = ["torch==2.11.*", "torchvision==0.26.*", "torchaudio==2.11.*"]
-TRAIN = [*TORCH, "lightning>=2.5,<3", "matplotlib>=3.8", "safetensors>=0.4", "scikit-learn>=1.4", "timm>=1.0.20", "tqdm>=4.66"]
+TRAIN = [
+    *TORCH,
+    "lightning>=2.5,<3",
+    "matplotlib>=3.8",
+    "safetensors>=0.4",
+    "scikit-learn>=1.4",
+    "timm>=1.0.20",
+    "tqdm>=4.66",
+]
 
 setup(
     name="spikingjelly-ckd",
@@ -27,7 +35,17 @@ setup(
     extras_require={
         "train": TRAIN,
         "cupy": ["spikingjelly==0.0.0.0.14", "cupy-cuda13x>=13.6"],
-        "test": [*TRAIN, "build", "grad-cam==1.5.*", "mypy>=1.11", "pytest>=8", "ruff>=0.14", "scipy>=1.11"],
+        "test": [
+            *TRAIN,
+            "build",
+            "grad-cam==1.5.*",
+            "mypy>=1.11",
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "ruff>=0.14",
+            "scipy>=1.11",
+            "setuptools>=68",
+        ],
         "docs": ["myst-parser>=4", "sphinx>=8", "furo"],
     },
     classifiers=[

@@ -34,10 +34,13 @@ _ROLES = ("student", "teacher")
 _MOST_PREFIX_TOKENS = 16
 _USUAL_PREFIXES = (0, 1, 2, 5)
 """No token, a class token, one for distillation beside it, four registers behind it."""
-_PROBE_IMAGES = 2
-_EVIDENCE_IMAGES = 4
+_PROBE_IMAGES = 4
 _PROBE_AT_ONCE = 12
 _SHOWN_REFUSALS = 8
+_HALVED_IMAGES = 2
+_IN_PLACE = 0.75
+"""Share of positions that must answer to their own half of the image: 0.5 is chance, networks with a map give 0.94 and
+more even untrained, and hidden states that merely count a square gave at most 0.67."""
 
 # class name -> where its last spikes with positions are, best first; a negative number counts from the end
 _STUDENT_PRESETS = {
@@ -57,8 +60,8 @@ _NO_EVIDENCE = "its class map has no positive evidence anywhere"
 _STEP_PRESETS = {"SNASNet": "internal", "OTTTSpikingVGG": "loop"}
 
 _ATTENTION_PATH = re.compile(r"(attn|attention)\d*$", re.IGNORECASE)
-_ATTENTION = re.compile(r"attention|attn|ssa", re.IGNORECASE)
-_NOT_ATTENTION = re.compile(r"block|layer|stage|encoder|former|network", re.IGNORECASE)
+_ATTENTION = re.compile(r"[Aa]ttention|[Aa]ttn|SSA|MHSA")
+_HOLDS_ATTENTION = re.compile(r"block|stage|encoder|former|net", re.IGNORECASE)
 _NOISE = re.compile(
     r"dropout|droppath|stochasticdepth|softmax|^identity$|adaptive\w*pool|^layerscale|^gamma$", re.IGNORECASE
 )
@@ -153,7 +156,10 @@ def find_layer(
     if role is None:
         role = "student" if compat.has_neurons(module) else "teacher"
     _check_role(role)
-    search = _Search(module, example, role, run)
+    if role == "teacher" and example.ndim != 4:
+        raise ValueError(f"a teacher takes images, so example must be [N, C, H, W], got shape {tuple(example.shape)}")
+    few = example[:, :_PROBE_IMAGES] if example.ndim == 5 else example[:_PROBE_IMAGES]
+    search = _Search(module, few, role, run)
     with untouched(module):
         module.eval()
         return search.student() if role == "student" else search.teacher()
@@ -206,6 +212,8 @@ def resolve(
     if not isinstance(layer, Layer):
         raise TypeError(f"{role}_layer must be a path or a Layer, got {type(layer).__name__}; pass Layer('path')")
     get_layer(module, layer.path)
+    if not calls:
+        raise ValueError(f"calls of layer {layer.path!r} must hold the tensors of one forward, got none")
     try:
         return _read(layer, module, [tuple(call.shape) for call in calls], role, steps, batch, image_size)
     except _RefusedError as refused:
@@ -240,40 +248,33 @@ def arrange(calls: Sequence[Tensor], layer: Layer, *, role: str, steps: int | No
         >>> tuple(arrange([tokens], layer, role="teacher", steps=None, batch=2).shape)
         (2, 8, 2, 2)
     """
-    layout = layer.layout
-    if layout is None or ((layout.endswith("L") or layout.endswith("LC")) and layer.grid is None):
+    layout, grid = layer.layout, layer.grid
+    if layout is None or ("L" in layout and grid is None):
         raise RuntimeError(f"layer {layer.path!r} has no layout or grid yet: pass it through resolve() first")
     tensor = calls[0]
     if role == "student":
-        if len(calls) > 1:
-            if layout.startswith("T") or (steps is not None and steps != len(calls)):
-                raise _changed(layer, calls, steps, batch)
+        if len(calls) > 1 and layout.startswith("N"):
             tensor = torch.stack(tuple(calls))
-        elif layout.startswith("N"):
-            if tensor.ndim == 0 or tensor.shape[0] % batch:
-                raise _changed(layer, calls, steps, batch)
+        elif len(calls) == 1 and layout.startswith("N") and tensor.ndim and tensor.shape[0] % batch == 0:
             tensor = tensor.reshape(-1, batch, *tensor.shape[1:])
-        lead, expected = 2, len(layout.removeprefix("T")) + 1
+        lead, count = 2, len(calls) if len(calls) > 1 else steps
+        fits = tensor.shape[1:2] == (batch,) and steps in (None, count) and count in (None, tensor.shape[0])
     else:
-        lead, expected = 1, len(layout)
-    if (
-        tensor.ndim != expected
-        or tensor.shape[lead - 1] != batch
-        or (role == "student" and steps is not None and tensor.shape[0] != steps)
-        or (role == "teacher" and len(calls) != 1)
-    ):
+        lead = 1
+        fits = tensor.shape[:1] == (batch,) and len(calls) == 1
+    tail = layout.removeprefix("T").removeprefix("N")
+    if not fits or tensor.ndim != lead + len(tail):
         raise _changed(layer, calls, steps, batch)
-    if layout.endswith("CHW"):
+    if tail == "CHW":
         return tensor
-    if layout.endswith("HWC"):
+    if tail == "HWC":
         return tensor.movedim(-1, lead)
-    if layout.endswith("LC"):
+    if tail == "LC":
         tensor = tensor.transpose(-1, -2)
-    grid = layer.grid
-    assert grid is not None  # checked above; for the type checker
-    if tensor.shape[-1] != layer.prefix + grid[0] * grid[1]:
+    rows, columns = grid or (0, 0)
+    if tensor.shape[-1] != layer.prefix + rows * columns:
         raise _changed(layer, calls, steps, batch)
-    return tensor[..., layer.prefix :].reshape(*tensor.shape[:-1], *grid)
+    return tensor[..., layer.prefix :].reshape(*tensor.shape[:-1], rows, columns)
 
 
 def preset_student_steps(module: nn.Module) -> str | None:
@@ -327,8 +328,10 @@ def _read(
     steps: int | None,
     batch: int,
     image_size: tuple[int, int],
+    *,
+    strict: bool = False,
 ) -> Layer:
-    """``layer`` with everything decided.
+    """``layer`` with everything decided; ``strict`` takes no map that is not in the image's proportions.
 
     Raises:
         _RefusedError: it cannot be.
@@ -337,7 +340,8 @@ def _read(
         reading
         for lead, rest in _leads(shapes, role, steps, batch)
         if layer.layout is None or layer.layout.startswith("T") == (lead == "TN")
-        for reading in _spatial(lead, rest, layer, _stated_prefixes(module), image_size)
+        for reading in _spatial(lead, rest, layer, module, image_size)
+        if not (strict and reading.loose)
     ]
     if not readings:
         raise _RefusedError(_why_unreadable(shapes, layer, role, steps, batch))
@@ -382,10 +386,11 @@ def _leads(
 
 
 def _spatial(
-    lead: str, rest: tuple[int, ...], layer: Layer, stated: set[int], image_size: tuple[int, int]
+    lead: str, rest: tuple[int, ...], layer: Layer, module: nn.Module, image_size: tuple[int, int]
 ) -> list[_Reading]:
     """The ways to read the axes behind the leading ones, within what the user fixed."""
     tails = {3: ("CHW", "HWC"), 2: ("CL", "LC")}.get(len(rest), ())
+    stated = _stated_prefixes(module) if len(rest) == 2 else set()
     readings = []
     for tail in tails:
         layout = lead + tail
@@ -612,7 +617,6 @@ def _check_role(role: str) -> None:
 class _Ran:
     """What one module did in a forward."""
 
-    path: str
     shapes: list[tuple[int, ...]] = field(default_factory=list)
     whole: bool = True  # every value a non-negative integer
     silent: bool = True
@@ -650,13 +654,15 @@ class _Search:
                 if layer is not None:
                     return layer
                 missed = missed or f"; {path} does not serve at {self.image_size[0]}x{self.image_size[1]}"
-        usual = Counter(len(ran[path].shapes) for path in ran if compat.is_neuron(self.names[path]))
+        counts = Counter(len(seen.shapes) for path, seen in ran.items() if compat.is_neuron(self.names[path]))
+        usual = max(counts, key=lambda count: (count > 1, counts[count]), default=1)
         for path, seen in reversed(ran.items()):
             kind = self._spiking(path, seen)
             if kind is None:
                 continue
-            if len(seen.shapes) != usual.most_common(1)[0][0]:
-                self.tried.append(_refusal(path, seen.shapes, f"ran {len(seen.shapes)} times, unlike most neurons"))
+            if self.steps is None and len(seen.shapes) not in (1, usual):
+                why = f"it ran {len(seen.shapes)} times, not once or {usual} times as other neurons"
+                self.tried.append(_refusal(path, seen.shapes, why))
                 continue
             layer = self._confirmed(Layer(path, reason=kind + missed))
             if layer is not None:
@@ -680,7 +686,13 @@ class _Search:
         negative: list[Layer] = []
         for start in range(0, len(candidates), _PROBE_AT_ONCE):
             together = candidates[start : start + _PROBE_AT_ONCE]
+            out_of_place: set[str] | None = None
             for layer, why in zip(together, self._grad_cams(together), strict=True):
+                if why is None and not (layer.layout or "").endswith("HW"):
+                    if out_of_place is None:
+                        out_of_place = self._out_of_place(together)
+                    if layer.path in out_of_place:
+                        why = "its tokens do not answer to their own places in the image"
                 if why is None and not self._blocks_around(layer.path) & {other.path for other in negative}:
                     reason = "last layer with a map" if layer is candidates[0] else "latest layer with a varying map"
                     return replace(layer, grid=None, reason=reason)
@@ -740,7 +752,7 @@ class _Search:
         names = [type(child).__name__ for child in above]
         if any(_ATTENTION_PATH.search(part) for part in parts):
             return True
-        if any(_ATTENTION.search(name) and not _NOT_ATTENTION.search(name) for name in names):
+        if any(_ATTENTION.search(name) and not _HOLDS_ATTENTION.search(name) for name in names):
             return True
         return bool(names and _NOISE.search(names[-1])) or (bool(above) and _is_surrogate(above[-1]))
 
@@ -754,7 +766,7 @@ class _Search:
 
     def _readable(self, layer: Layer, shapes: list[tuple[int, ...]]) -> Layer | None:
         try:
-            return _read(layer, self.module, shapes, self.role, self.steps, self.batch, self.image_size)
+            return _read(layer, self.module, shapes, self.role, self.steps, self.batch, self.image_size, strict=True)
         except _RefusedError as refused:
             if any(len(shape) > 2 for shape in shapes):
                 self.unread.append(_refusal(layer.path, shapes, str(refused)))
@@ -800,6 +812,32 @@ class _Search:
             verdicts.append(_map_trouble(*maps))
         return verdicts
 
+    def _out_of_place(self, layers: list[Layer]) -> set[str]:
+        """The token layers in which a change in one half of the image does not show most in that half of the map.
+
+        A number of tokens can be a square by chance (queries, hidden states), and tokens can be in another order than
+        row by row. Layers with axes for height and width are not asked.
+        """
+        layers = [layer for layer in layers if not (layer.layout or "").endswith("HW")]
+        height, width = self.image_size
+        images = self.example[:_HALVED_IMAGES]
+        noise = images.mean() + torch.randn_like(images) * images.std().clamp_min(0.1)
+        halves = torch.zeros(4, height, width, dtype=torch.bool, device=images.device)
+        halves[0, : height // 2] = halves[1, -(height // 2) :] = True
+        halves[2, :, : width // 2] = halves[3, :, -(width // 2) :] = True
+        changed = [torch.where(half, noise, images) for half in halves]
+        with torch.no_grad(), record(self.module, [layer.path for layer in layers]) as recording:
+            self.run(self.module, torch.cat([images, *changed]))
+        out_of_place = set()
+        for layer in layers:
+            features = arrange(recording.calls(layer.path), layer, role="teacher", steps=None, batch=5 * len(images))
+            features = features.double().reshape(5, len(images), *features.shape[1:])
+            change = (features[1:] - features[0]).abs().sum(dim=2)
+            share = (change / change.sum(dim=0).clamp_min(1e-12)).mean(dim=1)
+            if min(_in_place(share[0], share[1]), _in_place(share[2].T, share[3].T)) < _IN_PLACE:
+                out_of_place.add(layer.path)
+        return out_of_place
+
     def _reset(self) -> None:
         if self.role == "student":
             compat.reset(self.module)
@@ -826,7 +864,7 @@ class _Notes:
         self._makers: dict[int, tuple[weakref.ref[Tensor], int, str]] = {}
 
     def add(self, path: str, tensor: Tensor) -> None:
-        seen = self.ran.pop(path, None) or _Ran(path)
+        seen = self.ran.pop(path, None) or _Ran()
         self.ran[path] = seen  # last run, last in order
         seen.shapes.append(tuple(tensor.shape))
         version = 0 if tensor.is_inference() else tensor._version
@@ -875,6 +913,16 @@ def _refusal(path: str, shapes: Sequence[tuple[int, ...]], why: str) -> str:
     shape = f" {list(shapes[0])}" if shapes else ""
     times = f" x{len(shapes)}" if len(shapes) > 1 else ""
     return f"{path}{shape}{times}: {why}"
+
+
+def _in_place(first: Tensor, second: Tensor) -> float:
+    """Share of rows' positions that lean to their own half; ``first`` and ``second`` are ``[h, w]``."""
+    size = first.shape[0] // 2
+    if size == 0:
+        return 1.0
+    lean = first - second
+    lean = lean - lean.mean()
+    return float(torch.cat([lean[:size] > 0, lean[-size:] < 0]).double().mean())
 
 
 def _known(module: nn.Module, presets: dict[str, Any]) -> tuple[str, str] | None:

@@ -328,10 +328,8 @@ def test_teacher_input_of_a_wrong_shape():
 
 def test_a_teacher_that_cannot_take_the_events_is_explained():
     frames = torch.rand(3, 4, 2, 8, 8)
-    distiller = CKDDistiller(
-        tiny_teacher(), tiny_student(channels=2), student_layer="5", teacher_layer="5"
-    )
-    with pytest.raises(RuntimeError) as caught:  # noqa: PT011
+    distiller = CKDDistiller(tiny_teacher(), tiny_student(channels=2), student_layer="5", teacher_layer="5")
+    with pytest.raises(RuntimeError) as caught:
         distiller(frames, LABELS)
     assert "teacher_input= can prepare it" in caught.value.__notes__[0]
 

@@ -36,7 +36,7 @@ def test_a_step_of_ckd(teacher, student, batch):
     assert list(out.terms) == ["task", "samd", "nld"]
     assert out.logits.shape == (4, 5)
     assert {side: tuple(m.shape) for side, m in out.maps.items()} == {"student": (4, 4, 4), "teacher": (4, 4, 4)}
-    assert all(not m.requires_grad and 0 <= m.min() and m.max() <= 1 for m in out.maps.values())
+    assert all(not m.requires_grad and m.min() >= 0 and m.max() <= 1 for m in out.maps.values())
     assert not any(term.requires_grad for term in out.terms.values())
     torch.testing.assert_close(out.loss, sum(out.terms.values()))
     out.loss.backward()
@@ -131,7 +131,9 @@ def test_images_are_repeated_without_a_copy(batch):
 def test_teacher_input_prepares_what_the_teacher_sees(student, batch):
     images, labels = batch
     gray = tiny_teacher(channels=1)
-    distiller = CKDDistiller(gray, student, time_steps=2, teacher_input=lambda x: F.interpolate(x, size=16).mean(1, True))
+    distiller = CKDDistiller(
+        gray, student, time_steps=2, teacher_input=lambda x: F.interpolate(x, size=16).mean(1, True)
+    )
     out = distiller(images, labels)
     assert out.maps["teacher"].shape == (4, 4, 4)  # 8x8 pooled to the student's 4x4
     two_channels = tiny_student(channels=2)

@@ -1,0 +1,186 @@
+"""How strong should SAMD be? Weights, automatic shares and map normalisations on unlike networks.
+
+    python benchmarks/weights.py --output benchmarks/results/weights.json
+    python benchmarks/weights.py --output benchmarks/results/weights.json --render
+
+Data: the event digits on a 16x16 sensor (validation part for the curves' last epochs, which is what is reported; the
+test part is not touched). One student of each kind, the same initial weights, order and teacher for every arm of a
+seed. Runs that the record already holds are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from spikingjelly.activation_based import functional, layer, neuron, surrogate
+from torch import Tensor, nn
+
+from spikingjelly_ckd import Distiller, SAMDLoss
+from spikingjelly_ckd.compat import spikingjelly_version
+from spikingjelly_ckd.recipes.events import EventCamera, digit_events
+from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet
+
+ARMS: dict[str, dict[str, object]] = {
+    "plain": {"weight": 0.0},
+    **{f"beta {beta:g}": {"weight": beta} for beta in (0.01, 0.1, 1.0, 10.0)},
+    **{f"share {share:g}": {"weight": "auto", "share": share} for share in (0.03, 0.1, 0.3, 1.0)},
+    "beta 1, batch": {"weight": 1.0, "normalization": "batch"},
+    "beta 1, none": {"weight": 1.0, "normalization": "none"},
+}
+
+
+def plain_convs(classes: int) -> nn.Module:
+    """Three convolutions, 12-24-32 channels, average pooling between them."""
+    stages: list[nn.Module] = []
+    for before, after in ((2, 12), (12, 24), (24, 32)):
+        stages += [layer.Conv2d(before, after, 3, padding=1, bias=False), layer.BatchNorm2d(after)]
+        stages += [neuron.LIFNode(surrogate_function=surrogate.ATan(), detach_reset=True), layer.AvgPool2d(2)]
+    head = [layer.AdaptiveAvgPool2d(1), layer.Flatten(), layer.Linear(32, classes)]
+    net = nn.Sequential(*stages[:-1], *head)
+    functional.set_step_mode(net, "m")
+    return net
+
+
+def residual(classes: int) -> nn.Module:
+    """ResNet with one block a stage, 16-32-64 channels."""
+    return SpikingResNet((16, 32, 64), (1, 1, 1), classes, in_channels=2)
+
+
+def transformer(classes: int) -> nn.Module:
+    """Spikformer with one block, 64 channels, 4x4 tokens; its block output counts spikes."""
+    from spikingjelly.activation_based.model.spikformer import Spikformer
+
+    return Spikformer(
+        T=4, img_size_h=16, img_size_w=16, patch_size=4, in_channels=2, num_classes=classes, embed_dims=64,
+        num_heads=4, mlp_ratio=2.0, depths=1,
+    )  # fmt: skip
+
+
+STUDENTS: dict[str, Callable[[int], nn.Module]] = {
+    "convolutions": plain_convs,
+    "residual": residual,
+    "transformer": transformer,
+}
+
+
+def train(
+    module: nn.Module,
+    step: Callable[[Tensor, Tensor], Tensor],
+    predict: Callable[[Tensor], Tensor],
+    parts: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]],
+    epochs: int,
+    seed: int,
+) -> list[float]:
+    """Adam with a cosine schedule; validation accuracy in percent after each epoch."""
+    (frames, labels), (val_frames, val_labels) = parts
+    optimizer = torch.optim.Adam(module.parameters(), 3e-3)
+    count, batch = len(labels), 64
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * (count // batch))
+    order = torch.Generator().manual_seed(seed)
+    accuracy = []
+    for _ in range(epochs):
+        module.train()
+        for index in torch.randperm(count, generator=order)[: count // batch * batch].view(-1, batch):
+            optimizer.zero_grad()
+            step(frames[:, index], labels[index]).backward()
+            optimizer.step()
+            schedule.step()
+        module.eval()
+        with torch.no_grad():
+            right = predict(val_frames).argmax(1) == val_labels
+        accuracy.append(100 * right.float().mean().item())
+    return accuracy
+
+
+def run(
+    kind: str, arm: str, seed: int, epochs: int, time_steps: int, teachers: dict[int, nn.Module]
+) -> dict[str, object]:
+    """One student under one arm."""
+    events = digit_events(time_steps, camera=EventCamera(size=16), reach=2.5, margin=1, seed=0)
+    parts = events.part("train"), events.part("val")
+    if seed not in teachers:
+        torch.manual_seed(seed)
+        teacher = ResNet((16, 32, 64), (1, 1, 1), 10, in_channels=2)
+        loss = nn.CrossEntropyLoss()
+        train(teacher, lambda f, y: loss(teacher(f.mean(0)), y), lambda f: teacher(f.mean(0)), parts, epochs, seed)
+        teachers[seed] = teacher
+    torch.manual_seed(seed)
+    student = STUDENTS[kind](10)
+    settings = dict(ARMS[arm])
+    share = settings.pop("share", None)
+    weight = settings.pop("weight")
+    losses = {} if arm == "plain" else {"samd": (SAMDLoss(**settings), weight)}
+    distiller = Distiller(teachers[seed], student, losses)
+    if share is not None:
+        distiller.auto["samd"].share = share
+    final: dict[str, object] = {}
+
+    def step(frames: Tensor, labels: Tensor) -> Tensor:
+        out = distiller(frames, labels)
+        final["weight"] = float(out.weights.get("samd", 0.0))
+        return out.loss
+
+    start = time.perf_counter()
+    accuracy = train(distiller, step, distiller.predict, parts, epochs, seed)
+    return {
+        "student": kind, "arm": arm, "seed": seed, "accuracy": accuracy, "last5": statistics.fmean(accuracy[-5:]),
+        "weight": final["weight"], "seconds": time.perf_counter() - start, "epochs": epochs, "T": time_steps,
+        "split": events.split_name, "split_hash": events.split_hash, "torch": torch.__version__,
+        "spikingjelly": spikingjelly_version(),
+    }  # fmt: skip
+
+
+def render(runs: list[dict[str, object]]) -> str:
+    """Mean over seeds of the mean validation accuracy of the last five epochs, as a Markdown table."""
+    kinds = [kind for kind in STUDENTS if any(r["student"] == kind for r in runs)]
+    lines = ["| arm | " + " | ".join(kinds) + " |", "|---" * (len(kinds) + 1) + "|"]
+    for arm in ARMS:
+        cells = []
+        for kind in kinds:
+            found = [r for r in runs if r["student"] == kind and r["arm"] == arm]
+            if not found:
+                cells.append("not run")
+                continue
+            mean = statistics.fmean(float(r["last5"]) for r in found)
+            weight = statistics.fmean(float(r["weight"]) for r in found)
+            spread = f" ± {statistics.stdev(float(r['last5']) for r in found):.1f}" if len(found) > 1 else ""
+            cells.append(f"{mean:.1f}{spread}" + (f" (weight {weight:.2g})" if arm.startswith("share") else ""))
+        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--students", nargs="+", choices=STUDENTS, default=list(STUDENTS))
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("-T", type=int, default=4)
+    parser.add_argument("--render", action="store_true")
+    args = parser.parse_args()
+    runs = json.loads(args.output.read_text("utf8")) if args.output.exists() else []
+    if args.render:
+        print(render(runs))
+        return
+    done = {(r["student"], r["arm"], r["seed"]) for r in runs}
+    teachers: dict[int, nn.Module] = {}
+    for seed in args.seeds:
+        for kind in args.students:
+            for arm in args.arms:
+                if (kind, arm, seed) not in done:
+                    runs.append(run(kind, arm, seed, args.epochs, args.T, teachers))
+                    print(
+                        {k: runs[-1][k] for k in ("student", "arm", "seed", "last5", "weight", "seconds")}, flush=True
+                    )
+                    args.output.write_text(json.dumps(runs, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
