@@ -32,6 +32,8 @@ ARMS: dict[str, dict[str, object]] = {
     **{f"share {share:g}": {"weight": "auto", "share": share} for share in (0.03, 0.1, 0.3, 1.0)},
     "beta 1, batch": {"weight": 1.0, "normalization": "batch"},
     "beta 1, none": {"weight": 1.0, "normalization": "none"},
+    "beta 0.1, eps 0.001": {"weight": 0.1, "student_eps": 1e-3},
+    "beta 1, eps 0.001": {"weight": 1.0, "student_eps": 1e-3},
 }
 
 

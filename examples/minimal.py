@@ -46,15 +46,14 @@ def fit(args, name, module, step, predict, epochs):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    values = {"--data-path": Path("data"), "--output-dir": Path("output"), "--teacher": Path("teacher.pt"), "-T": 1}
+    values = {"--data-path": Path("data"), "--output": Path("record.json"), "--teacher": Path("teacher.pt"), "-T": 1}
     values |= {"-b": 64, "-j": 2, "--epochs": 12, "--teacher-epochs": 20, "--lr": 0.1, "--wd": 1e-4, "--seed": 0}
     values |= {"--beta": 1.0, "--gamma": 1.0, "--train-per-class": 10**9, "--test-per-class": 10**9}
+    values |= {"--device": "cuda" if torch.cuda.is_available() else "cpu"}
     for flag, value in values.items():
         parser.add_argument(flag, default=value, type=type(value))
     parser.add_argument("--method", choices=["plain", "ckd"], default="ckd")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
-    args.output_dir.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     classes = sum(folder.is_dir() for folder in (args.data_path / "train").iterdir())
     teacher, student = resnet20(classes).to(args.device), spiking_resnet20(classes).to(args.device)
@@ -66,5 +65,4 @@ if __name__ == "__main__":
     print(preflight(distiller, tuple(x.to(args.device) for x in next(iter(loader(args, "train"))))))
     steps = {"ckd": lambda x, y: distiller(x, y).loss, "plain": lambda x, y: cross_entropy(distiller.predict(x), y)}
     found = fit(args, args.method, distiller, steps[args.method], distiller.predict, args.epochs)
-    record = args.output_dir / f"{args.method}_T{args.T}_seed{args.seed}.json"
-    record.write_text(json.dumps({"args": vars(args), **found}, default=str))
+    args.output.write_text(json.dumps({"args": vars(args), **found}, default=str))

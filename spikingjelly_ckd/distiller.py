@@ -504,7 +504,13 @@ class CKDDistiller(Distiller):
 _VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "paper": ({}, {}),
     "released": (
-        {"normalization": "batch", "squared_temperature": False, "cam_pool": "sum", "teacher_eps": 1e-3},
+        {
+            "normalization": "batch",
+            "squared_temperature": False,
+            "cam_pool": "sum",
+            "student_eps": 1e-3,
+            "teacher_eps": 1e-3,
+        },
         {"mode": "probabilities", "spread": "variance", "detach_statistics": False},
     ),
 }

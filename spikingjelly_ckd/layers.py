@@ -294,7 +294,7 @@ def preset_student_steps(module: nn.Module) -> str | None:
     return None if known is None else _STEP_PRESETS[known[1]]
 
 
-# Reading shapes ------------------------------------------------------------------------------------------------------
+# --- reading shapes --------------------------------------------------------------------------------------------------
 
 
 class _RefusedError(Exception):
@@ -345,7 +345,8 @@ def _read(
     ]
     if not readings:
         raise _RefusedError(_why_unreadable(shapes, layer, role, steps, batch))
-    chosen = _choose(readings, layer, module, role)
+    exact = [reading for reading in readings if reading.grid[0] * image_size[1] == reading.grid[1] * image_size[0]]
+    chosen = _choose(exact or readings, layer, module, role)
     if chosen.grid == (1, 1):
         raise _RefusedError(
             "its map has one position only, where a softmax is constant and the map loss always 0", "one position"
@@ -433,15 +434,13 @@ def _token_grids(
 
 
 def _grids(length: int, image_size: tuple[int, int]) -> list[tuple[int, int]]:
-    """The grids of ``length`` positions in the image's proportions; one of exactly these proportions wins."""
+    """The grids of ``length`` positions in the image's proportions."""
     height, width = image_size
-    grids = [
+    return [
         (rows, length // rows)
         for rows in range(1, min(length, height) + 1)
         if length > 1 and length % rows == 0 and _fits((rows, length // rows), image_size)
     ]
-    exact = [grid for grid in grids if grid[0] * width == grid[1] * height]
-    return exact or grids
 
 
 def _fits(grid: tuple[int, int], image_size: tuple[int, int]) -> bool:
@@ -610,7 +609,7 @@ def _check_role(role: str) -> None:
         raise ValueError(f"role must be 'student' or 'teacher', got {role!r}")
 
 
-# Searching a network -------------------------------------------------------------------------------------------------
+# --- searching a network ---------------------------------------------------------------------------------------------
 
 
 @dataclass

@@ -21,9 +21,10 @@ __all__ = [
 ]
 
 NORMALIZATIONS = ("sample", "batch", "none")
-MAP_EPS = 1e-3
-"""Added to the range of a map before dividing by it. Spike maps count spikes, so their range is 0 or at least 1:
-1e-3 leaves them as they are, and bounds the gradient of a map that is silent."""
+SPIKE_EPS = 1.0
+"""Added to the range of a spike map before dividing by it: one spike. A map of a few spikes then has a small gradient
+and a map of many is hardly changed. With 1e-3, as the authors' code has it for the whole batch, each nearly silent
+image pulls a thousand times as hard as the others and ruins the training of sparse networks (docs/results.md)."""
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
@@ -161,7 +162,7 @@ def match_maps(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     return _pool_to(student, size), _pool_to(teacher, size)
 
 
-def normalize_map(maps: Tensor, mode: str, *, eps: float = MAP_EPS) -> Tensor:
+def normalize_map(maps: Tensor, mode: str, *, eps: float = SPIKE_EPS) -> Tensor:
     """Min-max normalisation to [0, 1).
 
     Args:

@@ -50,7 +50,7 @@ class Case:
         return f"{self.role}-{self.family}-{self.name}".replace(" ", "_")
 
 
-# students ------------------------------------------------------------------------------------------------------------
+# --- students --------------------------------------------------------------------------------------------------------
 
 LIF = {"spiking_neuron": neuron.LIFNode, "surrogate_function": surrogate.ATan(), "detach_reset": True}
 
@@ -313,7 +313,7 @@ STUDENTS = [
     Case("student", "tokens before channels", "plain", TokensLast, (2, 3, 32, 32), {"time_steps": 2}, default=True),
 ]
 
-# teachers ------------------------------------------------------------------------------------------------------------
+# --- teachers --------------------------------------------------------------------------------------------------------
 
 
 def wake(net: nn.Module, images: Tensor) -> nn.Module:
@@ -474,6 +474,11 @@ TIMM_OMITTED = {
     "deepseek_vit": "its smallest classifier, deepseek_vit_412m, has 412 M parameters",
 }
 TIMM_PASSED_OVER = "members without a classifier (the `*_enc` encoders) and members larger than those listed"
+
+SEEN_EARLIER = (
+    "Not at their last stage: `levit_128s`, whose later tokens do not answer to their own places before training (no "
+    "residual path leads to them), so an earlier stage is taken; with trained weights, `teacher_layer=` decides."
+)
 
 DEFAULT_TEACHERS = {
     "resnet18",

@@ -6,7 +6,7 @@ from torch import nn
 
 from spikingjelly_ckd.hooks import record
 from spikingjelly_ckd.maps import (
-    MAP_EPS,
+    SPIKE_EPS,
     class_activation_map,
     grad_cam,
     is_constant,
@@ -114,7 +114,8 @@ def test_gradient_of_a_silent_map_is_bounded_by_the_epsilon():
         return torch.autograd.grad(loss, spikes)[0].abs().max().item()
 
     assert largest_gradient(torch.finfo(torch.float32).tiny) > 1e30
-    assert 1 < largest_gradient(MAP_EPS) < 100
+    assert 1 < largest_gradient(1e-3) < 100
+    assert largest_gradient(SPIKE_EPS) < 0.1
 
 
 @pytest.mark.parametrize(

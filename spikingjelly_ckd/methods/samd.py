@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..checks import check_choice, check_positive
 from ..losses import SCALINGS, map_divergence
-from ..maps import MAP_EPS, NORMALIZATIONS, grad_cam, is_constant, match_maps, normalize_map, spike_activation_map
+from ..maps import NORMALIZATIONS, SPIKE_EPS, grad_cam, is_constant, match_maps, normalize_map, spike_activation_map
 from ..signals import DistillationLoss, Signals, Term
 
 __all__ = ["SAMDLoss"]
@@ -36,6 +36,8 @@ class SAMDLoss(DistillationLoss):
         target_class: class that the teacher's map is of: ``"teacher"``, its own first choice, or ``"label"``.
         cam_pool: ``"mean"`` over the positions (Grad-CAM), or ``"sum"``, which for a pooled linear head is the
             classifier-weight CAM of the authors' code.
+        student_eps: added to the range of the student's map, in spikes; it bounds the gradient of a map that is nearly
+            silent.
         teacher_eps: added to the range of the teacher's map; None is no more than avoids a division by zero.
         negative: what a negative value in the student's layer means: ``"refuse"`` raises, ``"abs"`` adds magnitudes
             (ternary spikes, signed membranes), ``"sum"`` adds values as they are.
@@ -46,8 +48,8 @@ class SAMDLoss(DistillationLoss):
 
     Example:
         >>> import torch
-        >>> spikes = torch.tensor([0.0, 1.0]).view(1, 1, 1, 1, 2)
-        >>> SAMDLoss()(spikes, torch.tensor([[[0.0, 5.0]]])) < 1e-6
+        >>> spikes = torch.tensor([0.0, 1.0]).view(1, 1, 1, 1, 2).expand(1, 1, 512, 1, 2)
+        >>> SAMDLoss()(spikes, torch.tensor([[[0.0, 5.0]]])) < 1e-5
         tensor(True)
     """
 
@@ -62,6 +64,7 @@ class SAMDLoss(DistillationLoss):
         squared_temperature: bool = True,
         target_class: str = "teacher",
         cam_pool: str = "mean",
+        student_eps: float = SPIKE_EPS,
         teacher_eps: float | None = None,
         negative: str = "refuse",
     ) -> None:
@@ -72,6 +75,7 @@ class SAMDLoss(DistillationLoss):
         self.squared_temperature = squared_temperature
         self.target_class = check_choice("target_class", target_class, ("teacher", "label"))
         self.cam_pool = check_choice("cam_pool", cam_pool, ("mean", "sum"))
+        self.student_eps = check_positive("student_eps", student_eps)
         self.teacher_eps = None if teacher_eps is None else check_positive("teacher_eps", teacher_eps)
         self.negative = check_choice("negative", negative, ("refuse", "abs", "sum"))
 
@@ -123,7 +127,7 @@ class SAMDLoss(DistillationLoss):
                 "of spikes (student_layer=), or pass negative='abs' for ternary spikes and membranes"
             ] = (spikes.detach() < 0).any()
         tiny = torch.finfo(teacher.dtype).tiny
-        student = normalize_map(student, self.normalization, eps=MAP_EPS)
+        student = normalize_map(student, self.normalization, eps=self.student_eps)
         teacher = normalize_map(teacher, self.normalization, eps=self.teacher_eps or tiny)
         distance = map_divergence(
             student, teacher, temperature=self.temperature, scaling=self.scaling, squared=self.squared_temperature

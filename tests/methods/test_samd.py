@@ -14,7 +14,7 @@ def softmax(values, temperature):
     return [p / sum(powers) for p in powers]
 
 
-def reference(spikes, teacher_map, *, temperature, scope, squared, teacher_eps, student_eps=1e-3):
+def reference(spikes, teacher_map, *, temperature, scope, squared, teacher_eps, student_eps):
     """One number, by loops over images and positions."""
     steps, images, channels, height, width = spikes.shape
     student = [
@@ -45,7 +45,7 @@ def reference(spikes, teacher_map, *, temperature, scope, squared, teacher_eps, 
 
 
 def released(**changes):
-    return SAMDLoss(normalization="batch", squared_temperature=False, cam_pool="sum", teacher_eps=1e-3, **changes)
+    return SAMDLoss(normalization="batch", squared_temperature=False, cam_pool="sum", student_eps=1e-3, teacher_eps=1e-3, **changes)
 
 
 @pytest.fixture
@@ -57,12 +57,13 @@ def pair():
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 5.0])
 def test_paper_variant_is_its_formula(pair, temperature):
     tiny = torch.finfo(torch.float64).tiny
-    expected = reference(*pair, temperature=temperature, scope="sample", squared=True, teacher_eps=tiny)
+    settings = {"temperature": temperature, "scope": "sample", "squared": True}
+    expected = reference(*pair, **settings, teacher_eps=tiny, student_eps=1.0)
     assert SAMDLoss(temperature)(*pair).item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_released_variant_is_its_formula(pair):
-    expected = reference(*pair, temperature=2.0, scope="batch", squared=False, teacher_eps=1e-3)
+    expected = reference(*pair, temperature=2.0, scope="batch", squared=False, teacher_eps=1e-3, student_eps=1e-3)
     value = released()(*pair).item()
     assert value == pytest.approx(expected, rel=1e-12)
     # The 1e-10 that the authors' code adds to both softmaxes is left out: it moves the value by less than 1e-8.
@@ -77,7 +78,7 @@ def test_literal_sums_make_the_softmax_one_hot():
     spikes = torch.randint(0, 2, (4, 2, 128, 4, 4)).double()
     cam = torch.rand(2, 4, 4, dtype=torch.float64)
     loss = SAMDLoss(normalization="none")
-    expected = reference(spikes, cam, temperature=2.0, scope="none", squared=True, teacher_eps=0.0)
+    expected = reference(spikes, cam, temperature=2.0, scope="none", squared=True, teacher_eps=0.0, student_eps=0.0)
     assert loss(spikes, cam).item() == pytest.approx(expected, rel=1e-12)
     one_hot = (spikes.sum((0, 2)).flatten(1) / 2).softmax(1).amax(1)
     assert one_hot.min() > 0.5
@@ -106,7 +107,7 @@ def test_other_scalings_are_correlation_and_cosine(pair):
 
 def test_equal_maps_give_zero_and_unequal_sizes_are_matched():
     cam = torch.tensor([[[0.0, 1.0], [2.0, 4.0]]], dtype=torch.float64)
-    spikes = 1000 * cam.view(1, 1, 1, 2, 2)
+    spikes = 1e9 * cam.view(1, 1, 1, 2, 2)
     assert SAMDLoss()(spikes, cam).abs() < 1e-9
     assert SAMDLoss()(spikes.repeat_interleave(2, 3).repeat_interleave(2, 4), cam).abs() < 1e-9
 
@@ -165,6 +166,7 @@ def test_gradient_reaches_the_spikes_and_not_the_target(pair):
         ({"cam_pool": "max"}, ValueError),
         ({"negative": "drop"}, ValueError),
         ({"teacher_eps": 0.0}, ValueError),
+        ({"student_eps": 0.0}, ValueError),
     ],
 )
 def test_wrong_settings(settings, error):
