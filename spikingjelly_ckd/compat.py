@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 import torch
-from spikingjelly.activation_based import base, functional, neuron
+from spikingjelly.activation_based import base, functional, layer, neuron
 from torch import nn
 
 __all__ = [
@@ -76,8 +76,21 @@ def has_neurons(module: nn.Module) -> bool:
 
 
 def neuron_step_modes(module: nn.Module) -> set[str]:
-    """The step modes (``"s"``, ``"m"``) found among the neurons inside ``module``."""
-    return {str(child.step_mode) for child in module.modules() if is_neuron(child) and hasattr(child, "step_mode")}
+    """The step modes (``"s"``, ``"m"``) found among the neurons inside ``module``.
+
+    A ``layer.MultiStepContainer`` walks through time itself, so what it holds counts as multi-step.
+    """
+    inside = {
+        id(child)
+        for container in module.modules()
+        if isinstance(container, layer.MultiStepContainer)
+        for child in container.modules()
+    }
+    return {
+        "m" if id(child) in inside else str(child.step_mode)
+        for child in module.modules()
+        if is_neuron(child) and hasattr(child, "step_mode")
+    }
 
 
 def reset(module: nn.Module) -> None:

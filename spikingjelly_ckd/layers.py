@@ -435,10 +435,9 @@ def _token_grids(
 
 def _grids(length: int, image_size: tuple[int, int]) -> list[tuple[int, int]]:
     """The grids of ``length`` positions in the image's proportions."""
-    height, width = image_size
     return [
         (rows, length // rows)
-        for rows in range(1, min(length, height) + 1)
+        for rows in range(1, min(length, image_size[0]) + 1)
         if length > 1 and length % rows == 0 and _fits((rows, length // rows), image_size)
     ]
 

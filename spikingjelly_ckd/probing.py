@@ -29,21 +29,23 @@ def untouched(*networks: nn.Module) -> Iterator[None]:
         >>> norm.running_mean
         tensor([0., 0.])
     """
+    spiking = [network for network in networks if compat.has_neurons(network)]  # others may mean something else by reset
     modules = [module for network in networks for module in network.modules()]
     modes = [module.training for module in modules]
     tensors = {id(buffer): buffer for network in networks for buffer in network.buffers()}
     buffers = [(buffer, buffer.detach().clone()) for buffer in tensors.values()]
     gradients = [(parameter, parameter.grad) for network in networks for parameter in network.parameters()]
-    devices = sorted({tensor.device.index for tensor in tensors.values() if tensor.device.type == "cuda"})
+    everything = [*tensors.values(), *(parameter for parameter, _ in gradients)]
+    devices = sorted({tensor.device.index for tensor in everything if tensor.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices):
         try:
-            for network in networks:
+            for network in spiking:
                 compat.reset(network)
             for parameter, _ in gradients:
                 parameter.grad = None
             yield
         finally:
-            for network in networks:
+            for network in spiking:
                 compat.reset(network)
             for module, mode in zip(modules, modes, strict=True):
                 module.training = mode

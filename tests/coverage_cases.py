@@ -477,7 +477,7 @@ TIMM_PASSED_OVER = "members without a classifier (the `*_enc` encoders) and memb
 
 SEEN_EARLIER = (
     "Not at their last stage: `levit_128s`, whose later tokens do not answer to their own places before training (no "
-    "residual path leads to them), so an earlier stage is taken; with trained weights, `teacher_layer=` decides."
+    "residual path leads to them), so an earlier stage is taken; `teacher_layer=` takes another."
 )
 
 DEFAULT_TEACHERS = {

@@ -26,6 +26,7 @@ def test_step_modes_are_those_of_the_neurons():
     assert compat.neuron_step_modes(net) == {"s"}
     net[2].step_mode = "m"
     assert compat.neuron_step_modes(net) == {"s", "m"}
+    assert compat.neuron_step_modes(layer.MultiStepContainer(neuron.IFNode())) == {"m"}
 
 
 def test_fast_neurons_on_the_cpu_says_so_and_changes_nothing():

@@ -190,6 +190,15 @@ def test_a_single_step_network_in_a_loop_equals_multi_step(teacher, batch):
         torch.testing.assert_close(gradient, gradients(single)[name])
 
 
+def test_neurons_in_a_multi_step_container(teacher, batch):
+    student = nn.Sequential(
+        layer.MultiStepContainer(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), neuron.IFNode()),
+        layer.SeqToANNContainer(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5)),
+    )
+    out = CKDDistiller(teacher, student, time_steps=3)(*batch)
+    assert out.maps["student"].shape == (4, 4, 4)
+
+
 def test_internal_steps_leave_time_to_the_network(teacher, batch):
     class Internal(nn.Module):
         def __init__(self):
@@ -378,6 +387,15 @@ def test_state_is_cleared_after_an_exception(teacher, student, batch):
         distiller(batch[0], batch[1] + 100)
     assert membranes(student) == []
     copy.deepcopy(student)
+
+
+def test_no_module_of_ours_answers_to_reset_or_detach():
+    """SpikingJelly's reset_net and detach_net call these on any module that has them."""
+    distiller = CKDDistiller(tiny_teacher(), tiny_student(), time_steps=2, beta="auto")
+    for module in distiller.modules():
+        if type(module).__module__.startswith("spikingjelly_ckd"):
+            assert not hasattr(module, "reset")
+            assert not hasattr(module, "detach")
 
 
 def test_a_neuron_added_after_construction_of_the_student_is_reset(teacher, batch):

@@ -276,6 +276,7 @@ def digit_events(
         >>> tuple(data.frames.shape), {name: len(rows) for name, rows in data.split.items()}
         ((2, 1797, 2, 16, 16), {'train': 719, 'val': 359, 'test': 719})
     """
+    _check_count("time_steps", time_steps, least=1)
     _check_count("looks", looks, least=1)
     _check_count("margin", margin, least=0)
     from sklearn.datasets import load_digits

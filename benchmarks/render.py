@@ -1,0 +1,115 @@
+"""Write the tables of README.md and docs/results.md from the records in benchmarks/results.
+
+    python benchmarks/render.py            # rewrite the tables
+    python benchmarks/render.py --check    # exit 1 if one is out of date
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import sys
+from pathlib import Path
+
+from weights import ARMS
+from weights import render as render_weights
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
+
+
+def load(pattern: str) -> list[dict]:
+    return [json.loads(path.read_text("utf8")) for path in sorted(RESULTS.glob(pattern))]
+
+
+def spread(values: list[float], digits: int = 1) -> str:
+    """Mean and standard deviation over the runs."""
+    if len(values) < 2:
+        return f"{values[0]:.{digits}f}"
+    return f"{statistics.fmean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+
+
+def quickstart() -> str:
+    """Three networks over the seeds: last epoch, mean of the last five, best, firing rate, time."""
+    runs = load("quickstart_seed*.json")
+    if len({(run["split"]["name"], run["split"]["sha256"]) for run in runs}) != 1:
+        raise ValueError("the quickstart's records are of unlike splits and cannot share a table")
+    lines = [
+        "| network | last epoch, % | mean of last five, % | best epoch, % | firing rate | training, s |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, title in (("teacher", "ANN teacher"), ("plain", "SNN, plain"), ("ckd", "SNN, CKD")):
+        found = [run["results"][name] for run in runs]
+        rates = [result["firing_rate"] for result in found if "firing_rate" in result]
+        cells = [spread([r["accuracy"][key] for r in found]) for key in ("last", "mean_last5", "best")]
+        seconds = spread([r["seconds"] for r in found], 0)
+        lines.append(f"| {title} | {' | '.join(cells)} | {spread(rates, 3) if rates else '-'} | {seconds} |")
+    difference = [run["results"]["ckd"]["accuracy"]["last"] - run["results"]["plain"]["accuracy"]["last"] for run in runs]
+    args = runs[0]["args"]
+    seeds = ", ".join(str(run["args"]["seed"]) for run in runs)
+    lines += [
+        "",
+        f"CKD minus plain at the last epoch, paired by seed: {spread(difference)} points. Seeds {seeds}; "
+        f"{args['epochs']} epochs, T={args['T']}, beta={args['beta']}, gamma={args['gamma']}, mean ± standard deviation; "
+        f"split `{runs[0]['split']['name']}`. Command: `{runs[0]['command']} --seed S`.",
+    ]
+    return "\n".join(lines)
+
+
+def minimal() -> str:
+    """The plain loop on CIFAR-10, plain and CKD."""
+    lines = [
+        "| T | images | epochs | method | last epoch, % | mean of last five, % | best epoch, % | training, s |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for time_steps in (1, 4):
+        for method in ("plain", "ckd"):
+            for run in load(f"minimal_{method}_T{time_steps}*.json"):
+                accuracy, args = run["accuracy"], run["args"]
+                lines.append(
+                    f"| {args['T']} | {10 * args['train_per_class']} | {args['epochs']} | {method} | {accuracy[-1]:.2f} | "
+                    f"{statistics.fmean(accuracy[-5:]):.2f} | {max(accuracy):.2f} | {run['seconds']:.0f} |"
+                )
+    return "\n".join(lines)
+
+
+def weights() -> str:
+    """Validation accuracy against the weight of SAMD."""
+    runs = json.loads((RESULTS / "weights.json").read_text("utf8"))
+    assert {run["arm"] for run in runs} <= set(ARMS)
+    return render_weights(runs)
+
+
+def preflight() -> str:
+    """Cost of preflight in plain steps."""
+    record = load("preflight.json")[0]
+    lines = ["| network | T | batch | preflight in plain training steps |", "|---|---|---|---|"]
+    lines += [f"| {record['network']} | {r['T']} | {r['batch']} | {r['steps']:.1f} |" for r in record["rows"]]
+    return "\n".join(lines)
+
+
+TABLES = {"quickstart": quickstart, "minimal": minimal, "weights": weights, "preflight": preflight}
+
+
+def rendered(page: Path) -> str:
+    """The page with every table made anew."""
+    block = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.S)
+    return block.sub(lambda m: f"{m[1]}{TABLES[m[2]]()}\n{m[3]}", page.read_text("utf8"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    args = parser.parse_args()
+    stale = [page for page in PAGES if rendered(page) != page.read_text("utf8")]
+    if args.check and stale:
+        sys.exit(f"out of date, run python benchmarks/render.py: {', '.join(page.name for page in stale)}")
+    for page in stale:
+        page.write_text(rendered(page), "utf8")
+
+
+if __name__ == "__main__":
+    main()

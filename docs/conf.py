@@ -1,0 +1,25 @@
+"""Settings of Sphinx: ``sphinx-build -W -b html docs docs/_build``, with the extra ``[docs]``."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+project = "spikingjelly-ckd"
+author = "the spikingjelly-ckd contributors"
+copyright = author
+release = re.search(r'^__version__ = "(.+)"$', (ROOT / "spikingjelly_ckd/__init__.py").read_text("utf8"), re.M)[1]
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+python_maximum_signature_line_length = 100
+
+html_theme = "furo"
+html_title = f"{project} {release}"

@@ -1,0 +1,114 @@
+"""The examples run as a user starts them, on little."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run(script: str, *flags: str, cwd: Path) -> str:
+    """Standard output of the script, started from an empty folder with one thread."""
+    paths = [str(EXAMPLES.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / script), *flags],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory) -> tuple[str, dict, Path]:
+    folder = tmp_path_factory.mktemp("quickstart")
+    flags = ("--smoke", "--cupy", "--device", "cpu", "--seed", "1", "-b", "16", "--output-dir", "here")
+    printed = run("quickstart.py", *flags, cwd=folder)
+    return printed, json.loads((folder / "here" / "quickstart.json").read_text("utf8")), folder / "here"
+
+
+def test_quickstart_prints_one_table(quickstart):
+    printed, record, _ = quickstart
+    rows = [
+        line for line in printed.splitlines() if line.startswith(("teacher ", "plain ", "ckd ")) and ":" not in line
+    ]
+    assert [row.split()[0] for row in rows] == ["teacher", "plain", "ckd"]
+    for row in rows:
+        assert float(row.split()[1]) == pytest.approx(record["results"][row.split()[0]]["accuracy"]["last"], abs=0.05)
+    assert printed.count("SpikingJelly") == 2  # --cupy: what each student will run on
+    assert "firing rate" in printed.lower()
+
+
+def test_quickstart_draws_a_figure(quickstart):
+    _, _, folder = quickstart
+    width, height = Image.open(folder / "quickstart.png").size
+    assert width > 400
+    assert height > 400
+
+
+def test_quickstart_leaves_a_record(quickstart):
+    _, record, folder = quickstart
+    assert record["args"]["seed"] == 1
+    assert record["args"]["smoke"] is True
+    assert set(record["versions"]) == {"spikingjelly_ckd", "spikingjelly", "torch", "scikit-learn", "python"}
+    assert len(record["split"]["sha256"]) == len(record["teacher_sha256"]) == 64
+    for name in ("teacher", "plain", "ckd"):
+        assert set(record["results"][name]["accuracy"]) == {"last", "best", "mean_last5"}
+        assert record["results"][name]["seconds"] >= 0
+    for name in ("plain", "ckd"):
+        assert 0 <= record["results"][name]["firing_rate"] <= 1
+    text = (folder / "quickstart.json").read_text("utf8")
+    assert str(folder) not in text, "a record holds no path of the machine it was made on"
+    assert len(text) < 4000
+
+
+def test_quickstart_tells_its_flags(tmp_path):
+    flags = run("quickstart.py", "--help", cwd=tmp_path)
+    for flag in ("--seed", "--epochs", "-T", "-b", "--device", "--output-dir", "--smoke", "--cupy"):
+        assert flag in flags
+
+
+@pytest.fixture(scope="module")
+def image_folder(tmp_path_factory) -> Path:
+    """Two classes of ten tiny images: train/ and test/."""
+    root = tmp_path_factory.mktemp("images")
+    generator = torch.Generator().manual_seed(0)
+    for part in ("train", "test"):
+        for label, kind in enumerate(("dark", "light")):
+            (root / part / kind).mkdir(parents=True)
+            for i in range(5):
+                pixels = torch.randint(100 * label, 100 * label + 100, (32, 32, 3), generator=generator).byte()
+                Image.fromarray(pixels.numpy()).save(root / part / kind / f"{i}.png")
+    return root
+
+
+def minimal(image_folder: Path, folder: Path, method: str) -> dict:
+    flags = ["--data-path", str(image_folder), "--device", "cpu", "-j", "0", "-b", "4", "-T", "2", "--epochs", "1"]
+    flags += ["--teacher-epochs", "1", "--train-per-class", "4", "--method", method, "--output", f"{method}.json"]
+    printed = run("minimal.py", *flags, cwd=folder)
+    assert f"{method} epoch 1/1: test accuracy" in printed
+    return json.loads((folder / f"{method}.json").read_text("utf8"))
+
+
+def test_minimal_trains_both_arms_and_loads_the_teacher_it_trained(image_folder, tmp_path):
+    plain = minimal(image_folder, tmp_path, "plain")
+    teacher = (tmp_path / "teacher.pt").read_bytes()
+    ckd = minimal(image_folder, tmp_path, "ckd")
+    assert (tmp_path / "teacher.pt").read_bytes() == teacher
+    for found in (plain, ckd):
+        assert len(found["accuracy"]) == 1
+        assert found["seconds"] > 0
+        assert found["args"]["T"] == 2
+
+
+def test_minimal_stays_short():
+    assert len((EXAMPLES / "minimal.py").read_text("utf8").splitlines()) < 70
