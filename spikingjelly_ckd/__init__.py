@@ -3,7 +3,8 @@
 from .compat import use_fast_neurons
 from .distiller import CKDDistiller, Distiller, StepOutput
 from .hooks import record
-from .layers import Layer, find_layer
+from .layers import find_layer
+from .layouts import Layer
 from .maps import class_activation_map, grad_cam, spike_activation_map
 from .methods import KDLoss, NLDLoss, SAMDLoss
 from .preflight import preflight

@@ -10,7 +10,8 @@ from torch import Size, Tensor, nn
 from . import compat
 from .checks import check_choice, check_non_negative
 from .hooks import get_layer
-from .layers import Layer, preset_student_steps
+from .layers import preset_student_steps
+from .layouts import Layer
 from .signals import NEEDS, DistillationLoss
 
 __all__ = [

@@ -18,7 +18,8 @@ from .balance import AutoWeight
 from .batch import Batch, Logits, read_batch, read_logits
 from .checks import check_choice, check_non_negative
 from .hooks import Recording, record
-from .layers import Layer, arrange, find_layer, resolve
+from .layers import find_layer
+from .layouts import Layer, arrange, resolve
 from .methods import NLDLoss, SAMDLoss
 from .probing import untouched
 from .signals import DistillationLoss, Signals, Term
@@ -67,7 +68,7 @@ class Distiller(nn.Module):
         losses: name -> (loss, weight). The weight is a number of at least 0, or ``"auto"`` (see
             :class:`~spikingjelly_ckd.balance.AutoWeight`).
         layers: name -> (student layers, teacher layers) for losses that compare layers; each a path, a
-            :class:`~spikingjelly_ckd.layers.Layer`, or several. Where a loss has no entry, or None stands in place of
+            :class:`~spikingjelly_ckd.Layer`, or several. Where a loss has no entry, or None stands in place of
             a side, the layer is found (:func:`~spikingjelly_ckd.layers.find_layer`).
         task_loss: None is cross-entropy on the mean logits; a callable ``(logits [N, K], labels) -> scalar``; or a
             :class:`~spikingjelly_ckd.signals.DistillationLoss` that picks what it needs (such as per-step logits).
@@ -437,7 +438,7 @@ class CKDDistiller(Distiller):
         teacher: any classifier; frozen here.
         student: any SpikingJelly network.
         time_steps: as for :class:`Distiller`.
-        teacher_layer: where the class map is taken; a path or :class:`~spikingjelly_ckd.layers.Layer`. None: found.
+        teacher_layer: where the class map is taken; a path or :class:`~spikingjelly_ckd.Layer`. None: found.
         student_layer: where the spikes are taken. None: found.
         beta: weight of SAMD; a number of at least 0, or ``"auto"``.
         gamma: weight of NLD; a number of at least 0, or ``"auto"``.

@@ -6,14 +6,14 @@ The only file of the package that registers hooks.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Recording", "get_layer", "record"]
+__all__ = ["Recording", "get_layer", "record", "watch"]
 
 
 class Recording(Mapping[str, Tensor]):
@@ -120,6 +120,41 @@ def record(module: nn.Module, layers: Iterable[str], *, as_leaf: bool | Collecti
             leaf = as_leaf if isinstance(as_leaf, bool) else path in as_leaf
             handles.append(get_layer(module, path).register_forward_hook(_hook(recording, path, leaf)))
         yield recording
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def watch(module: nn.Module, see: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Show ``see`` the path and output of every module that runs inside the ``with`` block, in the order they finish.
+
+    Args:
+        module: the network.
+        see: called with path and output; outputs that hold no tensor are passed over.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> order = []
+        >>> net = nn.Sequential(nn.ReLU(), nn.Flatten())
+        >>> with watch(net, lambda path, output: order.append(path)):
+        ...     _ = net(torch.zeros(2, 3, 4))
+        >>> order
+        ['0', '1', '']
+    """
+
+    def hook(path: str) -> Callable[[nn.Module, Any, Any], None]:
+        def note(module: nn.Module, args: Any, output: Any) -> None:
+            first = output[0] if isinstance(output, tuple | list) and output else output
+            if isinstance(first, Tensor):
+                see(path, first)
+
+        return note
+
+    handles = [child.register_forward_hook(hook(path)) for path, child in module.named_modules()]
+    try:
+        yield
     finally:
         for handle in handles:
             handle.remove()

@@ -29,7 +29,9 @@ def untouched(*networks: nn.Module) -> Iterator[None]:
         >>> norm.running_mean
         tensor([0., 0.])
     """
-    spiking = [network for network in networks if compat.has_neurons(network)]  # others may mean something else by reset
+    spiking = [
+        network for network in networks if compat.has_neurons(network)
+    ]  # others may mean something else by reset
     modules = [module for network in networks for module in network.modules()]
     modes = [module.training for module in modules]
     tensors = {id(buffer): buffer for network in networks for buffer in network.buffers()}

@@ -31,20 +31,20 @@ def run(script: str, *flags: str, cwd: Path) -> str:
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory) -> tuple[str, dict, Path]:
     folder = tmp_path_factory.mktemp("quickstart")
-    flags = ("--smoke", "--cupy", "--device", "cpu", "--seed", "1", "-b", "16", "--output-dir", "here")
+    flags = ("--smoke", "--cupy", "--device", "cpu", "--seed", "1", "-T", "3", "-b", "16", "--output-dir", "here")
     printed = run("quickstart.py", *flags, cwd=folder)
     return printed, json.loads((folder / "here" / "quickstart.json").read_text("utf8")), folder / "here"
 
 
 def test_quickstart_prints_one_table(quickstart):
     printed, record, _ = quickstart
-    rows = [
-        line for line in printed.splitlines() if line.startswith(("teacher ", "plain ", "ckd ")) and ":" not in line
-    ]
-    assert [row.split()[0] for row in rows] == ["teacher", "plain", "ckd"]
+    networks = ("teacher", "plain", "ckd")
+    rows = [line for line in printed.splitlines() if line.split(" ")[0] in networks and ":" not in line]
+    assert [row.split()[0] for row in rows] == list(networks)
     for row in rows:
         assert float(row.split()[1]) == pytest.approx(record["results"][row.split()[0]]["accuracy"]["last"], abs=0.05)
-    assert printed.count("SpikingJelly") == 2  # --cupy: what each student will run on
+    # --cupy says what each student will run on
+    assert len([line for line in printed.splitlines() if line.startswith("SpikingJelly ")]) == 2
     assert "firing rate" in printed.lower()
 
 
@@ -69,12 +69,6 @@ def test_quickstart_leaves_a_record(quickstart):
     text = (folder / "quickstart.json").read_text("utf8")
     assert str(folder) not in text, "a record holds no path of the machine it was made on"
     assert len(text) < 4000
-
-
-def test_quickstart_tells_its_flags(tmp_path):
-    flags = run("quickstart.py", "--help", cwd=tmp_path)
-    for flag in ("--seed", "--epochs", "-T", "-b", "--device", "--output-dir", "--smoke", "--cupy"):
-        assert flag in flags
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,13 @@ ALLOWED = {
     "batch": {"maps"},
     "balance": {"checks"},
     "probing": {"compat"},
-    "layers": {"compat", "hooks", "probing"},
+    "layouts": {"hooks"},
+    "layers": {"compat", "hooks", "layouts", "probing"},
     "methods": {"checks", "losses", "maps", "signals"},
-    "arguments": {"checks", "compat", "hooks", "layers", "signals"},
+    "arguments": {"checks", "compat", "hooks", "layers", "layouts", "signals"},
     "distiller": {
-        *("arguments", "balance", "batch", "checks", "compat", "hooks", "layers", "methods", "probing", "signals"),
+        *("arguments", "balance", "batch", "checks", "compat", "hooks", "layers", "layouts", "methods", "probing"),
+        "signals",
     },
     "preflight": {
         *("arguments", "balance", "batch", "checks", "compat", "distiller", "hooks", "maps", "probing"),

@@ -11,7 +11,8 @@ from torch import nn
 
 from spikingjelly_ckd import Layer, find_layer, record
 from spikingjelly_ckd.compat import is_neuron
-from spikingjelly_ckd.layers import LAYOUTS, arrange, preset_student_steps, resolve
+from spikingjelly_ckd.layers import preset_student_steps
+from spikingjelly_ckd.layouts import LAYOUTS, arrange, resolve
 
 NET = nn.Sequential(nn.Identity())
 
