@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Size, Tensor, nn
@@ -121,15 +121,19 @@ def read_losses(
     return modules, weights
 
 
-def read_needs(losses: Iterable[Any]) -> set[str]:
-    """The signals that any of the losses needs."""
+def read_needs(losses: Mapping[str, DistillationLoss], task_loss: object) -> set[str]:
+    """The signals that any of the losses needs; the task loss sees logits and labels, and no layers."""
     needs: set[str] = set()
-    for loss in losses:
+    every: dict[str, object] = {**losses, "task": task_loss}
+    for name, loss in every.items():
         if not isinstance(loss, DistillationLoss):
             continue
-        unknown = set(loss.needs) - set(NEEDS)
+        known = {key for key in NEEDS if name != "task" or key not in ("features", "gradients")}
+        unknown = set(loss.needs) - known
         if unknown:
-            raise ValueError(f"{type(loss).__name__}.needs names {sorted(unknown)}; known are {sorted(NEEDS)}")
+            raise ValueError(f"{type(loss).__name__}.needs names {sorted(unknown)}; {name!r} may need {sorted(known)}")
+        if "gradients" in loss.needs and "features" not in loss.needs:
+            raise ValueError(f"{type(loss).__name__}.needs names 'gradients' without 'features', whose gradients they are")
         needs |= set(loss.needs)
     return needs
 

@@ -21,7 +21,7 @@ from .hooks import Recording, record
 from .layers import find_layer
 from .layouts import Layer, arrange, resolve
 from .methods import NLDLoss, SAMDLoss
-from .probing import untouched
+from .probing import fresh, untouched
 from .signals import DistillationLoss, Signals, Term
 
 __all__ = ["CKDDistiller", "Distiller", "StepOutput"]
@@ -39,9 +39,9 @@ class StepOutput:
         terms: ``"task"`` and one entry for each loss: unweighted, detached scalars.
         weights: of each term as used in this step.
         maps: ``{"teacher", "student"}``, ``[N, h, w]`` each, detached, size-matched and normalised, before the
-            softmax; empty without a map loss.
-        skipped: images that a loss left out since their teacher map is constant; a number, or with ``check=False`` a
-            scalar tensor that was not waited for.
+            softmax; empty without a map loss, and ``"name/teacher"``, ``"name/student"`` with several.
+        skipped: images that a loss left out since their teacher map is constant, summed over the losses; a number, or
+            with ``check=False`` a scalar tensor that was not waited for.
         values: the terms with their graphs, for gradients of one term alone.
     """
 
@@ -137,7 +137,7 @@ class Distiller(nn.Module):
         modules, self.weights = arguments.read_losses(losses, self.task_weight)
         self.losses = nn.ModuleDict(modules)
         self.auto = nn.ModuleDict({name: AutoWeight() for name in modules if name not in self.weights})
-        self._needs = arguments.read_needs([*modules.values(), task_loss])
+        self._needs = arguments.read_needs(modules, task_loss)
         self._given = arguments.read_layers(modules, layers or {}, teacher, student)
         self._layers: dict[str, Sides] | None = None
         self._resolved: dict[Any, Layer] = {}
@@ -186,8 +186,7 @@ class Distiller(nn.Module):
         """
         batch = self._read(images, labels)
         self._choose_layers(batch)
-        try:
-            compat.reset(self.student)
+        with fresh(self.student):  # reset at both ends; whatever raises inside leaves no trace in its buffers
             with record(self.student, self._paths("student")) as student_seen:
                 student = self._run_student(batch)
             with record(self.teacher, self._paths("teacher"), as_leaf=self._evidence_paths()) as teacher_seen:
@@ -197,11 +196,9 @@ class Distiller(nn.Module):
             terms = {"task": self._task(signals["task"])}
             for name, loss in self._each_loss().items():
                 terms[name] = loss.measure(*loss.pick(signals[name]))
+            skipped = self._verify(batch, student.mean, teacher, terms)
             weights = self._weigh(terms, student, student_seen)
             total = torch.stack([weights[name] * term.value for name, term in terms.items()]).sum()
-        finally:
-            compat.reset(self.student)  # the graph lives on; without this, deepcopy of the student fails
-        skipped = self._verify(batch, student.mean, teacher, terms)
         return _output(total, student.mean, terms, weights, skipped)
 
     def predict(self, images: Tensor) -> Tensor:
@@ -217,11 +214,8 @@ class Distiller(nn.Module):
             ValueError: wrong shapes.
         """
         batch = self._read(images, None)
-        try:
-            compat.reset(self.student)
+        with fresh(self.student):
             return self._run_student(batch).mean
-        finally:
-            compat.reset(self.student)
 
     # --- the networks ------------------------------------------------------------------------------------------------
 
@@ -402,6 +396,8 @@ class Distiller(nn.Module):
     def _build(self, batch: Batch) -> None:
         """Choose layers on an example, and let losses create the parameters that depend on their shapes."""
         self._choose_layers(batch)
+        if not any(loss.needs_build for loss in self._each_loss().values()):
+            return
         with untouched(self.student, self.teacher), torch.no_grad():
             self.student.eval()
             with record(self.student, self._paths("student")) as student_seen:
@@ -413,6 +409,7 @@ class Distiller(nn.Module):
                     [self._arrange("student", x, student_seen.calls(x.path), batch).shape for x in student_layers],
                     [self._arrange("teacher", x, teacher_seen.calls(x.path), batch).shape for x in teacher_layers],
                 )
+        self.losses.to(batch.images.device)
 
     # --- being a module ----------------------------------------------------------------------------------------------
 
@@ -541,5 +538,10 @@ def _output(
     loss: Tensor, logits: Tensor, terms: Mapping[str, Term], weights: dict[str, float | Tensor], skipped: int | Tensor
 ) -> StepOutput:
     values = {name: term.value for name, term in terms.items()}
-    maps = {side: value for term in terms.values() for side, value in term.maps.items()}
+    with_maps = {name: term.maps for name, term in terms.items() if term.maps}
+    maps = {
+        side if len(with_maps) == 1 else f"{name}/{side}": value
+        for name, sides in with_maps.items()
+        for side, value in sides.items()
+    }
     return StepOutput(loss, logits, {k: v.detach() for k, v in values.items()}, weights, maps, skipped, values)

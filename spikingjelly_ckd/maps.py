@@ -163,7 +163,7 @@ def match_maps(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def normalize_map(maps: Tensor, mode: str, *, eps: float = SPIKE_EPS) -> Tensor:
-    """Min-max normalisation to [0, 1).
+    """Min-max normalisation to [0, 1].
 
     Args:
         maps: shape ``[N, h, w]``.

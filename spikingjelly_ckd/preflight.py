@@ -6,7 +6,7 @@ import gc
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ LARGE_SHARE, SMALL_SHARE = 0.5, 0.005
 SILENT_SHARE = 0.9
 STATISTICS_OFF = 1.0
 MEMORY_STEPS = 3
+MOST_BATCHES = 8
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,8 @@ def preflight(
 
     Args:
         distiller: a :class:`~spikingjelly_ckd.Distiller`, bare or in ``DistributedDataParallel``.
-        batches: one batch ``(images, labels)``, or an iterable of a few; all serve the teacher's accuracy, the first
-            serves everything else.
+        batches: one batch ``(images, labels)``, or an iterable such as a loader, of which the first 8 are taken; all
+            serve the teacher's accuracy, the first serves everything else.
         accumulate: batches for each optimiser step, for the effective batch.
 
     Returns:
@@ -168,7 +169,7 @@ def preflight(
 
 def _pairs(batches: Any) -> list[tuple[Tensor, Tensor]]:
     single = isinstance(batches, tuple | list) and len(batches) == 2 and isinstance(batches[0], Tensor)
-    pairs = [tuple(batches)] if single else [tuple(pair) for pair in batches]
+    pairs = [tuple(batches)] if single else [tuple(pair) for pair in islice(batches, MOST_BATCHES)]
     if not pairs:
         raise ValueError("batches is empty; pass one batch (images, labels) or a few")
     for pair in pairs:

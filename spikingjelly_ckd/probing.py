@@ -10,7 +10,39 @@ from torch import nn
 
 from . import compat
 
-__all__ = ["untouched"]
+__all__ = ["fresh", "untouched"]
+
+
+@contextmanager
+def fresh(student: nn.Module) -> Iterator[None]:
+    """Clear a student's membranes before and after the block; if the block raises, its buffers are as before.
+
+    Membranes cleared before ``backward`` change no gradient, and a student that kept them could not be copied. The
+    buffers are BatchNorm's statistics, which a batch of NaN would ruin for good.
+
+    Args:
+        student: the network that runs inside the block.
+
+    Example:
+        >>> import torch
+        >>> from spikingjelly.activation_based import neuron
+        >>> net = neuron.IFNode()
+        >>> with fresh(net):
+        ...     _ = net(torch.tensor([0.6]))
+        >>> net.v
+        0.0
+    """
+    buffers = [(buffer, buffer.detach().clone()) for buffer in student.buffers()] if student.training else []
+    try:
+        compat.reset(student)
+        yield
+    except BaseException:
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+        raise
+    finally:
+        compat.reset(student)
 
 
 @contextmanager

@@ -48,13 +48,14 @@ INPUTS = {
 def test_input(case):
     (images, labels), error, message = INPUTS[case]
     student = tiny_student()
-    before = copy.deepcopy(dict(student.named_parameters()))
     distiller = CKDDistiller(tiny_teacher(), student, time_steps=2)
+    distiller(IMAGES, LABELS)
+    before = copy.deepcopy(student.state_dict())
     with pytest.raises(error, match=message):
         distiller(images, labels)
-    for name, parameter in student.named_parameters():
-        assert torch.equal(parameter, before[name])
-        assert parameter.grad is None
+    for name, tensor in student.state_dict().items():  # BatchNorm's statistics too
+        assert torch.equal(tensor, before[name]), name
+    assert all(parameter.grad is None for parameter in student.parameters())
 
 
 def test_batch_first_event_frames_are_recognised_by_their_labels():
@@ -239,6 +240,10 @@ class WrongNeeds(KDLoss):
     needs = ("logits", "membranes")
 
 
+class EvidenceAlone(KDLoss):
+    needs = ("gradients",)
+
+
 CONSTRUCTION = {
     "negative beta": (lambda: CKDDistiller(tiny_teacher(), tiny_student(), beta=-1), ValueError, "weight of 'samd'"),
     "NaN gamma": (lambda: CKDDistiller(tiny_teacher(), tiny_student(), gamma=float("nan")), ValueError, "'nld'"),
@@ -293,6 +298,16 @@ CONSTRUCTION = {
         lambda: Distiller(tiny_teacher(), tiny_student(), {"kd": (WrongNeeds(), 1)}),
         ValueError,
         "membranes",
+    ),
+    "gradients without features": (
+        lambda: Distiller(tiny_teacher(), tiny_student(), {"kd": (EvidenceAlone(), 1)}),
+        ValueError,
+        "without 'features'",
+    ),
+    "a task loss that compares layers": (
+        lambda: Distiller(tiny_teacher(), tiny_student(), {}, task_loss=SAMDLoss()),
+        ValueError,
+        "'task' may need",
     ),
     "one layer where a pair belongs": (
         lambda: Distiller(tiny_teacher(), tiny_student(), {"m": (SAMDLoss(), 1)}, layers={"m": "5"}),

@@ -52,7 +52,9 @@ def module_of(name):
 
 
 def card_of(name):
-    return ROOT / f"docs/methods/{module_of(name)}.md"
+    path = ROOT / f"docs/methods/{module_of(name)}.md"
+    assert path.exists(), f"{name} has no card docs/methods/{path.name}"
+    return path
 
 
 # --- entries ---------------------------------------------------------------------------------------------------------
@@ -83,7 +85,6 @@ def test_it_has_a_test_file(name):
 @each
 def test_it_has_a_card_with_the_fixed_sections(name):
     path = card_of(name)
-    assert path.exists(), f"{name} has no card docs/methods/{path.name}"
     assert re.findall(r"^## (.+)$", path.read_text("utf8"), re.M) == SECTIONS, f"sections of docs/methods/{path.name}"
 
 

@@ -20,8 +20,8 @@ from spikingjelly_ckd.maps import SPIKE_EPS
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(p for p in ROOT.glob("docs/**/*.md") if "_build" not in p.parts)])
 FENCE = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```\s*$", re.M | re.S)
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "pytorch_grad_cam": "grad-cam", "PIL": "pillow", "yaml": "pyyaml"}
-"""Module -> distribution, where the names differ."""
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "pytorch_grad_cam": "grad-cam", "PIL": "torchvision"}
+"""Module -> distribution that brings it, where the names differ; torchvision requires pillow."""
 CORE = {"torch", "spikingjelly", "numpy", "spikingjelly_ckd"}
 """What install_requires brings, with what that requires itself."""
 

@@ -217,6 +217,12 @@ def test_automatic_weights_are_said_and_not_measured():
     assert distiller.auto["samd"].seen == 0
 
 
+def test_a_whole_loader_is_not_read_in():
+    images, labels = BATCH
+    found = report(batches=((images, labels) for _ in range(10**9)))
+    assert found["teacher accuracy"].data["images"] == 8 * len(labels)
+
+
 def test_effective_batch():
     assert report(accumulate=4)["effective batch"].data["total"] == 64
 

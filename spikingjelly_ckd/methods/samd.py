@@ -23,7 +23,7 @@ class SAMDLoss(DistillationLoss):
 
     Order of work: spike map, sizes matched by average pooling of the larger map, normalisation, scaling, divergence,
     mean over the images. The paper names no normalisation, but sums of hundreds of spikes make its softmax one-hot,
-    and the authors' code normalises: so each map is first brought to [0, 1) by its own range. An image whose teacher
+    and the authors' code normalises: so each map is first brought to [0, 1] by its own range. An image whose teacher
     map is constant gets weight 0.
 
     Args:
@@ -37,7 +37,7 @@ class SAMDLoss(DistillationLoss):
         cam_pool: ``"mean"`` over the positions (Grad-CAM), or ``"sum"``, which for a pooled linear head is the
             classifier-weight CAM of the authors' code.
         student_eps: added to the range of the student's map, in spikes; it bounds the gradient of a map that is nearly
-            silent.
+            silent. A real-valued layer whose sums stay far below 1 wants a smaller one.
         teacher_eps: added to the range of the teacher's map; None is no more than avoids a division by zero.
         negative: what a negative value in the student's layer means: ``"refuse"`` raises, ``"abs"`` adds magnitudes
             (ternary spikes, signed membranes), ``"sum"`` adds values as they are.
