@@ -1,6 +1,6 @@
 """What preflight costs, in plain training steps of the same student on the same batch.
 
-    python benchmarks/preflight.py --output benchmarks/results/preflight.json
+python benchmarks/preflight.py --output benchmarks/results/preflight.json
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Write the tables of README.md and docs/results.md from the records in benchmarks/results.
 
-    python benchmarks/render.py            # rewrite the tables
-    python benchmarks/render.py --check    # exit 1 if one is out of date
+python benchmarks/render.py            # rewrite the tables
+python benchmarks/render.py --check    # exit 1 if one is out of date
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def quickstart() -> str:
         cells = [spread([r["accuracy"][key] for r in found]) for key in ("last", "mean_last5", "best")]
         seconds = spread([r["seconds"] for r in found], 0)
         lines.append(f"| {title} | {' | '.join(cells)} | {spread(rates, 3) if rates else '-'} | {seconds} |")
-    difference = [run["results"]["ckd"]["accuracy"]["last"] - run["results"]["plain"]["accuracy"]["last"] for run in runs]
+    difference = [
+        run["results"]["ckd"]["accuracy"]["last"] - run["results"]["plain"]["accuracy"]["last"] for run in runs
+    ]
     args = runs[0]["args"]
     seeds = ", ".join(str(run["args"]["seed"]) for run in runs)
     lines += [

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Subset
 from torchvision import datasets
 from torchvision import transforms as tf
 
-from spikingjelly_ckd import CKDDistiller, preflight
+from spikingjelly_ckd import CKDDistiller, preflight, use_fast_neurons
 from spikingjelly_ckd.recipes.models import resnet20, spiking_resnet20
 
 
@@ -47,16 +47,17 @@ def fit(args, name, module, step, predict, epochs):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     values = {"--data-path": Path("data"), "--output": Path("record.json"), "--teacher": Path("teacher.pt"), "-T": 1}
-    values |= {"-b": 64, "-j": 2, "--epochs": 12, "--teacher-epochs": 20, "--lr": 0.1, "--wd": 1e-4, "--seed": 0}
-    values |= {"--beta": 1.0, "--gamma": 1.0, "--train-per-class": 10**9, "--test-per-class": 10**9}
-    values |= {"--device": "cuda" if torch.cuda.is_available() else "cpu"}
+    values |= {"-b": 64, "-j": 2, "--epochs": 12, "--teacher-epochs": 20, "--lr": 0.1, "--wd": 1e-4, "--device": "cpu"}
+    values |= {"--seed": 0, "--beta": 1.0, "--gamma": 1.0, "--train-per-class": 10**9, "--test-per-class": 10**9}
     for flag, value in values.items():
         parser.add_argument(flag, default=value, type=type(value))
     parser.add_argument("--method", choices=["plain", "ckd"], default="ckd")
+    parser.add_argument("--cupy", action="store_true", help="CuPy neurons, SpikingJelly 0.0.0.0.14 on CUDA")
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     classes = sum(folder.is_dir() for folder in (args.data_path / "train").iterdir())
     teacher, student = resnet20(classes).to(args.device), spiking_resnet20(classes).to(args.device)
+    neurons = use_fast_neurons(student) if args.cupy else None
     if not args.teacher.exists():
         fit(args, "teacher", teacher, lambda x, y: cross_entropy(teacher(x), y), teacher, args.teacher_epochs)
         torch.save(teacher.state_dict(), args.teacher)
@@ -65,4 +66,4 @@ if __name__ == "__main__":
     print(preflight(distiller, tuple(x.to(args.device) for x in next(iter(loader(args, "train"))))))
     steps = {"ckd": lambda x, y: distiller(x, y).loss, "plain": lambda x, y: cross_entropy(distiller.predict(x), y)}
     found = fit(args, args.method, distiller, steps[args.method], distiller.predict, args.epochs)
-    args.output.write_text(json.dumps({"args": vars(args), **found}, default=str))
+    args.output.write_text(json.dumps({"args": vars(args), "neurons": neurons, **found}, default=str))

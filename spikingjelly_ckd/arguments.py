@@ -133,7 +133,9 @@ def read_needs(losses: Mapping[str, DistillationLoss], task_loss: object) -> set
         if unknown:
             raise ValueError(f"{type(loss).__name__}.needs names {sorted(unknown)}; {name!r} may need {sorted(known)}")
         if "gradients" in loss.needs and "features" not in loss.needs:
-            raise ValueError(f"{type(loss).__name__}.needs names 'gradients' without 'features', whose gradients they are")
+            raise ValueError(
+                f"{type(loss).__name__}.needs names 'gradients' without 'features', whose gradients they are"
+            )
         needs |= set(loss.needs)
     return needs
 

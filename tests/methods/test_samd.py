@@ -45,7 +45,9 @@ def reference(spikes, teacher_map, *, temperature, scope, squared, teacher_eps, 
 
 
 def released(**changes):
-    return SAMDLoss(normalization="batch", squared_temperature=False, cam_pool="sum", student_eps=1e-3, teacher_eps=1e-3, **changes)
+    return SAMDLoss(
+        normalization="batch", squared_temperature=False, cam_pool="sum", student_eps=1e-3, teacher_eps=1e-3, **changes
+    )
 
 
 @pytest.fixture
