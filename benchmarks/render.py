@@ -47,16 +47,15 @@ def quickstart() -> str:
         cells = [spread([r["accuracy"][key] for r in found]) for key in ("last", "mean_last5", "best")]
         seconds = spread([r["seconds"] for r in found], 0)
         lines.append(f"| {title} | {' | '.join(cells)} | {spread(rates, 3) if rates else '-'} | {seconds} |")
-    difference = [
-        run["results"]["ckd"]["accuracy"]["last"] - run["results"]["plain"]["accuracy"]["last"] for run in runs
-    ]
+    last = {name: [run["results"][name]["accuracy"]["last"] for run in runs] for name in ("plain", "ckd")}
+    difference = [ckd - plain for plain, ckd in zip(last["plain"], last["ckd"], strict=True)]
     args = runs[0]["args"]
     seeds = ", ".join(str(run["args"]["seed"]) for run in runs)
     lines += [
         "",
         f"CKD minus plain at the last epoch, paired by seed: {spread(difference)} points. Seeds {seeds}; "
-        f"{args['epochs']} epochs, T={args['T']}, beta={args['beta']}, gamma={args['gamma']}, mean ± standard deviation; "
-        f"split `{runs[0]['split']['name']}`. Command: `{runs[0]['command']} --seed S`.",
+        f"{args['epochs']} epochs, T={args['T']}, beta={args['beta']}, gamma={args['gamma']}; mean ± standard "
+        f"deviation; split `{runs[0]['split']['name']}`. Command: `{runs[0]['command']} --seed S`.",
     ]
     return "\n".join(lines)
 
@@ -71,8 +70,9 @@ def minimal() -> str:
         for method in ("plain", "ckd"):
             for run in load(f"minimal_{method}_T{time_steps}*.json"):
                 accuracy, args = run["accuracy"], run["args"]
+                images = 10 * args["train_per_class"]
                 lines.append(
-                    f"| {args['T']} | {10 * args['train_per_class']} | {args['epochs']} | {method} | {accuracy[-1]:.2f} | "
+                    f"| {args['T']} | {images} | {args['epochs']} | {method} | {accuracy[-1]:.2f} | "
                     f"{statistics.fmean(accuracy[-5:]):.2f} | {max(accuracy):.2f} | {run['seconds']:.0f} |"
                 )
     return "\n".join(lines)
