@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Size, Tensor, nn
@@ -22,6 +23,7 @@ __all__ = [
     "check_frozen",
     "check_labels",
     "check_networks",
+    "explained",
     "read_layers",
     "read_losses",
     "read_needs",
@@ -64,6 +66,16 @@ def check_frozen(teacher: nn.Module) -> None:
         )
     if any(parameter.requires_grad for parameter in teacher.parameters()):
         raise RuntimeError("a parameter of the teacher requires gradients again; call teacher.requires_grad_(False)")
+
+
+@contextmanager
+def explained(note: str) -> Iterator[None]:
+    """Add ``note`` to whatever a network raises inside the block."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(note)
+        raise
 
 
 def read_time_steps(time_steps: int | None) -> int | None:

@@ -223,27 +223,29 @@ class Distiller(nn.Module):
         return read_batch(images, labels, time_steps=self.time_steps, batch_first=self.batch_first)
 
     def _run_student(self, batch: Batch) -> Logits:
-        frames = self._student_frames(batch)
-        try:
-            output = self._call_student(self.student, frames)
-        except (RuntimeError, TypeError, ValueError) as error:
-            error.add_note(
-                f"raised by the student on input {tuple(frames.shape)} with time_steps={self.time_steps}, "
-                f"student_steps={self.student_steps!r}. A network in multi-step mode takes [T, N, C, H, W]: pass "
-                "time_steps= for images, and call functional.set_step_mode(student, 'm') on the whole network"
-            )
-            raise
+        output = self._call_student(self.student, self._student_frames(batch))
         return read_logits(output, role="student", size=batch.size, steps=batch.steps)
 
     def _student_frames(self, batch: Batch) -> Tensor:
         return batch.images if self.student_steps == "internal" else batch.over_time()
 
     def _call_student(self, student: nn.Module, frames: Tensor) -> Any:
-        if self.student_steps != "loop":
-            return student(frames)
-        if frames.ndim != 5:
+        if self.student_steps == "loop" and frames.ndim != 5:
             raise ValueError("student_steps='loop' calls the student once a time step: pass time_steps=")
-        return torch.stack([read_logits(student(x), role="student", size=x.shape[0]).mean for x in frames])
+        with arguments.explained(
+            f"raised by the student on input {tuple(frames.shape)} with time_steps={self.time_steps}, "
+            f"student_steps={self.student_steps!r}. A network in multi-step mode takes [T, N, C, H, W]: pass "
+            "time_steps= for images, and call functional.set_step_mode(student, 'm') on the whole network"
+        ):
+            if self.student_steps != "loop":
+                return student(frames)
+            return torch.stack([read_logits(student(x), role="student", size=x.shape[0]).mean for x in frames])
+
+    def _call_teacher(self, teacher: nn.Module, images: Tensor) -> Any:
+        with arguments.explained(
+            f"raised by the teacher on input {tuple(images.shape)}; teacher_input= can resize or renormalise it"
+        ):
+            return teacher(images)
 
     def _run_teacher(self, batch: Batch, classes: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Detached logits, and for each target class in use its score summed over the images, to differentiate."""
@@ -251,11 +253,7 @@ class Distiller(nn.Module):
         images = self._teacher_images(batch)
         outside = torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
         with outside, torch.set_grad_enabled(bool(self._evidence_paths())):
-            try:
-                output = self.teacher(images.clone() if images.is_inference() else images)
-            except (RuntimeError, TypeError, ValueError) as error:
-                error.add_note(f"raised by the teacher on input {tuple(images.shape)}; teacher_input= can prepare it")
-                raise
+            output = self._call_teacher(self.teacher, images.clone() if images.is_inference() else images)
             logits = read_logits(output, role="teacher", size=batch.size).mean
             if logits.shape[1] != classes:
                 raise ValueError(f"the teacher has {logits.shape[1]} classes and the student {classes}")
@@ -388,7 +386,7 @@ class Distiller(nn.Module):
                 found = find_layer(self.student, frames, role="student", run=self._call_student)
                 student_layers = (replace(found, grid=None),)  # the grid follows the input's size
             if teacher_layers is None:
-                found = find_layer(self.teacher, self._teacher_images(batch), role="teacher")
+                found = find_layer(self.teacher, self._teacher_images(batch), role="teacher", run=self._call_teacher)
                 teacher_layers = (replace(found, grid=None),)
             chosen[name] = (student_layers, teacher_layers)
         self._layers = chosen

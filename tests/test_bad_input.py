@@ -346,7 +346,22 @@ def test_a_teacher_that_cannot_take_the_events_is_explained():
     distiller = CKDDistiller(tiny_teacher(), tiny_student(channels=2), student_layer="5", teacher_layer="5")
     with pytest.raises(RuntimeError) as caught:
         distiller(frames, LABELS)
-    assert "teacher_input= can prepare it" in caught.value.__notes__[0]
+    assert "teacher_input= can resize" in caught.value.__notes__[0]
+
+
+def test_a_teacher_that_refuses_the_size_is_explained_while_its_layer_is_sought():
+    class Fixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = tiny_teacher()
+
+        def forward(self, x):
+            assert x.shape[-1] == 224, "input height does not match"
+            return self.net(x)
+
+    with pytest.raises(AssertionError) as caught:
+        CKDDistiller(Fixed(), tiny_student(), time_steps=2)(IMAGES, LABELS)
+    assert "teacher_input= can resize" in caught.value.__notes__[0]
 
 
 def test_predict_checks_its_input_too():
