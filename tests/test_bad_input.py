@@ -10,8 +10,9 @@ from torch import nn
 
 from spikingjelly_ckd import CKDDistiller, Distiller, KDLoss, SAMDLoss
 
-IMAGES, LABELS = torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 4])
-FRAMES = torch.randn(3, 4, 3, 8, 8)
+SEEDED = torch.Generator().manual_seed(0)
+IMAGES, LABELS = torch.randn(4, 3, 8, 8, generator=SEEDED), torch.tensor([0, 1, 2, 4])
+FRAMES = torch.randn(3, 4, 3, 8, 8, generator=SEEDED)
 
 
 def nan_in(tensor):

@@ -310,7 +310,8 @@ def spiking(*parts, step_mode="m"):
     return net
 
 
-FRAMES, IMAGES = torch.rand(3, 2, 3, 16, 16), torch.rand(2, 3, 16, 16)
+SEEDED = torch.Generator().manual_seed(0)
+FRAMES, IMAGES = torch.rand(3, 2, 3, 16, 16, generator=SEEDED), torch.rand(2, 3, 16, 16, generator=SEEDED)
 
 
 def test_the_last_neuron_with_positions():
