@@ -17,6 +17,7 @@ from .signals import NEEDS, DistillationLoss
 
 __all__ = [
     "NO_DATA_PARALLEL",
+    "TEACHER_NEEDS",
     "LayerSpec",
     "Weight",
     "check_built",
@@ -41,13 +42,20 @@ NO_DATA_PARALLEL = (
 )
 
 
-def check_networks(teacher: nn.Module, student: nn.Module) -> None:
-    """Raise unless both are modules of their own, outside ``nn.DataParallel``."""
-    for role, network in (("teacher", teacher), ("student", student)):
+TEACHER_NEEDS = frozenset({"logits", "features", "gradients"})
+"""Signals that take a teacher."""
+
+
+def check_networks(teacher: nn.Module | None, student: nn.Module) -> None:
+    """Raise unless both are modules of their own, outside ``nn.DataParallel``; the teacher may be None."""
+    networks = {"student": student} if teacher is None else {"teacher": teacher, "student": student}
+    for role, network in networks.items():
         if not isinstance(network, nn.Module):
             raise TypeError(f"{role} must be a torch.nn.Module, got {type(network).__name__}")
         if any(isinstance(module, nn.DataParallel) for module in network.modules()):
             raise TypeError(f"the {role} is in nn.DataParallel. {NO_DATA_PARALLEL}")
+    if teacher is None:
+        return
     shared = {id(module) for module in teacher.modules()} & {id(module) for module in student.modules()}
     if shared:
         raise ValueError(
@@ -133,7 +141,9 @@ def read_losses(
     return modules, weights
 
 
-def read_needs(losses: Mapping[str, DistillationLoss], task_loss: object) -> set[str]:
+def read_needs(
+    losses: Mapping[str, DistillationLoss], task_loss: object, *, with_teacher: bool = True
+) -> frozenset[str]:
     """The signals that any of the losses needs; the task loss sees logits and labels, and no layers."""
     needs: set[str] = set()
     every: dict[str, object] = {**losses, "task": task_loss}
@@ -148,14 +158,19 @@ def read_needs(losses: Mapping[str, DistillationLoss], task_loss: object) -> set
             raise ValueError(
                 f"{type(loss).__name__}.needs names 'gradients' without 'features', whose gradients they are"
             )
+        if not with_teacher and TEACHER_NEEDS & set(loss.needs):
+            raise ValueError(
+                f"{name!r} ({type(loss).__name__}) compares with a teacher, got teacher=None; pass one, or losses={{}} "
+                "for plain training"
+            )
         needs |= set(loss.needs)
-    return needs
+    return frozenset(needs)
 
 
 def read_layers(
     losses: Mapping[str, DistillationLoss],
     layers: Mapping[str, tuple[Any, Any]],
-    teacher: nn.Module,
+    teacher: nn.Module | None,
     student: nn.Module,
 ) -> dict[str, GivenSides]:
     """For each loss that compares layers, those that were given on each side, or None where they are to be found."""
@@ -173,8 +188,8 @@ def read_layers(
     return given
 
 
-def _read_side(side: Any, network: nn.Module) -> tuple[Layer, ...] | None:
-    if side is None:
+def _read_side(side: Any, network: nn.Module | None) -> tuple[Layer, ...] | None:
+    if side is None or network is None:
         return None
     if not isinstance(side, str | Layer | tuple | list):
         raise TypeError(f"a layer must be a path, a Layer or a list of them, got {type(side).__name__} {side!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -63,7 +63,8 @@ class Distiller(nn.Module):
     the student, in ``DistributedDataParallel`` or ``torch.compile``.
 
     Args:
-        teacher: any classifier. It is frozen and put into ``eval`` here, in place, and has to stay so.
+        teacher: any classifier. It is frozen and put into ``eval`` here, in place, and has to stay so. None where no
+            loss looks at a teacher: plain training on the same data path. It runs only where a loss needs it.
         student: any SpikingJelly network. Its state is reset at both ends of every step.
         losses: name -> (loss, weight). The weight is a number of at least 0, or ``"auto"`` (see
             :class:`~spikingjelly_ckd.balance.AutoWeight`).
@@ -108,7 +109,7 @@ class Distiller(nn.Module):
 
     def __init__(
         self,
-        teacher: nn.Module,
+        teacher: nn.Module | None,
         student: nn.Module,
         losses: Mapping[str, tuple[DistillationLoss, Weight]],
         *,
@@ -124,7 +125,8 @@ class Distiller(nn.Module):
     ) -> None:
         super().__init__()
         arguments.check_networks(teacher, student)
-        self._frozen_teacher = (teacher.requires_grad_(False).eval(),)  # in a tuple, so that it is no submodule
+        # in a tuple, so that it is no submodule
+        self._frozen_teacher = () if teacher is None else (teacher.requires_grad_(False).eval(),)
         self.student = student
         self.task_loss = task_loss
         self.task_weight = check_non_negative("task_weight", task_weight)
@@ -137,7 +139,7 @@ class Distiller(nn.Module):
         modules, self.weights = arguments.read_losses(losses, self.task_weight)
         self.losses = nn.ModuleDict(modules)
         self.auto = nn.ModuleDict({name: AutoWeight() for name in modules if name not in self.weights})
-        self._needs = arguments.read_needs(modules, task_loss)
+        self._needs = arguments.read_needs(modules, task_loss, with_teacher=teacher is not None)
         self._given = arguments.read_layers(modules, layers or {}, teacher, student)
         self._layers: dict[str, Sides] | None = None
         self._resolved: dict[Any, Layer] = {}
@@ -149,8 +151,19 @@ class Distiller(nn.Module):
 
     @property
     def teacher(self) -> nn.Module:
-        """The frozen teacher; it is no submodule, so it is in no ``parameters()`` and no ``state_dict()``."""
+        """The frozen teacher; it is no submodule, so it is in no ``parameters()`` and no ``state_dict()``.
+
+        Raises:
+            RuntimeError: this distiller was made without one.
+        """
+        if not self._frozen_teacher:
+            raise RuntimeError("this distiller has no teacher: it was made with teacher=None")
         return self._frozen_teacher[0]
+
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether any loss looks at the teacher; otherwise it does not run."""
+        return bool(self._needs & arguments.TEACHER_NEEDS)
 
     @property
     def layers(self) -> dict[str, Sides]:
@@ -189,7 +202,7 @@ class Distiller(nn.Module):
         with fresh(self.student):  # reset at both ends; whatever raises inside leaves no trace in its buffers
             with record(self.student, self._paths("student")) as student_seen:
                 student = self._run_student(batch)
-            with record(self.teacher, self._paths("teacher"), as_leaf=self._evidence_paths()) as teacher_seen:
+            with self._recorded_teacher() as teacher_seen:
                 teacher, scores = self._run_teacher(batch, student.mean.shape[1])
             evidence = _gradients(scores, teacher_seen, self._evidence_paths())
             signals = self._signals(batch, student, teacher, student_seen, teacher_seen, evidence)
@@ -247,8 +260,18 @@ class Distiller(nn.Module):
         ):
             return teacher(images)
 
+    def _recorded_teacher(self) -> AbstractContextManager[Recording]:
+        if not self.asks_teacher:
+            return record(nn.Identity(), ())
+        return record(self.teacher, self._paths("teacher"), as_leaf=self._evidence_paths())
+
     def _run_teacher(self, batch: Batch, classes: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Detached logits, and for each target class in use its score summed over the images, to differentiate."""
+        """Detached logits, and for each target class in use its score summed over the images, to differentiate.
+
+        Where no loss asks, the teacher does not run and its logits are ``[0, K]``.
+        """
+        if not self.asks_teacher:
+            return batch.images.new_empty(0, classes), {}
         arguments.check_frozen(self.teacher)
         images = self._teacher_images(batch)
         outside = torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
@@ -301,7 +324,7 @@ class Distiller(nn.Module):
         """One view of the step for each loss: the logits and labels of all, the layers of its own."""
         if "step_logits" in self._needs and student.steps is None:
             raise ValueError("a loss needs the logits of every time step, but the student averages over time by itself")
-        labels = arguments.check_labels(batch.labels, teacher.shape, clamp=self.check)
+        labels = arguments.check_labels(batch.labels, student.mean.shape, clamp=self.check)
         common = Signals(labels, student.mean, teacher, student.steps)
         views = {"task": common}
         for name, loss in self._each_loss().items():
@@ -412,11 +435,12 @@ class Distiller(nn.Module):
     # --- being a module ----------------------------------------------------------------------------------------------
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distiller:
-        self.teacher._apply(fn)  # type: ignore[no-untyped-call]
+        for teacher in self._frozen_teacher:
+            teacher._apply(fn)  # type: ignore[no-untyped-call]
         return cast(Distiller, super()._apply(fn, recurse))  # type: ignore[no-untyped-call]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Distiller:
-        memo[id(self.teacher)] = self.teacher
+        memo.update((id(teacher), teacher) for teacher in self._frozen_teacher)
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
         twin.__dict__.update(copy.deepcopy(self.__dict__, memo))

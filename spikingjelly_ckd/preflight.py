@@ -120,7 +120,7 @@ def preflight(
 
     Raises:
         TypeError: no distiller, or a batch that is no (images, labels).
-        ValueError: no batch, or input that the distiller refuses.
+        ValueError: no batch, input that the distiller refuses, or no loss that needs the teacher.
 
     Example:
         >>> import torch
@@ -141,6 +141,8 @@ def preflight(
     inner = getattr(distiller, "module", distiller)
     if not isinstance(inner, Distiller):
         raise TypeError(f"distiller must be a Distiller, got {type(distiller).__name__}")
+    if not inner.asks_teacher:
+        raise ValueError("no loss of this distiller looks at a teacher, so there is nothing to look at before training")
     accumulate = int(check_positive("accumulate", accumulate))
     pairs = _pairs(batches)
     images, labels = pairs[0]

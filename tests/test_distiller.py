@@ -11,7 +11,7 @@ from spikingjelly.activation_based import functional, layer, neuron
 from torch import nn
 from torch.nn import functional as F
 
-from spikingjelly_ckd import CKDDistiller, DistillationLoss, Distiller, KDLoss, Layer, SAMDLoss
+from spikingjelly_ckd import CKDDistiller, DistillationLoss, Distiller, KDLoss, Layer, SAMDLoss, preflight
 from spikingjelly_ckd.batch import read_batch
 from spikingjelly_ckd.compat import is_neuron
 
@@ -66,6 +66,22 @@ def test_no_losses_is_plain_training_bitwise(teacher, student, batch):
     Distiller(teacher, student, {}, time_steps=3)(images, labels).loss.backward()
     for name, gradient in gradients(plain).items():
         assert torch.equal(gradient, gradients(student)[name]), name
+
+
+def test_no_loss_that_looks_at_it_means_that_no_teacher_runs_or_is_needed(teacher, student, batch):
+    ran = []
+    teacher.register_forward_hook(lambda *_: ran.append(1))
+    with_teacher = Distiller(teacher, student, {}, time_steps=2)(*batch)
+    without = Distiller(None, student, {}, time_steps=2)
+    assert not ran
+    assert torch.equal(without(*batch).loss, with_teacher.loss)
+    assert copy.deepcopy(without.to("cpu")).predict(batch[0]).shape == with_teacher.logits.shape
+    with pytest.raises(RuntimeError, match="teacher=None"):
+        _ = without.teacher
+    with pytest.raises(ValueError, match="'samd' .SAMDLoss. compares with a teacher, got teacher=None"):
+        CKDDistiller(None, student, time_steps=2)
+    with pytest.raises(ValueError, match="nothing to look at"):
+        preflight(without, batch)
 
 
 def test_reset_before_backward_gives_the_same_gradients_bitwise(teacher, student, batch):

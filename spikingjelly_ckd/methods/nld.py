@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -104,6 +104,18 @@ class NLDLoss(DistillationLoss):
         mixture = mixture.clamp_min(torch.finfo(mixture.dtype).tiny)
         soft_teacher = torch.softmax(teacher / self.temperature, dim=1)
         return probability_kl(mixture, soft_teacher).mean() * self.temperature**2
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        """The state of ``generator`` goes into checkpoints, so that a resumed run draws the noise that was due."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.generator is not None:
+            destination[prefix + "generator"] = self.generator.get_state()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        state = state_dict.pop(prefix + "generator", None)
+        if self.generator is not None and state is not None:
+            self.generator.set_state(state.cpu())
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def extra_repr(self) -> str:
         """The settings, for ``print``."""

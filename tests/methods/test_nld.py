@@ -155,3 +155,16 @@ def test_wrong_settings(settings, error):
 def test_unlike_shapes():
     with pytest.raises(ValueError, match="one shape"):
         NLDLoss()(torch.zeros(2, 4), torch.zeros(2, 5))
+
+
+def test_the_generator_goes_into_the_state_and_back(pair):
+    loss = NLDLoss(generator=torch.Generator().manual_seed(0))
+    loss(*pair)
+    state = loss.state_dict()
+    due = loss(*pair)
+    other = NLDLoss(generator=torch.Generator().manual_seed(1))
+    assert other(*pair) != due
+    other.load_state_dict(state)
+    assert other(*pair) == due
+    assert NLDLoss().state_dict() == {}
+    NLDLoss().load_state_dict(state)  # a loss on PyTorch's own source ignores it
