@@ -461,6 +461,9 @@ class CKDDistiller(Distiller):
         student_layer: where the spikes are taken. None: found.
         beta: weight of SAMD; a number of at least 0, or ``"auto"``.
         gamma: weight of NLD; a number of at least 0, or ``"auto"``.
+        map_temperature: of SAMD's softmax over the positions.
+        temperature: of NLD.
+        noise_weight: of NLD.
         variant: ``"paper"``, or ``"released"`` for the formulas of the authors' code: maps normalised over the whole
             batch, no squared temperature in SAMD, the logits' variance as the noise's scale, noise mixed into the
             probabilities.
@@ -500,6 +503,9 @@ class CKDDistiller(Distiller):
         student_layer: LayerSpec | None = None,
         beta: Weight = 1.0,
         gamma: Weight = 1.0,
+        map_temperature: float = 2.0,
+        temperature: float = 2.0,
+        noise_weight: float = 0.1,
         variant: str = "paper",
         target_class: str = "teacher",
         negative: str = "refuse",
@@ -512,8 +518,8 @@ class CKDDistiller(Distiller):
             teacher,
             student,
             {
-                "samd": (SAMDLoss(target_class=target_class, negative=negative, **samd), beta),
-                "nld": (NLDLoss(generator=generator, **nld), gamma),
+                "samd": (SAMDLoss(map_temperature, target_class=target_class, negative=negative, **samd), beta),
+                "nld": (NLDLoss(temperature, noise_weight, generator=generator, **nld), gamma),
             },
             layers={"samd": (student_layer, teacher_layer)},
             time_steps=time_steps,

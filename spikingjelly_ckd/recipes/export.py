@@ -1,0 +1,182 @@
+"""A network alone on disk: ``NAME.safetensors`` with its tensors and ``NAME.json`` with how to build and feed it.
+
+Reading one needs neither Lightning nor a teacher. Nothing is unpickled; the JSON names the function that builds the
+network, which is imported, so read files of people you trust, or pass ``build=``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+__all__ = ["file_hash", "load_network", "name_of", "read_weights", "resolve_name", "save_network"]
+
+STATE_KEYS = ("state_dict", "model", "net", "best_net", "state_dict_ema")
+PREFIXES = ("module.", "network.", "model.", "_orig_mod.")
+
+
+def name_of(build: Callable[..., Any]) -> str:
+    """``module:name`` of a function or class, for :func:`resolve_name`.
+
+    Raises:
+        ValueError: it cannot be imported by name (a lambda, or defined inside a function).
+
+    Example:
+        >>> from spikingjelly_ckd.recipes.models import resnet20
+        >>> name_of(resnet20)
+        'spikingjelly_ckd.recipes.models:resnet20'
+    """
+    name = f"{build.__module__}:{build.__qualname__}"
+    if "<" in name:
+        raise ValueError(f"{name} cannot be imported by its name; pass a function of a module")
+    return name
+
+
+def resolve_name(name: str) -> Callable[..., Any]:
+    """The function or class called ``module:name``.
+
+    Raises:
+        ValueError: not of that form, no such module, or no such name in it.
+
+    Example:
+        >>> resolve_name("spikingjelly_ckd.recipes.models:resnet20").__name__
+        'resnet20'
+    """
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        raise ValueError(f"expected module:function, such as mynets:build, got {name!r}")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module_name.startswith(error.name):
+            raise
+        raise ValueError(
+            f"{name!r}: there is no module {module_name!r}; run from its folder, or set PYTHONPATH"
+        ) from error
+    found = getattr(module, attribute, None)
+    if callable(found):
+        return cast(Callable[..., Any], found)
+    raise ValueError(f"{name!r}: {module_name} has no function {attribute!r}")
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_network(
+    path: str | Path, network: nn.Module, build: Callable[..., nn.Module], arguments: Mapping[str, Any], **info: Any
+) -> Path:
+    """Write ``path`` (``.safetensors``) and, beside it, the ``.json``.
+
+    Args:
+        path: of the ``.safetensors`` file.
+        network: whose parameters and buffers to write.
+        build: makes the network; found again by its name.
+        arguments: keywords of ``build``.
+        **info: what else belongs to it, such as ``time_steps``, ``mean``, ``std``, ``size``, ``classes``.
+
+    Returns:
+        The path of the ``.safetensors`` file.
+
+    Raises:
+        ValueError: another ending, or ``build`` cannot be imported by name.
+
+    Example:
+        >>> import tempfile
+        >>> from spikingjelly_ckd.recipes.models import resnet20
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "net.safetensors"
+        ...     _ = save_network(path, resnet20(10), resnet20, {"num_classes": 10}, size=32)
+        ...     network, info = load_network(path)
+        >>> type(network).__name__, info["size"]
+        ('ResNet', 32)
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"path must end in .safetensors, got {path}")
+    about = {"build": name_of(build), "arguments": dict(arguments), **info}
+    text = json.dumps(about, indent=1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}, path)
+    path.with_suffix(".json").write_text(text + "\n", "utf8")
+    return path
+
+
+def load_network(path: str | Path, build: Callable[..., nn.Module] | None = None) -> tuple[nn.Module, dict[str, Any]]:
+    """Read what :func:`save_network` wrote.
+
+    Args:
+        path: of the ``.safetensors`` file.
+        build: makes the network in place of the function that the JSON names.
+
+    Returns:
+        The network in ``eval`` on the CPU, and the JSON.
+
+    Raises:
+        FileNotFoundError: one of the two files is missing.
+        ValueError: the named function does not exist, or its network has other tensors.
+    """
+    path = Path(path)
+    about = json.loads(path.with_suffix(".json").read_text("utf8"))
+    network = (build or resolve_name(about["build"]))(**about["arguments"])
+    fill(network, load_file(path), path)
+    return network.eval(), about
+
+
+def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """``load_state_dict`` that says which file does not fit which network.
+
+    Raises:
+        ValueError: names or shapes differ.
+    """
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit {type(network).__name__}: {error}") from error
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint file as they are around: safetensors, or PyTorch's format.
+
+    Of a training checkpoint the entry ``state_dict``, ``model``, ``net`` or ``best_net`` is taken; ``module.`` and the
+    like, left by ``DistributedDataParallel``, Lightning or ``torch.compile``, are dropped from the names.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        Name -> tensor.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no tensors in it, or it holds Python objects, which would have to be unpickled.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path.resolve()}")
+    if path.suffix == ".safetensors":
+        return cast(dict[str, Tensor], load_file(path))
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read as tensors; save network.state_dict() alone: {error}") from error
+    for key in STATE_KEYS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ValueError(f"{path} holds no state_dict, alone or under {STATE_KEYS}")
+    for prefix in PREFIXES:
+        if content and all(name.startswith(prefix) for name in content):
+            content = {name.removeprefix(prefix): value for name, value in content.items()}
+    return content

@@ -1,0 +1,168 @@
+"""Batches that are the same whoever draws them: any number of workers, of processes, and after any interruption.
+
+Nothing random is kept between samples. The order of an epoch follows from ``(seed, epoch)``, the augmentation of an
+image from ``(seed, epoch, its index)``, and everything drawn in a training step from ``(seed, epoch, batch, rank)``
+(:class:`~spikingjelly_ckd.recipes.training.StepSeeds`). So a run that starts again at an epoch goes on as if it had
+never stopped, two methods see the same batches, and two processes with half the batch see the same images as one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
+
+from .data import Data
+
+__all__ = ["EpochData", "EpochSampler", "SeededSamples", "seed_all", "seeded"]
+
+
+def seed_all(*numbers: int) -> None:
+    """Seed PyTorch (every device), NumPy and ``random`` from a tuple of numbers of at least 0.
+
+    Example:
+        >>> import torch
+        >>> seed_all(0, 3, 5)
+        >>> first = torch.rand(2)
+        >>> seed_all(0, 3, 5)
+        >>> torch.equal(first, torch.rand(2))
+        True
+    """
+    words = np.random.SeedSequence(numbers).generate_state(4)
+    torch.manual_seed(int(words[0]) << 32 | int(words[1]))
+    np.random.seed(words[2])  # the global source, from which timm draws
+    random.seed(int(words[3]))
+
+
+@contextmanager
+def seeded(*numbers: int) -> Iterator[None]:
+    """Inside the block the CPU's random sources are seeded from ``numbers``; after it they are as before.
+
+    Example:
+        >>> import torch
+        >>> _ = torch.manual_seed(0)
+        >>> with seeded(1, 2):
+        ...     inside = torch.rand(1)
+        >>> before = torch.initial_seed()
+        >>> before
+        0
+    """
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        words = np.random.SeedSequence(numbers).generate_state(4)
+        torch.default_generator.manual_seed(int(words[0]) << 32 | int(words[1]))
+        np.random.seed(words[2])
+        random.seed(int(words[3]))
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+
+
+class EpochSampler(DistributedSampler[Any]):
+    """``DistributedSampler`` that hands on the epoch with every index, ``(epoch, index)``.
+
+    The samples of batch ``i`` over all ranks are those that one process draws with the whole batch.
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        """Pairs ``(epoch, index)`` of this rank, for :class:`SeededSamples`."""
+        return iter([(self.epoch, index) for index in super().__iter__()])
+
+
+class SeededSamples(Dataset[Any]):
+    """A dataset whose random transforms depend on ``(seed, epoch, index)`` and on nothing else.
+
+    Args:
+        dataset: any map-style dataset.
+        seed: at least 0.
+
+    Example:
+        >>> import torch
+        >>> class Noise(Dataset):
+        ...     def __getitem__(self, index):
+        ...         return torch.rand(())
+        >>> samples = SeededSamples(Noise(), seed=0)
+        >>> bool(samples[0, 7] == samples[0, 7]), bool(samples[0, 7] == samples[1, 7])
+        (True, False)
+    """
+
+    def __init__(self, dataset: Dataset[Any], seed: int) -> None:
+        self.dataset = dataset
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(cast(Any, self.dataset))
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        epoch, index = key
+        with seeded(self.seed, epoch, index):
+            return self.dataset[index]
+
+
+class EpochData(LightningDataModule):
+    """The loaders of a run, for ``Trainer.fit(module, datamodule=EpochData(...))``.
+
+    Args:
+        data: what to load.
+        batch_size: images of a step on each process.
+        workers: loading processes.
+        seed: of the order and the augmentation, at least 0.
+
+    Raises:
+        ValueError: the training set does not fill one batch on every process, or a size out of range.
+    """
+
+    def __init__(self, data: Data, *, batch_size: int, workers: int = 0, seed: int = 0) -> None:
+        super().__init__()
+        if batch_size < 1 or workers < 0 or seed < 0:
+            raise ValueError(
+                f"batch_size must be at least 1, workers and seed at least 0, got {batch_size}, {workers}, {seed}"
+            )
+        self.data = data
+        self.batch_size = batch_size
+        self.workers = workers
+        self.seed = seed
+
+    def _place(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Augmented batches; the last, smaller one is left out.
+
+        Raises:
+            ValueError: there would be no batch.
+        """
+        rank, world = self._place()
+        samples = SeededSamples(self.data.train, self.seed)
+        if len(samples) < self.batch_size * world:
+            raise ValueError(
+                f"{len(samples)} training images do not fill one batch of {self.batch_size} on {world} processes; "
+                "pass a smaller batch size (-b)"
+            )
+        sampler = EpochSampler(samples, world, rank, shuffle=True, seed=self.seed, drop_last=True)
+        if self.trainer:  # the first iterator after a resume is made before Lightning tells the epoch
+            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+        return self._loader(samples, sampler=sampler, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The test set in order, each image on one process only, none twice."""
+        rank, world = self._place()
+        return self._loader(Subset(self.data.test, range(rank, len(cast(Any, self.data.test)), world)))
+
+    def _loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            self.batch_size,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            **options,
+        )
