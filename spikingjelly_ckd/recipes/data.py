@@ -186,11 +186,9 @@ def cifar10(root: Path | str, options: DataOptions) -> Data:
         ValueError: damaged or other files, or another number of classes.
 
     Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as empty:
-        ...     cifar10(empty, DataOptions())
+        >>> cifar10("/no/such/folder", DataOptions(crop_padding=4, flip=True))
         Traceback (most recent call last):
-        FileNotFoundError: ... holds no cifar-10-batches-py ...
+        FileNotFoundError: root must be a folder that is there, got /no/such/folder
     """
     return _cifar("cifar10", _CIFAR10, 10, root, options)
 
@@ -208,6 +206,11 @@ def cifar100(root: Path | str, options: DataOptions) -> Data:
     Raises:
         FileNotFoundError: the data is not there, or not unpacked, or another folder is meant.
         ValueError: damaged or other files, or another number of classes.
+
+    Example:
+        >>> cifar100("/no/such/folder", DataOptions(crop_padding=4, flip=True))
+        Traceback (most recent call last):
+        FileNotFoundError: root must be a folder that is there, got /no/such/folder
     """
     return _cifar("cifar100", _CIFAR100, 100, root, options)
 
@@ -229,6 +232,11 @@ def imagenet(root: Path | str, options: DataOptions) -> Data:
         FileNotFoundError: a folder is not there, or another one is meant.
         ValueError: images that are not sorted or not unpacked, folders that differ or are empty, images missing, or
             another number of classes.
+
+    Example:
+        >>> imagenet("/no/such/folder", DataOptions(size=224, resized_crop=True, flip=True))
+        Traceback (most recent call last):
+        FileNotFoundError: root must be a folder that is there, got /no/such/folder
     """
     _check_no_split("imagenet", options)
     return _tree(_folder(root), options, 1000, IMAGENET, row="imagenet")
@@ -252,6 +260,20 @@ def image_folder(
         FileNotFoundError: a folder is not there, or another one is meant.
         ValueError: images that are not sorted or not unpacked, folders that differ or are empty, event frames that
             do not fit, or another number of classes.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for part in ("train", "test"):
+        ...         for title in ("cat", "dog"):
+        ...             folder = Path(root, part, title)
+        ...             folder.mkdir(parents=True)
+        ...             Image.new("RGB", (40, 30)).save(folder / "1.png")
+        ...     data = image_folder(root, DataOptions(size=32))
+        ...     image, label = data.train[1]
+        >>> data.name, data.classes, data.split, tuple(image.shape), label
+        ('folder', ('cat', 'dog'), 'folders', (3, 32, 32), 1)
     """
     return _tree(_folder(root), options, classes, normalisation or IMAGENET)
 
@@ -272,14 +294,18 @@ def cifar10dvs(root: Path | str, options: DataOptions) -> Data:
     Raises:
         FileNotFoundError: the data is not there, or another folder is meant.
         ValueError: no split or no ``time_steps``, half-unpacked data, or another number of classes.
+
+    Example:
+        >>> cifar10dvs(".", DataOptions(size=48, time_steps=10, flip=True, nda=True))
+        Traceback (most recent call last):
+        ValueError: split must be one of ['first90', 'random42', 'tebn']: CIFAR10-DVS has no official one; got None
     """
     folder = _folder(root)
     if _is_tree(folder):
         return _tree(folder, options, 10, IMAGENET)
     if options.split not in SPLIT_HASHES:
         raise ValueError(
-            f"split must name one of {sorted(SPLIT_HASHES)}, since CIFAR10-DVS has no official one, got "
-            f"{options.split!r}"
+            f"split must be one of {sorted(SPLIT_HASHES)}: CIFAR10-DVS has no official one; got {options.split!r}"
         )
     if options.time_steps is None:
         raise ValueError("time_steps must be given for events: into how many frames a recording is divided")

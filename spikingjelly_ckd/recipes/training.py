@@ -338,17 +338,19 @@ class History(Callback):
         self.on_row = on_row
         self.rows: list[dict[str, float]] = []
         self._start = 0.0
+        self._lr = 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock; note the learning rate, which the last step of the epoch already moves on."""
         self._start = time.perf_counter()
+        self._lr = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the epoch and write the file."""
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         row = {
             "epoch": trainer.current_epoch + 1,
-            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "lr": self._lr,
             "seconds": round(time.perf_counter() - self._start, 3),
             **metrics,
         }
