@@ -282,7 +282,8 @@ def cifar10dvs(root: Path | str, options: DataOptions) -> Data:
     """CIFAR10-DVS (Li et al., 2017) by SpikingJelly: 10,000 recordings of 128x128 in 10 classes; or an own tree.
 
     Events are divided into ``time_steps`` frames of equal numbers of events (``split_by="number"``) and counted;
-    SpikingJelly writes these frames beside the events at the first use, which takes minutes. Frames are resized bilinearly to ``size``, not normalised.
+    SpikingJelly writes these frames beside the events at the first use, which takes minutes. Frames are resized
+    bilinearly to ``size`` and not normalised.
 
     Args:
         root: folder that holds ``events_np/<class>/cifar10_<class>_<i>.npz``, or ``train`` and ``test`` or ``val``.

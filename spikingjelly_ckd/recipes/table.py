@@ -1,0 +1,230 @@
+"""Run records into one table: ``python -m spikingjelly_ckd.recipes.table RECORD.json ...``.
+
+One line for each row, method and setting over its seeds: mean, standard deviation and 95 % interval, the paper's number
+beside them, and the difference to plain training paired by seed. The best epoch, chosen on the test set as in papers
+of the field, stands beside the last epoch and the mean of the last five, never alone. Records of one data set on
+different splits are refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import t as student_t
+
+from .records import read_record
+
+__all__ = ["interval95", "main", "tabulate"]
+
+Record = Mapping[str, Any]
+FIGURES = {"last": "last epoch", "mean_last_5": "mean of last 5", "best": "best on test"}
+NOT_SETTINGS = ("name", "paper_accuracy", "method")
+OF_TEACHING = (
+    *("variant", "map_temperature", "temperature", "noise_weight", "beta", "gamma", "target_class"),
+    *("student_layer", "teacher_layer", "teacher", "teacher_epochs", "teacher_lr"),
+)
+"""Settings that do not touch plain training."""
+
+
+def interval95(values: Sequence[float]) -> float | None:
+    """Half the width of the 95 % interval of a mean, by Student's t.
+
+    Args:
+        values: one for each seed.
+
+    Returns:
+        Half width, same unit; None for fewer than two values.
+
+    Example:
+        >>> round(interval95([1.0, 2.0, 3.0]), 3)
+        2.484
+    """
+    if len(values) < 2:
+        return None
+    quantile = float(student_t.ppf(0.975, len(values) - 1))
+    return quantile * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def tabulate(records: Sequence[Record], expected: Mapping[str, float | None] | None = None) -> str:
+    """The table, as Markdown.
+
+    Args:
+        records: of finished runs.
+        expected: row -> the paper's number; a row without a record says "not run".
+
+    Returns:
+        Lines of text.
+
+    Raises:
+        ValueError: nothing to show, unlike splits, an unfinished or smoke run, or the same run twice.
+    """
+    _refuse(records)
+    groups: dict[tuple[str, str, str], dict[int, Record]] = defaultdict(dict)
+    for record in records:
+        key = (record["row"], _setting(record), record["method"])
+        if record["seed"] in groups[key]:
+            raise ValueError(f"row {key[0]}, method {key[2]}, seed {record['seed']} is there twice: {key[1] or 'same'}")
+        groups[key][record["seed"]] = record
+    varying = _varying(records)
+    order = {"plain": ""}
+    lines = [_line(groups, key, varying) for key in sorted(groups, key=lambda k: (k[0], k[1], order.get(k[2], k[2])))]
+    ran = {record["row"] for record in records}
+    for row, number in (expected or {}).items():
+        if row not in ran:
+            lines.append([f"`{row}`", "not run", *[""] * (3 + len(FIGURES)), _number(number), *[""] * 3])
+    if not lines:
+        raise ValueError("no record was given")
+    heads = [
+        "row",
+        "method",
+        "setting",
+        "split",
+        "seeds",
+        *FIGURES.values(),
+        "paper",
+        "best - paper",
+        "paired to plain",
+    ]
+    heads += ["firing rate; energy"]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, ["---"] * len(heads), *lines])
+
+
+def _refuse(records: Sequence[Record]) -> None:
+    splits: dict[str, dict[str, str]] = defaultdict(dict)
+    for record in records:
+        label = f"row {record['row']}, method {record['method']}, seed {record['seed']}"
+        if record.get("smoke"):
+            raise ValueError(f"{label} is a smoke run, which says nothing about accuracy")
+        if not record.get("finished"):
+            raise ValueError(
+                f"{label} is unfinished: {record['accuracy']['epochs']} epochs; resume it, or leave it out"
+            )
+        data = record["data"]
+        own = data["name"] in ("folder", "event-folder")
+        name = f"{record['row']}: {data['name']}" if own else data["name"]
+        splits[name][data["split_hash"]] = data["split"]
+    for name, found in splits.items():
+        if len(found) > 1:
+            raise ValueError(
+                f"{name} is there on {len(found)} splits ({', '.join(sorted(found.values()))}); their accuracies "
+                "cannot be compared, so make one table for each"
+            )
+
+
+def _settings(record: Record) -> dict[str, Any]:
+    out = NOT_SETTINGS + (OF_TEACHING if record["method"] == "plain" else ())
+    return {name: value for name, value in record["recipe"].items() if name not in out}
+
+
+def _shared(record: Record) -> dict[str, Any]:
+    """The settings that a run has in common with its plain twin."""
+    return {name: value for name, value in _settings(record).items() if name not in OF_TEACHING}
+
+
+def _setting(record: Record) -> str:
+    return "; ".join(f"{name}={value}" for name, value in sorted(_settings(record).items()))
+
+
+def _varying(records: Sequence[Record]) -> set[tuple[str, str]]:
+    """Settings of a row that differ between its records."""
+    values: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for record in records:
+        for name, value in _settings(record).items():
+            values[record["row"], name].add(str(value))
+    return {key for key, found in values.items() if len(found) > 1}
+
+
+def _line(
+    groups: Mapping[tuple[str, str, str], Mapping[int, Record]],
+    key: tuple[str, str, str],
+    varying: set[tuple[str, str]],
+) -> list[str]:
+    row, _, method = key
+    runs = groups[key]
+    first = next(iter(runs.values()))
+    settings = _settings(first)
+    shown = [f"{name}={value}" for name, value in settings.items() if (row, name) in varying or name == "time_steps"]
+    figures = [_spread([run["accuracy"][name] for run in runs.values()]) for name in FIGURES]
+    best = statistics.mean(run["accuracy"]["best"] for run in runs.values())
+    number = first["paper_accuracy"]
+    data = first["data"]
+    split = f"{data['split']}{'' if data['complete'] else ', incomplete'} ({data['split_hash'][:8]})"
+    return [
+        f"`{row}`",
+        method,
+        ", ".join(shown),
+        split,
+        " ".join(str(seed) for seed in sorted(runs)),
+        *figures,
+        _number(number),
+        "" if number is None else f"{best - number:+.2f}",
+        _paired(groups, key),
+        _cost(runs),
+    ]
+
+
+def _paired(groups: Mapping[tuple[str, str, str], Mapping[int, Record]], key: tuple[str, str, str]) -> str:
+    """Last epoch minus that of plain training with the same seed and settings."""
+    if key[2] == "plain":
+        return ""
+    wanted = _shared(next(iter(groups[key].values())))
+    for (row, _, method), runs in groups.items():
+        if (row, method) == (key[0], "plain") and _shared(next(iter(runs.values()))) == wanted:
+            seeds = sorted(set(runs) & set(groups[key]))
+            gaps = [groups[key][seed]["accuracy"]["last"] - runs[seed]["accuracy"]["last"] for seed in seeds]
+            return _spread(gaps, sign="+") if gaps else "no common seed"
+    return "no plain runs"
+
+
+def _spread(values: Sequence[float], sign: str = "") -> str:
+    mean = f"{statistics.mean(values):{sign}.2f}"
+    half = interval95(values)
+    return mean if half is None else f"{mean} ± {statistics.stdev(values):.2f} (95 %: ± {half:.2f})"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _cost(runs: Mapping[int, Record]) -> str:
+    found = [run["energy"]["student"] for run in runs.values() if run.get("energy")]
+    if not found:
+        return ""
+    energy = f"{statistics.mean(item['compute_mj'] for item in found):.3g} mJ"
+    rates = [100 * item["firing_rate"] for item in found if item["firing_rate"] is not None]
+    return f"{statistics.mean(rates):.1f} %; {energy}" if rates else energy
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line.
+
+    Args:
+        argv: None for ``sys.argv``.
+
+    Returns:
+        0, or 1 where the records cannot stand in one table.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("records", nargs="+", type=Path, help="record.json files, or folders to search for them")
+    arguments = parser.parse_args(argv)
+    paths: list[Path] = []
+    for path in arguments.records:
+        paths += sorted(path.rglob("record.json")) if path.is_dir() else [path]
+    try:
+        records = [record for record in map(read_record, paths) if record["method"] != "teacher"]
+        print(tabulate(records))
+    except (OSError, ValueError) as error:
+        print(f"table: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
