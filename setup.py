@@ -17,6 +17,7 @@ TRAIN = [
     "matplotlib>=3.8",
     "safetensors>=0.4",
     "scikit-learn>=1.4",
+    "scipy>=1.11",
     "timm>=1.0.20",
     "tqdm>=4.66",
 ]
@@ -43,7 +44,6 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.14",
-            "scipy>=1.11",
             "setuptools>=68",
         ],
         "docs": ["myst-parser>=4", "sphinx>=8", "furo"],

@@ -165,7 +165,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path.resolve()}")
     if path.suffix == ".safetensors":
-        return cast(dict[str, Tensor], load_file(path))
+        return load_file(path)
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -179,4 +179,4 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     for prefix in PREFIXES:
         if content and all(name.startswith(prefix) for name in content):
             content = {name.removeprefix(prefix): value for name, value in content.items()}
-    return content
+    return cast(dict[str, Tensor], content)

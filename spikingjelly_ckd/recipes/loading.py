@@ -149,7 +149,7 @@ class EpochData(LightningDataModule):
             )
         sampler = EpochSampler(samples, world, rank, shuffle=True, seed=self.seed, drop_last=True)
         if self.trainer:  # the first iterator after a resume is made before Lightning tells the epoch
-            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+            sampler.set_epoch(cast(Any, self.trainer.fit_loop.epoch_progress.current).processed)
         return self._loader(samples, sampler=sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Any]:

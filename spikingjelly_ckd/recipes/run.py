@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
@@ -38,7 +38,7 @@ from .loading import EpochData, seed_all
 from .recipe import Recipe, parse
 from .records import environment, summary, write_record
 from .teachers import Teacher, check_teacher, load_teacher, timm_network
-from .training import ClassifierModule, DistillationModule, History, StepSeeds, TrainingModule
+from .training import ClassifierModule, DistillationCallback, DistillationModule, History, StepSeeds, TrainingModule
 
 __all__ = ["Fitted", "build_network", "fit", "make_distiller", "run_row", "run_teacher"]
 
@@ -160,7 +160,7 @@ def fit(
         devices=options.devices if options.devices == "auto" else int(options.devices),
         num_nodes=options.num_nodes,
         strategy=options.strategy,
-        precision=recipe.amp,
+        precision=cast(Any, recipe.amp),
         max_epochs=recipe.epochs,
         gradient_clip_val=recipe.clip or None,
         accumulate_grad_batches=recipe.accumulate,
@@ -176,7 +176,8 @@ def fit(
     )
     loaders = EpochData(data, batch_size=recipe.batch_size, workers=options.workers, seed=options.seed)
     trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
-    report = next((c.report for c in trainer.callbacks if getattr(c, "report", None) is not None), None)
+    listeners = [item for item in cast(Any, trainer).callbacks if isinstance(item, DistillationCallback)]
+    report = listeners[0].report if listeners else None
     return Fitted(history.rows, trainer, report.to_dict() if report is not None else None)
 
 
@@ -285,8 +286,7 @@ def train_teacher(
 
     fitted = fit(module, data, recipe, options, folder, on_row=write, resume=_resumable(options, folder))
     accuracy = summary([row["test_acc1"] for row in fitted.rows])["last"]
-    about = {"mean": data.mean, "std": data.std, "size": data.size, "classes": data.classes}
-    about |= {"split": data.split, "split_hash": data.split_hash}
+    about = _about(data) | {"split": data.split, "split_hash": data.split_hash}
     if fitted.trainer.is_global_zero:
         save_network(path, network, build, arguments, accuracy=accuracy, **about)
     fitted.trainer.strategy.barrier()
@@ -374,7 +374,11 @@ def run_row(recipe: Recipe, argv: Sequence[str] | None = None, description: str 
     record["student"] = {"build": name_of(recipe.student), "arguments": arguments, "parameters": _count(student)}
     if teacher is not None:
         record["teacher"] = {"source": teacher.source, "sha256": teacher.sha256, "accuracy": teacher_accuracy}
-    write = rank_zero_only(write_record)
+
+    @rank_zero_only
+    def write(rows: list[dict[str, float]]) -> None:
+        write_record(folder / "record.json", record | _outcome(rows, recipe))
+
     module = DistillationModule(distiller, preflight=not options.no_preflight, **_optimisation(recipe, data))
     fitted = fit(
         module,
@@ -382,14 +386,13 @@ def run_row(recipe: Recipe, argv: Sequence[str] | None = None, description: str 
         recipe,
         options,
         folder,
-        on_row=lambda rows: write(folder / "record.json", record | _outcome(rows, recipe)),
+        on_row=write,
         resume=options.resume,
     )
     record |= {"neurons": str(neuron_path(student)), "preflight": fitted.report, **_outcome(fitted.rows, recipe)}
     if fitted.trainer.is_global_zero:
-        about = {"mean": data.mean, "std": data.std, "size": data.size, "classes": data.classes, "event": data.is_event}
         path = folder / "student.safetensors"
-        save_network(path, student, recipe.student, arguments, time_steps=recipe.time_steps, **about)
+        save_network(path, student, recipe.student, arguments, time_steps=recipe.time_steps, **_about(data))
         record["student"]["sha256"] = file_hash(path)
         record["energy"] = _energy(recipe, data, options, student, teacher)
         write_record(folder / "record.json", record)
@@ -431,6 +434,11 @@ def run_teacher(recipe: Recipe, argv: Sequence[str], model: str | None, pretrain
 def _load(recipe: Recipe, options: argparse.Namespace) -> Data:
     names = ("num_classes", "train_images", "test_images", "download", "allow_partial")
     return recipe.data(options.data_path, recipe.data_options(**{name: getattr(options, name) for name in names}))
+
+
+def _about(data: Data) -> dict[str, Any]:
+    """What whoever feeds a network has to know."""
+    return {"mean": data.mean, "std": data.std, "size": data.size, "classes": data.classes, "event": data.is_event}
 
 
 def _count(network: nn.Module) -> int:

@@ -160,9 +160,9 @@ def _from_timm(name: str, data: Data) -> Teacher:
             f"teacher on them first (examples/train_teacher.py --model timm:{name})"
         )
     timm_network(name, data.num_classes)  # a message for an unknown name, before anything is fetched
-    network: nn.Module = timm.create_model(name, pretrained=True)
+    network: Any = timm.create_model(name, pretrained=True)
     config = network.pretrained_cfg
-    if network.num_classes != data.num_classes:  # type: ignore[operator]
+    if network.num_classes != data.num_classes:
         raise ValueError(
             f"timm:{name} has {network.num_classes} classes and the data {data.num_classes}: fine-tune it first "
             f"(examples/train_teacher.py --model timm:{name})"
