@@ -130,6 +130,16 @@ class EpochData(LightningDataModule):
         self.batch_size = batch_size
         self.workers = workers
         self.seed = seed
+        self._first_epoch = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epoch at which a run that resumes from here begins."""
+        progress = cast(Any, self.trainer).fit_loop.epoch_progress.current
+        return {"epoch": progress.processed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Begin there: Lightning makes the first iterator, and workers draw from it, before it tells the epoch."""
+        self._first_epoch = state_dict["epoch"]
 
     def _place(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -148,8 +158,7 @@ class EpochData(LightningDataModule):
                 "pass a smaller batch size (-b)"
             )
         sampler = EpochSampler(samples, world, rank, shuffle=True, seed=self.seed, drop_last=True)
-        if self.trainer:  # the first iterator after a resume is made before Lightning tells the epoch
-            sampler.set_epoch(cast(Any, self.trainer.fit_loop.epoch_progress.current).processed)
+        sampler.set_epoch(self._first_epoch)
         return self._loader(samples, sampler=sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Any]:

@@ -1,0 +1,252 @@
+"""Whole runs on a tiny CIFAR-10: training, killing, resuming, exporting, on one process and on two."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tiny_nets
+import torch
+from safetensors.torch import load_file
+from spikingjelly.activation_based import functional
+from tiny_data import write_cifar, write_image_folder
+from torch.nn.functional import cross_entropy
+
+from spikingjelly_ckd.recipes.data import DataOptions, cifar10
+from spikingjelly_ckd.recipes.export import load_network, save_network
+from spikingjelly_ckd.recipes.records import read_record
+
+HERE = Path(__file__).parent
+SCRIPT = HERE.parent / "examples" / "cifar10_r20.py"
+COMMON = ("--device", "cpu", "--amp", "32-true", "--no-progress", "--energy-images", "4", "-j", "0", "--allow-partial")
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory):
+    """A tiny CIFAR-10 and a teacher for it."""
+    folder = tmp_path_factory.mktemp("ground")
+    write_cifar(folder / "data", "10", per_class_train=20, per_class_test=4)
+    torch.manual_seed(0)
+    network = tiny_nets.teacher(10)
+    data = cifar10(folder / "data", DataOptions(allow_partial=True))
+    images, labels = map(torch.stack, zip(*[(x, torch.tensor(y)) for x, y in data.train], strict=True))
+    optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
+    for _ in range(25):
+        optimizer.zero_grad()
+        cross_entropy(network(images), labels).backward()
+        optimizer.step()
+    about = {"mean": data.mean, "std": data.std, "size": 32, "classes": data.classes}
+    save_network(folder / "teacher.safetensors", network, tiny_nets.teacher, {"num_classes": 10}, **about)
+    return folder
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", "OMP_NUM_THREADS": "1"}
+
+
+def command(ground, output, *flags, student="student"):
+    teacher = ("--teacher", ground / "teacher.safetensors")
+    own = ("--data-path", ground / "data", "--output-dir", output, "--student", f"tiny_nets:{student}")
+    return [str(part) for part in (sys.executable, SCRIPT, *own, *teacher, *COMMON, *flags)]
+
+
+def run(*arguments, **options):
+    done = subprocess.run(command(*arguments, **options), env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+EVERYTHING = (
+    *("-b", "16", "--epochs", "3", "-T", "2", "--mixup", "0.2", "--ema", "0.9", "--clip", "1.0", "--accumulate", "2"),
+    *("--warmup-epochs", "1", "-j", "1"),
+)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(ground, tmp_path_factory):
+    output = tmp_path_factory.mktemp("whole")
+    run(ground, output, *EVERYTHING)
+    return output
+
+
+def rows(output):
+    path = output / "history.csv"
+    return len(path.read_text().splitlines()) - 1 if path.exists() else 0
+
+
+def start(ground, output, *flags):
+    """A run in the background, its epochs slow enough to be caught in the middle."""
+    line = command(ground, output, *EVERYTHING, *flags, student="slow_student")
+    return subprocess.Popen(
+        line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def wait_until(process, ready, limit=120):
+    end = time.monotonic() + limit
+    while not ready():
+        assert process.poll() is None, process.stderr.read()[-3000:]
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def assert_same_end(one, other):
+    first, second = load_file(one / "student.safetensors"), load_file(other / "student.safetensors")
+    assert set(first) == set(second)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    strip = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in read_record(p / "record.json")["history"]]
+        for p in (one, other)
+    ]
+    assert strip[0] == strip[1]
+
+
+@pytest.mark.parametrize("epochs_done", [0, 1, 2])
+def test_killed_in_the_middle_of_an_epoch_and_resumed_is_as_if_never_killed(
+    ground, uninterrupted, tmp_path, epochs_done
+):
+    process = start(ground, tmp_path)
+    wait_until(process, lambda: (tmp_path / "latest.ckpt").exists() and rows(tmp_path) == epochs_done)
+    time.sleep(0.4)  # an epoch takes 1.2 s
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert rows(tmp_path) == epochs_done
+    assert not (tmp_path / "student.safetensors").exists()
+    run(ground, tmp_path, *EVERYTHING, "--resume", "latest")
+    assert_same_end(uninterrupted, tmp_path)
+
+
+def test_interrupted_by_the_keyboard_leaves_a_checkpoint_to_go_on_from(ground, uninterrupted, tmp_path):
+    process = start(ground, tmp_path)
+    wait_until(process, lambda: rows(tmp_path) == 1)
+    time.sleep(0.4)
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=60)
+    run(ground, tmp_path, *EVERYTHING, "--resume", str(tmp_path / "latest.ckpt"))
+    assert_same_end(uninterrupted, tmp_path)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(ground, uninterrupted, tmp_path):
+    again, other = tmp_path / "again", tmp_path / "other"
+    run(ground, again, *EVERYTHING, "-j", "0")  # workers make no difference
+    assert_same_end(uninterrupted, again)
+    run(ground, other, *EVERYTHING, "-j", "0", "--seed", "1")
+    losses = [read_record(p / "record.json")["history"][0]["train_loss"] for p in (again, other)]
+    assert losses[0] != losses[1]
+
+
+def test_a_record_says_what_ran(uninterrupted):
+    record = read_record(uninterrupted / "record.json")
+    assert record["finished"]
+    assert not record["smoke"]
+    assert record["accuracy"]["epochs"] == 3
+    assert {"last", "mean_last_5", "best", "best_epoch"} <= set(record["accuracy"])
+    assert record["data"]["split"] == "official"
+    assert record["data"]["complete"] is False
+    assert len(record["data"]["split_hash"]) == 64
+    assert len(record["teacher"]["sha256"]) == 64
+    assert {"torch", "spikingjelly", "lightning"} <= set(record["environment"]["versions"])
+    assert record["sources"]["mixup"] == "command line"
+    assert record["sources"]["beta"] == "paper"
+    assert record["recipe"]["time_steps"] == 2
+    energy = record["energy"]
+    assert 0 <= energy["student"]["firing_rate"] < 1
+    assert energy["ann_twin"]["macs"] == pytest.approx(energy["teacher"]["macs"])
+    assert record["preflight"]["ok"]
+
+
+def test_the_student_alone_predicts_as_it_did_in_training(ground, uninterrupted):
+    network, about = load_network(uninterrupted / "student.safetensors")
+    data = cifar10(ground / "data", DataOptions(allow_partial=True))
+    assert tuple(about["classes"]) == data.classes
+    images, labels = map(torch.stack, zip(*[(x, torch.tensor(y)) for x, y in data.test], strict=True))
+    with torch.no_grad():
+        logits = network(images.expand(about["time_steps"], *images.shape)).mean(0)
+    functional.reset_net(network)
+    accuracy = 100 * (logits.argmax(1) == labels).float().mean().item()
+    assert accuracy == pytest.approx(read_record(uninterrupted / "record.json")["accuracy"]["last"], abs=1e-4)
+
+
+def test_plain_training_needs_no_teacher_and_ends_where_ckd_of_weight_0_does(ground, tmp_path):
+    flags = ("-b", "20", "--epochs", "1", "--noise-weight", "0")
+    run(ground, tmp_path / "plain", *flags, "--method", "plain")
+    run(ground, tmp_path / "ckd", *flags, "--beta", "0", "--gamma", "0")
+    plain, ckd = (load_file(tmp_path / name / "student.safetensors") for name in ("plain", "ckd"))
+    assert all(torch.equal(plain[name], ckd[name]) for name in plain)
+    assert "teacher" not in read_record(tmp_path / "plain" / "record.json")
+
+
+def test_two_processes_with_half_the_batch_end_where_one_does(ground, tmp_path):
+    """No BatchNorm, no noise: the sum over the batch is all that differs, by rounding."""
+    flags = ("--epochs", "2", "--noise-weight", "0", "--lr", "0.5", "--no-flip", "--erase", "0", "--auto-augment=")
+    run(ground, tmp_path / "one", "-b", "20", *flags, student="student_without_norm")
+    two = ("-b", "10", "--devices", "2", "--strategy", "ddp")
+    run(ground, tmp_path / "two", *two, *flags, student="student_without_norm")
+    one, other = (load_file(tmp_path / name / "student.safetensors") for name in ("one", "two"))
+    torch.manual_seed(0)
+    moved = max((one[n] - p).abs().max().item() for n, p in tiny_nets.student_without_norm(10).state_dict().items())
+    assert moved > 1e-2
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, other[name], rtol=1e-4, atol=1e-5, msg=name)
+    histories = [read_record(tmp_path / name / "record.json")["history"] for name in ("one", "two")]
+    for row, twin in zip(*histories, strict=True):
+        assert row["test_acc1"] == pytest.approx(twin["test_acc1"])  # each test image counted once
+        assert row["train_loss"] == pytest.approx(twin["train_loss"], rel=1e-4)
+
+
+def test_a_network_and_a_set_of_ones_own(tmp_path):
+    write_image_folder(tmp_path / "mine", classes=3, per_class_train=12, per_class_test=4, size=40)
+    out = tmp_path / "out"
+    own = ("--data-path", tmp_path / "mine", "--num-classes", 3, "--student", "tiny_nets:student", "--size", 16)
+    own = (*own, "--crop-padding", 2, "--auto-augment=", "-b", 6, "--epochs", 1, "--teacher-epochs", 1)
+    line = [str(x) for x in (sys.executable, SCRIPT, *own, *COMMON, "--any-teacher", "--output-dir", out)]
+    done = subprocess.run(line, env=environment(), capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "none was given (--teacher), so one is trained first" in done.stderr + done.stdout
+    record = read_record(out / "record.json")
+    assert record["data"]["name"] == "folder"
+    assert record["data"]["classes"] == 3
+    assert (out / "teacher" / "teacher.safetensors").exists()
+    again = subprocess.run([*line, "--train-images", "18"], env=environment(), capture_output=True, text=True)
+    assert again.returncode != 0
+    assert "was trained on split folders" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--data-path", "nowhere"), "nowhere"),
+        (("--resume", "latest"), "there is no checkpoint"),
+        (("--teacher", "absent.pth"), "there is no file"),
+        (("--student", "tiny_nets:absent"), "has no function 'absent'"),
+        (("--student", "absent_module:build"), "there is no module 'absent_module'"),
+        (("--num-classes", "7"), "7"),
+        (("-b", "1000"), "do not fill one batch"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_trained(ground, tmp_path, flags, message):
+    done = subprocess.run(command(ground, tmp_path, *flags), env=environment(), capture_output=True, text=True)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert rows(tmp_path) == 0
+
+
+def test_a_teacher_no_better_than_chance_is_refused(ground, tmp_path):
+    torch.manual_seed(0)
+    untrained = tmp_path / "untrained.safetensors"
+    save_network(untrained, tiny_nets.teacher(10), tiny_nets.teacher, {"num_classes": 10})
+    line = command(ground, tmp_path, "--teacher", untrained)
+    done = subprocess.run(line, env=environment(), capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "hardly more than chance" in done.stderr
+
+
+def test_json_of_the_student_is_plain(uninterrupted):
+    about = json.loads((uninterrupted / "student.json").read_text())
+    assert about["build"] == "tiny_nets:student"
+    assert about["arguments"] == {"num_classes": 10, "in_channels": 3}
+    assert about["size"] == 32

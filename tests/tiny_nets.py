@@ -1,0 +1,55 @@
+"""Networks of a user's own, for ``--student tiny_nets:student``."""
+
+import time
+
+from spikingjelly.activation_based import layer, neuron
+from torch import nn
+
+from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet
+
+WIDTHS, DEPTHS = (4, 8, 16), (1, 1, 1)
+
+
+class Dropped(SpikingResNet):
+    """With dropout, so that a step draws random numbers in the network too."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.flatten = nn.Sequential(self.flatten, nn.Dropout(0.1))
+
+
+class Slow(Dropped):
+    """Takes its time, so that it can be interrupted in the middle of an epoch."""
+
+    def forward(self, frames):
+        time.sleep(0.1)
+        return super().forward(frames)
+
+
+def student(num_classes, in_channels=3):
+    return Dropped(WIDTHS, DEPTHS, num_classes, in_channels)
+
+
+def slow_student(num_classes, in_channels=3):
+    return Slow(WIDTHS, DEPTHS, num_classes, in_channels)
+
+
+def student_without_norm(num_classes, in_channels=3):
+    kit = {"step_mode": "m"}
+    return nn.Sequential(
+        layer.Conv2d(in_channels, 8, 3, 2, **kit),
+        neuron.LIFNode(v_threshold=0.3, **kit),
+        layer.Conv2d(8, 16, 3, 2, **kit),
+        neuron.LIFNode(v_threshold=0.1, **kit),
+        layer.AdaptiveAvgPool2d(1, **kit),
+        layer.Flatten(**kit),
+        layer.Linear(16, num_classes, **kit),
+    )
+
+
+def teacher(num_classes, in_channels=3):
+    return ResNet(WIDTHS, DEPTHS, num_classes, in_channels)
+
+
+def wide_teacher(num_classes, in_channels=3):
+    return ResNet((16, 32, 64), DEPTHS, num_classes, in_channels)
