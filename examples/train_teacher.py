@@ -10,7 +10,8 @@ from pathlib import Path
 
 from spikingjelly_ckd.recipes.run import run_teacher
 
-ROWS = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if "RECIPE = Recipe(" in path.read_text("utf8"))
+HERE = Path(__file__).parent
+ROWS = sorted(path.stem for path in HERE.glob("*.py") if "\nRECIPE = Recipe(" in path.read_text("utf8"))
 
 if __name__ == "__main__":
     formatter = argparse.RawDescriptionHelpFormatter

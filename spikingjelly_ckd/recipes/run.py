@@ -15,6 +15,7 @@ import argparse
 import inspect
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -172,10 +173,12 @@ def fit(
         enable_progress_bar=not options.no_progress,
         limit_train_batches=SMOKE_STEPS if options.smoke else None,
         limit_val_batches=SMOKE_STEPS if options.smoke else None,
-        log_every_n_steps=1 if options.smoke else 50,
+        log_every_n_steps=1,  # nothing is logged by step, and short epochs are not warned about
     )
     loaders = EpochData(data, batch_size=recipe.batch_size, workers=options.workers, seed=options.seed)
-    trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*exists and is not empty")  # it is ours: resumed, or written to just now
+        trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
     listeners = [item for item in cast(Any, trainer).callbacks if isinstance(item, DistillationCallback)]
     report = listeners[0].report if listeners else None
     return Fitted(history.rows, trainer, report.to_dict() if report is not None else None)
