@@ -18,6 +18,7 @@ TRAIN = [
     "safetensors>=0.4",
     "scikit-learn>=1.4",
     "scipy>=1.11",
+    "tensorboard>=2.15",
     "timm>=1.0.20",
     "tqdm>=4.66",
 ]
