@@ -80,8 +80,9 @@ def test_row_from_end_to_end(name, tmp_path, monkeypatch, capsys):
     assert record["history"][0] == first["history"][0]
     assert [row["epoch"] for row in record["history"]] == [1, 2]
     assert {"train_samd", "train_nld", "test_acc5"} <= set(record["history"][1])
-    assert record["preflight"] is None or record["preflight"]["ok"]
     assert first["preflight"]["ok"]
+    assert record["preflight"] == first["preflight"]
+    assert (first["resumed_after_epochs"], record["resumed_after_epochs"]) == ([], [1])
 
     network, about = load_network(out / "student.safetensors")
     assert about["time_steps"] == steps

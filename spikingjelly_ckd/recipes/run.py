@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -30,14 +32,14 @@ from timm.data import Mixup
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ..compat import neuron_path
+from ..compat import neuron_path, use_fast_neurons
 from ..distiller import CKDDistiller, Distiller
 from .data import Data
 from .energy import ann_twin, measure_energy
 from .export import file_hash, name_of, save_network
 from .loading import EpochData, seed_all
 from .recipe import Recipe, parse
-from .records import environment, summary, write_record
+from .records import environment, read_record, summary, write_record
 from .teachers import Teacher, check_teacher, load_teacher, timm_network
 from .training import ClassifierModule, DistillationCallback, DistillationModule, History, StepSeeds, TrainingModule
 
@@ -154,6 +156,8 @@ def fit(
     checkpoint = find_checkpoint(resume, folder)
     history = History(folder / "history.csv", on_row)
     callbacks: list[Callback] = [StepSeeds(options.seed), history, *_checkpoints(folder)]
+    if isinstance(module, DistillationModule):
+        callbacks.append(_FastNeurons())
     if recipe.ema:
         callbacks.append(EMAWeightAveraging(decay=recipe.ema))
     trainer = Trainer(
@@ -198,6 +202,13 @@ def find_checkpoint(resume: str | None, folder: Path) -> Path | None:
     return path
 
 
+class _FastNeurons(Callback):
+    """Take the fastest neurons of the installed SpikingJelly once the student is where it will run, and say which."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        rank_zero_info(f"Neurons: {use_fast_neurons(pl_module)}")
+
+
 class _FirstCheckpoint(Callback):
     """Write ``latest.ckpt`` before the first step too, so that a run stopped in its first epoch can be resumed."""
 
@@ -240,6 +251,7 @@ def obtain_teacher(recipe: Recipe, data: Data, options: argparse.Namespace, fold
             train_teacher(recipe, data, options, folder)
     _, arguments = build_network(recipe.teacher, num_classes=data.num_classes, in_channels=data.in_channels)
     teacher = load_teacher(spec, data, recipe.teacher, arguments)
+    teacher.network.to(_device(options))
     accuracy = check_teacher(
         teacher,
         data,
@@ -251,6 +263,13 @@ def obtain_teacher(recipe: Recipe, data: Data, options: argparse.Namespace, fold
     said = "" if teacher.accuracy is None else f" (its file says {teacher.accuracy:.2f} %)"
     rank_zero_info(f"Teacher: {teacher.source} has {accuracy:.2f} % on the test set{said}")
     return teacher, accuracy
+
+
+def _device(options: argparse.Namespace) -> torch.device:
+    """Where this process will train."""
+    if options.device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def _check_same_set(path: Path, data: Data) -> None:
@@ -332,6 +351,16 @@ def _record_start(recipe: Recipe, data: Data, options: argparse.Namespace, metho
     }
 
 
+def _before(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """What a resumed run takes over from its record so far."""
+    path = folder / "record.json"
+    if options.resume is None or not path.is_file():
+        return {"preflight": None, "resumed_after_epochs": []}
+    record = read_record(path)
+    epochs = [*record["resumed_after_epochs"], len(record["history"])]
+    return {"preflight": record["preflight"], "resumed_after_epochs": epochs}
+
+
 def _outcome(rows: list[dict[str, float]], recipe: Recipe) -> dict[str, Any]:
     return {
         "finished": len(rows) >= recipe.epochs,
@@ -375,6 +404,7 @@ def run_row(recipe: Recipe, argv: Sequence[str] | None = None, description: str 
     distiller = make_distiller(recipe, data, teacher, student)
     record = _record_start(recipe, data, options, recipe.method)
     record["student"] = {"build": name_of(recipe.student), "arguments": arguments, "parameters": _count(student)}
+    record |= _before(options, folder)
     if teacher is not None:
         record["teacher"] = {"source": teacher.source, "sha256": teacher.sha256, "accuracy": teacher_accuracy}
 
@@ -392,7 +422,10 @@ def run_row(recipe: Recipe, argv: Sequence[str] | None = None, description: str 
         on_row=write,
         resume=options.resume,
     )
-    record |= {"neurons": str(neuron_path(student)), "preflight": fitted.report, **_outcome(fitted.rows, recipe)}
+    record |= {"neurons": str(neuron_path(student)), "processes": fitted.trainer.world_size}
+    record |= _outcome(fitted.rows, recipe)
+    if fitted.report is not None:
+        record["preflight"] = fitted.report
     if fitted.trainer.is_global_zero:
         path = folder / "student.safetensors"
         save_network(path, student, recipe.student, arguments, time_steps=recipe.time_steps, **_about(data))
