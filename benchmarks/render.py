@@ -7,6 +7,7 @@ python benchmarks/render.py --check    # exit 1 if one is out of date
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import re
 import statistics
@@ -16,7 +17,10 @@ from pathlib import Path
 from weights import ARMS
 from weights import render as render_weights
 
+from spikingjelly_ckd.recipes.table import tabulate
+
 ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
 
@@ -60,22 +64,21 @@ def quickstart() -> str:
     return "\n".join(lines)
 
 
-def minimal() -> str:
-    """The plain loop on CIFAR-10, plain and CKD."""
-    lines = [
-        "| T | images | epochs | method | last epoch, % | mean of last five, % | best epoch, % | training, s |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for time_steps in (1, 4):
-        for method in ("plain", "ckd"):
-            for run in load(f"minimal_{method}_T{time_steps}*.json"):
-                accuracy, args = run["accuracy"], run["args"]
-                images = 10 * args["train_per_class"]
-                lines.append(
-                    f"| {args['T']} | {images} | {args['epochs']} | {method} | {accuracy[-1]:.2f} | "
-                    f"{statistics.fmean(accuracy[-5:]):.2f} | {max(accuracy):.2f} | {run['seconds']:.0f} |"
-                )
-    return "\n".join(lines)
+def cifar() -> str:
+    """ResNet-20 on a CIFAR-10 subset, plain and CKD, over the seeds."""
+    return tabulate(load("cifar10_r20_T*.json"))
+
+
+def rows() -> str:
+    """The rows of the paper's table: its number, and ours or "not run"."""
+    expected = {}
+    sys.path.insert(0, str(EXAMPLES))
+    for path in sorted(EXAMPLES.glob("*.py")):
+        if "\nRECIPE = Recipe(" in path.read_text("utf8"):
+            recipe = importlib.import_module(path.stem).RECIPE
+            if recipe.paper_accuracy is not None:
+                expected[recipe.name] = recipe.paper_accuracy
+    return tabulate([run for name in expected for run in load(f"{name}_*.json")], expected)
 
 
 def weights() -> str:
@@ -93,7 +96,7 @@ def preflight() -> str:
     return "\n".join(lines)
 
 
-TABLES = {"quickstart": quickstart, "minimal": minimal, "weights": weights, "preflight": preflight}
+TABLES = {"quickstart": quickstart, "cifar": cifar, "rows": rows, "weights": weights, "preflight": preflight}
 
 
 def rendered(page: Path) -> str:

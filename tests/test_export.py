@@ -1,7 +1,6 @@
 """Networks on disk: the pair of files, names of functions, and checkpoints as they are around."""
 
 import functools
-import hashlib
 import json
 import os
 import subprocess
@@ -36,7 +35,7 @@ class Kept(nn.Module):
         self.second.weight = self.first.weight
         self.norm = nn.BatchNorm1d(classes)
         self.register_buffer("mask", torch.rand(classes) > 0.5)
-        self.register_buffer("half", torch.rand(classes).bfloat16())
+        self.register_buffer("brief", torch.rand(classes).bfloat16())
         self.register_buffer("passing", torch.rand(classes), persistent=False)
 
     @classmethod
@@ -59,7 +58,7 @@ def trained(network: nn.Module, *shape: int) -> nn.Module:
     return network
 
 
-@pytest.mark.parametrize("build", [tiny_nets.teacher, Kept, Kept.wide])
+@pytest.mark.parametrize("build", [tiny_nets.teacher, Kept])
 def test_a_network_comes_back_bit_for_bit(tmp_path, build):
     keyword = "num_classes" if build is tiny_nets.teacher else "classes"
     shape = (4, 3, 16, 16) if build is tiny_nets.teacher else (4, 4)
@@ -112,7 +111,7 @@ def local_build() -> nn.Module:
     return build
 
 
-@pytest.mark.parametrize("build", [lambda: nn.Linear(1, 1), local_build(), functools.partial(nn.Linear, 1)])
+@pytest.mark.parametrize("build", [lambda: nn.Linear(1, 1), local_build(), functools.partial(nn.Linear, 1), Kept.wide])
 def test_what_has_no_name_is_refused_before_anything_is_written(tmp_path, build):
     with pytest.raises(ValueError, match="cannot be imported by its name; pass a function of a module"):
         save_network(tmp_path / "net.safetensors", nn.Linear(1, 1), build, {})
@@ -140,7 +139,7 @@ def test_either_file_missing(tmp_path, missing):
         load_network(path)
 
 
-@pytest.mark.parametrize("build", [tiny_nets.teacher, nn.Linear, Kept.wide, hashlib.sha256])
+@pytest.mark.parametrize("build", [tiny_nets.teacher, Kept])
 def test_names_and_functions_belong_together(build):
     assert resolve_name(name_of(build)) == build
 
@@ -277,5 +276,5 @@ def test_a_file_that_is_no_checkpoint(tmp_path):
     with pytest.raises(ValueError, match="file.pth cannot be read as tensors"):
         read_weights(tmp_path / "file.pth")
     (tmp_path / "file.safetensors").write_text("<html>404</html>")
-    with pytest.raises(ValueError, match="file.safetensors"):
+    with pytest.raises(ValueError, match="file.safetensors cannot be read as tensors"):
         read_weights(tmp_path / "file.safetensors")

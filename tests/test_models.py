@@ -12,9 +12,19 @@ from spikingjelly_ckd.recipes.models import (
     lif,
     resnet19,
     resnet20,
+    resnet34,
+    sew_resnet34,
+    spikformer_4_384,
     spiking_resnet19,
     spiking_resnet20,
+    spiking_resnet34,
 )
+
+try:
+    from spikingjelly.activation_based.model import spikformer
+except ImportError:
+    spikformer = None
+needs_spikformer = pytest.mark.skipif(spikformer is None, reason="this SpikingJelly has no Spikformer")
 
 PAIRS = {"19": (resnet19, spiking_resnet19), "20": (resnet20, spiking_resnet20)}
 
@@ -171,3 +181,155 @@ def test_a_step_of_distillation_trains_the_first_and_the_last_weight():
 def test_bad_arguments(build, error, words):
     with pytest.raises(error, match=words):
         build()
+
+
+# --- networks of SpikingJelly and torchvision ------------------------------------------------------------------------
+
+LARGE = (resnet34, spiking_resnet34, sew_resnet34)
+
+
+def resnet34_by_hand(in_channels: int, classes: int) -> int:
+    """He et al. (CVPR 2016, table 1): 3-4-6-3 blocks of two 3x3 convolutions; 1x1 shortcuts where the width changes."""
+    total, before = 49 * in_channels * 64 + 2 * 64, 64
+    for width, depth in zip((64, 128, 256, 512), (3, 4, 6, 3), strict=True):
+        for _ in range(depth):
+            total += 9 * before * width + 9 * width * width + 4 * width
+            if before != width:
+                total += before * width + 2 * width
+            before = width
+    return total + 513 * classes
+
+
+def spikformer_by_hand(in_channels: int, classes: int) -> int:
+    """Five 3x3 convolutions, then 4 blocks: q, k, v, projection, and an MLP of ratio 4; BatchNorm behind each."""
+    total, before = 0, in_channels
+    for width in (48, 96, 192, 384, 384):
+        total += 9 * before * width + 2 * width
+        before = width
+    return total + 4 * (12 * 384**2 + 2 * 384 * (4 + 4 + 1)) + 385 * classes
+
+
+@pytest.mark.parametrize("build", LARGE)
+@pytest.mark.parametrize(("in_channels", "classes"), [(3, 1000), (2, 10)])
+def test_parameters_of_resnet34_add_up(build, in_channels, classes):
+    parameters = count(build(classes, in_channels))
+    assert parameters == resnet34_by_hand(in_channels, classes)
+    if (in_channels, classes) == (3, 1000):
+        assert round(parameters / 1e6, 1) == 21.8  # as papers on ImageNet list
+
+
+@pytest.mark.parametrize("build", LARGE)
+@pytest.mark.parametrize("in_channels", [2, 3])
+def test_resnet34_has_its_stem_its_shapes_and_its_last_stage(build, in_channels):
+    network = build(7, in_channels)
+    images = torch.rand(2, in_channels, 64, 64)
+    inputs = images if build is resnet34 else images.expand(3, *images.shape)
+    shapes = []
+    handle = network.layer4.register_forward_hook(lambda _, __, out: shapes.append(tuple(out.shape)))
+    assert network(inputs).shape == ((2, 7) if build is resnet34 else (3, 2, 7))
+    handle.remove()
+    assert shapes == [(2, 512, 2, 2) if build is resnet34 else (3, 2, 512, 2, 2)], "a stride of 32 in all"
+    functional.reset_net(network)
+    assert find_layer(network, inputs).path == "layer4"
+
+
+@pytest.mark.parametrize(
+    ("build", "preset", "nodes"),
+    [(spiking_resnet34, "SpikingResNet", 1 + 2 * 16), (sew_resnet34, "SEWResNet", 1 + 2 * 16 + 3)],  # 3 in shortcuts
+)
+def test_spiking_resnet34_has_our_neurons_in_multi_step_mode_and_a_preset(build, preset, nodes):
+    network = build(5)
+    neurons = [m for m in network.modules() if isinstance(m, neuron.BaseNode)]
+    assert len(neurons) == nodes
+    assert {repr(node) for node in neurons} == {repr(lif())}
+    assert {m.step_mode for m in network.modules() if hasattr(m, "step_mode")} == {"m"}
+    found = find_layer(network, torch.rand(1, 2, 3, 64, 64))
+    assert (found.path, found.layout) == ("layer4", "TNCHW")
+    assert preset in found.reason
+    others = [m for m in build(5, neuron=neuron.IFNode).modules() if isinstance(m, neuron.BaseNode)]
+    assert {type(m) for m in others} == {neuron.IFNode}
+
+
+@pytest.mark.parametrize(("connect", "counts"), [("ADD", True), ("AND", False), ("IAND", False)])
+def test_sew_connects_as_it_is_told(connect, counts):
+    network = sew_resnet34(5, connect=connect)
+    outputs = []
+    for stage in (network.layer1, network.layer2):
+        stage.register_forward_hook(lambda _, __, out: outputs.append(out))
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.bias.fill_(0.7)  # enough input for spikes to meet
+        network(torch.rand(2, 2, 3, 64, 64))
+    for out in outputs:
+        assert torch.equal(out, out.round()), "whole spikes"
+        assert (out.max() > 1) == counts
+
+
+def test_plain_and_sew_are_two_networks():
+    kinds = [type(build(5)).__name__ for build in (spiking_resnet34, sew_resnet34)]
+    assert kinds == ["SpikingResNet", "SEWResNet"]
+
+
+@needs_spikformer
+@pytest.mark.parametrize(("in_channels", "classes"), [(3, 10), (2, 100)])
+def test_parameters_of_spikformer_add_up(in_channels, classes):
+    parameters = count(spikformer_4_384(classes, in_channels))
+    assert parameters == spikformer_by_hand(in_channels, classes)
+    if (in_channels, classes) == (3, 10):
+        # Zhou et al. (ICLR 2023) give 9.32 M for Spikformer-4-384; theirs has biases in the blocks' projections
+        assert round(parameters / 1e6, 1) == 9.3
+        assert round((parameters + 4 * (4 * 384 + 4 * 384 + 384)) / 1e6, 2) == 9.32
+
+
+@needs_spikformer
+@pytest.mark.parametrize(("size", "in_channels"), [(32, 3), (16, 2)])
+def test_spikformer_has_patches_of_four_and_a_preset(size, in_channels):
+    network = spikformer_4_384(7, in_channels, size=size)
+    frames = torch.rand(2, 2, in_channels, size, size)
+    shapes = []
+    handle = network.blocks[-1].register_forward_hook(lambda _, __, out: shapes.append(tuple(out.shape)))
+    assert network(frames).shape == (2, 2, 7)
+    handle.remove()
+    assert shapes == [(2, 2, 384, size // 4, size // 4)]
+    assert len(network.blocks) == 4
+    functional.reset_net(network)
+    found = find_layer(network, frames)
+    assert (found.path, found.layout) == ("blocks.3", "TNCHW")
+    assert "Spikformer" in found.reason
+
+
+@pytest.mark.skipif(spikformer is not None, reason="this SpikingJelly has a Spikformer")
+def test_without_a_spikformer_the_message_says_what_to_install():
+    with pytest.raises(
+        RuntimeError, match=r"has no Spikformer; it needs generation 2: pip install 'spikingjelly>=2,<3'"
+    ):
+        spikformer_4_384(10)
+
+
+@pytest.mark.parametrize("build", LARGE)
+def test_bad_sizes_of_resnet34(build):
+    with pytest.raises(ValueError, match="num_classes must be at least 1, got 0"):
+        build(0)
+    with pytest.raises(TypeError, match="in_channels must be an integer, got float"):
+        build(10, 2.0)
+
+
+def test_an_unknown_connection_is_refused():
+    with pytest.raises(ValueError, match=r"connect must be one of \('ADD', 'AND', 'IAND'\), got 'add'"):
+        sew_resnet34(10, connect="add")
+
+
+@needs_spikformer
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"size": 30}, ValueError, "size must be a multiple of 4, the side of a patch, got 30"),
+        ({"size": 0}, ValueError, "size must be at least 1"),
+        ({"in_channels": True}, TypeError, "in_channels must be an integer"),
+        ({"num_classes": -1}, ValueError, "num_classes must be at least 1"),
+    ],
+)
+def test_bad_sizes_of_spikformer(arguments, error, words):
+    with pytest.raises(error, match=words):
+        spikformer_4_384(**{"num_classes": 10, **arguments})

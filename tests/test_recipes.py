@@ -226,6 +226,7 @@ def test_a_network_and_a_set_of_ones_own(tmp_path):
         (("--student", "absent_module:build"), "there is no module 'absent_module'"),
         (("--num-classes", "7"), "7"),
         (("-b", "1000"), "do not fill one batch"),
+        (("-b", "5", "--mixup", "0.2"), "pass an even batch size"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_trained(ground, tmp_path, flags, message):

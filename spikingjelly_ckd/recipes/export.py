@@ -27,17 +27,17 @@ def name_of(build: Callable[..., Any]) -> str:
     """``module:name`` of a function or class, for :func:`resolve_name`.
 
     Raises:
-        ValueError: it cannot be imported by name (a lambda, or defined inside a function).
+        ValueError: it cannot be imported by name (a lambda, a method, a partial, or defined inside a function).
 
     Example:
         >>> from spikingjelly_ckd.recipes.models import resnet20
         >>> name_of(resnet20)
         'spikingjelly_ckd.recipes.models:resnet20'
     """
-    name = f"{build.__module__}:{build.__qualname__}"
-    if "<" in name:
-        raise ValueError(f"{name} cannot be imported by its name; pass a function of a module")
-    return name
+    name = getattr(build, "__qualname__", f"<{type(build).__name__}>")
+    if not name.isidentifier():
+        raise ValueError(f"{build.__module__}:{name} cannot be imported by its name; pass a function of a module")
+    return f"{build.__module__}:{name}"
 
 
 def resolve_name(name: str) -> Callable[..., Any]:
@@ -107,7 +107,8 @@ def save_network(
     about = {"build": name_of(build), "arguments": dict(arguments), **info}
     text = json.dumps(about, indent=1)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}, path)
+    tensors = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+    save_file({name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}, path)
     path.with_suffix(".json").write_text(text + "\n", "utf8")
     return path
 
@@ -129,7 +130,7 @@ def load_network(path: str | Path, build: Callable[..., nn.Module] | None = None
     path = Path(path)
     about = json.loads(path.with_suffix(".json").read_text("utf8"))
     network = (build or resolve_name(about["build"]))(**about["arguments"])
-    fill(network, load_file(path), path)
+    fill(network, read_weights(path), path)
     return network.eval(), about
 
 
@@ -164,9 +165,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path.resolve()}")
-    if path.suffix == ".safetensors":
-        return load_file(path)
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(f"{path} cannot be read as tensors; save network.state_dict() alone: {error}") from error
@@ -174,9 +175,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
             break
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise ValueError(f"{path} holds no state_dict, alone or under {STATE_KEYS}")
     for prefix in PREFIXES:
-        if content and all(name.startswith(prefix) for name in content):
+        if all(name.startswith(prefix) for name in content):
             content = {name.removeprefix(prefix): value for name, value in content.items()}
     return cast(dict[str, Tensor], content)

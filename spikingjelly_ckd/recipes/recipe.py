@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_type_hints
 
 from torch import nn
 
@@ -185,6 +185,7 @@ _SHORT = {
 _CHANGEABLE = [
     item.name for item in fields(Recipe) if item.name not in ("name", "paper_accuracy", "data", "teacher", "sources")
 ]
+_TYPES = get_type_hints(Recipe)
 
 
 def _network(text: str) -> Callable[..., nn.Module]:
@@ -241,10 +242,10 @@ def command_line(recipe: Recipe, description: str | None = None) -> argparse.Arg
             options["choices"] = METHODS
         elif name in ("beta", "gamma"):
             options |= {"type": _weight, "metavar": "NUMBER|auto"}
-        elif isinstance(default, bool):
+        elif _TYPES[name] is bool:
             options["action"] = argparse.BooleanOptionalAction
         else:
-            options["type"] = str if default is None else type(default)
+            options["type"] = _TYPES[name] if _TYPES[name] in (int, float) else str
         if name != "student":
             options["help"] = f"{_shown(default)}"
         values.add_argument(*flags, **options)

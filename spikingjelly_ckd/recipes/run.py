@@ -323,6 +323,8 @@ def _resumable(options: argparse.Namespace, folder: Path) -> str | None:
 def _optimisation(recipe: Recipe, data: Data) -> dict[str, Any]:
     names = ("lr", "optimizer", "momentum", "weight_decay", "warmup_epochs")
     mixup = None
+    if (recipe.mixup or recipe.cutmix) and recipe.batch_size % 2:
+        raise ValueError(f"mixup pairs the images of a batch: pass an even batch size (-b), got {recipe.batch_size}")
     if recipe.mixup or recipe.cutmix:
         mixup = Mixup(recipe.mixup, recipe.cutmix, label_smoothing=0.0, num_classes=data.num_classes)
     return {name: getattr(recipe, name) for name in names} | {"mixup": mixup}

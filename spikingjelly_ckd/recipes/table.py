@@ -25,6 +25,10 @@ __all__ = ["interval95", "main", "tabulate"]
 
 Record = Mapping[str, Any]
 FIGURES = {"last": "last epoch", "mean_last_5": "mean of last 5", "best": "best on test"}
+HEADS = (
+    *("row", "method", "setting", "split", "seeds", *FIGURES.values()),
+    *("paper", "best - paper", "paired to plain", "firing rate; energy"),
+)
 NOT_SETTINGS = ("name", "paper_accuracy", "method")
 OF_TEACHING = (
     *("variant", "map_temperature", "temperature", "noise_weight", "beta", "gamma", "target_class"),
@@ -60,7 +64,7 @@ def tabulate(records: Sequence[Record], expected: Mapping[str, float | None] | N
         expected: row -> the paper's number; a row without a record says "not run".
 
     Returns:
-        Lines of text.
+        Lines of text; a column without an entry is left out.
 
     Raises:
         ValueError: nothing to show, unlike splits, an unfinished or smoke run, or the same run twice.
@@ -68,32 +72,26 @@ def tabulate(records: Sequence[Record], expected: Mapping[str, float | None] | N
     _refuse(records)
     groups: dict[tuple[str, str, str], dict[int, Record]] = defaultdict(dict)
     for record in records:
-        key = (record["row"], _setting(record), record["method"])
+        key = (record["row"], _text(_settings(record)), record["method"])
         if record["seed"] in groups[key]:
-            raise ValueError(f"row {key[0]}, method {key[2]}, seed {record['seed']} is there twice: {key[1] or 'same'}")
+            raise ValueError(f"row {key[0]}, method {key[2]}, seed {record['seed']} is there twice: {key[1]}")
         groups[key][record["seed"]] = record
     varying = _varying(records)
-    order = {"plain": ""}
-    lines = [_line(groups, key, varying) for key in sorted(groups, key=lambda k: (k[0], k[1], order.get(k[2], k[2])))]
+
+    def place(key: tuple[str, str, str]) -> tuple[str, ...]:
+        row, setting, method = key
+        return row, _text(_shared(_first(groups[key]))), "" if method == "plain" else method, setting
+
+    lines = [_line(groups, key, varying) for key in sorted(groups, key=place)]
     ran = {record["row"] for record in records}
     for row, number in (expected or {}).items():
         if row not in ran:
             lines.append([f"`{row}`", "not run", *[""] * (3 + len(FIGURES)), _number(number), *[""] * 3])
     if not lines:
         raise ValueError("no record was given")
-    heads = [
-        "row",
-        "method",
-        "setting",
-        "split",
-        "seeds",
-        *FIGURES.values(),
-        "paper",
-        "best - paper",
-        "paired to plain",
-    ]
-    heads += ["firing rate; energy"]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, ["---"] * len(heads), *lines])
+    kept = [column for column in range(len(HEADS)) if any(line[column] for line in lines)]
+    table = [[line[column] for column in kept] for line in [HEADS, ["---"] * len(HEADS), *lines]]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in table)
 
 
 def _refuse(records: Sequence[Record]) -> None:
@@ -109,7 +107,7 @@ def _refuse(records: Sequence[Record]) -> None:
         data = record["data"]
         own = data["name"] in ("folder", "event-folder")
         name = f"{record['row']}: {data['name']}" if own else data["name"]
-        splits[name][data["split_hash"]] = data["split"]
+        splits[name][data["split_hash"]] = f"{data['split']} {data['split_hash'][:8]}"
     for name, found in splits.items():
         if len(found) > 1:
             raise ValueError(
@@ -120,7 +118,9 @@ def _refuse(records: Sequence[Record]) -> None:
 
 def _settings(record: Record) -> dict[str, Any]:
     out = NOT_SETTINGS + (OF_TEACHING if record["method"] == "plain" else ())
-    return {name: value for name, value in record["recipe"].items() if name not in out}
+    elsewhere = {"data": record["data"]["name"], "processes": record.get("processes", 1)}
+    settings = record["recipe"] | elsewhere  # a row's script also runs on other data and on several devices
+    return {name: value for name, value in settings.items() if name not in out}
 
 
 def _shared(record: Record) -> dict[str, Any]:
@@ -128,8 +128,12 @@ def _shared(record: Record) -> dict[str, Any]:
     return {name: value for name, value in _settings(record).items() if name not in OF_TEACHING}
 
 
-def _setting(record: Record) -> str:
-    return "; ".join(f"{name}={value}" for name, value in sorted(_settings(record).items()))
+def _text(settings: Mapping[str, Any]) -> str:
+    return "; ".join(f"{name}={value}" for name, value in sorted(settings.items()))
+
+
+def _first(runs: Mapping[int, Record]) -> Record:
+    return next(iter(runs.values()))
 
 
 def _varying(records: Sequence[Record]) -> set[tuple[str, str]]:
@@ -148,7 +152,7 @@ def _line(
 ) -> list[str]:
     row, _, method = key
     runs = groups[key]
-    first = next(iter(runs.values()))
+    first = _first(runs)
     settings = _settings(first)
     shown = [f"{name}={value}" for name, value in settings.items() if (row, name) in varying or name == "time_steps"]
     figures = [_spread([run["accuracy"][name] for run in runs.values()]) for name in FIGURES]
@@ -174,9 +178,9 @@ def _paired(groups: Mapping[tuple[str, str, str], Mapping[int, Record]], key: tu
     """Last epoch minus that of plain training with the same seed and settings."""
     if key[2] == "plain":
         return ""
-    wanted = _shared(next(iter(groups[key].values())))
+    wanted = _shared(_first(groups[key]))
     for (row, _, method), runs in groups.items():
-        if (row, method) == (key[0], "plain") and _shared(next(iter(runs.values()))) == wanted:
+        if (row, method) == (key[0], "plain") and _shared(_first(runs)) == wanted:
             seeds = sorted(set(runs) & set(groups[key]))
             gaps = [groups[key][seed]["accuracy"]["last"] - runs[seed]["accuracy"]["last"] for seed in seeds]
             return _spread(gaps, sign="+") if gaps else "no common seed"

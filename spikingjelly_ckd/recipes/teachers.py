@@ -39,7 +39,7 @@ class TeacherInput(nn.Module):
         >>> import torch
         >>> half = ((0.5,), (0.5,))
         >>> zero_one = ((0.0,), (1.0,))
-        >>> TeacherInput(half, zero_one, size=4)(torch.ones(1, 1, 2, 2)).unique()  # white is 1 for both
+        >>> TeacherInput(half, zero_one, size=4)(torch.ones(1, 1, 2, 2)).round(decimals=3).unique()  # white stays 1
         tensor([1.])
     """
 
@@ -144,6 +144,12 @@ def load_teacher(
             raise ValueError(
                 f"{path} was trained on {len(classes)} classes ({', '.join(classes[:3])}, ...), the data has "
                 f"{data.num_classes} ({', '.join(data.classes[:3])}, ...): names and order must be the same"
+            )
+        kinds = {True: "event frames", False: "pictures"}
+        if about.get("event", data.is_event) != data.is_event:
+            raise ValueError(
+                f"{path} was trained on {kinds[about['event']]}, the data are {kinds[data.is_event]}: train one on "
+                "them first (examples/train_teacher.py)"
             )
         mean, std = (None if about.get(key) is None else tuple(about[key]) for key in ("mean", "std"))
         accuracy = about.get("accuracy")

@@ -142,7 +142,9 @@ class TrainingModule(LightningModule):
         """One batch ``(images, labels)``; ``train_loss``, ``train_acc1`` and ``train_acc5`` are logged."""
         images, labels = batch
         if self.mixup is not None:
-            images, labels = self.mixup(images, labels)
+            shape = images.shape  # timm cuts [N, C, H, W], so the frames of a recording go as channels
+            images, labels = self.mixup(images.flatten(1, -3), labels)
+            images = images.view(shape)
         loss, logits = self.loss(images, labels)
         self._log("train", loss.detach(), logits.detach(), labels)
         return loss
@@ -160,7 +162,11 @@ class TrainingModule(LightningModule):
         self.log(f"{part}_acc5", accuracy[f"{part}_acc5"], **how)
 
     def configure_optimizers(self) -> Any:
-        """The optimiser and, for every step, the schedule."""
+        """The optimiser and, for every step, the schedule.
+
+        Raises:
+            ValueError: the Trainer counts steps instead of epochs, or no epoch is left after the warm-up.
+        """
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer: torch.optim.Optimizer
         if self.optimizer_name == "sgd":
@@ -168,6 +174,8 @@ class TrainingModule(LightningModule):
         else:
             optimizer = torch.optim.AdamW(parameters, self.lr, weight_decay=self.weight_decay)
         epochs = cast(int, self.trainer.max_epochs)
+        if epochs < 1:
+            raise ValueError(f"the schedule needs the number of epochs, Trainer(max_epochs=...), got {epochs}")
         steps = max(1, int(self.trainer.estimated_stepping_batches) // epochs)
         schedule = LambdaLR(optimizer, cosine_with_warmup(epochs, steps, self.warmup_epochs))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -268,6 +276,10 @@ class DistillationCallback(Callback):
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Stop listening; Lightning calls no ``teardown`` then."""
+        self.teardown(trainer, pl_module, "fit")
 
     def _log(self, pl_module: LightningModule, out: StepOutput) -> None:
         if pl_module.trainer.training:

@@ -1,0 +1,366 @@
+"""Recipes: values with their sources, the command line, and the scripts of the rows."""
+
+import functools
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import tiny_nets
+from torch import nn
+
+from spikingjelly_ckd.recipes import models
+from spikingjelly_ckd.recipes.data import cifar10, cifar10dvs, cifar100, imagenet
+from spikingjelly_ckd.recipes.recipe import Recipe, command_line, ours, paper, parse, released
+from spikingjelly_ckd.recipes.run import run_row
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+DATA = ("--data-path", "somewhere")
+
+
+def make_recipe(**changes) -> Recipe:
+    values = {
+        "name": "mine",
+        "paper_accuracy": None,
+        "data": cifar10,
+        "student": tiny_nets.student,
+        "teacher": tiny_nets.teacher,
+        "time_steps": paper(4),
+        "size": 32,
+        "flip": released(True),
+        "nda": ours(True),
+        "epochs": 3,
+        "batch_size": released(16),
+        "lr": ours(0.1),
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+        "warmup_epochs": 0,
+        "amp": "32-true",
+        "map_temperature": 2.0,
+        "temperature": paper(2.0),
+        "noise_weight": 0.1,
+        "beta": paper(1.0),
+        "gamma": 1.0,
+        "teacher_epochs": 3,
+        "teacher_lr": 0.1,
+    }
+    return Recipe(**{**values, **changes})
+
+
+# --- values and their sources ----------------------------------------------------------------------------------------
+
+
+def test_a_marked_value_is_the_value_and_its_source_is_kept():
+    recipe = make_recipe()
+    assert (recipe.time_steps, recipe.flip, recipe.lr, recipe.size) == (4, True, 0.1, 32)
+    assert recipe.sources == {
+        "time_steps": "paper",
+        "flip": "released code",
+        "nda": "ours",
+        "batch_size": "released code",
+        "lr": "ours",
+        "temperature": "paper",
+        "beta": "paper",
+    }
+
+
+def test_functions_can_be_marked_too():
+    recipe = make_recipe(student=paper(tiny_nets.slow_student), data=ours(cifar100))
+    assert recipe.student is tiny_nets.slow_student
+    assert recipe.data is cifar100
+    assert recipe.sources["student"] == "paper"
+
+
+def test_a_changed_copy_keeps_the_sources():
+    recipe = replace(make_recipe(), epochs=7)
+    assert recipe.sources == make_recipe().sources
+    assert replace(recipe, lr=paper(0.2)).sources["lr"] == "paper"
+
+
+def test_every_value_is_printed_with_its_source_beside_it():
+    lines = {line.split()[0]: line.split() for line in str(make_recipe()).splitlines()}
+    assert set(lines) == {item.name for item in fields(Recipe)} - {"sources"}
+    assert lines["time_steps"] == ["time_steps", "4", "paper"]
+    assert lines["flip"] == ["flip", "True", "released", "code"]
+    assert lines["lr"] == ["lr", "0.1", "ours"]
+    assert lines["size"] == ["size", "32"], "an unmarked value has no source"
+    assert lines["student"] == ["student", "tiny_nets:student"]
+    starts = [line.index("paper") for line in str(make_recipe()).splitlines() if line.split()[2:] == ["paper"]]
+    assert len(starts) == 3
+    assert len(set(starts)) == 1, "in one column"
+
+
+def test_plain_data_name_the_functions():
+    found = make_recipe(student=functools.partial(tiny_nets.student, in_channels=2)).to_json()
+    assert json.loads(json.dumps(found)) == found
+    assert found["teacher"] == "tiny_nets:teacher"
+    assert found["data"] == "spikingjelly_ckd.recipes.data:cifar10"
+    assert "partial" in found["student"]
+    assert "sources" not in found
+
+
+def test_an_unknown_method_is_refused():
+    with pytest.raises(ValueError, match=r"method must be one of \('ckd', 'plain'\), got 'kd'"):
+        make_recipe(method="kd")
+    with pytest.raises(TypeError, match="lr"):
+        Recipe(name="x", paper_accuracy=None, data=cifar10, student=nn.Linear, teacher=nn.Linear)
+
+
+def test_the_data_get_their_part():
+    options = make_recipe(crop_padding=4, split="tebn").data_options(num_classes=7, download=True)
+    assert (options.size, options.time_steps, options.split, options.crop_padding) == (32, 4, "tebn", 4)
+    assert (options.flip, options.nda, options.num_classes, options.download) == (True, True, 7, True)
+
+
+# --- the command line ------------------------------------------------------------------------------------------------
+
+FLAGS = {
+    "time_steps": ("-T", "2", 2),
+    "size": ("--size", "48", 48),
+    "split": ("--split", "tebn", "tebn"),
+    "crop_padding": ("--crop-padding", "4", 4),
+    "resized_crop": ("--resized-crop", None, True),
+    "flip": ("--no-flip", None, False),
+    "auto_augment": ("--auto-augment", "cifar10", "cifar10"),
+    "erase": ("--erase", "0.5", 0.5),
+    "roll": ("--roll", "5", 5),
+    "nda": ("--no-nda", None, False),
+    "mixup": ("--mixup", "0.2", 0.2),
+    "cutmix": ("--cutmix", "1", 1.0),
+    "epochs": ("--epochs", "9", 9),
+    "batch_size": ("-b", "8", 8),
+    "lr": ("--lr", "5e-4", 5e-4),
+    "optimizer": ("--optimizer", "adamw", "adamw"),
+    "momentum": ("--momentum", "0.8", 0.8),
+    "weight_decay": ("--wd", "0.06", 0.06),
+    "warmup_epochs": ("--warmup-epochs", "1", 1),
+    "amp": ("--amp", "bf16-mixed", "bf16-mixed"),
+    "clip": ("--clip", "1", 1.0),
+    "accumulate": ("--accumulate", "2", 2),
+    "ema": ("--ema", "0.99", 0.99),
+    "method": ("--method", "plain", "plain"),
+    "variant": ("--variant", "released", "released"),
+    "map_temperature": ("--map-temperature", "4", 4.0),
+    "temperature": ("--temperature", "3", 3.0),
+    "noise_weight": ("--noise-weight", "0", 0.0),
+    "beta": ("--beta", "auto", "auto"),
+    "gamma": ("--gamma", "0.25", 0.25),
+    "target_class": ("--target-class", "label", "label"),
+    "student": ("--student", "tiny_nets:slow_student", tiny_nets.slow_student),
+    "student_layer": ("--student-layer", "layer2", "layer2"),
+    "teacher_layer": ("--teacher-layer", "layer2", "layer2"),
+    "teacher_epochs": ("--teacher-epochs", "1", 1),
+    "teacher_lr": ("--teacher-lr", "0.05", 0.05),
+}
+
+
+def test_every_value_but_the_rows_identity_has_a_flag():
+    fixed = {"name", "paper_accuracy", "data", "teacher", "sources"}
+    assert set(FLAGS) == {item.name for item in fields(Recipe)} - fixed
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_flag_changes_its_value_and_is_marked(name):
+    flag, text, value = FLAGS[name]
+    recipe, _ = parse(make_recipe(), [*DATA, flag, *([] if text is None else [text])])
+    assert getattr(recipe, name) == value
+    assert type(getattr(recipe, name)) is type(value)
+    assert recipe.sources[name] == "command line"
+    assert recipe == replace(make_recipe(), **{name: value}, sources=recipe.sources), "nothing else changed"
+    assert {k: v for k, v in recipe.sources.items() if k != name} == {
+        k: v for k, v in make_recipe().sources.items() if k != name
+    }
+
+
+@pytest.mark.parametrize(
+    ("flag", "name"),
+    [("--time-steps", "time_steps"), ("--batch-size", "batch_size"), ("--weight-decay", "weight_decay")],
+)
+def test_long_forms(flag, name):
+    assert getattr(parse(make_recipe(), [*DATA, flag, "1"])[0], name) == 1
+
+
+def test_a_number_written_without_a_point_in_the_script_still_takes_a_fraction():
+    recipe, _ = parse(make_recipe(lr=ours(1), noise_weight=0), [*DATA, "--lr", "0.5", "--noise-weight", "0.1"])
+    assert (recipe.lr, recipe.noise_weight) == (0.5, 0.1)
+
+
+def test_without_flags_the_recipe_stays_as_it_is():
+    recipe, options = parse(make_recipe(), DATA)
+    assert recipe == make_recipe()
+    assert str(options.data_path) == "somewhere"
+    assert (options.seed, options.workers, options.devices, options.resume, options.teacher) == (0, 2, "1", None, None)
+    assert not set(vars(options)) & set(FLAGS), "what belongs to the recipe is not there twice"
+
+
+def test_flags_of_the_run():
+    line = [
+        *DATA,
+        "-j",
+        "0",
+        "--seed",
+        "3",
+        "--device",
+        "cpu",
+        "--devices",
+        "2",
+        "--strategy",
+        "ddp",
+        "--resume",
+        "latest",
+    ]
+    line += ["--teacher", "timm:resnet18", "--train-images", "100", "--smoke", "--output-dir", "out"]
+    _, options = parse(make_recipe(), line)
+    assert (options.workers, options.seed, options.device, options.devices) == (0, 3, "cpu", "2")
+    assert (options.teacher, options.train_images, options.resume, options.smoke) == (
+        "timm:resnet18",
+        100,
+        "latest",
+        True,
+    )
+    assert options.output_dir == Path("out")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ([], "--data-path is needed: the folder of the data set, or an ImageFolder tree"),
+        ([*DATA, "--method", "kd"], "--method: invalid choice: 'kd'"),
+        ([*DATA, "--beta", "much"], "--beta: invalid"),
+        ([*DATA, "-T", "two"], "invalid int value: 'two'"),
+        ([*DATA, "--student", "tiny_nets"], "expected module:function"),
+        ([*DATA, "--student", "tiny_nets:absent"], "tiny_nets has no function 'absent'"),
+        ([*DATA, "--student", "absent_module:build"], "there is no module 'absent_module'"),
+    ],
+)
+def test_a_wrong_command_line_is_a_usage_message(capsys, line, words):
+    with pytest.raises(SystemExit) as left:
+        parse(make_recipe(), line)
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert "Traceback" not in said
+
+
+def test_printing_needs_no_data():
+    _, options = parse(make_recipe(), ["--print-config"])
+    assert options.print_config
+    assert options.data_path is None
+
+
+def test_a_student_of_ones_own_is_found_from_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "networks_of_mine.py").write_text("def build(num_classes):\n    return num_classes\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    recipe, _ = parse(make_recipe(), [*DATA, "--student", "networks_of_mine:build"])
+    assert recipe.student(7) == 7
+    assert recipe.to_json()["student"] == "networks_of_mine:build"
+
+
+def test_help_shows_every_flag_with_the_rows_value():
+    text = command_line(make_recipe(), "What it does.").format_help()
+    assert text.count("What it does.") == 1
+    for flag, _, _ in FLAGS.values():
+        assert flag in text
+    assert "0.0001" in text
+
+
+# --- the scripts of the rows -----------------------------------------------------------------------------------------
+
+ROWS = {
+    "cifar10_r19_t1": (96.11, 1, cifar10, models.spiking_resnet19, 32),
+    "cifar10_r19_t4": (97.81, 4, cifar10, models.spiking_resnet19, 32),
+    "cifar100_r19_t1": (79.11, 1, cifar100, models.spiking_resnet19, 32),
+    "cifar100_r19_t4": (83.88, 4, cifar100, models.spiking_resnet19, 32),
+    "cifar100_spikformer_t1": (83.07, 1, cifar100, models.spikformer_4_384, 32),
+    "imagenet_sewr34_t4": (73.05, 4, imagenet, models.sew_resnet34, 224),
+    "imagenet_r34_t2": (71.33, 2, imagenet, models.spiking_resnet34, 224),
+    "cifar10dvs_r20": (81.55, 10, cifar10dvs, models.spiking_resnet20, 48),
+}
+UNREPORTED = {"cifar10_r20"}
+
+
+def load_row(name: str) -> Recipe:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.RECIPE
+
+
+def test_every_script_with_a_recipe_is_looked_at():
+    found = {path.stem for path in EXAMPLES.glob("*.py") if "\nRECIPE = Recipe(" in path.read_text("utf8")}
+    assert found == {*ROWS, *UNREPORTED}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_is_the_papers(name):
+    accuracy, steps, data, student, size = ROWS[name]
+    recipe = load_row(name)
+    assert recipe.name == name
+    assert recipe.paper_accuracy == accuracy
+    assert (recipe.time_steps, recipe.sources["time_steps"]) == (steps, "paper")
+    assert recipe.data is data
+    assert recipe.student is student
+    assert recipe.size == size
+    assert f"T={steps}" in (EXAMPLES / f"{name}.py").read_text("utf8").splitlines()[0]
+    assert f"{accuracy} %" in (EXAMPLES / f"{name}.py").read_text("utf8").splitlines()[0]
+
+
+@pytest.mark.parametrize("name", [*ROWS, *UNREPORTED])
+def test_the_settings_that_the_paper_states_are_used(name):
+    recipe = load_row(name)
+    stated = {
+        "beta": 1.0,
+        "gamma": 1.0,
+        "noise_weight": 0.1,
+        "temperature": 2.0,
+        "map_temperature": 2.0,
+        "optimizer": "sgd",
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+    }
+    assert {key: getattr(recipe, key) for key in stated} == stated
+    assert {recipe.sources[key] for key in stated} == {"paper"}
+    assert (recipe.method, recipe.variant) == ("ckd", "paper")
+
+
+@pytest.mark.parametrize("name", [*ROWS, *UNREPORTED])
+def test_every_value_that_decides_has_a_source(name):
+    recipe = load_row(name)
+    assert set(recipe.sources.values()) <= {"paper", "released code", "ours"}
+    defaults = {item.name: item.default for item in fields(Recipe)}
+    for key in set(defaults) - {"name", "paper_accuracy", "sources"}:
+        unsaid = key not in recipe.sources
+        assert not unsaid or getattr(recipe, key) == defaults[key], f"{key} is given without a source"
+    needed = {"data", "student", "teacher", "time_steps", "size", "epochs", "batch_size", "lr", "warmup_epochs", "amp"}
+    assert needed | {"teacher_epochs", "teacher_lr", "target_class"} <= set(recipe.sources)
+    assert "split" in recipe.sources or recipe.data is not cifar10dvs
+
+
+def test_a_script_prints_its_values_without_data(tmp_path):
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "cifar10dvs_r20.py", "--print-config", "--lr", "0.3"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[0]: line.split() for line in done.stdout.splitlines()}
+    assert set(lines) == {item.name for item in fields(Recipe)} - {"sources"}
+    assert lines["lr"] == ["lr", "0.3", "command", "line"]
+    assert lines["beta"] == ["beta", "1.0", "paper"]
+    assert lines["paper_accuracy"] == ["paper_accuracy", "81.55"]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [*ROWS, *UNREPORTED])
+def test_every_row_can_print_its_values(capsys, name):
+    assert run_row(load_row(name), ["--print-config"]) is None
+    printed = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+    assert printed["name"] == [name]
+    assert printed["gamma"] == ["1.0", "paper"]

@@ -1,0 +1,352 @@
+"""Records of runs, and the table made of them."""
+
+import copy
+import json
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from scipy import stats
+
+from spikingjelly_ckd.recipes.records import FORMAT, environment, read_record, summary, write_record
+from spikingjelly_ckd.recipes.table import interval95, main, tabulate
+
+HASHES = {"official": "a" * 64, "cifar10dvs-first90": "b" * 64, "cifar10dvs-random42": "c" * 64, "folders": "d" * 64}
+
+
+def record(method="ckd", seed=0, last=70.0, *, best=None, mean=None, data="cifar10", split="official", **more):
+    """A record with the keys of a run's that the table reads; a name of ``recipe`` goes there, others go on top."""
+    recipe = {"time_steps": 4, "lr": 0.1, "epochs": 3}
+    recipe |= {"beta": 1.0, "gamma": 1.0, "temperature": 2.0, "teacher_layer": None}
+    recipe |= {name: more.pop(name) for name in list(more) if name in recipe}
+    return {
+        "format": FORMAT,
+        "row": "row",
+        "method": method,
+        "seed": seed,
+        "paper_accuracy": 80.0,
+        "recipe": {"name": "row", "paper_accuracy": 80.0, "method": method, **recipe},
+        "finished": True,
+        "smoke": False,
+        "data": {"name": data, "split": split, "split_hash": HASHES[split], "complete": True},
+        "accuracy": {
+            "last": last,
+            "mean_last_5": last - 0.25 if mean is None else mean,
+            "best": last + 1 if best is None else best,
+            "best_epoch": 2,
+            "epochs": 3,
+        },
+        "energy": None,
+        **more,
+    }
+
+
+def read(table: str) -> list[dict[str, str]]:
+    """The lines of a Markdown table by its heads."""
+    heads, ruler, *lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert ruler == ["---"] * len(heads)
+    assert all(len(line) == len(heads) for line in lines)
+    return [dict(zip(heads, line, strict=True)) for line in lines]
+
+
+# --- records ---------------------------------------------------------------------------------------------------------
+
+
+def test_summary_of_many_epochs():
+    found = summary([10.0, 60.0, 50.0, 40.0, 60.0, 30.0, 20.0])
+    assert found == {"last": 20.0, "mean_last_5": 40.0, "best": 60.0, "best_epoch": 2, "epochs": 7}
+
+
+def test_summary_of_one_epoch_and_of_none():
+    assert summary([10.0]) == {"last": 10.0, "mean_last_5": 10.0, "best": 10.0, "best_epoch": 1, "epochs": 1}
+    with pytest.raises(ValueError, match="no epoch was finished"):
+        summary([])
+
+
+def test_a_record_comes_back_and_nothing_else_is_left(tmp_path):
+    path = write_record(tmp_path / "deep" / "record.json", {"row": "r", "paths": [tmp_path], "value": 0.1})
+    assert read_record(path) == {"format": FORMAT, "row": "r", "paths": [str(tmp_path)], "value": 0.1}
+    write_record(path, {"row": "second"})
+    assert read_record(path)["row"] == "second"
+    assert [file.name for file in path.parent.iterdir()] == ["record.json"]
+
+
+def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    path = write_record(tmp_path / "record.json", {"row": "first"})
+    circle: dict = {}
+    circle["itself"] = circle
+    with pytest.raises(ValueError, match="Circular"):
+        write_record(path, circle)
+    assert read_record(path)["row"] == "first"
+    (tmp_path / "record.part").mkdir()  # the disk refuses
+    with pytest.raises(OSError, match="record.part"):
+        write_record(path, {"row": "third"})
+    assert read_record(path)["row"] == "first"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "record.json is no JSON"),
+        ("[1, 2]", r"is no run record \(format 1\) of spikingjelly-ckd"),
+        ('{"row": "r"}', "is no run record"),
+        ('{"format": 2}', "is no run record"),
+    ],
+)
+def test_files_that_are_no_records(tmp_path, text, words):
+    (tmp_path / "record.json").write_text(text)
+    with pytest.raises(ValueError, match=words):
+        read_record(tmp_path / "record.json")
+
+
+def test_the_environment_says_what_ran(tmp_path):
+    found = environment()
+    assert found["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert {"spikingjelly", "spikingjelly-ckd", "lightning", "torchvision", "timm"} <= set(found["versions"])
+    assert found["threads"] == torch.get_num_threads()
+    assert found["git"] is None or len(found["git"].removesuffix("+changes")) == 40
+    json.dumps(found)
+
+
+# --- figures ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_interval_is_students():
+    values = [70.1, 71.4, 69.8, 70.9]
+    low, high = stats.t.interval(0.95, df=3, loc=sum(values) / 4, scale=stats.sem(values))
+    assert interval95(values) == pytest.approx((high - low) / 2)
+    assert interval95([1.0, 2.0]) == pytest.approx(12.706204736 * math.sqrt(0.5) / math.sqrt(2))
+    assert interval95([1.0]) is None
+    assert interval95([]) is None
+
+
+def test_mean_deviation_and_interval_over_the_seeds():
+    values = [70.0, 71.0, 73.5]
+    (line,) = read(tabulate([record(seed=seed, last=last) for seed, last in enumerate(values)]))
+    half = (stats.t.interval(0.95, df=2, loc=0, scale=stats.sem(values)))[1]
+    spread = f"± {stats.tstd(values):.2f} (95 %: ± {half:.2f})"
+    assert line["last epoch"] == f"71.50 {spread}"
+    assert line["mean of last 5"] == f"71.25 {spread}"
+    assert line["best on test"] == f"72.50 {spread}"
+    assert line["paper"] == "80.00"
+    assert line["best - paper"] == "-7.50"
+    assert line["seeds"] == "0 1 2"
+    assert line["method"] == "ckd"
+    assert line["row"] == "`row`"
+    assert line["split"] == "official (aaaaaaaa)"
+    assert line["setting"] == "time_steps=4"
+    assert line["paired to plain"] == "no plain runs"
+
+
+def test_the_best_stands_beside_the_last_and_the_mean_of_five():
+    text = tabulate([record(last=70.0, mean=69.0, best=75.0)])
+    heads = text.splitlines()[0]
+    assert heads.index("last epoch") < heads.index("mean of last 5") < heads.index("best on test")
+    (line,) = read(text)
+    assert [line[head] for head in ("last epoch", "mean of last 5", "best on test")] == ["70.00", "69.00", "75.00"]
+
+
+def test_the_difference_to_plain_is_paired_by_seed_and_takes_common_seeds_only():
+    plain = [record("plain", seed, last) for seed, last in ((0, 60.0), (1, 65.0), (2, 50.0), (7, 10.0))]
+    ckd = [record("ckd", seed, last) for seed, last in ((2, 53.0), (1, 66.0), (0, 62.0), (8, 99.0))]
+    lines = read(tabulate(plain + ckd))
+    assert [line["method"] for line in lines] == ["plain", "ckd"], "plain first"
+    gaps = [2.0, 1.0, 3.0]
+    half = stats.t.ppf(0.975, 2) * stats.sem(gaps)
+    assert lines[1]["paired to plain"] == f"+2.00 ± 1.00 (95 %: ± {half:.2f})"
+    assert lines[0]["paired to plain"] == ""
+    assert lines[1]["seeds"] == "0 1 2 8"
+
+
+def test_one_common_seed_gives_a_bare_difference_and_none_says_so():
+    (_, line) = read(tabulate([record("plain", 0, 60.0), record("ckd", 0, 59.5)]))
+    assert line["paired to plain"] == "-0.50"
+    (_, line) = read(tabulate([record("plain", 0), record("ckd", 1)]))
+    assert line["paired to plain"] == "no common seed"
+
+
+def test_plain_is_matched_whatever_the_settings_of_teaching():
+    plain = record("plain", last=60.0, beta=3.0, gamma="auto", temperature=9.0)
+    ckd = record("ckd", last=61.5, beta=0.5, teacher_layer="layer3")
+    _, line = read(tabulate([plain, ckd]))
+    assert line["paired to plain"] == "+1.50"
+    assert line["setting"] == "time_steps=4"
+
+
+def test_plain_runs_that_differ_in_settings_of_teaching_alone_are_one_setting():
+    plain, ckd = read(tabulate([record("plain", 0, 60.0), record("plain", 1, 61.0, beta=5.0), record("ckd", 1, 64.0)]))
+    assert plain["seeds"] == "0 1"
+    assert ckd["paired to plain"] == "+3.00"
+    with pytest.raises(ValueError, match="seed 0 is there twice"):
+        tabulate([record("plain", 0), record("plain", 0, beta=5.0)])
+
+
+def test_plain_of_another_schedule_is_not_matched():
+    ckd, plain = read(tabulate([record("plain", lr=0.2), record("ckd", lr=0.1)]))
+    assert ckd["paired to plain"] == "no plain runs"
+    assert ckd["setting"] == "time_steps=4, lr=0.1"
+    assert plain["setting"] == "time_steps=4, lr=0.2"
+
+
+def test_two_settings_of_a_row_stand_on_two_lines_with_what_differs():
+    records = [record(seed=0, last=60.0), record(seed=1, last=62.0), record(seed=0, last=70.0, time_steps=2, beta=0.5)]
+    two, four = sorted(read(tabulate(records)), key=lambda line: line["last epoch"], reverse=True)
+    assert two["setting"] == "time_steps=2, beta=0.5"
+    assert two["last epoch"] == "70.00"
+    assert four["setting"] == "time_steps=4, beta=1.0"
+    assert four["last epoch"].startswith("61.00 ± 1.41")
+
+
+def test_each_setting_is_paired_with_its_own_plain():
+    records = [record(m, 0, last, time_steps=t) for m, t, last in (("plain", 2, 50.0), ("ckd", 2, 53.0))]
+    records += [record("plain", 0, 60.0), record("ckd", 0, 61.0)]
+    gaps = {line["setting"]: line["paired to plain"] for line in read(tabulate(records)) if line["method"] == "ckd"}
+    assert gaps == {"time_steps=2": "+3.00", "time_steps=4": "+1.00"}
+
+
+def test_cost_is_the_mean_over_the_seeds():
+    energies = [{"student": {"compute_mj": mj, "firing_rate": rate}} for mj, rate in ((0.1, 0.10), (0.3, 0.14))]
+    (line,) = read(tabulate([record(seed=seed, energy=energy) for seed, energy in enumerate(energies)]))
+    assert line["firing rate; energy"] == "12.0 %; 0.2 mJ"
+    (line,) = read(tabulate([record(energy={"student": {"compute_mj": 0.25, "firing_rate": None}})]))
+    assert line["firing rate; energy"] == "0.25 mJ"
+    (line,) = read(tabulate([record()]))
+    assert line["firing rate; energy"] == ""
+
+
+def test_rows_that_were_not_run_say_so_and_keep_the_papers_number():
+    lines = read(tabulate([record()], {"row": 80.0, "cifar10_r19_t1": 96.11, "mine": None}))
+    assert [(line["row"], line["method"], line["paper"]) for line in lines[1:]] == [
+        ("`cifar10_r19_t1`", "not run", "96.11"),
+        ("`mine`", "not run", ""),
+    ]
+    assert all(not line["last epoch"] and not line["best - paper"] for line in lines[1:])
+    assert read(tabulate([], {"cifar10_r19_t1": 96.11}))[0]["method"] == "not run"
+
+
+def test_a_row_of_ones_own_has_no_number_to_compare_with():
+    (line,) = read(tabulate([record(paper_accuracy=None)]))
+    assert line["paper"] == line["best - paper"] == ""
+
+
+def test_incomplete_data_is_said():
+    partial = record()
+    partial["data"]["complete"] = False
+    assert read(tabulate([partial]))[0]["split"] == "official, incomplete (aaaaaaaa)"
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+def test_two_splits_of_one_data_set_are_refused():
+    first = record(data="cifar10dvs", split="cifar10dvs-first90")
+    other = record(data="cifar10dvs", split="cifar10dvs-random42", seed=1) | {"row": "another row"}
+    words = r"cifar10dvs is there on 2 splits \(cifar10dvs-first90 bbbbbbbb, cifar10dvs-random42 cccccccc\)"
+    with pytest.raises(ValueError, match=words):
+        tabulate([first, other])
+    tabulate([first, record(seed=1)])  # another data set
+
+
+def test_the_same_row_on_another_data_set_is_another_line():
+    official = [record("plain", 0, 60.0), record("ckd", 0, 61.0)]
+    own = record("ckd", 1, 90.0, data="folder", split="folders")
+    lines = read(tabulate([*official, own]))
+    assert {line["setting"]: line["last epoch"] for line in lines if line["method"] == "ckd"} == {
+        "time_steps=4, data=cifar10": "61.00",
+        "time_steps=4, data=folder": "90.00",
+    }
+    assert [line["paired to plain"] for line in lines] == ["", "+1.00", "no plain runs"]
+
+
+def test_one_name_for_other_samples_is_refused_too():
+    other = record(seed=1)
+    other["data"]["split_hash"] = "e" * 64
+    with pytest.raises(ValueError, match=r"cifar10 is there on 2 splits \(official aaaaaaaa, official eeeeeeee\)"):
+        tabulate([record(), other])
+
+
+def test_folders_of_ones_own_belong_to_their_row():
+    def own(row, digest, seed=0):
+        made = record(data="folder", split="folders", seed=seed) | {"row": row}
+        made["data"]["split_hash"] = digest * 64
+        return made
+
+    assert len(read(tabulate([own("cats", "1"), own("dogs", "2")]))) == 2
+    with pytest.raises(ValueError, match="cats: folder is there on 2 splits"):
+        tabulate([own("cats", "1"), own("cats", "2", seed=1)])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"smoke": True}, "row row, method ckd, seed 0 is a smoke run, which says nothing about accuracy"),
+        ({"finished": False}, "row row, method ckd, seed 0 is unfinished: 3 epochs; resume it, or leave it out"),
+    ],
+)
+def test_runs_that_say_nothing(change, words):
+    with pytest.raises(ValueError, match=words):
+        tabulate([record(seed=1), record(**change)])
+
+
+def test_the_same_run_twice_and_no_run():
+    with pytest.raises(ValueError, match="row row, method ckd, seed 0 is there twice"):
+        tabulate([record(), copy.deepcopy(record())])
+    with pytest.raises(ValueError, match="no record was given"):
+        tabulate([])
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runs(tmp_path):
+    for method, last in (("plain", 60.0), ("ckd", 61.25)):
+        write_record(tmp_path / method / "record.json", record(method, 0, last))
+    write_record(tmp_path / "ckd" / "teacher" / "record.json", record("teacher", 0, 90.0))
+    return tmp_path
+
+
+def command(*arguments):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    line = [sys.executable, "-m", "spikingjelly_ckd.recipes.table", *map(str, arguments)]
+    return subprocess.run(line, env=environment, capture_output=True, text=True)
+
+
+def test_a_folder_is_searched_for_records(runs):
+    done = command(runs)
+    assert done.returncode == 0, done.stderr
+    lines = read(done.stdout.strip())
+    assert [(line["method"], line["paired to plain"]) for line in lines] == [("plain", ""), ("ckd", "+1.25")]
+
+
+def test_a_refusal_is_a_line_and_an_exit_code(runs):
+    write_record(runs / "smoke" / "record.json", record(smoke=True))
+    done = command(runs)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("table: row row, method ckd, seed 0 is a smoke run")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "No such file"), ("{}", "no run record"), ("{", "is no JSON"), ("folder", "no record was given")],
+)
+def test_what_cannot_be_read_is_a_line_and_an_exit_code(tmp_path, capsys, content, words):
+    path = tmp_path / "one.json"
+    if content == "folder":
+        path.mkdir()
+    elif content is not None:
+        path.write_text(content)
+    assert main([str(path)]) == 1
+    said = capsys.readouterr()
+    assert words in said.err
+    assert said.out == ""
+
+
+def test_files_may_be_named_and_folders_mixed_in(runs, capsys):
+    assert main([str(runs / "plain" / "record.json"), str(runs / "ckd")]) == 0
+    assert len(read(capsys.readouterr().out.strip())) == 2

@@ -1,0 +1,303 @@
+"""Teachers: what they see, where they come from, and whether they know anything."""
+
+import json
+
+import pytest
+import tiny_nets
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset, TensorDataset
+
+from spikingjelly_ckd.recipes.data import Data
+from spikingjelly_ckd.recipes.export import file_hash, save_network
+from spikingjelly_ckd.recipes.teachers import Teacher, TeacherInput, check_teacher, load_teacher, timm_network
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+CLASSES = ("cat", "dog", "eel")
+
+
+class Labelled(Dataset):
+    """Pairs ``(image, int)``, as the recipes' data gives them."""
+
+    def __init__(self, images, labels):
+        self.images, self.labels = images, labels
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.images[index], self.labels[index]
+
+
+def make_data(images=None, labels=(0, 1, 2), *, classes=CLASSES, event=False) -> Data:
+    images = torch.rand(len(labels), *((4, 2) if event else (3,)), 8, 8) if images is None else images
+    samples = Labelled(images, labels)
+    mean, std = (None, None) if event else (MEAN, STD)
+    channels = images.shape[-3]
+    return Data("folder", samples, samples, classes, channels, 8, mean, std, event, "folders", "0" * 64, True)
+
+
+def make_teacher(network: nn.Module, data: Data) -> Teacher:
+    return Teacher(network.eval(), "here", None, data.mean, data.std, None)
+
+
+# --- what it sees ----------------------------------------------------------------------------------------------------
+
+
+def test_one_normalisation_is_undone_and_the_other_applied():
+    theirs = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    enter = TeacherInput((MEAN, STD), theirs).double()
+    images = torch.rand(2, 3, 5, 7, dtype=torch.float64)
+
+    def normalised(mean, std):
+        return torch.stack([(images[:, c] - mean[c]) / std[c] for c in range(3)], dim=1)
+
+    torch.testing.assert_close(enter(normalised(MEAN, STD)), normalised(*theirs), rtol=0, atol=2e-7)
+    assert enter(normalised(MEAN, STD).float()).dtype == torch.float32
+
+
+def test_the_same_normalisation_changes_nothing():
+    images = torch.randn(2, 3, 5, 5)
+    assert torch.equal(TeacherInput((MEAN, STD), (MEAN, STD))(images), images)
+    assert torch.equal(TeacherInput(None, (MEAN, STD))(images), images)
+    assert torch.equal(TeacherInput((MEAN, STD), None)(images), images)
+
+
+def test_images_are_resized_after_the_normalisation():
+    zero_one = (0.0,) * 3, (1.0,) * 3
+    enter = TeacherInput((MEAN, STD), zero_one, size=12)
+    images = torch.randn(2, 3, 8, 8)
+    means, deviations = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    expected = F.interpolate(images * deviations + means, (12, 12), mode="bicubic", antialias=True)
+    torch.testing.assert_close(enter(images), expected)
+    same = torch.rand(2, 3, 12, 12)
+    assert torch.equal(TeacherInput(None, None, size=12)(same), same)
+
+
+def test_smaller_pictures_stay_bright_where_they_were():
+    images = torch.zeros(1, 3, 32, 32)
+    images[:, :, :16] = 1
+    small = TeacherInput(None, None, size=8)(images)
+    assert small.shape == (1, 3, 8, 8)
+    torch.testing.assert_close(small[0, :, :3], torch.ones(3, 3, 8), atol=0.1, rtol=0)
+    torch.testing.assert_close(small[0, :, 5:], torch.zeros(3, 3, 8), atol=0.1, rtol=0)
+
+
+def test_event_frames_enter_as_their_mean():
+    frames = torch.randint(0, 9, (4, 3, 2, 8, 8)).float()
+    assert torch.equal(TeacherInput(None, None)(frames), (frames[0] + frames[1] + frames[2] + frames[3]) / 4)
+    assert TeacherInput(None, None, size=16)(frames).shape == (3, 2, 16, 16)
+
+
+@pytest.mark.parametrize("theirs", [((0.5,), (0.5,)), ((0.5,) * 3, (0.5,)), ((0.5,) * 4, (0.5,) * 4)])
+def test_unlike_channels_are_refused(theirs):
+    with pytest.raises(ValueError, match="means and deviations must have one number a channel"):
+        TeacherInput((MEAN, STD), theirs)
+
+
+def test_a_teacher_of_another_normalisation_predicts_as_it_did_in_its_training():
+    network = tiny_nets.teacher(3).eval()
+    theirs = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
+    teacher = Teacher(network, "here", None, *theirs, None)
+    pictures = torch.rand(4, 3, 8, 8)
+    ours, own = [
+        (pictures - torch.tensor(m).view(3, 1, 1)) / torch.tensor(s).view(3, 1, 1) for m, s in ((MEAN, STD), theirs)
+    ]
+    torch.testing.assert_close(network(teacher.input_for(make_data())(ours)), network(own), rtol=1e-4, atol=1e-5)
+
+
+def test_an_event_teacher_sees_the_mean_frame_as_it_is():
+    teacher = make_teacher(tiny_nets.teacher(3, 2), make_data(event=True))
+    frames = torch.rand(4, 3, 2, 8, 8)
+    torch.testing.assert_close(teacher.input_for(make_data(event=True))(frames), frames.mean(0))
+
+
+# --- where it comes from ---------------------------------------------------------------------------------------------
+
+
+def written(folder, network, **about):
+    return save_network(folder / "teacher.safetensors", network, tiny_nets.teacher, {"num_classes": 3}, **about)
+
+
+def load(path, data=None):
+    return load_teacher(str(path), data or make_data(), tiny_nets.teacher, {"num_classes": 3})
+
+
+def test_a_file_of_ours_says_how_it_wants_its_input(tmp_path):
+    network = tiny_nets.teacher(3)
+    about = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "size": 16, "classes": CLASSES, "event": False}
+    path = written(tmp_path, network, accuracy=91.5, **about)
+    teacher = load_teacher(str(path), make_data(), nn.Linear, {})  # build is not asked
+    assert (teacher.mean, teacher.std, teacher.size) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), 16)
+    assert teacher.accuracy == 91.5
+    assert teacher.source == str(path)
+    assert teacher.sha256 == file_hash(path)
+    assert not teacher.network.training
+    images = torch.rand(2, 3, 16, 16)
+    assert torch.equal(teacher.network(images), network.eval()(images))
+
+
+@pytest.mark.parametrize("names", [("dog", "cat", "eel"), ("cat", "dog"), ("cat", "dog", "fox")])
+def test_other_classes_or_another_order_are_refused(tmp_path, names):
+    path = written(tmp_path, tiny_nets.teacher(3), classes=names)
+    words = rf"was trained on {len(names)} classes \({names[0]}, .*the data has 3 \(cat, dog, eel"
+    with pytest.raises(ValueError, match=words):
+        load(path)
+
+
+def test_a_teacher_of_pictures_is_refused_for_event_frames_and_the_other_way_round(tmp_path):
+    path = written(tmp_path, tiny_nets.teacher(3), classes=CLASSES, event=False)
+    with pytest.raises(ValueError, match="was trained on pictures, the data are event frames"):
+        load(path, make_data(event=True))
+    path = written(tmp_path, tiny_nets.teacher(3), classes=CLASSES, event=True)
+    with pytest.raises(ValueError, match="was trained on event frames, the data are pictures"):
+        load(path)
+
+
+@pytest.mark.parametrize("wrap", [lambda w: w, lambda w: {"net": w, "acc": 90}, lambda w: {"state_dict": w}])
+def test_a_state_dict_is_for_the_rows_own_network_and_normalisation(tmp_path, wrap):
+    network = tiny_nets.teacher(3)
+    torch.save(wrap(network.state_dict()), tmp_path / "teacher.pth")
+    teacher = load(tmp_path / "teacher.pth")
+    assert (teacher.mean, teacher.std, teacher.size, teacher.accuracy) == (MEAN, STD, None, None)
+    assert teacher.sha256 == file_hash(tmp_path / "teacher.pth")
+    images = torch.rand(2, 3, 8, 8)
+    assert torch.equal(teacher.network(images), network.eval()(images))
+
+
+def test_safetensors_without_json_are_a_state_dict(tmp_path):
+    save_file(tiny_nets.teacher(3).state_dict(), tmp_path / "teacher.safetensors")
+    assert load(tmp_path / "teacher.safetensors").mean == MEAN
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    torch.save(tiny_nets.wide_teacher(3).state_dict(), tmp_path / "teacher.pth")
+    with pytest.raises(ValueError, match=r"teacher.pth does not fit ResNet: (.|\n)*conv1.weight"):
+        load(tmp_path / "teacher.pth")
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="--teacher: there is no file .*absent.pth; pass a path or timm:NAME"):
+        load(tmp_path / "absent.pth")
+
+
+def test_networks_of_timm():
+    network = timm_network("test_resnet", 5, 2)
+    assert network(torch.rand(2, 2, 32, 32)).shape == (2, 5)
+    with pytest.raises(ValueError, match=r"timm has no network 'resnet1234'; near it: \[.*resnet"):
+        timm_network("resnet1234", 5)
+
+
+def test_timms_weights_are_asked_for_by_a_known_name_on_pictures_only():
+    with pytest.raises(ValueError, match="timm has no network 'no_such_net'"):
+        load("timm:no_such_net")
+    with pytest.raises(ValueError, match="these are event frames with two: train a teacher on them first"):
+        load("timm:test_resnet", make_data(event=True))
+
+
+def timm_folder(folder, classes: int) -> nn.Module:
+    """A pretrained network of timm on disk."""
+    network = timm_network("test_resnet", classes).eval()
+    config = {"input_size": [3, 64, 64], "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "num_classes": classes}
+    about = {"architecture": "test_resnet", "num_classes": classes, "pretrained_cfg": config}
+    (folder / "config.json").write_text(json.dumps(about))
+    save_file(network.state_dict(), folder / "model.safetensors")
+    return network
+
+
+def test_timms_weights_come_with_their_own_normalisation(tmp_path):
+    network = timm_folder(tmp_path, 3)
+    teacher = load(f"timm:local-dir:{tmp_path}")
+    assert (teacher.mean, teacher.std, teacher.size) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), 64)
+    assert teacher.source == f"timm:local-dir:{tmp_path}"
+    assert teacher.sha256 is None
+    assert not teacher.network.training
+    images = torch.rand(2, 3, 64, 64)
+    assert torch.equal(teacher.network(images), network(images))
+
+
+def test_timms_weights_of_other_classes_are_refused(tmp_path):
+    timm_folder(tmp_path, 7)
+    with pytest.raises(ValueError, match="has 7 classes and the data 3: fine-tune it first"):
+        load(f"timm:local-dir:{tmp_path}")
+
+
+# --- whether it knows anything ---------------------------------------------------------------------------------------
+
+
+class Brightest(nn.Module):
+    """Says which channel of the picture is brightest, and keeps what it was shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.seen = []
+
+    def forward(self, images):
+        self.seen.append(images)
+        return self.scale * images.mean((2, 3))
+
+
+def colours(channels, labels) -> Data:
+    images = torch.zeros(len(labels), 3, 8, 8)
+    images[torch.arange(len(labels)), list(channels)] = 1
+    return make_data(images, labels)
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (4, 0), (7, 0), (64, 0), (3, 1)])
+def test_the_accuracy_is_counted_exactly(batch_size, workers):
+    data = colours((0, 1, 2, 0, 1, 2, 0), (0, 1, 2, 0, 1, 0, 1))
+    found = check_teacher(make_teacher(Brightest(), data), data, batch_size=batch_size, workers=workers)
+    assert found == pytest.approx(100 * 5 / 7)
+
+
+def test_only_so_many_batches_are_looked_at():
+    data = colours((0, 1, 2, 0), (0, 1, 0, 1))
+    teacher = make_teacher(Brightest(), data)
+    assert check_teacher(teacher, data, batch_size=2, limit=1) == 100
+    assert len(teacher.network.seen) == 1
+
+
+def test_each_image_is_seen_as_the_teacher_was_trained():
+    data = colours((0, 1, 2), (0, 1, 2))
+    teacher = Teacher(Brightest(), "here", None, (0.0,) * 3, (1.0,) * 3, 16)
+    check_teacher(teacher, data, batch_size=3, refuse=False)
+    (seen,) = teacher.network.seen
+    assert torch.equal(seen, teacher.input_for(data)(torch.stack([image for image, _ in data.test])))
+    assert seen.shape == (3, 3, 16, 16)
+    assert not seen.requires_grad
+
+
+def test_event_frames_are_seen_as_their_mean():
+    frames = torch.zeros(2, 4, 2, 8, 8)
+    frames[0, 3, 0], frames[1, 1, 1] = 4, 4
+    data = make_data(frames, (0, 1), classes=("left", "right"), event=True)
+    teacher = make_teacher(Brightest(), data)
+    assert check_teacher(teacher, data, batch_size=2) == 100
+    assert torch.equal(teacher.network.seen[0], frames.mean(1))
+
+
+@pytest.mark.parametrize(("labels", "percent"), [((1, 2, 0, 0), "25.00"), ((0, 1, 0, 0), "50.00")])
+def test_guessing_is_refused_unless_it_is_wanted(labels, percent):
+    data = colours((0, 1, 2, 0), labels) if percent == "25.00" else colours((0, 1, 1, 2), labels)
+    teacher = make_teacher(Brightest(), data)
+    words = rf"the teacher here gets {percent} % of 4 test images, hardly more than chance \(33.33 %\)"
+    with pytest.raises(ValueError, match=words):
+        check_teacher(teacher, data, batch_size=4)
+    assert check_teacher(teacher, data, batch_size=4, refuse=False) == float(percent)
+
+
+def test_a_head_of_other_classes_is_refused():
+    data = make_data()
+    with pytest.raises(ValueError, match=r"the teacher here returned \(3, 5\) for 3 images of 3 classes"):
+        check_teacher(make_teacher(tiny_nets.teacher(5), data), data, batch_size=8)
+
+
+def test_labels_may_be_tensors():
+    images = torch.zeros(3, 3, 8, 8)
+    images[torch.arange(3), torch.arange(3)] = 1
+    samples = TensorDataset(images, torch.arange(3))
+    data = Data("folder", samples, samples, CLASSES, 3, 8, MEAN, STD, False, "folders", "0" * 64, True)
+    assert check_teacher(make_teacher(Brightest(), data), data, batch_size=2) == 100
