@@ -214,7 +214,7 @@ def test_cost_is_the_mean_over_the_seeds():
     (line,) = read(tabulate([record(energy={"student": {"compute_mj": 0.25, "firing_rate": None}})]))
     assert line["firing rate; energy"] == "0.25 mJ"
     (line,) = read(tabulate([record()]))
-    assert line["firing rate; energy"] == ""
+    assert "firing rate; energy" not in line  # nobody measured it, so there is no column
 
 
 def test_rows_that_were_not_run_say_so_and_keep_the_papers_number():
@@ -229,7 +229,7 @@ def test_rows_that_were_not_run_say_so_and_keep_the_papers_number():
 
 def test_a_row_of_ones_own_has_no_number_to_compare_with():
     (line,) = read(tabulate([record(paper_accuracy=None)]))
-    assert line["paper"] == line["best - paper"] == ""
+    assert not {"paper", "best - paper"} & set(line)
 
 
 def test_incomplete_data_is_said():
