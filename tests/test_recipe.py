@@ -104,7 +104,7 @@ def test_plain_data_name_the_functions():
 
 
 def test_an_unknown_method_is_refused():
-    with pytest.raises(ValueError, match=r"method must be one of \('ckd', 'plain'\), got 'kd'"):
+    with pytest.raises(ValueError, match=r"method must be one of \['ckd', 'plain'\], got 'kd'"):
         make_recipe(method="kd")
     with pytest.raises(TypeError, match="lr"):
         Recipe(name="x", paper_accuracy=None, data=cifar10, student=nn.Linear, teacher=nn.Linear)

@@ -211,7 +211,9 @@ def test_a_network_and_a_set_of_ones_own(tmp_path):
     assert record["data"]["name"] == "folder"
     assert record["data"]["classes"] == 3
     assert (out / "teacher" / "teacher.safetensors").exists()
-    again = subprocess.run([*line, "--train-images", "18"], env=environment(), capture_output=True, text=True)
+    assert "holds a run already" in subprocess.run(line, env=environment(), capture_output=True, text=True).stderr
+    line += ["--train-images", "18", "--overwrite"]
+    again = subprocess.run(line, env=environment(), capture_output=True, text=True)
     assert again.returncode != 0
     assert "was trained on split folders" in again.stderr
 
@@ -227,12 +229,17 @@ def test_a_network_and_a_set_of_ones_own(tmp_path):
         (("--num-classes", "7"), "7"),
         (("-b", "1000"), "do not fill one batch"),
         (("-b", "5", "--mixup", "0.2"), "pass an even batch size"),
+        (("--warmup-epochs", "400"), "must be below epochs"),
+        (("--lr", "-1"), "lr"),
+        (("-T", "0"), "time_steps must be at least 1"),
+        (("--amp", "half"), "invalid choice"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_trained(ground, tmp_path, flags, message):
     done = subprocess.run(command(ground, tmp_path, *flags), env=environment(), capture_output=True, text=True)
     assert done.returncode != 0
     assert message in done.stderr
+    assert "Traceback" not in done.stderr
     assert rows(tmp_path) == 0
 
 
@@ -244,6 +251,13 @@ def test_a_teacher_no_better_than_chance_is_refused(ground, tmp_path):
     done = subprocess.run(line, env=environment(), capture_output=True, text=True)
     assert done.returncode != 0
     assert "hardly more than chance" in done.stderr
+
+
+def test_a_run_is_not_resumed_with_other_settings(ground, uninterrupted):
+    line = command(ground, uninterrupted, *EVERYTHING, "--resume", "latest", "--lr", "0.05", "-b", "8")
+    done = subprocess.run(line, env=environment(), capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "batch_size 16 -> 8, lr 0.1 -> 0.05" in done.stderr
 
 
 def test_json_of_the_student_is_plain(uninterrupted):

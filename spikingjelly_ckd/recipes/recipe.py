@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast, get_type_hints
 
 from torch import nn
 
+from ..checks import check_choice, check_positive
 from .data import Data, DataOptions
 from .export import name_of, resolve_name
 
@@ -19,6 +20,15 @@ __all__ = ["METHODS", "Recipe", "command_line", "ours", "paper", "parse", "relea
 
 T = TypeVar("T")
 METHODS = ("ckd", "plain")
+CHOICES = {
+    "method": METHODS,
+    "variant": ("paper", "released"),
+    "target_class": ("teacher", "label"),
+    "optimizer": ("sgd", "adamw"),
+    "amp": ("32-true", "bf16-mixed", "16-mixed"),
+}
+LEAST = dict.fromkeys(("time_steps", "size", "epochs", "batch_size", "accumulate", "teacher_epochs"), 1)
+LEAST |= dict.fromkeys(("weight_decay", "warmup_epochs", "clip", "mixup", "cutmix"), 0)
 
 
 @dataclass(frozen=True)
@@ -94,7 +104,7 @@ class Recipe:
         sources: name of each marked value -> where it is from.
 
     Raises:
-        ValueError: an unknown method.
+        ValueError: an unknown choice, or a number out of range.
     """
 
     name: str
@@ -147,8 +157,18 @@ class Recipe:
                 object.__setattr__(self, item.name, value.value)
                 sources[item.name] = value.source
         object.__setattr__(self, "sources", sources)
-        if self.method not in METHODS:
-            raise ValueError(f"method must be one of {METHODS}, got {self.method!r}")
+        for name, known in CHOICES.items():
+            check_choice(name, getattr(self, name), known)
+        for name, least in LEAST.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name in ("lr", "teacher_lr"):
+            check_positive(name, getattr(self, name))
+        for name in ("momentum", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs ({self.warmup_epochs}) must be below epochs ({self.epochs})")
 
     def data_options(self, **more: Any) -> DataOptions:
         """The part that the data need, with what else the command line says."""
@@ -214,6 +234,7 @@ def command_line(recipe: Recipe, description: str | None = None) -> argparse.Arg
     run.add_argument("--output-dir", type=Path, help="default: runs/ROW/METHOD-seedN")
     run.add_argument("--teacher", metavar="PATH|timm:NAME", help="default: train one first, in runs/ROW/teacher")
     run.add_argument("--any-teacher", action="store_true", help="go on with a teacher that is no better than chance")
+    run.add_argument("--overwrite", action="store_true", help="the output folder may hold another run")
     run.add_argument("--resume", metavar="latest|PATH", help="go on from a checkpoint")
     run.add_argument("--seed", type=int, default=0)
     run.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -238,8 +259,8 @@ def command_line(recipe: Recipe, description: str | None = None) -> argparse.Arg
         options: dict[str, Any] = {"dest": name, "default": None}
         if name == "student":
             options |= {"metavar": "MODULE:FUNCTION", "type": _network, "help": "a network of your own"}
-        elif name == "method":
-            options["choices"] = METHODS
+        elif name in CHOICES:
+            options["choices"] = CHOICES[name]
         elif name in ("beta", "gamma"):
             options |= {"type": _weight, "metavar": "NUMBER|auto"}
         elif _TYPES[name] is bool:
@@ -273,4 +294,7 @@ def parse(
     sources = recipe.sources | dict.fromkeys(changed, "command line")
     if not options.print_config and options.data_path is None:
         parser.error("--data-path is needed: the folder of the data set, or an ImageFolder tree (train/, test/)")
-    return replace(recipe, **changed, sources=sources), options
+    try:
+        return replace(recipe, **changed, sources=sources), options
+    except (TypeError, ValueError) as error:
+        parser.error(str(error))

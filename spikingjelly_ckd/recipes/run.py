@@ -16,8 +16,10 @@ import inspect
 import json
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -48,6 +50,22 @@ __all__ = ["Fitted", "build_network", "fit", "make_distiller", "run_row", "run_t
 TEACHER_FILE = "teacher.safetensors"
 SMOKE_STEPS = 2
 SMOKE_BATCH = 4
+
+
+@contextmanager
+def brief_errors() -> Iterator[None]:
+    """On a command line, end with the message alone where this package itself refuses something.
+
+    Whatever another library raises keeps its traceback.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+        if not raised_in.is_relative_to(Path(__file__).parents[1]):
+            raise
+        notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
+        sys.exit(f"{Path(sys.argv[0]).name}: error: {error}{notes}")
 
 
 @dataclass(frozen=True)
@@ -353,12 +371,29 @@ def _record_start(recipe: Recipe, data: Data, options: argparse.Namespace, metho
     }
 
 
-def _before(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """What a resumed run takes over from its record so far."""
+def _before(recipe: Recipe, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """What a resumed run takes over from its record so far.
+
+    Raises:
+        FileNotFoundError: no checkpoint to resume from.
+        ValueError: another run is in the folder, or the one to resume had other settings.
+    """
+    find_checkpoint(options.resume, folder)
     path = folder / "record.json"
+    if options.resume is None and path.is_file() and not (options.overwrite or options.smoke):
+        raise ValueError(
+            f"{folder} holds a run already: pass --resume latest to go on with it, another --output-dir, or --overwrite"
+        )
     if options.resume is None or not path.is_file():
         return {"preflight": None, "resumed_after_epochs": []}
     record = read_record(path)
+    now, free = recipe.to_json() | {"seed": options.seed}, ("student", "epochs", "teacher_epochs", "teacher_lr")
+    then = record["recipe"] | {"seed": record["seed"]}
+    changed = [
+        f"{name} {then.get(name)} -> {now[name]}" for name in now if name not in free and now[name] != then.get(name)
+    ]
+    if changed:
+        raise ValueError(f"the run in {folder} had other settings, so it cannot be resumed: {', '.join(changed)}")
     epochs = [*record["resumed_after_epochs"], len(record["history"])]
     return {"preflight": record["preflight"], "resumed_after_epochs": epochs}
 
@@ -393,9 +428,14 @@ def run_row(recipe: Recipe, argv: Sequence[str] | None = None, description: str 
         return None
     if options.smoke:
         recipe = replace(recipe, epochs=1, warmup_epochs=0, batch_size=min(recipe.batch_size, SMOKE_BATCH))
+    with brief_errors() if argv is None else nullcontext():
+        return _run(recipe, options)
+
+
+def _run(recipe: Recipe, options: argparse.Namespace) -> dict[str, Any]:
     home = Path("runs") / recipe.name / ("smoke" if options.smoke else "")
     folder = options.output_dir or home / f"{recipe.method}-seed{options.seed}"
-    find_checkpoint(options.resume, folder)
+    before = _before(recipe, options, folder)
     data = _load(recipe, options)
     teacher, teacher_accuracy = None, None
     if recipe.method != "plain":
@@ -406,7 +446,7 @@ def run_row(recipe: Recipe, argv: Sequence[str] | None = None, description: str 
     distiller = make_distiller(recipe, data, teacher, student)
     record = _record_start(recipe, data, options, recipe.method)
     record["student"] = {"build": name_of(recipe.student), "arguments": arguments, "parameters": _count(student)}
-    record |= _before(options, folder)
+    record |= before
     if teacher is not None:
         record["teacher"] = {"source": teacher.source, "sha256": teacher.sha256, "accuracy": teacher_accuracy}
 
@@ -464,7 +504,9 @@ def run_teacher(recipe: Recipe, argv: Sequence[str], model: str | None, pretrain
         recipe = replace(recipe, batch_size=min(recipe.batch_size, SMOKE_BATCH))
     options.pretrained = pretrained
     folder = options.output_dir or Path("runs") / recipe.name / "teacher"
-    path = train_teacher(recipe, _load(recipe, options), options, folder, model=model)
+    with brief_errors():
+        _before(recipe, options, folder)
+        path = train_teacher(recipe, _load(recipe, options), options, folder, model=model)
     rank_zero_info(f"Teacher: written to {path}")
     return path
 
