@@ -1,7 +1,9 @@
 """Whole runs on a tiny CIFAR-10: training, killing, resuming, exporting, on one process and on two."""
 
+import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,9 +83,9 @@ def rows(output):
 def start(ground, output, *flags):
     """A run in the background, its epochs slow enough to be caught in the middle."""
     line = command(ground, output, *EVERYTHING, *flags, student="slow_student")
-    return subprocess.Popen(
-        line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a test run in the background ignores it
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(line, env=environment(), start_new_session=True, preexec_fn=heard, **pipes)
 
 
 def wait_until(process, ready, limit=120):
@@ -126,8 +128,16 @@ def test_interrupted_by_the_keyboard_leaves_a_checkpoint_to_go_on_from(ground, u
     time.sleep(0.4)
     process.send_signal(signal.SIGINT)
     process.wait(timeout=60)
+    assert not (tmp_path / "student.safetensors").exists()
     run(ground, tmp_path, *EVERYTHING, "--resume", str(tmp_path / "latest.ckpt"))
     assert_same_end(uninterrupted, tmp_path)
+
+
+def test_resuming_a_finished_run_changes_nothing(ground, uninterrupted, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(uninterrupted, again)
+    run(ground, again, *EVERYTHING, "--resume", "latest")
+    assert_same_end(uninterrupted, again)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(ground, uninterrupted, tmp_path):

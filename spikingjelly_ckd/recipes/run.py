@@ -176,8 +176,9 @@ def fit(
     callbacks: list[Callback] = [StepSeeds(options.seed), history, *_checkpoints(folder)]
     if isinstance(module, DistillationModule):
         callbacks.append(_FastNeurons())
-    if recipe.ema:
-        callbacks.append(EMAWeightAveraging(decay=recipe.ema))
+    average = EMAWeightAveraging(decay=recipe.ema) if recipe.ema else None
+    if average is not None:
+        callbacks.append(average)
     trainer = Trainer(
         accelerator={"cuda": "gpu"}.get(options.device, options.device),
         devices=options.devices if options.devices == "auto" else int(options.devices),
@@ -201,6 +202,8 @@ def fit(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*exists and is not empty")  # it is ours: resumed, or written to just now
         trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
+    if average is not None:
+        average.on_train_end(trainer, module)  # Lightning leaves it out where the checkpoint had no epoch left to train
     listeners = [item for item in cast(Any, trainer).callbacks if isinstance(item, DistillationCallback)]
     report = listeners[0].report if listeners else None
     return Fitted(history.rows, trainer, report.to_dict() if report is not None else None)
