@@ -13,7 +13,7 @@ from .checks import check_choice, check_non_negative
 from .hooks import get_layer
 from .layers import preset_student_steps
 from .layouts import Layer
-from .signals import NEEDS, DistillationLoss
+from .signals import LAYER_CHOICES, NEEDS, DistillationLoss
 
 __all__ = [
     "NO_DATA_PARALLEL",
@@ -42,8 +42,10 @@ NO_DATA_PARALLEL = (
 )
 
 
-TEACHER_NEEDS = frozenset({"logits", "features", "gradients"})
+TEACHER_NEEDS = frozenset({"logits", "features", "gradients", "student_gradients", "teacher_head"})
 """Signals that take a teacher."""
+TASK_NEEDS = frozenset({"labels", "logits", "step_logits"})
+"""Signals that a task loss sees."""
 
 
 def check_networks(teacher: nn.Module | None, student: nn.Module) -> None:
@@ -150,14 +152,16 @@ def read_needs(
     for name, loss in every.items():
         if not isinstance(loss, DistillationLoss):
             continue
-        known = {key for key in NEEDS if name != "task" or key not in ("features", "gradients")}
+        known = TASK_NEEDS if name == "task" else NEEDS.keys()
         unknown = set(loss.needs) - known
         if unknown:
             raise ValueError(f"{type(loss).__name__}.needs names {sorted(unknown)}; {name!r} may need {sorted(known)}")
-        if "gradients" in loss.needs and "features" not in loss.needs:
+        of_layers = {"gradients", "student_gradients"} & set(loss.needs)
+        if of_layers and "features" not in loss.needs:
             raise ValueError(
-                f"{type(loss).__name__}.needs names 'gradients' without 'features', whose gradients they are"
+                f"{type(loss).__name__}.needs names {min(of_layers)!r} without 'features', whose gradients they are"
             )
+        check_choice(f"{type(loss).__name__}.layer_choice", loss.layer_choice, LAYER_CHOICES)
         if not with_teacher and TEACHER_NEEDS & set(loss.needs):
             raise ValueError(
                 f"{name!r} ({type(loss).__name__}) compares with a teacher, got teacher=None; pass one, or losses={{}} "

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -18,15 +18,17 @@ from .balance import AutoWeight
 from .batch import Batch, Logits, read_batch, read_logits
 from .checks import check_choice, check_non_negative
 from .hooks import Recording, record
-from .layers import find_layer
+from .layers import find_head, find_layer, find_stages
 from .layouts import Layer, arrange, resolve
 from .methods import NLDLoss, SAMDLoss
 from .probing import fresh, untouched
-from .signals import DistillationLoss, Signals, Term
+from .signals import DistillationLoss, LinearHead, Signals, Term
+from .steps import StepPoint, find_step_logits
 
 __all__ = ["CKDDistiller", "Distiller", "StepOutput"]
 
 Sides = tuple[tuple[Layer, ...], tuple[Layer, ...]]
+Evidence = dict[tuple[str, str, str], list[Tensor]]
 
 
 @dataclass
@@ -143,6 +145,8 @@ class Distiller(nn.Module):
         self._given = arguments.read_layers(modules, layers or {}, teacher, student)
         self._layers: dict[str, Sides] | None = None
         self._resolved: dict[Any, Layer] = {}
+        self._heads: dict[str, str] = {}
+        self._step_point: StepPoint | None = None
         compat.invalidate_reset_cache(student)
         if example is not None:
             images, labels = example if isinstance(example, tuple | list) else (example, None)
@@ -200,16 +204,16 @@ class Distiller(nn.Module):
         batch = self._read(images, labels)
         self._choose_layers(batch)
         with fresh(self.student):  # reset at both ends; whatever raises inside leaves no trace in its buffers
-            with record(self.student, self._paths("student")) as student_seen:
-                student = self._run_student(batch)
+            with self._recorded_student() as student_seen:
+                student = self._run_student(batch, student_seen)
             with self._recorded_teacher() as teacher_seen:
                 teacher, scores = self._run_teacher(batch, student.mean.shape[1])
-            evidence = _gradients(scores, teacher_seen, self._evidence_paths())
+            evidence = self._evidence(batch, student, teacher, scores, student_seen, teacher_seen)
             signals = self._signals(batch, student, teacher, student_seen, teacher_seen, evidence)
             terms = {"task": self._task(signals["task"])}
             for name, loss in self._each_loss().items():
                 terms[name] = loss.measure(*loss.pick(signals[name]))
-            skipped = self._verify(batch, student.mean, teacher, terms)
+            skipped = self._verify(batch, student, teacher, terms)
             weights = self._weigh(terms, student, student_seen)
             total = torch.stack([weights[name] * term.value for name, term in terms.items()]).sum()
         return _output(total, student.mean, terms, weights, skipped)
@@ -228,16 +232,31 @@ class Distiller(nn.Module):
         """
         batch = self._read(images, None)
         with fresh(self.student):
-            return self._run_student(batch).mean
+            return self._read_student(batch).mean
 
     # --- the networks ------------------------------------------------------------------------------------------------
 
     def _read(self, images: Tensor, labels: Tensor | None) -> Batch:
         return read_batch(images, labels, time_steps=self.time_steps, batch_first=self.batch_first)
 
-    def _run_student(self, batch: Batch) -> Logits:
+    def _read_student(self, batch: Batch) -> Logits:
         output = self._call_student(self.student, self._student_frames(batch))
         return read_logits(output, role="student", size=batch.size, steps=batch.steps)
+
+    def _recorded_student(self) -> AbstractContextManager[Recording]:
+        point = [] if self._step_point is None else [self._step_point.path]
+        return record(self.student, [*self._paths("student"), *point])
+
+    def _run_student(self, batch: Batch, seen: Recording) -> Logits:
+        """Logits, with those of every step read where the network hides them, if a loss needs them."""
+        with _graph(torch.is_grad_enabled() or "student_gradients" in self._needs):
+            logits = self._read_student(batch)
+            if "step_logits" not in self._needs or logits.steps is not None:
+                return logits
+            if self._step_point is None:  # one step
+                return Logits(logits.mean, logits.mean.unsqueeze(0))
+            steps = self._step_point.read(self.student, seen.calls(self._step_point.path), batch.size)
+            return Logits(logits.mean, steps)
 
     def _student_frames(self, batch: Batch) -> Tensor:
         return batch.images if self.student_steps == "internal" else batch.over_time()
@@ -274,8 +293,7 @@ class Distiller(nn.Module):
             return batch.images.new_empty(0, classes), {}
         arguments.check_frozen(self.teacher)
         images = self._teacher_images(batch)
-        outside = torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
-        with outside, torch.set_grad_enabled(bool(self._evidence_paths())):
+        with _graph(bool(self._evidence_paths())):
             output = self._call_teacher(self.teacher, images.clone() if images.is_inference() else images)
             logits = read_logits(output, role="teacher", size=batch.size).mean
             if logits.shape[1] != classes:
@@ -312,6 +330,26 @@ class Distiller(nn.Module):
             if "gradients" in self._each_loss()[name].needs
         ]
 
+    def _evidence(
+        self,
+        batch: Batch,
+        student: Logits,
+        teacher: Tensor,
+        scores: Mapping[str, Tensor],
+        student_seen: Recording,
+        teacher_seen: Recording,
+    ) -> Evidence:
+        """Gradients of the class scores at the recorded layers, by role, target class and path."""
+        found = _gradients("teacher", scores, teacher_seen, self._evidence_paths())
+        explaining = {name: loss for name, loss in self._each_loss().items() if "student_gradients" in loss.needs}
+        if explaining:
+            paths = [layer.path for name in explaining for layer in (self._layers or {})[name][0]]
+            targets = {loss.target_class for loss in explaining.values()}
+            picked = {target: _target_class(target, teacher, batch.labels) for target in targets}
+            own = {target: student.mean.gather(1, index).sum() for target, index in picked.items()}
+            found |= _gradients("student", own, student_seen, paths, create_graph=torch.is_grad_enabled())
+        return found
+
     def _signals(
         self,
         batch: Batch,
@@ -319,17 +357,25 @@ class Distiller(nn.Module):
         teacher: Tensor,
         student_seen: Recording,
         teacher_seen: Recording,
-        evidence: Mapping[tuple[str, str], Tensor],
+        evidence: Evidence,
     ) -> dict[str, Signals]:
         """One view of the step for each loss: the logits and labels of all, the layers of its own."""
-        if "step_logits" in self._needs and student.steps is None:
-            raise ValueError("a loss needs the logits of every time step, but the student averages over time by itself")
         labels = arguments.check_labels(batch.labels, student.mean.shape, clamp=self.check)
-        common = Signals(labels, student.mean, teacher, student.steps)
+        common = Signals(
+            labels,
+            student.mean,
+            teacher,
+            student.steps,
+            student_head=self._head("student", student.mean.shape[1]),
+            teacher_head=self._head("teacher", student.mean.shape[1]),
+        )
         views = {"task": common}
         for name, loss in self._each_loss().items():
             student_layers, teacher_layers = (self._layers or {}).get(name, ((), ()))
-            with_evidence = teacher_layers if "gradients" in loss.needs else ()
+
+            def evidence_of(role: str, layers: Sequence[Layer], target: str = loss.target_class) -> tuple[Tensor, ...]:
+                return tuple(self._arrange(role, x, evidence[role, target, x.path], batch) for x in layers)
+
             views[name] = replace(
                 common,
                 student_features=tuple(
@@ -339,12 +385,18 @@ class Distiller(nn.Module):
                     self._arrange("teacher", layer, teacher_seen.calls(layer.path), batch).detach()
                     for layer in teacher_layers
                 ),
-                teacher_gradients=tuple(
-                    self._arrange("teacher", layer, [evidence[loss.target_class, layer.path]], batch)
-                    for layer in with_evidence
-                ),
+                teacher_gradients=evidence_of("teacher", teacher_layers if "gradients" in loss.needs else ()),
+                student_gradients=evidence_of("student", student_layers if "student_gradients" in loss.needs else ()),
             )
         return views
+
+    def _head(self, role: str, classes: int) -> LinearHead | None:
+        if f"{role}_head" not in self._needs:
+            return None
+        network = self.student if role == "student" else self.teacher
+        if role not in self._heads:
+            self._heads[role] = find_head(network, classes, role=role)
+        return LinearHead.at(network, self._heads[role])
 
     def _arrange(self, role: str, layer: Layer, calls: Sequence[Tensor], batch: Batch) -> Tensor:
         """``[T, N, C, h, w]`` of the student, ``[N, C, h, w]`` of the teacher; a shape is worked out once."""
@@ -379,12 +431,14 @@ class Distiller(nn.Module):
             weights[name] = auto.weight.clone()
         return weights
 
-    def _verify(self, batch: Batch, student: Tensor, teacher: Tensor, terms: Mapping[str, Term]) -> int | Tensor:
+    def _verify(self, batch: Batch, student: Logits, teacher: Tensor, terms: Mapping[str, Term]) -> int | Tensor:
         """Read every value check of the step in one go; raise the first that fails."""
-        skipped = sum((term.skipped for term in terms.values() if term.skipped is not None), student.new_zeros(()))
+        skipped = sum((term.skipped for term in terms.values() if term.skipped is not None), student.mean.new_zeros(()))
         if not self.check or self._reporting:
             return skipped.detach()
-        faults = arguments.value_faults(batch.images, batch.labels, student, teacher)
+        faults = arguments.value_faults(batch.images, batch.labels, student.mean, teacher)
+        if self._step_point is not None:
+            faults |= self._step_point.faults(student)
         for name, term in terms.items():
             faults |= term.faults
             faults[f"the loss {name!r} is not finite (NaN or inf)"] = ~term.value.detach().isfinite().all()
@@ -402,16 +456,33 @@ class Distiller(nn.Module):
             return
         if not batch.images.isfinite().all():
             raise ValueError("images hold NaN or inf, so no layer can be chosen on them")
+        found: dict[tuple[str, bool], tuple[Layer, ...]] = {}
+
+        def find(role: str, stages: bool) -> tuple[Layer, ...]:
+            """Searched once for all losses; the grid is left open, since it follows the input's size."""
+            if (role, stages) not in found:
+                network = self.student if role == "student" else self.teacher
+                images = self._student_frames(batch) if role == "student" else self._teacher_images(batch)
+                run = self._call_student if role == "student" else self._call_teacher
+                every = (
+                    find_stages(network, images, role=role, run=run)
+                    if stages
+                    else (find_layer(network, images, role=role, run=run),)
+                )
+                found[role, stages] = tuple(replace(layer, grid=None) for layer in every)
+            return found[role, stages]
+
         chosen: dict[str, Sides] = {}
         for name, (student_layers, teacher_layers) in self._given.items():
-            if student_layers is None:
-                frames = self._student_frames(batch)
-                found = find_layer(self.student, frames, role="student", run=self._call_student)
-                student_layers = (replace(found, grid=None),)  # the grid follows the input's size
-            if teacher_layers is None:
-                found = find_layer(self.teacher, self._teacher_images(batch), role="teacher", run=self._call_teacher)
-                teacher_layers = (replace(found, grid=None),)
-            chosen[name] = (student_layers, teacher_layers)
+            choice = self._each_loss()[name].layer_choice
+            sides = (
+                find("student", choice != "last") if student_layers is None else student_layers,
+                find("teacher", choice != "last") if teacher_layers is None else teacher_layers,
+            )
+            chosen[name] = _paired(choice, sides, (student_layers is None, teacher_layers is None))
+        if "step_logits" in self._needs and batch.steps != 1:
+            frames = self._student_frames(batch)
+            self._step_point = find_step_logits(self.student, frames, batch.size, run=self._call_student)
         self._layers = chosen
 
     def _build(self, batch: Batch) -> None:
@@ -422,7 +493,7 @@ class Distiller(nn.Module):
         with untouched(self.student, self.teacher), torch.no_grad():
             self.student.eval()
             with record(self.student, self._paths("student")) as student_seen:
-                self._run_student(batch)
+                self._read_student(batch)
             with record(self.teacher, self._paths("teacher")) as teacher_seen:
                 self.teacher(self._teacher_images(batch))
             for name, (student_layers, teacher_layers) in (self._layers or {}).items():
@@ -549,16 +620,45 @@ def _target_class(target: str, logits: Tensor, labels: Tensor | None) -> Tensor:
     return labels.argmax(1, keepdim=True) if labels.ndim == 2 else labels.clamp(0, logits.shape[1] - 1).unsqueeze(1)
 
 
-def _gradients(scores: Mapping[str, Tensor], seen: Recording, paths: Sequence[str]) -> dict[tuple[str, str], Tensor]:
-    """Gradient of each score at each recorded teacher layer; no ``.grad`` is touched."""
-    found = {}
+@contextmanager
+def _graph(wanted: bool) -> Iterator[None]:
+    """Run with or without a graph, whatever mode the caller is in."""
+    outside = torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
+    with outside, torch.set_grad_enabled(wanted):
+        yield
+
+
+def _paired(choice: str, sides: Sides, searched: tuple[bool, bool]) -> Sides:
+    """Where stages were searched, as many on both sides, the deepest; or the middle one of them."""
+    if choice == "last" or not any(searched):
+        return sides
+    count = min(len(side) for side in sides)
+    deepest = (sides[0][-count:] if searched[0] else sides[0], sides[1][-count:] if searched[1] else sides[1])
+    if choice == "stages":
+        return deepest
+    middle = (count - 1) // 2
+    return tuple(side[middle : middle + 1] if own else side for side, own in zip(deepest, searched, strict=True))  # type: ignore[return-value]
+
+
+def _gradients(
+    role: str, scores: Mapping[str, Tensor], seen: Recording, paths: Sequence[str], *, create_graph: bool = False
+) -> Evidence:
+    """Gradients of each score at each recorded layer, one for each of its calls; no ``.grad`` is touched."""
+    found: Evidence = {}
+    keep = len(scores) > 1 or role == "student"
     for target, score in scores.items():
-        points = [seen[path] for path in paths]
+        calls = {path: seen.calls(path) for path in paths}
+        points = [point for path in paths for point in calls[path]]
         if not score.requires_grad:
-            raise ValueError(f"the teacher's logits do not depend on the layers {list(paths)}; pass teacher_layer=")
-        gradients = torch.autograd.grad(score, points, retain_graph=len(scores) > 1, allow_unused=True)
-        for path, point, gradient in zip(paths, points, gradients, strict=True):
-            found[target, path] = torch.zeros_like(point) if gradient is None else gradient
+            raise ValueError(f"the {role}'s logits do not depend on the layers {list(paths)}; pass {role}_layer=")
+        gradients = iter(
+            torch.autograd.grad(score, points, retain_graph=keep, create_graph=create_graph, allow_unused=True)
+        )
+        for path in paths:
+            found[role, target, path] = [
+                torch.zeros_like(point) if gradient is None else gradient
+                for point, gradient in zip(calls[path], gradients, strict=False)
+            ]
     return found
 
 
@@ -572,4 +672,5 @@ def _output(
         for name, sides in with_maps.items()
         for side, value in sides.items()
     }
+    logits = logits if torch.is_grad_enabled() else logits.detach()
     return StepOutput(loss, logits, {k: v.detach() for k, v in values.items()}, weights, maps, skipped, values)

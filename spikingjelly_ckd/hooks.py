@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-__all__ = ["Recording", "get_layer", "record", "watch"]
+__all__ = ["Recording", "get_layer", "listen", "record", "watch"]
 
 
 class Recording(Mapping[str, Tensor]):
@@ -158,6 +159,31 @@ def watch(module: nn.Module, see: Callable[[str, Tensor], None]) -> Iterator[Non
     finally:
         for handle in handles:
             handle.remove()
+
+
+def listen(module: nn.Module, see: Callable[[Any], None]) -> RemovableHandle:
+    """Show ``see`` whatever ``module`` returns, until ``remove()`` of the handle is called.
+
+    For a listener that outlives one forward, such as a logger; recording uses :func:`record`.
+
+    Args:
+        module: any module.
+        see: called with the output of each forward.
+
+    Returns:
+        The handle.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> net, seen = nn.Flatten(), []
+        >>> handle = listen(net, seen.append)
+        >>> _ = net(torch.zeros(2, 3, 4))
+        >>> handle.remove()
+        >>> len(seen)
+        1
+    """
+    return module.register_forward_hook(lambda _, __, output: see(output))
 
 
 def get_layer(module: nn.Module, path: str) -> nn.Module:

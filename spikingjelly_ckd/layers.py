@@ -22,7 +22,7 @@ from .hooks import record, watch
 from .layouts import Layer, RefusedError, arrange, check_role, read_layout
 from .probing import untouched
 
-__all__ = ["find_layer", "preset_student_steps"]
+__all__ = ["find_head", "find_layer", "find_stages", "preset_student_steps"]
 
 _PROBE_IMAGES = 4
 _PROBE_AT_ONCE = 12
@@ -94,6 +94,83 @@ def find_layer(
         >>> find_layer(net, torch.rand(2, 3, 8, 8)).path
         '1'
     """
+    search = _begin(module, example, role, run)
+    with untouched(module):
+        module.eval()
+        return search.student() if search.role == "student" else search.teacher()
+
+
+def find_stages(
+    module: nn.Module,
+    example: Tensor,
+    *,
+    role: str | None = None,
+    run: Callable[[nn.Module, Tensor], Any] | None = None,
+) -> tuple[Layer, ...]:
+    """One layer for each size of map, shallow to deep: the last of that size that serves.
+
+    For methods that compare several depths (AT, ReviewKD). A student's layers are spikes, as for :func:`find_layer`;
+    a teacher's are the ends of its blocks. The network is left as it was found. A network whose maps have one size
+    throughout, such as a ViT, has one stage.
+
+    Args:
+        module: the network, on the device of ``example``.
+        example: what ``module.forward`` takes: images ``[N, C, H, W]`` or frames ``[T, N, C, H, W]``.
+        role: ``"student"`` or ``"teacher"``; None is the student if the network has spiking neurons.
+        run: how to run it, if not as ``module(example)``.
+
+    Returns:
+        At least one :class:`Layer`.
+
+    Raises:
+        TypeError: ``example`` is not a tensor.
+        ValueError: as :func:`find_layer`.
+        RuntimeError: no layer was seen running.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 1), nn.ReLU(),
+        ...     nn.Flatten(), nn.Linear(8 * 3 * 3, 10))
+        >>> [layer.path for layer in find_stages(net, torch.rand(2, 3, 8, 8))]
+        ['1', '4']
+    """
+    search = _begin(module, example, role, run)
+    with untouched(module):
+        module.eval()
+        return search.stages()
+
+
+def find_head(module: nn.Module, classes: int, *, role: str) -> str:
+    """The path of a network's last linear layer with as many outputs as there are classes.
+
+    Args:
+        module: the network.
+        classes: ``K``.
+        role: ``"student"`` or ``"teacher"``, for the message.
+
+    Raises:
+        ValueError: it has none.
+
+    Example:
+        >>> from torch import nn
+        >>> find_head(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 10)), 10, role="teacher")
+        '1'
+    """
+    linears = {path: child for path, child in module.named_modules() if isinstance(child, nn.Linear)}
+    found = [path for path, child in linears.items() if child.out_features == classes]
+    if not found:
+        raise ValueError(
+            f"the {role} {type(module).__name__} has no nn.Linear with {classes} outputs, so a loss that applies its "
+            f"classifier cannot run; its last linear layers are {list(linears)[-5:]}"
+        )
+    return str(found[-1])
+
+
+def _begin(
+    module: nn.Module, example: Tensor, role: str | None, run: Callable[[nn.Module, Tensor], Any] | None
+) -> _Search:
+    """Check the arguments of a search and cut the example to a few images."""
     if not isinstance(example, Tensor):
         raise TypeError(f"example must be a tensor [N, C, H, W] or [T, N, C, H, W], got {type(example).__name__}")
     if example.ndim not in (4, 5):
@@ -106,10 +183,7 @@ def find_layer(
     if role == "teacher" and example.ndim != 4:
         raise ValueError(f"a teacher takes images, so example must be [N, C, H, W], got shape {tuple(example.shape)}")
     few = example[:, :_PROBE_IMAGES] if example.ndim == 5 else example[:_PROBE_IMAGES]
-    search = _Search(module, few, role, run)
-    with untouched(module):
-        module.eval()
-        return search.student() if role == "student" else search.teacher()
+    return _Search(module, few, role, run)
 
 
 def preset_student_steps(module: nn.Module) -> str | None:
@@ -220,6 +294,36 @@ class _Search:
             # the map varies, but for these few images all of it speaks against their top class; the step checks each
             return replace(negative[0], grid=None, reason="last layer with a map, all negative for the example")
         raise self._failure("no layer whose Grad-CAM for the top class varies over the image", "teacher_layer")
+
+    def stages(self) -> tuple[Layer, ...]:
+        """The last layer that serves at each size of map, shallow to deep."""
+        found: dict[tuple[int, int], Layer] = {}
+        for path, seen in reversed(self._watch().items()):
+            if self.role == "student":
+                kind = self._spiking(path, seen)
+            else:
+                kind = None if path == "" or self._is_skipped(path) or len(seen.shapes[0]) < 3 else "end of a stage"
+            if kind is None:
+                continue
+            layer = self._readable(Layer(path, reason=kind), seen.shapes)
+            if layer is None or self._size(layer, seen) in found:
+                continue
+            confirmed = self._confirmed(layer)
+            if confirmed is not None:
+                found[self._size(layer, seen)] = confirmed
+        if not found:
+            raise self._failure("no layer with more than one position", f"{self.role}_layer")
+        largest_first = sorted(found.items(), key=lambda item: -item[0][0] * item[0][1])
+        return tuple(replace(layer, reason=f"{layer.reason}, {h}x{w}") for (h, w), layer in largest_first)
+
+    @staticmethod
+    def _size(layer: Layer, seen: _Ran) -> tuple[int, int]:
+        """Height and width of a layer's map."""
+        if layer.grid is not None:
+            return layer.grid
+        shape = seen.shapes[0]
+        height, width = shape[-3:-1] if (layer.layout or "").endswith("HWC") else shape[-2:]
+        return height, width
 
     # what ran, and what it made
 

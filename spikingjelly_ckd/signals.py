@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
+import torch
 from torch import Size, Tensor, nn
 
-__all__ = ["NEEDS", "DistillationLoss", "Signals", "Term"]
+__all__ = ["LAYER_CHOICES", "NEEDS", "DistillationLoss", "LinearHead", "Signals", "Term"]
 
 NEEDS = {
     "labels": "the labels",
@@ -16,8 +17,59 @@ NEEDS = {
     "step_logits": "the student's logits of every time step, [T, N, K]",
     "features": "recorded layers, student [T, N, C, h, w] and teacher [N, C, h, w]",
     "gradients": "of the teacher's class score at its recorded layers, [N, C, h, w]",
+    "student_gradients": "of the student's score for the same class at its recorded layers, [T, N, C, h, w]",
+    "student_head": "the student's last linear layer",
+    "teacher_head": "the teacher's last linear layer",
 }
 """What a loss may name in ``needs``; the distiller computes that and nothing else."""
+
+LAYER_CHOICES = ("last", "middle", "stages")
+"""Layers that are found where none is given: the last that serves; one for each size of map, as many on both sides,
+shallow to deep; or the middle one of these."""
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """A network's last linear layer.
+
+    Attributes:
+        weight: ``[K, C]``.
+        bias: ``[K]``, or None.
+
+    Example:
+        >>> LinearHead(torch.eye(2), torch.ones(2))(torch.tensor([[1.0, 2.0]]))
+        tensor([[2., 3.]])
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+
+    @classmethod
+    def at(cls, network: nn.Module, path: str) -> LinearHead:
+        """The linear layer at ``path`` of ``network``."""
+        linear = cast(nn.Linear, network.get_submodule(path))
+        return cls(linear.weight, linear.bias)
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Logits ``[..., K]`` of ``features [..., C]``, in fp32 or wider, also under autocast."""
+        with torch.autocast(features.device.type, enabled=False):
+            dtype = torch.promote_types(features.dtype, torch.float32)
+            bias = None if self.bias is None else self.bias.to(dtype)
+            return nn.functional.linear(features.to(dtype), self.weight.to(dtype), bias)
+
+    def class_maps(self, features: Tensor) -> Tensor:
+        """One map for each class, ``[N, K, h, w]``, of ``features [N, C, h, w]``, without the bias."""
+        return LinearHead(self.weight, None)(features.movedim(1, -1)).movedim(-1, 1)
+
+    def explains(self, features: Tensor, logits: Tensor) -> Tensor:
+        """Whether ``logits [N, K]`` are this head applied to the spatial mean of ``features [N, C, h, w]``.
+
+        Boolean scalar on the device; half precision is allowed for. False also where the channels do not fit.
+        """
+        if features.shape[1] != self.weight.shape[1]:
+            return torch.zeros((), dtype=torch.bool, device=logits.device)
+        error = (self(features.detach().flatten(2).mean(2)) - logits.detach()).abs().max()
+        return error <= 0.05 * logits.detach().abs().max() + 1e-3
 
 
 @dataclass(frozen=True)
@@ -34,6 +86,10 @@ class Signals:
         student_features: one ``[T, N, C, h, w]`` for each of the loss's layers.
         teacher_features: one ``[N, C, h, w]`` for each of the loss's layers.
         teacher_gradients: of each image's class score, shaped as ``teacher_features``; empty where no loss needs them.
+        student_gradients: of the student's score for the same class, shaped as ``student_features``, with a graph of
+            their own; empty where no loss needs them.
+        student_head: last linear layer, trainable; None where no loss needs it.
+        teacher_head: last linear layer, frozen; None where no loss needs it.
     """
 
     labels: Tensor
@@ -43,6 +99,9 @@ class Signals:
     student_features: tuple[Tensor, ...] = ()
     teacher_features: tuple[Tensor, ...] = ()
     teacher_gradients: tuple[Tensor, ...] = ()
+    student_gradients: tuple[Tensor, ...] = ()
+    student_head: LinearHead | None = None
+    teacher_head: LinearHead | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +141,8 @@ class DistillationLoss(nn.Module):
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
+    layer_choice: ClassVar[str] = "last"
+    """Layers to find where the user gives none, one of :data:`LAYER_CHOICES`."""
     target_class: str = "teacher"
     """Class whose score the gradients are of: ``"teacher"``, its own first choice, or ``"label"``."""
 

@@ -259,8 +259,6 @@ def test_a_per_step_task_loss(teacher, student, batch):
         if hasattr(functional, "temporal_efficient_training_cross_entropy")
         else torch.stack([F.cross_entropy(z, labels) for z in steps]).mean(),
     )  # fmt: skip
-    with pytest.raises(ValueError, match="averages over time by itself"):
-        Distiller(teacher, Averages(lambda z: z), {}, task_loss=TET(), time_steps=3)(*batch)
 
 
 def test_a_callable_task_loss(teacher, student, batch):

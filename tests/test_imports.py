@@ -21,11 +21,12 @@ ALLOWED = {
     "probing": {"compat"},
     "layouts": {"hooks"},
     "layers": {"compat", "hooks", "layouts", "probing"},
+    "steps": {"batch", "hooks", "layers", "probing", "signals"},
     "methods": {"checks", "losses", "maps", "signals"},
     "arguments": {"checks", "compat", "hooks", "layers", "layouts", "signals"},
     "distiller": {
         *("arguments", "balance", "batch", "checks", "compat", "hooks", "layers", "layouts", "methods", "probing"),
-        "signals",
+        *("signals", "steps"),
     },
     "preflight": {
         *("arguments", "balance", "batch", "checks", "compat", "distiller", "hooks", "maps", "probing"),

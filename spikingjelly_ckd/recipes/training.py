@@ -25,6 +25,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from .. import compat
 from ..checks import check_choice
 from ..distiller import Distiller, StepOutput
+from ..hooks import listen
 from ..preflight import PreflightReport, preflight
 from .loading import seed_all
 
@@ -269,7 +270,7 @@ class DistillationCallback(Callback):
         """
         distiller = _find_distiller(pl_module)
         if self._hook is None:
-            self._hook = distiller.register_forward_hook(lambda _, __, out: self._log(pl_module, out))
+            self._hook = listen(distiller, lambda out: self._log(pl_module, out))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Stop listening."""
