@@ -6,22 +6,50 @@ from .hooks import record
 from .layers import find_layer
 from .layouts import Layer
 from .maps import class_activation_map, grad_cam, spike_activation_map
-from .methods import KDLoss, NLDLoss, SAMDLoss
+from .methods import (
+    CATKDLoss,
+    DISTLoss,
+    DKDLoss,
+    E2KDLoss,
+    EnOFLoss,
+    KDLoss,
+    LSKDLoss,
+    NLDLoss,
+    SAMDLoss,
+    SeAlKDLoss,
+    StrongWeakLoss,
+    TDKDLoss,
+    TETLoss,
+    TKSLoss,
+    TSERLoss,
+)
 from .preflight import preflight
 from .signals import DistillationLoss, Signals
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CATKDLoss",
     "CKDDistiller",
+    "DISTLoss",
+    "DKDLoss",
     "DistillationLoss",
     "Distiller",
+    "E2KDLoss",
+    "EnOFLoss",
     "KDLoss",
+    "LSKDLoss",
     "Layer",
     "NLDLoss",
     "SAMDLoss",
+    "SeAlKDLoss",
     "Signals",
     "StepOutput",
+    "StrongWeakLoss",
+    "TDKDLoss",
+    "TETLoss",
+    "TKSLoss",
+    "TSERLoss",
     "class_activation_map",
     "find_layer",
     "grad_cam",

@@ -346,7 +346,8 @@ class Distiller(nn.Module):
             paths = [layer.path for name in explaining for layer in (self._layers or {})[name][0]]
             targets = {loss.target_class for loss in explaining.values()}
             picked = {target: _target_class(target, teacher, batch.labels) for target in targets}
-            own = {target: student.mean.gather(1, index).sum() for target, index in picked.items()}
+            with _graph(True):
+                own = {target: student.mean.gather(1, index.clone()).sum() for target, index in picked.items()}
             found |= _gradients("student", own, student_seen, paths, create_graph=torch.is_grad_enabled())
         return found
 

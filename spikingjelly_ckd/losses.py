@@ -1,7 +1,7 @@
 """Divergences and noise shared by the methods, as pure tensor functions.
 
 Student first, teacher second, as PyTorch writes ``(input, target)``. Gradients flow to the student; a target is used
-as it is given, so pass a detached one. ``N`` images, ``K`` classes, ``h w`` positions.
+as it is given, so pass a detached one. ``T`` time steps, ``N`` images, ``K`` classes, ``h w`` positions.
 """
 
 from __future__ import annotations
@@ -12,7 +12,16 @@ from torch.nn import functional as F
 
 from .maps import at_least_float32
 
-__all__ = ["gaussian_like", "map_divergence", "probability_kl", "soft_kl"]
+__all__ = [
+    "check_steps",
+    "class_indices",
+    "correct_steps",
+    "gaussian_like",
+    "map_divergence",
+    "probability_kl",
+    "soft_kl",
+    "step_kl",
+]
 
 SCALINGS = ("softmax", "none", "zscore", "l2")
 
@@ -44,6 +53,105 @@ def soft_kl(student: Tensor, teacher: Tensor, temperature: float, *, squared: bo
     log_teacher = F.log_softmax(at_least_float32(teacher) / temperature, dim=-1)
     divergence = (log_teacher.exp() * (log_teacher - log_student)).sum(dim=-1)
     return divergence * temperature**2 if squared else divergence
+
+
+def step_kl(steps: Tensor, target: Tensor, temperature: float, *, squared: bool = True) -> Tensor:
+    r"""Kullback-Leibler divergence of every time step from a target.
+
+    :math:`\tau^2 \, \mathrm{KL}(\sigma(z / \tau) \,\|\, \sigma(z_S(t) / \tau))` for each step :math:`t` and image.
+
+    Args:
+        steps: the student's logits of every time step, shape ``[T, N, K]``.
+        target: logits, shape ``[N, K]``, the same at every step; or ``[T, N, K]``, one for each.
+        temperature: :math:`\tau > 0`.
+        squared: multiply by :math:`\tau^2`.
+
+    Returns:
+        Shape ``[T, N]``; ``.mean()`` is the mean over time of PyTorch's ``reduction="batchmean"``.
+
+    Raises:
+        ValueError: ``steps`` is not ``[T, N, K]``, or ``target`` does not fit it.
+
+    Example:
+        >>> import torch
+        >>> step_kl(torch.zeros(2, 1, 2), torch.tensor([[2.0, 0.0]]), 2.0)
+        tensor([[0.4438],
+                [0.4438]])
+    """
+    check_steps(steps)
+    if target.shape not in (steps.shape, steps.shape[1:]):
+        raise ValueError(
+            f"the target must be [N, K] or [T, N, K] for the student's [T, N, K] = {tuple(steps.shape)}, got "
+            f"{tuple(target.shape)}"
+        )
+    return soft_kl(steps, target.expand_as(steps), temperature, squared=squared)
+
+
+def class_indices(labels: Tensor, logits: Tensor) -> Tensor:
+    """One class an image: the labels as they are, or the largest entry of soft labels.
+
+    Args:
+        labels: class indices ``[N]``, or soft labels ``[N, K]``.
+        logits: what they belong to, ``[..., N, K]``.
+
+    Returns:
+        Integers, shape ``[N]``.
+
+    Raises:
+        ValueError: the labels do not fit the logits.
+
+    Example:
+        >>> import torch
+        >>> class_indices(torch.tensor([[0.3, 0.7]]), torch.zeros(4, 1, 2))
+        tensor([1])
+    """
+    if labels.shape not in (logits.shape[-2:-1], logits.shape[-2:]):
+        raise ValueError(
+            f"labels must be [N] or soft [N, K] for logits {tuple(logits.shape)}, got {tuple(labels.shape)}"
+        )
+    return labels.argmax(dim=1) if labels.ndim == 2 else labels.long()
+
+
+def correct_steps(steps: Tensor, labels: Tensor) -> Tensor:
+    """Which time steps classify which images correctly.
+
+    Args:
+        steps: the student's logits of every time step, shape ``[T, N, K]``.
+        labels: class indices ``[N]``, or soft labels ``[N, K]``, of which the largest entry counts.
+
+    Returns:
+        Boolean, shape ``[T, N]``.
+
+    Raises:
+        ValueError: unlike shapes.
+
+    Example:
+        >>> import torch
+        >>> correct_steps(torch.tensor([[[0.0, 1.0]], [[1.0, 0.0]]]), torch.tensor([1]))
+        tensor([[ True],
+                [False]])
+    """
+    check_steps(steps)
+    return steps.argmax(dim=2) == class_indices(labels, steps)
+
+
+def check_steps(steps: Tensor) -> Tensor:
+    """``steps`` if they are logits of every time step.
+
+    Raises:
+        ValueError: not 3-dimensional.
+
+    Example:
+        >>> import torch
+        >>> tuple(check_steps(torch.zeros(4, 2, 10)).shape)
+        (4, 2, 10)
+    """
+    if steps.ndim != 3:
+        raise ValueError(
+            f"the student's logits must be [T, N, K], one for every time step, got {tuple(steps.shape)}; logits of one "
+            "step [N, K] are steps[None]"
+        )
+    return steps
 
 
 def probability_kl(student: Tensor, teacher: Tensor) -> Tensor:

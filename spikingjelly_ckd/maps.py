@@ -13,7 +13,10 @@ from torch.nn import functional as F
 __all__ = [
     "at_least_float32",
     "class_activation_map",
+    "fold_time",
     "grad_cam",
+    "grad_cam_plus_plus",
+    "hires_cam",
     "is_constant",
     "match_maps",
     "normalize_map",
@@ -60,6 +63,28 @@ def spike_activation_map(spikes: Tensor, *, negative: str = "sum") -> Tensor:
         raise ValueError(f"negative must be 'sum' or 'abs', got {negative!r}")
     values = at_least_float32(spikes)
     return (values.abs() if negative == "abs" else values).sum(dim=(0, 2))
+
+
+def fold_time(tensor: Tensor) -> Tensor:
+    """A student's layer as one image: time beside the channels, so that a class map sums over both.
+
+    Args:
+        tensor: shape ``[T, N, C, h, w]``.
+
+    Returns:
+        Shape ``[N, T * C, h, w]``, fp32 or wider.
+
+    Raises:
+        ValueError: ``tensor`` is not 5-dimensional.
+
+    Example:
+        >>> import torch
+        >>> tuple(fold_time(torch.zeros(4, 2, 3, 8, 8)).shape)
+        (2, 12, 8, 8)
+    """
+    if tensor.ndim != 5:
+        raise ValueError(f"expected shape [T, N, C, h, w], got {tuple(tensor.shape)}")
+    return at_least_float32(tensor).transpose(0, 1).flatten(1, 2)
 
 
 def class_activation_map(features: Tensor, weight: Tensor, classes: Tensor) -> Tensor:
@@ -117,16 +142,67 @@ def grad_cam(features: Tensor, gradients: Tensor, *, pool: str = "mean") -> Tens
         >>> grad_cam(torch.ones(1, 2, 1, 2), torch.full((1, 2, 1, 2), 0.5))
         tensor([[[1., 1.]]])
     """
-    if features.ndim != 4 or features.shape != gradients.shape:
-        raise ValueError(
-            "features and gradients must both have shape [N, C, h, w], got "
-            f"{tuple(features.shape)} and {tuple(gradients.shape)}"
-        )
+    _check_gradients(features, gradients)
     if pool not in ("mean", "sum"):
         raise ValueError(f"pool must be 'mean' or 'sum', got {pool!r}")
     gradients = at_least_float32(gradients)
     weights = gradients.mean(dim=(2, 3)) if pool == "mean" else gradients.sum(dim=(2, 3))
     return _weighted_sum(features, weights)
+
+
+def grad_cam_plus_plus(features: Tensor, gradients: Tensor) -> Tensor:
+    r"""Grad-CAM++: positions that speak for the class weigh more in their channel's coefficient.
+
+    :math:`\mathrm{ReLU}(\sum_k w_k F_k)`, :math:`w_k = \sum_{ij} \alpha_k^{ij} \mathrm{ReLU}(g_k^{ij})` and
+    :math:`\alpha_k^{ij} = (g_k^{ij})^2 / (2 (g_k^{ij})^2 + (g_k^{ij})^3 \sum_{ab} F_k^{ab})`, with :math:`g` the
+    gradient of the class score; Chattopadhay et al., WACV 2018, for an exponential score, whose positive factor a later
+    normalisation drops. A coefficient whose denominator is zero is zero.
+
+    Args:
+        features: the recorded layer, shape ``[N, C, h, w]``.
+        gradients: of each image's class score with respect to ``features``, same shape.
+
+    Returns:
+        Shape ``[N, h, w]``, non-negative, fp32 or wider.
+
+    Raises:
+        ValueError: unlike shapes, or not 4-dimensional.
+
+    Example:
+        >>> import torch
+        >>> grad_cam_plus_plus(torch.ones(1, 1, 1, 2), torch.ones(1, 1, 1, 2))
+        tensor([[[0.5000, 0.5000]]])
+    """
+    _check_gradients(features, gradients)
+    features, gradients = at_least_float32(features), at_least_float32(gradients)
+    denominator = 2 * gradients**2 + gradients**3 * features.sum(dim=(2, 3), keepdim=True)
+    alpha = torch.where(denominator == 0, 0.0, gradients**2 / torch.where(denominator == 0, 1.0, denominator))
+    return _weighted_sum(features, (alpha * gradients.relu()).sum(dim=(2, 3)))
+
+
+def hires_cam(features: Tensor, gradients: Tensor) -> Tensor:
+    r"""HiResCAM: gradient times feature at each position, summed over the channels, negative evidence dropped.
+
+    :math:`\mathrm{ReLU}(\sum_k g_k \odot F_k)`, Draelos and Carin, arXiv 2011.08891. Behind a pooled linear head the
+    gradient is the same everywhere, and this equals :func:`grad_cam`.
+
+    Args:
+        features: the recorded layer, shape ``[N, C, h, w]``.
+        gradients: of each image's class score with respect to ``features``, same shape.
+
+    Returns:
+        Shape ``[N, h, w]``, non-negative, fp32 or wider.
+
+    Raises:
+        ValueError: unlike shapes, or not 4-dimensional.
+
+    Example:
+        >>> import torch
+        >>> hires_cam(torch.ones(1, 1, 1, 2), torch.tensor([[[[1.0, -1.0]]]]))
+        tensor([[[1., 0.]]])
+    """
+    _check_gradients(features, gradients)
+    return (at_least_float32(features) * at_least_float32(gradients)).sum(dim=1).relu()
 
 
 def match_maps(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -212,6 +288,14 @@ def is_constant(maps: Tensor, *, tolerance: float = 1e-6) -> Tensor:
     """
     low, high = maps.amin(dim=(1, 2)), maps.amax(dim=(1, 2))
     return high - low <= tolerance * torch.maximum(high.abs(), low.abs())
+
+
+def _check_gradients(features: Tensor, gradients: Tensor) -> None:
+    if features.ndim != 4 or features.shape != gradients.shape:
+        raise ValueError(
+            "features and gradients must both have shape [N, C, h, w], got "
+            f"{tuple(features.shape)} and {tuple(gradients.shape)}"
+        )
 
 
 def _weighted_sum(features: Tensor, weights: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Size, Tensor, nn
 
-__all__ = ["LAYER_CHOICES", "NEEDS", "DistillationLoss", "LinearHead", "Signals", "Term"]
+__all__ = ["HEAD_MISFIT", "LAYER_CHOICES", "NEEDS", "DistillationLoss", "LinearHead", "Signals", "Term"]
 
 NEEDS = {
     "labels": "the labels",
@@ -26,6 +26,14 @@ NEEDS = {
 LAYER_CHOICES = ("last", "middle", "stages")
 """Layers that are found where none is given: the last that serves; one for each size of map, as many on both sides,
 shallow to deep; or the middle one of these."""
+
+
+HEAD_MISFIT = (
+    "the {role}'s logits are not its last linear layer applied to the mean of the recorded layer over the positions (a "
+    "class token, a second linear layer or dropout between?), so its weights say nothing about those positions; pass "
+    "the last layer with positions ({role}_layer=), or another method"
+)
+"""Fault of a loss that applies a network's head to its recorded layer."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +72,16 @@ class LinearHead:
     def explains(self, features: Tensor, logits: Tensor) -> Tensor:
         """Whether ``logits [N, K]`` are this head applied to the spatial mean of ``features [N, C, h, w]``.
 
-        Boolean scalar on the device; half precision is allowed for. False also where the channels do not fit.
+        Boolean scalar on the device; half precision is allowed for.
+
+        Raises:
+            ValueError: the channels do not fit.
         """
         if features.shape[1] != self.weight.shape[1]:
-            return torch.zeros((), dtype=torch.bool, device=logits.device)
+            raise ValueError(
+                f"the recorded layer has {features.shape[1]} channels and the last linear layer takes "
+                f"{self.weight.shape[1]}; record the layer in front of it"
+            )
         error = (self(features.detach().flatten(2).mean(2)) - logits.detach()).abs().max()
         return error <= 0.05 * logits.detach().abs().max() + 1e-3
 

@@ -21,6 +21,15 @@ SETTINGS = {
     methods.KDLoss: {},
     methods.NLDLoss: {},
     methods.SAMDLoss: {},
+    methods.TETLoss: {},
+    methods.DKDLoss: {},
+    methods.DISTLoss: {},
+    methods.LSKDLoss: {},
+    methods.TDKDLoss: {},
+    methods.SeAlKDLoss: {},
+    methods.TSERLoss: {},
+    methods.TKSLoss: {"temperature": 1.0},  # at 3, nine times a cross-entropy: ten steps are too few
+    methods.StrongWeakLoss: {},
 }
 """Class -> arguments with which it runs on the tiny pair of conftest.py."""
 SECTIONS = [

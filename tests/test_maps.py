@@ -8,7 +8,10 @@ from spikingjelly_ckd.hooks import record
 from spikingjelly_ckd.maps import (
     SPIKE_EPS,
     class_activation_map,
+    fold_time,
     grad_cam,
+    grad_cam_plus_plus,
+    hires_cam,
     is_constant,
     match_maps,
     normalize_map,
@@ -55,7 +58,10 @@ def test_grad_cam_equals_weight_cam_for_a_pooled_linear_head(teacher, batch):
     torch.testing.assert_close(grad_cam(features, gradients, pool="sum"), cam)
 
 
-def test_grad_cam_agrees_with_pytorch_grad_cam(batch):
+@pytest.mark.parametrize(
+    ("name", "ours"), [("GradCAM", grad_cam), ("GradCAMPlusPlus", grad_cam_plus_plus), ("HiResCAM", hires_cam)]
+)
+def test_class_evidence_agrees_with_pytorch_grad_cam(batch, name, ours):
     reference = pytest.importorskip("pytorch_grad_cam")
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
@@ -63,15 +69,17 @@ def test_grad_cam_agrees_with_pytorch_grad_cam(batch):
         nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(96, 16), nn.ReLU(),
         nn.Linear(16, 5),
     ).eval()  # fmt: skip
+    with torch.no_grad():
+        net[7].weight *= 100  # gradients beside which the epsilon in their Grad-CAM++ is nothing
     images, classes = batch
-    theirs = reference.GradCAM(model=net, target_layers=[net[3]])
+    theirs = getattr(reference, name)(model=net, target_layers=[net[3]])
     theirs_map = torch.from_numpy(theirs(images, [ClassifierOutputTarget(int(c)) for c in classes]))
     theirs.activations_and_grads.release()
-    ours = normalize_map(grad_cam(*evidence(net, images, "3", classes)), "sample", eps=1e-7)
-    ours = torch.nn.functional.interpolate(ours[:, None], size=(8, 8), mode="bilinear")[:, 0]
+    map_of_ours = normalize_map(ours(*evidence(net, images, "3", classes)), "sample", eps=1e-7)
+    enlarged = torch.nn.functional.interpolate(map_of_ours[:, None], size=(8, 8), mode="bilinear")[:, 0]
     flat = ~is_constant(theirs_map)
     assert flat.any()
-    scaled = normalize_map(ours, "sample", eps=1e-7)
+    scaled = normalize_map(enlarged, "sample", eps=1e-7)
     torch.testing.assert_close(scaled[flat], normalize_map(theirs_map, "sample", eps=1e-7)[flat], atol=1e-4, rtol=0)
 
 
@@ -135,3 +143,29 @@ def test_gradient_of_a_silent_map_is_bounded_by_the_epsilon():
 def test_wrong_shapes_and_names(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_fold_time_puts_time_beside_the_channels():
+    tensor = torch.randn(3, 2, 4, 5, 6)
+    folded = fold_time(tensor)
+    for t in range(3):
+        for c in range(4):
+            assert torch.equal(folded[:, t * 4 + c], tensor[t, :, c])
+
+
+def test_grad_cam_plus_plus_is_its_formula():
+    features, gradients = torch.rand(2, 3, 4, 4, dtype=torch.float64), torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    expected = torch.zeros(2, 4, 4, dtype=torch.float64)
+    for n in range(2):
+        for c in range(3):
+            total = features[n, c].sum()
+            weight = 0.0
+            for g in gradients[n, c].flatten():
+                alpha = g**2 / (2 * g**2 + g**3 * total)
+                weight += alpha * max(g, 0.0)
+            expected[n] += weight * features[n, c]
+    torch.testing.assert_close(grad_cam_plus_plus(features, gradients), expected.relu(), rtol=1e-10, atol=1e-12)
+
+
+def test_grad_cam_plus_plus_of_zero_gradients_is_zero():
+    assert not grad_cam_plus_plus(torch.rand(1, 2, 3, 3), torch.zeros(1, 2, 3, 3)).any()

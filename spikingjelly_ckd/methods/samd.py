@@ -8,11 +8,25 @@ import torch
 from torch import Tensor
 
 from ..checks import check_choice, check_positive
-from ..losses import SCALINGS, map_divergence
-from ..maps import NORMALIZATIONS, SPIKE_EPS, grad_cam, is_constant, match_maps, normalize_map, spike_activation_map
-from ..signals import DistillationLoss, Signals, Term
+from ..losses import SCALINGS, class_indices, map_divergence
+from ..maps import (
+    NORMALIZATIONS,
+    SPIKE_EPS,
+    class_activation_map,
+    fold_time,
+    grad_cam,
+    grad_cam_plus_plus,
+    hires_cam,
+    is_constant,
+    match_maps,
+    normalize_map,
+    spike_activation_map,
+)
+from ..signals import HEAD_MISFIT, DistillationLoss, Signals, Term
 
 __all__ = ["SAMDLoss"]
+
+EVIDENCE = ("grad_cam", "grad_cam++", "hires_cam", "weight")
 
 
 class SAMDLoss(DistillationLoss):
@@ -36,6 +50,11 @@ class SAMDLoss(DistillationLoss):
         target_class: class that the teacher's map is of: ``"teacher"``, its own first choice, or ``"label"``.
         cam_pool: ``"mean"`` over the positions (Grad-CAM), or ``"sum"``, which for a pooled linear head is the
             classifier-weight CAM of the authors' code.
+        evidence: how the teacher's map is made: ``"grad_cam"``, ``"grad_cam++"``, ``"hires_cam"``, or ``"weight"``,
+            the rows of the teacher's last linear layer instead of gradients (needs a pooled linear head, and walks
+            nothing back).
+        student_map: ``"spikes"``, or ``"grad_cam"`` of the student for the same class: the map-to-map baseline that
+            the paper argues against, with a second backward pass through the student's head.
         student_eps: added to the range of the student's map, in spikes; it bounds the gradient of a map that is nearly
             silent. A real-valued layer whose sums stay far below 1 wants a smaller one.
         teacher_eps: added to the range of the teacher's map; None is no more than avoids a division by zero.
@@ -66,6 +85,8 @@ class SAMDLoss(DistillationLoss):
         cam_pool: str = "mean",
         student_eps: float = SPIKE_EPS,
         teacher_eps: float | None = None,
+        evidence: str = "grad_cam",
+        student_map: str = "spikes",
         negative: str = "refuse",
     ) -> None:
         super().__init__()
@@ -77,10 +98,15 @@ class SAMDLoss(DistillationLoss):
         self.cam_pool = check_choice("cam_pool", cam_pool, ("mean", "sum"))
         self.student_eps = check_positive("student_eps", student_eps)
         self.teacher_eps = None if teacher_eps is None else check_positive("teacher_eps", teacher_eps)
+        self.evidence = check_choice("evidence", evidence, EVIDENCE)
+        self.student_map = check_choice("student_map", student_map, ("spikes", "grad_cam"))
         self.negative = check_choice("negative", negative, ("refuse", "abs", "sum"))
+        needs = ("features", "logits", "teacher_head") if evidence == "weight" else ("features", "gradients")
+        more = () if student_map == "spikes" else ("student_gradients",)
+        self.needs = (*needs, *more)  # type: ignore[misc]  # of this object: what is not asked for is not computed
 
-    def pick(self, signals: Signals) -> tuple[Tensor, Tensor]:
-        """The student's layer and the teacher's Grad-CAM.
+    def pick(self, signals: Signals) -> tuple[Tensor, ...]:
+        """The student's layer (or its own Grad-CAM), the teacher's class map, and whether the head fits the layer.
 
         Raises:
             ValueError: not exactly one pair of layers was recorded.
@@ -90,14 +116,25 @@ class SAMDLoss(DistillationLoss):
                 f"SAMDLoss compares one student layer with one teacher layer, got {len(signals.student_features)} and "
                 f"{len(signals.teacher_features)}; add one SAMDLoss for each pair"
             )
-        cam = grad_cam(signals.teacher_features[0], signals.teacher_gradients[0], pool=self.cam_pool)
-        return signals.student_features[0], cam
+        student = signals.student_features[0]
+        if self.student_map == "grad_cam":
+            student = grad_cam(fold_time(student), fold_time(signals.student_gradients[0]))
+        features, head = signals.teacher_features[0], signals.teacher_head
+        if head is not None:
+            logits = signals.teacher_logits
+            classes = logits.argmax(1) if self.target_class == "teacher" else class_indices(signals.labels, logits)
+            fits = head.explains(features, logits)
+            return student, class_activation_map(features, head.weight, classes), fits
+        gradients = signals.teacher_gradients[0]
+        if self.evidence == "grad_cam":
+            return student, grad_cam(features, gradients, pool=self.cam_pool)
+        return student, (grad_cam_plus_plus if self.evidence == "grad_cam++" else hires_cam)(features, gradients)
 
     def forward(self, spikes: Tensor, teacher_map: Tensor) -> Tensor:
         """The loss.
 
         Args:
-            spikes: the student's layer, ``[T, N, C, h, w]``.
+            spikes: the student's layer, ``[T, N, C, h, w]``, or a map of it that is ready, ``[N, h, w]``.
             teacher_map: class activation map, ``[N, h', w']``, used as it is given: pass it detached.
 
         Returns:
@@ -108,10 +145,13 @@ class SAMDLoss(DistillationLoss):
         """
         return self.measure(spikes, teacher_map).value
 
-    def measure(self, spikes: Tensor, teacher_map: Tensor) -> Term:
+    def measure(self, spikes: Tensor, teacher_map: Tensor, head_fits: Tensor | None = None) -> Term:
         """The loss with the compared maps, the count of images left out, and what must not be trained on."""
-        raw = spike_activation_map(spikes, negative="abs" if self.negative == "abs" else "sum")
-        student, teacher = match_maps(raw, teacher_map)
+        if spikes.ndim == 3:
+            student, teacher = match_maps(spikes, teacher_map)
+        else:
+            raw = spike_activation_map(spikes, negative="abs" if self.negative == "abs" else "sum")
+            student, teacher = match_maps(raw, teacher_map)
         blind = is_constant(teacher)
         faults = {
             "every teacher map of the batch is constant, so SAMD has nothing to teach; pass teacher_layer= (for a ViT "
@@ -126,6 +166,8 @@ class SAMDLoss(DistillationLoss):
                 "the student's recorded layer holds negative values, which a sum of spikes cannot mean; record a layer "
                 "of spikes (student_layer=), or pass negative='abs' for ternary spikes and membranes"
             ] = (spikes.detach() < 0).any()
+        if head_fits is not None:
+            faults[HEAD_MISFIT.format(role="teacher")] = ~head_fits
         tiny = torch.finfo(teacher.dtype).tiny
         student = normalize_map(student, self.normalization, eps=self.student_eps)
         teacher = normalize_map(teacher, self.normalization, eps=self.teacher_eps or tiny)
@@ -139,5 +181,6 @@ class SAMDLoss(DistillationLoss):
         """The settings, for ``print``."""
         return (
             f"temperature={self.temperature}, normalization={self.normalization}, scaling={self.scaling}, "
-            f"target_class={self.target_class}, negative={self.negative}"
+            f"target_class={self.target_class}, evidence={self.evidence}, student_map={self.student_map}, "
+            f"negative={self.negative}"
         )

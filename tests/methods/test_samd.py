@@ -4,8 +4,10 @@ import math
 
 import pytest
 import torch
+from conftest import tiny_student, tiny_teacher
+from torch import nn
 
-from spikingjelly_ckd import SAMDLoss
+from spikingjelly_ckd import Distiller, SAMDLoss
 
 
 def softmax(values, temperature):
@@ -181,3 +183,67 @@ def test_wrong_shapes():
         SAMDLoss()(torch.rand(2, 3, 4, 4), torch.rand(2, 4, 4))
     with pytest.raises(ValueError, match="one position"):
         SAMDLoss()(torch.rand(1, 2, 3, 1, 1), torch.rand(2, 4, 4))
+
+
+# --- other class evidence, and the student's own class map -----------------------------------------------------------
+
+
+def maps_of(loss, batch, *, teacher=None, labels=None):
+    torch.manual_seed(0)
+    layers = {"samd": ("5", "5")}
+    distiller = Distiller(teacher or tiny_teacher(), tiny_student(), {"samd": (loss, 1.0)}, layers=layers, time_steps=2)
+    out = distiller(batch[0], batch[1] if labels is None else labels)
+    out.loss.backward()
+    return out.maps
+
+
+def two_layer_teacher():
+    """A head whose gradient differs from position to position."""
+    net = tiny_teacher()
+    return nn.Sequential(
+        *net[:6], nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 16), nn.Tanh(), nn.Linear(16, 5)
+    )
+
+
+@pytest.mark.parametrize("evidence", ["weight", "hires_cam"])
+def test_behind_a_pooled_linear_head_all_evidence_but_grad_cam_plus_plus_is_one(batch, evidence):
+    grad_cam = maps_of(SAMDLoss(), batch)["teacher"]
+    torch.testing.assert_close(maps_of(SAMDLoss(evidence=evidence), batch)["teacher"], grad_cam, rtol=1e-4, atol=1e-5)
+
+
+def test_evidence_differs_behind_another_head(batch):
+    maps = [
+        maps_of(SAMDLoss(evidence=e), batch, teacher=two_layer_teacher())["teacher"]
+        for e in ("grad_cam", "grad_cam++", "hires_cam")
+    ]
+    assert all(not torch.allclose(a, b, atol=1e-3) for a, b in ((maps[0], maps[1]), (maps[0], maps[2])))
+
+
+def test_weights_of_a_head_that_is_not_pooled_are_refused(batch):
+    with pytest.raises(ValueError, match="8 channels and the last linear layer takes 16"):
+        maps_of(SAMDLoss(evidence="weight"), batch, teacher=two_layer_teacher())
+
+
+def test_weight_evidence_walks_nothing_back_and_follows_the_target(batch):
+    assert "gradients" not in SAMDLoss(evidence="weight").needs
+    assert "gradients" in SAMDLoss().needs
+    soft = torch.nn.functional.one_hot(batch[1], 5).float()
+    label = [
+        maps_of(SAMDLoss(evidence=e, target_class="label"), batch, labels=labels)["teacher"]
+        for e in ("weight", "grad_cam")
+        for labels in (batch[1], soft)
+    ]
+    for other in label[1:]:
+        torch.testing.assert_close(other, label[0], rtol=1e-4, atol=1e-5)
+
+
+def test_map_to_map_compares_the_students_grad_cam(batch):
+    spikes, cam = maps_of(SAMDLoss(), batch), maps_of(SAMDLoss(student_map="grad_cam"), batch)
+    torch.testing.assert_close(spikes["teacher"], cam["teacher"])
+    assert not torch.allclose(spikes["student"], cam["student"], atol=1e-2)
+
+
+@pytest.mark.parametrize("setting", ["evidence", "student_map"])
+def test_unknown_evidence(setting):
+    with pytest.raises(ValueError, match=setting):
+        SAMDLoss(**{setting: "attention"})

@@ -1,0 +1,89 @@
+"""DIST: the relations between classes and between images, by correlation."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..checks import check_non_negative, check_positive
+from ..maps import at_least_float32
+from ..signals import DistillationLoss, Signals
+
+__all__ = ["DISTLoss"]
+
+
+class DISTLoss(DistillationLoss):
+    r"""Knowledge distillation from a stronger teacher, Huang et al., NeurIPS 2022 (arXiv 2205.10536).
+
+    :math:`\beta \, (1 - \frac{1}{N} \sum_n \rho(P_S[n, :], P_T[n, :])) + \gamma \, (1 - \frac{1}{K} \sum_k
+    \rho(P_S[:, k], P_T[:, k]))` with :math:`P = \sigma(z / \tau)` and Pearson's correlation :math:`\rho`: of each image
+    over its classes, and of each class over the images of the batch.
+
+    Args:
+        temperature: :math:`\tau > 0`; there is no factor :math:`\tau^2`.
+        beta: :math:`\beta \ge 0`, weight of the relation between classes.
+        gamma: :math:`\gamma \ge 0`, weight of the relation between images.
+
+    Raises:
+        TypeError: a number was expected.
+        ValueError: a value is out of range.
+
+    Example:
+        >>> import torch
+        >>> student = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> DISTLoss()(student, -student)  # every relation the other way round
+        tensor(4.)
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("logits",)
+
+    def __init__(self, temperature: float = 1.0, beta: float = 1.0, gamma: float = 1.0) -> None:
+        super().__init__()
+        self.temperature = check_positive("temperature", temperature)
+        self.beta = check_non_negative("beta", beta)
+        self.gamma = check_non_negative("gamma", gamma)
+
+    def pick(self, signals: Signals) -> tuple[Tensor, Tensor]:
+        """The logits of both networks."""
+        return signals.student_logits, signals.teacher_logits
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """The loss.
+
+        Args:
+            student: logits, ``[N, K]``, ``N >= 2`` and ``K >= 2``.
+            teacher: logits, ``[N, K]``, used as they are given: pass them detached.
+
+        Returns:
+            Scalar.
+
+        Raises:
+            ValueError: unlike shapes, one image, or one class.
+        """
+        if student.shape != teacher.shape or student.ndim != 2:
+            raise ValueError(
+                f"student and teacher must both be [N, K], got {tuple(student.shape)} and {tuple(teacher.shape)}"
+            )
+        if min(student.shape) < 2:
+            raise ValueError(
+                f"DISTLoss relates images and classes, so it needs two of each, got N={student.shape[0]} and "
+                f"K={student.shape[1]}: use a larger batch (drop_last=True where the last one is short)"
+            )
+        p_student = torch.softmax(at_least_float32(student) / self.temperature, dim=1)
+        p_teacher = torch.softmax(at_least_float32(teacher) / self.temperature, dim=1)
+        between_classes = 1 - _correlation(p_student, p_teacher, dim=1).mean()
+        between_images = 1 - _correlation(p_student, p_teacher, dim=0).mean()
+        return self.beta * between_classes + self.gamma * between_images
+
+    def extra_repr(self) -> str:
+        """The settings, for ``print``."""
+        return f"temperature={self.temperature}, beta={self.beta}, gamma={self.gamma}"
+
+
+def _correlation(student: Tensor, teacher: Tensor, dim: int) -> Tensor:
+    student, teacher = student - student.mean(dim, keepdim=True), teacher - teacher.mean(dim, keepdim=True)
+    lengths = torch.linalg.vector_norm(student, dim=dim) * torch.linalg.vector_norm(teacher, dim=dim)
+    correlation: Tensor = (student * teacher).sum(dim) / (lengths + 1e-8)  # the authors' constant
+    return correlation

@@ -1,0 +1,83 @@
+"""e2KD: the student's own Grad-CAM drawn to the teacher's."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..checks import check_choice
+from ..maps import fold_time, grad_cam, is_constant, match_maps
+from ..signals import DistillationLoss, Signals, Term
+
+__all__ = ["E2KDLoss"]
+
+
+class E2KDLoss(DistillationLoss):
+    r"""Explanation-enhanced distillation, e2KD (Parchami-Araghi et al., ECCV 2024, arXiv 2402.03119).
+
+    :math:`1 - \cos(M_S, M_T)`, mean over the images, where both maps are Grad-CAMs for the class that the teacher
+    chose. The student's is differentiated again in the backward pass, so what lies between the layer and its logits
+    has to be twice differentiable, surrogate gradients included. A time step counts as more channels.
+
+    It is the map-to-map baseline of CKDSNN. The method adds it to Hinton's KD on the logits
+    (:class:`~spikingjelly_ckd.methods.KDLoss`). An image whose teacher map is constant is left out.
+
+    Args:
+        target_class: class that both maps are of: ``"teacher"``, its own first choice, or ``"label"``.
+
+    Raises:
+        ValueError: unknown ``target_class``.
+
+    Example:
+        >>> import torch
+        >>> E2KDLoss()(torch.tensor([[[0.0, 1.0]]]), torch.tensor([[[1.0, 0.0]]]))
+        tensor(1.)
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("features", "gradients", "student_gradients")
+
+    def __init__(self, target_class: str = "teacher") -> None:
+        super().__init__()
+        self.target_class = check_choice("target_class", target_class, ("teacher", "label"))
+
+    def pick(self, signals: Signals) -> tuple[Tensor, Tensor]:
+        """The Grad-CAMs of both networks.
+
+        Raises:
+            ValueError: not exactly one pair of layers was recorded.
+        """
+        if len(signals.student_features) != 1 or len(signals.teacher_features) != 1:
+            raise ValueError("E2KDLoss compares one student layer with one teacher layer; add one for each pair")
+        student = grad_cam(fold_time(signals.student_features[0]), fold_time(signals.student_gradients[0]))
+        return student, grad_cam(signals.teacher_features[0], signals.teacher_gradients[0])
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """The loss.
+
+        Args:
+            student: class map, ``[N, h, w]``; one that is zero everywhere counts 1 and has no gradient.
+            teacher: class map, ``[N, h', w']``, used as it is given: pass it detached.
+
+        Returns:
+            Scalar.
+
+        Raises:
+            ValueError: shapes that do not fit, or maps of a single position.
+        """
+        return self.measure(student, teacher).value
+
+    def measure(self, student: Tensor, teacher: Tensor) -> Term:
+        """The loss with the compared maps and the count of images left out."""
+        student, teacher = match_maps(student, teacher)
+        blind = is_constant(teacher)
+        distance = 1 - F.cosine_similarity(student.flatten(1), teacher.flatten(1), dim=1)
+        faults = {"every teacher map of the batch is constant; pass teacher_layer=": blind.all()}
+        value = torch.where(blind, 0.0, distance).mean()
+        return Term(value, {"student": student.detach(), "teacher": teacher}, blind.sum(), faults)
+
+    def extra_repr(self) -> str:
+        """The settings, for ``print``."""
+        return f"target_class={self.target_class}"

@@ -1,0 +1,87 @@
+"""EnOF: the student's features read by the teacher's classifier."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from ..checks import check_positive
+from ..losses import soft_kl
+from ..maps import at_least_float32
+from ..signals import HEAD_MISFIT, DistillationLoss, Signals, Term
+
+__all__ = ["EnOFLoss"]
+
+
+class EnOFLoss(DistillationLoss):
+    r"""Enhanced output feature distillation, EnOF-SNN (Guo et al., NeurIPS 2024).
+
+    The student's last features :math:`f_S`, averaged over time and positions, go through the teacher's frozen
+    classifier :math:`(W_A, b_A)`, and what comes out is drawn to the teacher's logits:
+    :math:`\tau^2 \, \mathrm{KL}(\sigma(z_T / \tau) \,\|\, \sigma((W_A f_S + b_A) / \tau))`, mean over the images. The
+    gradient reaches the student's layers, not its own classifier. Temperature, its square and the direction are not
+    known from the sources at hand; **they are ours**. The other half of EnOF, a ReLU in place of the student's last
+    neuron, is a change of the network.
+
+    Both networks need as many channels in front of their classifiers, and a teacher that ends in average pooling and
+    one linear layer.
+
+    Args:
+        temperature: :math:`\tau > 0`.
+
+    Raises:
+        TypeError: ``temperature`` is no number.
+        ValueError: ``temperature`` is not positive.
+
+    Example:
+        >>> import torch
+        >>> EnOFLoss(temperature=2.0)(torch.zeros(1, 2), torch.tensor([[2.0, 0.0]]))
+        tensor(0.4438)
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("features", "logits", "teacher_head")
+
+    def __init__(self, temperature: float = 2.0) -> None:
+        super().__init__()
+        self.temperature = check_positive("temperature", temperature)
+
+    def pick(self, signals: Signals) -> tuple[Tensor, ...]:
+        """The teacher's classifier on the student's features, the teacher's logits, and whether that classifier fits.
+
+        Raises:
+            ValueError: not one layer on each side, or unlike channels.
+        """
+        if len(signals.student_features) != 1 or len(signals.teacher_features) != 1 or signals.teacher_head is None:
+            raise ValueError("EnOFLoss takes one layer of each network, the last in front of the classifier")
+        (student,), (teacher,), head = signals.student_features, signals.teacher_features, signals.teacher_head
+        fits = head.explains(teacher, signals.teacher_logits)
+        if student.shape[2] != teacher.shape[1]:
+            raise ValueError(
+                f"EnOFLoss puts the student's features through the teacher's classifier, so both need as many channels "
+                f"there: the student has {student.shape[2]}, the teacher {teacher.shape[1]}"
+            )
+        return head(at_least_float32(student).mean(dim=(0, 3, 4))), signals.teacher_logits, fits
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """The loss.
+
+        Args:
+            student: its features through the teacher's classifier, ``[N, K]``.
+            teacher: logits, ``[N, K]``, used as they are given: pass them detached.
+
+        Returns:
+            Scalar.
+
+        Raises:
+            ValueError: unlike shapes.
+        """
+        return soft_kl(student, teacher, self.temperature).mean()
+
+    def measure(self, student: Tensor, teacher: Tensor, fits: Tensor) -> Term:
+        """The loss, and a fault where the classifier is not what makes the teacher's logits of its features."""
+        return Term(self(student, teacher), faults={HEAD_MISFIT.format(role="teacher"): ~fits})
+
+    def extra_repr(self) -> str:
+        """The settings, for ``print``."""
+        return f"temperature={self.temperature}"

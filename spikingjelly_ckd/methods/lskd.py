@@ -1,0 +1,77 @@
+"""LS-KD: logits standardised before they are softened."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from ..checks import check_positive
+from ..losses import soft_kl
+from ..maps import at_least_float32
+from ..signals import DistillationLoss, Signals
+
+__all__ = ["LSKDLoss"]
+
+
+class LSKDLoss(DistillationLoss):
+    r"""Logit standardisation in knowledge distillation, Sun et al., CVPR 2024 (arXiv 2403.01427).
+
+    :math:`\tau^2 \, \mathrm{KL}(\sigma(Z(z_T) / \tau) \,\|\, \sigma(Z(z_S) / \tau))`, mean over the batch, with
+    :math:`Z(z) = (z - \mathrm{mean}(z)) / (\mathrm{std}(z) + \epsilon)` over the classes of each image; the standard
+    deviation is the unbiased one.
+
+    Args:
+        temperature: :math:`\tau > 0`.
+        eps: :math:`\epsilon > 0`.
+
+    Raises:
+        TypeError: a number was expected.
+        ValueError: a value is not positive.
+
+    Example:
+        >>> import torch
+        >>> loss = LSKDLoss()
+        >>> student = torch.tensor([[1.0, 2.0, 4.0]])
+        >>> loss(student, 10 * student + 3).abs() < 1e-6  # neither scale nor shift counts
+        tensor(True)
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("logits",)
+
+    def __init__(self, temperature: float = 2.0, eps: float = 1e-7) -> None:
+        super().__init__()
+        self.temperature = check_positive("temperature", temperature)
+        self.eps = check_positive("eps", eps)
+
+    def pick(self, signals: Signals) -> tuple[Tensor, Tensor]:
+        """The logits of both networks."""
+        return signals.student_logits, signals.teacher_logits
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """The loss.
+
+        Args:
+            student: logits, ``[N, K]``, ``K >= 2``.
+            teacher: logits, ``[N, K]``, used as they are given: pass them detached.
+
+        Returns:
+            Scalar.
+
+        Raises:
+            ValueError: unlike shapes, or fewer than two classes.
+        """
+        if student.shape != teacher.shape or student.ndim != 2 or student.shape[1] < 2:
+            raise ValueError(
+                f"student and teacher must both be [N, K] with K >= 2, got {tuple(student.shape)} and "
+                f"{tuple(teacher.shape)}"
+            )
+        return soft_kl(self._standardize(student), self._standardize(teacher), self.temperature).mean()
+
+    def _standardize(self, logits: Tensor) -> Tensor:
+        logits = at_least_float32(logits)
+        return (logits - logits.mean(dim=1, keepdim=True)) / (logits.std(dim=1, keepdim=True) + self.eps)
+
+    def extra_repr(self) -> str:
+        """The settings, for ``print``."""
+        return f"temperature={self.temperature}, eps={self.eps}"

@@ -1,0 +1,84 @@
+"""Temporal-decoupled distillation: every time step learns from the teacher and from the steps together."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from ..checks import check_choice, check_non_negative, check_positive
+from ..losses import correct_steps, step_kl
+from ..maps import at_least_float32
+from ..signals import DistillationLoss, Signals
+
+__all__ = ["TDKDLoss"]
+
+
+class TDKDLoss(DistillationLoss):
+    r"""Temporal-decoupled logit distillation with self-distillation, ICML 2025 (arXiv 2501.15925).
+
+    :math:`\frac{1}{T} \sum_t \big( \alpha \, \tau^2 \, \mathrm{KL}(\sigma(z_T / \tau) \,\|\, \sigma(z_S(t) / \tau)) +
+    \beta \, \tau^2 \, \mathrm{KL}(\sigma(z_E / \tau) \,\|\, \sigma(z_S(t) / \tau)) \big)`, mean over the batch;
+    :math:`z_E` is detached. The paper adds the cross-entropy of every step:
+    ``task_loss=``:class:`~spikingjelly_ckd.TETLoss`.
+
+    Args:
+        alpha: :math:`\alpha \ge 0`, weight of the teacher.
+        beta: :math:`\beta \ge 0`, weight of the ensemble.
+        temperature: :math:`\tau > 0`.
+        ensemble: :math:`z_E` of each image: ``"mean"`` over all steps (the paper), or ``"correct"``, over the steps
+            that classify it correctly and zeros, a uniform target, where none does (the authors' code).
+
+    Raises:
+        TypeError: a number was expected.
+        ValueError: a value is out of range or unknown.
+
+    Example:
+        >>> import torch
+        >>> steps, teacher = torch.zeros(2, 1, 2), torch.tensor([[2.0, 0.0]])
+        >>> TDKDLoss(alpha=1.0, temperature=2.0)(steps, teacher, torch.tensor([0]))  # equal steps: KD
+        tensor(0.4438)
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("logits", "step_logits", "labels")
+
+    def __init__(self, alpha: float = 0.2, beta: float = 0.5, temperature: float = 3.0, ensemble: str = "mean") -> None:
+        super().__init__()
+        self.alpha = check_non_negative("alpha", alpha)
+        self.beta = check_non_negative("beta", beta)
+        self.temperature = check_positive("temperature", temperature)
+        self.ensemble = check_choice("ensemble", ensemble, ("mean", "correct"))
+
+    def pick(self, signals: Signals) -> tuple[Tensor | None, Tensor, Tensor]:
+        """The student's logits of every time step, the teacher's logits, and the labels."""
+        return signals.student_step_logits, signals.teacher_logits, signals.labels
+
+    def forward(self, steps: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+        """The loss.
+
+        Args:
+            steps: the student's logits of every time step, ``[T, N, K]``.
+            teacher: logits, ``[N, K]``, used as they are given: pass them detached.
+            labels: class indices ``[N]``, or soft labels ``[N, K]``, of which the largest entry counts; read by
+                ``ensemble="correct"`` alone.
+
+        Returns:
+            Scalar.
+
+        Raises:
+            ValueError: unlike shapes.
+        """
+        steps = at_least_float32(steps)
+        from_teacher = step_kl(steps, teacher, self.temperature).mean()
+        from_ensemble = step_kl(steps, self._ensemble(steps.detach(), labels), self.temperature).mean()
+        return self.alpha * from_teacher + self.beta * from_ensemble
+
+    def _ensemble(self, steps: Tensor, labels: Tensor) -> Tensor:
+        if self.ensemble == "mean":
+            return steps.mean(dim=0)
+        correct = correct_steps(steps, labels).unsqueeze(2)
+        return (steps * correct).sum(dim=0) / correct.sum(dim=0).clamp_min(1)
+
+    def extra_repr(self) -> str:
+        """The settings, for ``print``."""
+        return f"alpha={self.alpha}, beta={self.beta}, temperature={self.temperature}, ensemble={self.ensemble}"

@@ -1,0 +1,72 @@
+"""TKS: the time steps that are right teach all of them, without a teacher."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..checks import check_positive
+from ..losses import correct_steps
+from ..maps import at_least_float32
+from ..signals import DistillationLoss, Signals
+
+__all__ = ["TKSLoss"]
+
+
+class TKSLoss(DistillationLoss):
+    r"""Temporal knowledge sharing, IEEE TAI 2024 (arXiv 2304.06540).
+
+    :math:`\frac{1}{T} \sum_t \tau^2 \, \mathrm{CE}(\sigma(z^* / \tau), \sigma(z_S(t)))`, mean over the batch, where
+    :math:`z^*` is the sum of :math:`z_S(t)` over the steps that classify the image correctly; where none does it is
+    zero, a uniform target. The student's side is not divided by :math:`\tau`. No teacher is asked.
+
+    Args:
+        temperature: :math:`\tau > 0`, of the target alone.
+        detach_target: take :math:`z^*` without gradient; the authors' code does not.
+
+    Raises:
+        TypeError: ``temperature`` is no number.
+        ValueError: ``temperature`` is not positive.
+
+    Example:
+        >>> import torch
+        >>> TKSLoss(temperature=2.0)(torch.zeros(2, 1, 2), torch.tensor([0]))  # 4 log 2
+        tensor(2.7726)
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("step_logits", "labels")
+
+    def __init__(self, temperature: float = 3.0, *, detach_target: bool = False) -> None:
+        super().__init__()
+        self.temperature = check_positive("temperature", temperature)
+        self.detach_target = detach_target
+
+    def pick(self, signals: Signals) -> tuple[Tensor | None, Tensor]:
+        """The student's logits of every time step, and the labels."""
+        return signals.student_step_logits, signals.labels
+
+    def forward(self, steps: Tensor, labels: Tensor) -> Tensor:
+        """The loss.
+
+        Args:
+            steps: the student's logits of every time step, ``[T, N, K]``.
+            labels: class indices ``[N]``, or soft labels ``[N, K]``, of which the largest entry counts.
+
+        Returns:
+            Scalar.
+
+        Raises:
+            ValueError: unlike shapes.
+        """
+        correct = correct_steps(steps, labels)
+        steps = at_least_float32(steps)
+        total = (steps * correct.unsqueeze(2)).sum(dim=0)
+        target = torch.softmax((total.detach() if self.detach_target else total) / self.temperature, dim=1)
+        return -(self.temperature**2) * (target * F.log_softmax(steps, dim=2)).sum(dim=2).mean()
+
+    def extra_repr(self) -> str:
+        """The settings, for ``print``."""
+        return f"temperature={self.temperature}, detach_target={self.detach_target}"
