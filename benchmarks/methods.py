@@ -15,14 +15,20 @@ from typing import Any
 from protocol import Arm, add_flags, run_all
 
 from spikingjelly_ckd import (
+    ATLoss,
+    BKDSNNLoss,
     CATKDLoss,
     DISTLoss,
     DKDLoss,
     E2KDLoss,
     EnOFLoss,
+    FitNetsLoss,
     KDLoss,
+    KDSNNLoss,
     LSKDLoss,
+    MGDLoss,
     NLDLoss,
+    ReviewKDLoss,
     SAMDLoss,
     SeAlKDLoss,
     StrongWeakLoss,
@@ -30,6 +36,7 @@ from spikingjelly_ckd import (
     TETLoss,
     TKSLoss,
     TSERLoss,
+    WeightedSoftLabelLoss,
 )
 
 RELEASED_MAP = {
@@ -61,6 +68,11 @@ ARMS = {
     "SAMD alone": Arm(lambda: {"samd": (SAMDLoss(), 1.0)}, source="the paper's ablation"),
     "NLD alone": Arm(lambda: {"nld": (NLDLoss(), 1.0)}, source="the paper's ablation"),
     "KD": Arm(lambda: {"kd": (KDLoss(4.0), 0.9)}, task_weight=0.1, source="mdistiller, CIFAR"),
+    "KDSNN (feature)": Arm(lambda: {"kdsnn": (KDSNNLoss(), 7e-5)}, source="BKDSNN's re-implementation"),
+    "BKDSNN": Arm(
+        lambda: {"feature": (BKDSNNLoss(), 2e-3), "logits": (WeightedSoftLabelLoss(), 1.0)},
+        source="the authors' code, CIFAR10-DVS and transformers",
+    ),
     "ReLU readout": Arm(student={"last_activation": "relu"}, source="control for EnOF: plain, its network"),
     "EnOF": Arm(
         lambda: {"enof": (EnOFLoss(), 1.0)},
@@ -73,6 +85,10 @@ ARMS = {
         source="the authors' sweep: KD 1 at temperature 1, maps 5",
     ),
     "CAT-KD": Arm(lambda: {"cat": (CATKDLoss(), 15.0)}, source="the authors' code, res32x4 to res8x4"),
+    "AT": Arm(lambda: {"at": (ATLoss(), 1000.0)}, source="mdistiller"),
+    "FitNets": Arm(lambda: {"hint": (FitNetsLoss(), 100.0)}, source="mdistiller"),
+    "MGD": Arm(lambda: {"mgd": (MGDLoss(), 7e-5)}, source="the authors' code"),
+    "ReviewKD": Arm(lambda: {"review": (ReviewKDLoss(), 1.0)}, warm_up=MDISTILLER_WARM_UP, source="mdistiller"),
     "DKD": Arm(lambda: {"dkd": (DKDLoss(4.0, 1.0, 8.0), 1.0)}, warm_up=MDISTILLER_WARM_UP, source="mdistiller"),
     "DIST": Arm(lambda: {"dist": (DISTLoss(), 1.0)}, source="the authors' classification code"),
     "LS-KD": Arm(lambda: {"lskd": (LSKDLoss(2.0), 9.0)}, task_weight=0.1, source="the authors' code"),

@@ -7,14 +7,20 @@ from .layers import find_layer
 from .layouts import Layer
 from .maps import class_activation_map, grad_cam, spike_activation_map
 from .methods import (
+    ATLoss,
+    BKDSNNLoss,
     CATKDLoss,
     DISTLoss,
     DKDLoss,
     E2KDLoss,
     EnOFLoss,
+    FitNetsLoss,
     KDLoss,
+    KDSNNLoss,
     LSKDLoss,
+    MGDLoss,
     NLDLoss,
+    ReviewKDLoss,
     SAMDLoss,
     SeAlKDLoss,
     StrongWeakLoss,
@@ -22,6 +28,7 @@ from .methods import (
     TETLoss,
     TKSLoss,
     TSERLoss,
+    WeightedSoftLabelLoss,
 )
 from .preflight import preflight
 from .signals import DistillationLoss, Signals
@@ -29,6 +36,8 @@ from .signals import DistillationLoss, Signals
 __version__ = "0.1.0"
 
 __all__ = [
+    "ATLoss",
+    "BKDSNNLoss",
     "CATKDLoss",
     "CKDDistiller",
     "DISTLoss",
@@ -37,10 +46,14 @@ __all__ = [
     "Distiller",
     "E2KDLoss",
     "EnOFLoss",
+    "FitNetsLoss",
     "KDLoss",
+    "KDSNNLoss",
     "LSKDLoss",
     "Layer",
+    "MGDLoss",
     "NLDLoss",
+    "ReviewKDLoss",
     "SAMDLoss",
     "SeAlKDLoss",
     "Signals",
@@ -50,6 +63,7 @@ __all__ = [
     "TETLoss",
     "TKSLoss",
     "TSERLoss",
+    "WeightedSoftLabelLoss",
     "class_activation_map",
     "find_layer",
     "grad_cam",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
-__all__ = ["check_choice", "check_non_negative", "check_positive"]
+__all__ = ["check_both", "check_choice", "check_non_negative", "check_positive", "check_share"]
 
 
 def check_positive(name: str, value: float) -> float:
@@ -40,6 +40,36 @@ def check_non_negative(name: str, value: float) -> float:
     if not (math.isfinite(value) and value >= 0):
         raise ValueError(f"{name} must be at least 0 and finite, got {value}")
     return value
+
+
+def check_share(name: str, value: float) -> float:
+    """``value`` if it lies from 0 to below 1.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is out of range.
+
+    Example:
+        >>> check_share("mask_ratio", 0.15)
+        0.15
+    """
+    _check_number(name, value)
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must lie in [0, 1), got {value}")
+    return value
+
+
+def check_both(first_name: str, first: object, second_name: str, second: object) -> None:
+    """Raise if one of two arguments that belong together is None and the other is not.
+
+    Raises:
+        ValueError: so it is.
+
+    Example:
+        >>> check_both("student_channels", None, "teacher_channels", None)
+    """
+    if (first is None) != (second is None):
+        raise ValueError(f"pass {first_name} and {second_name} together, or neither")
 
 
 def check_choice(name: str, value: str, choices: Collection[str]) -> str:

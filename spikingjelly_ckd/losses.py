@@ -13,9 +13,12 @@ from torch.nn import functional as F
 from .maps import at_least_float32
 
 __all__ = [
+    "attention_distance",
+    "blur",
     "check_steps",
     "class_indices",
     "correct_steps",
+    "feature_error",
     "gaussian_like",
     "map_divergence",
     "probability_kl",
@@ -219,6 +222,83 @@ def map_divergence(
     if scaling == "l2":
         return (F.normalize(flat_student, dim=1) - F.normalize(flat_teacher, dim=1)).square().sum(dim=1)
     raise ValueError(f"scaling must be one of {SCALINGS}, got {scaling!r}")
+
+
+def attention_distance(student: Tensor, teacher: Tensor, power: float = 2.0) -> Tensor:
+    r"""Distance of two layers' attention maps: Attention Transfer (Zagoruyko and Komodakis, ICLR 2017).
+
+    The larger layer is average-pooled to the smaller one's size; then, for each image, :math:`Q` is
+    :math:`\mathrm{mean}_c |F_c|^p` over the positions, divided by its Euclidean norm.
+
+    Args:
+        student: features, ``[N, C, h, w]``.
+        teacher: features, ``[N, C', h', w']``.
+        power: :math:`p`.
+
+    Returns:
+        Mean of :math:`(Q_S - Q_T)^2` over images and positions, scalar.
+
+    Raises:
+        ValueError: not two layers of as many images.
+
+    Example:
+        >>> import torch
+        >>> left, right = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).view(2, 1, 1, 1, 2)
+        >>> attention_distance(left, 3 * left), attention_distance(left, right)
+        (tensor(0.), tensor(1.))
+    """
+    if student.ndim != 4 or teacher.ndim != 4 or student.shape[0] != teacher.shape[0]:
+        raise ValueError(
+            f"features must be [N, C, h, w] with one N, got {tuple(student.shape)} and {tuple(teacher.shape)}"
+        )
+    size = (min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3]))
+    maps = [
+        F.normalize(F.adaptive_avg_pool2d(at_least_float32(x), size).abs().pow(power).mean(1).flatten(1), dim=1)
+        for x in (student, teacher)
+    ]
+    return (maps[0] - maps[1]).square().mean()
+
+
+def blur(features: Tensor, ratio: float, generator: torch.Generator | None = None) -> Tensor:
+    """Whole channels of each image set to zero at random; the others keep their size.
+
+    Args:
+        features: ``[N, C, h, w]``.
+        ratio: probability that a channel is set to zero.
+        generator: random source on the features' device; PyTorch's own by default.
+
+    Returns:
+        Same shape.
+
+    Example:
+        >>> import torch
+        >>> blur(torch.ones(1, 2, 1, 1), 0.0).flatten()
+        tensor([1., 1.])
+    """
+    kept = torch.rand(features.shape[:2], device=features.device, generator=generator) >= ratio
+    return features * kept[:, :, None, None]
+
+
+def feature_error(student: Tensor, teacher: Tensor) -> Tensor:
+    r""":math:`\|F_S - F_T\|^2 / N`: squared differences summed over all entries of an image, mean over the images.
+
+    Args:
+        student: features, ``[N, ...]``.
+        teacher: same shape.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ValueError: unlike shapes.
+
+    Example:
+        >>> import torch
+        >>> feature_error(torch.zeros(2, 3), torch.ones(2, 3))
+        tensor(3.)
+    """
+    _check_same_shape(student, teacher)
+    return (at_least_float32(student) - at_least_float32(teacher)).square().flatten(1).sum(1).mean()
 
 
 def gaussian_like(

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Size, Tensor, nn
 
-__all__ = ["HEAD_MISFIT", "LAYER_CHOICES", "NEEDS", "DistillationLoss", "LinearHead", "Signals", "Term"]
+__all__ = ["HEAD_MISFIT", "LAYER_CHOICES", "NEEDS", "DistillationLoss", "LinearHead", "Signals", "Term", "one_pair"]
 
 NEEDS = {
     "labels": "the labels",
@@ -116,6 +116,31 @@ class Signals:
     student_gradients: tuple[Tensor, ...] = ()
     student_head: LinearHead | None = None
     teacher_head: LinearHead | None = None
+
+
+def one_pair(signals: Signals, asking: object) -> tuple[Tensor, Tensor]:
+    """The one layer of each network, ``[T, N, C, h, w]`` and ``[N, C', h', w']``, that a loss compares.
+
+    Args:
+        signals: of the step.
+        asking: the loss, for the message.
+
+    Raises:
+        ValueError: not exactly one pair of layers was recorded.
+
+    Example:
+        >>> zeros = torch.zeros(2, 1, 3, 4, 4)
+        >>> signals = Signals(zeros, zeros, zeros, student_features=(zeros,), teacher_features=(zeros[0],))
+        >>> [tuple(layer.shape) for layer in one_pair(signals, None)]
+        [(2, 1, 3, 4, 4), (1, 3, 4, 4)]
+    """
+    student, teacher = signals.student_features, signals.teacher_features
+    if len(student) != 1 or len(teacher) != 1:
+        raise ValueError(
+            f"{type(asking).__name__} compares one student layer with one teacher layer, got {len(student)} and "
+            f"{len(teacher)}; add one loss for each pair"
+        )
+    return student[0], teacher[0]
 
 
 @dataclass(frozen=True)

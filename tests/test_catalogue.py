@@ -30,6 +30,16 @@ SETTINGS = {
     methods.TSERLoss: {},
     methods.TKSLoss: {"temperature": 1.0},  # at 3, nine times a cross-entropy: ten steps are too few
     methods.StrongWeakLoss: {},
+    methods.EnOFLoss: {},
+    methods.E2KDLoss: {},
+    methods.CATKDLoss: {},
+    methods.ATLoss: {},
+    methods.FitNetsLoss: {},
+    methods.MGDLoss: {},
+    methods.KDSNNLoss: {},
+    methods.BKDSNNLoss: {},
+    methods.WeightedSoftLabelLoss: {},
+    methods.ReviewKDLoss: {},
 }
 """Class -> arguments with which it runs on the tiny pair of conftest.py."""
 SECTIONS = [

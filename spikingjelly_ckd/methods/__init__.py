@@ -1,13 +1,19 @@
 """The distillation losses, one file each."""
 
+from .at import ATLoss
+from .bkdsnn import BKDSNNLoss
 from .catkd import CATKDLoss
 from .dist import DISTLoss
 from .dkd import DKDLoss
 from .e2kd import E2KDLoss
 from .enof import EnOFLoss
+from .fitnets import FitNetsLoss
 from .kd import KDLoss
+from .kdsnn import KDSNNLoss
 from .lskd import LSKDLoss
+from .mgd import MGDLoss
 from .nld import NLDLoss
+from .reviewkd import ReviewKDLoss
 from .samd import SAMDLoss
 from .seal import SeAlKDLoss
 from .strong_weak import StrongWeakLoss
@@ -15,16 +21,23 @@ from .tdkd import TDKDLoss
 from .tet import TETLoss
 from .tks import TKSLoss
 from .tser import TSERLoss
+from .weighted_soft_label import WeightedSoftLabelLoss
 
 __all__ = [
+    "ATLoss",
+    "BKDSNNLoss",
     "CATKDLoss",
     "DISTLoss",
     "DKDLoss",
     "E2KDLoss",
     "EnOFLoss",
+    "FitNetsLoss",
     "KDLoss",
+    "KDSNNLoss",
     "LSKDLoss",
+    "MGDLoss",
     "NLDLoss",
+    "ReviewKDLoss",
     "SAMDLoss",
     "SeAlKDLoss",
     "StrongWeakLoss",
@@ -32,4 +45,5 @@ __all__ = [
     "TETLoss",
     "TKSLoss",
     "TSERLoss",
+    "WeightedSoftLabelLoss",
 ]

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..maps import at_least_float32
-from ..signals import HEAD_MISFIT, DistillationLoss, Signals, Term
+from ..signals import HEAD_MISFIT, DistillationLoss, Signals, Term, one_pair
 
 __all__ = ["CATKDLoss"]
 
@@ -52,11 +52,11 @@ class CATKDLoss(DistillationLoss):
         Raises:
             ValueError: not one layer on each side.
         """
+        student, teacher = one_pair(signals, self)
         student_head, teacher_head = signals.student_head, signals.teacher_head
-        one_each = len(signals.student_features) == len(signals.teacher_features) == 1
-        if not one_each or student_head is None or teacher_head is None:
-            raise ValueError("CATKDLoss takes one layer of each network, the last in front of the classifier")
-        student, teacher = at_least_float32(signals.student_features[0]).mean(0), signals.teacher_features[0]
+        if student_head is None or teacher_head is None:
+            raise ValueError("CATKDLoss needs both networks' last linear layers (signals.student_head, .teacher_head)")
+        student = at_least_float32(student).mean(0)
         return (
             student_head.class_maps(student),
             teacher_head.class_maps(teacher),

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..checks import check_choice
 from ..maps import fold_time, grad_cam, is_constant, match_maps
-from ..signals import DistillationLoss, Signals, Term
+from ..signals import DistillationLoss, Signals, Term, one_pair
 
 __all__ = ["E2KDLoss"]
 
@@ -49,10 +49,9 @@ class E2KDLoss(DistillationLoss):
         Raises:
             ValueError: not exactly one pair of layers was recorded.
         """
-        if len(signals.student_features) != 1 or len(signals.teacher_features) != 1:
-            raise ValueError("E2KDLoss compares one student layer with one teacher layer; add one for each pair")
-        student = grad_cam(fold_time(signals.student_features[0]), fold_time(signals.student_gradients[0]))
-        return student, grad_cam(signals.teacher_features[0], signals.teacher_gradients[0])
+        student, teacher = one_pair(signals, self)
+        own = grad_cam(fold_time(student), fold_time(signals.student_gradients[0]))
+        return own, grad_cam(teacher, signals.teacher_gradients[0])
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """The loss.

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..checks import check_positive
 from ..losses import soft_kl
 from ..maps import at_least_float32
-from ..signals import HEAD_MISFIT, DistillationLoss, Signals, Term
+from ..signals import HEAD_MISFIT, DistillationLoss, Signals, Term, one_pair
 
 __all__ = ["EnOFLoss"]
 
@@ -52,9 +52,9 @@ class EnOFLoss(DistillationLoss):
         Raises:
             ValueError: not one layer on each side, or unlike channels.
         """
-        if len(signals.student_features) != 1 or len(signals.teacher_features) != 1 or signals.teacher_head is None:
-            raise ValueError("EnOFLoss takes one layer of each network, the last in front of the classifier")
-        (student,), (teacher,), head = signals.student_features, signals.teacher_features, signals.teacher_head
+        (student, teacher), head = one_pair(signals, self), signals.teacher_head
+        if head is None:
+            raise ValueError("EnOFLoss needs the teacher's last linear layer (signals.teacher_head)")
         fits = head.explains(teacher, signals.teacher_logits)
         if student.shape[2] != teacher.shape[1]:
             raise ValueError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -10,12 +10,13 @@ from torch import Tensor
 from ..checks import check_choice, check_non_negative, check_positive
 from ..losses import gaussian_like, probability_kl, soft_kl
 from ..maps import at_least_float32
-from ..signals import DistillationLoss, Signals
+from ..randomness import RandomLoss
+from ..signals import Signals
 
 __all__ = ["NLDLoss"]
 
 
-class NLDLoss(DistillationLoss):
+class NLDLoss(RandomLoss):
     r"""Noise-smoothed logits distillation, CKDSNN (AAAI 2026, arXiv 2511.06902).
 
     With :math:`\epsilon \sim N(\mathrm{mean}(z_S), \mathrm{std}(z_S)^2)` drawn anew each step for each image over its
@@ -62,14 +63,13 @@ class NLDLoss(DistillationLoss):
         spread: str = "std",
         detach_statistics: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(generator)
         self.temperature = check_positive("temperature", temperature)
         self.noise_weight = check_non_negative("noise_weight", noise_weight)
         self.noise = check_choice("noise", noise, ("adaptive",)) if isinstance(noise, str) else _check_sd(noise)
         self.mode = check_choice("mode", mode, ("logits", "probabilities"))
         self.spread = check_choice("spread", spread, ("std", "variance"))
         self.detach_statistics = detach_statistics
-        self.generator = generator
         if mode == "probabilities" and noise_weight >= 1:
             raise ValueError(f"noise_weight must be below 1 where probabilities are mixed, got {noise_weight}")
 
@@ -104,18 +104,6 @@ class NLDLoss(DistillationLoss):
         mixture = mixture.clamp_min(torch.finfo(mixture.dtype).tiny)
         soft_teacher = torch.softmax(teacher / self.temperature, dim=1)
         return probability_kl(mixture, soft_teacher).mean() * self.temperature**2
-
-    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        """The state of ``generator`` goes into checkpoints, so that a resumed run draws the noise that was due."""
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        if self.generator is not None:
-            destination[prefix + "generator"] = self.generator.get_state()
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        state = state_dict.pop(prefix + "generator", None)
-        if self.generator is not None and state is not None:
-            self.generator.set_state(state.cpu())
-        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def extra_repr(self) -> str:
         """The settings, for ``print``."""

@@ -22,7 +22,7 @@ from ..maps import (
     normalize_map,
     spike_activation_map,
 )
-from ..signals import HEAD_MISFIT, DistillationLoss, Signals, Term
+from ..signals import HEAD_MISFIT, DistillationLoss, Signals, Term, one_pair
 
 __all__ = ["SAMDLoss"]
 
@@ -111,15 +111,10 @@ class SAMDLoss(DistillationLoss):
         Raises:
             ValueError: not exactly one pair of layers was recorded.
         """
-        if len(signals.student_features) != 1 or len(signals.teacher_features) != 1:
-            raise ValueError(
-                f"SAMDLoss compares one student layer with one teacher layer, got {len(signals.student_features)} and "
-                f"{len(signals.teacher_features)}; add one SAMDLoss for each pair"
-            )
-        student = signals.student_features[0]
+        student, features = one_pair(signals, self)
         if self.student_map == "grad_cam":
             student = grad_cam(fold_time(student), fold_time(signals.student_gradients[0]))
-        features, head = signals.teacher_features[0], signals.teacher_head
+        head = signals.teacher_head
         if head is not None:
             logits = signals.teacher_logits
             classes = logits.argmax(1) if self.target_class == "teacher" else class_indices(signals.labels, logits)

@@ -1,0 +1,74 @@
+"""Attention Transfer: where the layers of both networks are active, depth by depth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..checks import check_positive
+from ..losses import attention_distance
+from ..maps import at_least_float32
+from ..signals import DistillationLoss, Signals
+
+__all__ = ["ATLoss"]
+
+
+class ATLoss(DistillationLoss):
+    r"""Attention Transfer, Zagoruyko and Komodakis, ICLR 2017, arXiv 1612.03928.
+
+    For each pair of layers :math:`\mathrm{mean}\,(Q_S - Q_T)^2`, summed over the pairs, where :math:`Q` is an image's
+    :math:`\mathrm{mean}_c |F_c|^p` over the positions, divided by its Euclidean norm. The student's features are
+    averaged over time. The larger layer is average-pooled to the smaller.
+
+    It is the control for SAMD: a map of activity as well, with a norm in place of the softmax and the teacher's
+    activity in place of its class map.
+
+    Args:
+        power: :math:`p > 0`.
+
+    Raises:
+        TypeError: ``power`` is no number.
+        ValueError: ``power`` is not positive.
+
+    Example:
+        >>> import torch
+        >>> spikes = torch.tensor([0.0, 1.0]).view(1, 1, 1, 1, 2)
+        >>> ATLoss()([spikes], [torch.tensor([0.0, 3.0]).view(1, 1, 1, 2)])
+        tensor(0.)
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("features",)
+    layer_choice: ClassVar[str] = "stages"
+
+    def __init__(self, power: float = 2.0) -> None:
+        super().__init__()
+        self.power = check_positive("power", power)
+
+    def pick(self, signals: Signals) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """The layers of both networks."""
+        return signals.student_features, signals.teacher_features
+
+    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+        """The loss.
+
+        Args:
+            student: layers ``[T, N, C, h, w]``.
+            teacher: as many layers ``[N, C', h', w']``, used as they are given: pass them detached.
+
+        Returns:
+            Scalar.
+
+        Raises:
+            ValueError: unlike numbers of layers or images.
+        """
+        if len(student) != len(teacher):
+            raise ValueError(f"as many layers are needed on both sides, got {len(student)} and {len(teacher)}")
+        pairs = zip(student, teacher, strict=True)
+        return torch.stack([attention_distance(at_least_float32(s).mean(0), t, self.power) for s, t in pairs]).sum()
+
+    def extra_repr(self) -> str:
+        """The settings, for ``print``."""
+        return f"power={self.power}"

@@ -1,0 +1,112 @@
+"""BKDSNN: the teacher's features generated from blurred ones of the student."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Size, Tensor
+
+from ..adaptors import BlurredGenerator
+from ..checks import check_both, check_share
+from ..losses import feature_error
+from ..maps import at_least_float32
+from ..randomness import RandomLoss
+from ..signals import Signals, one_pair
+
+__all__ = ["BKDSNNLoss"]
+
+
+class BKDSNNLoss(RandomLoss):
+    r"""Blurred knowledge distillation, the feature part of BKDSNN (Xu et al., ECCV 2024, arXiv 2407.09083).
+
+    :math:`\|G(M \odot \mathrm{align}(F_S)) - F_T\|^2 / N`, summed over all entries of an image: MGD's formula on the
+    student's last features averaged over time, where the mask stands for the blur. A mask is drawn at every step, in
+    ``eval`` too. With ``pooled`` both sides are averaged over the positions behind :math:`G`, as the authors do for
+    transformer teachers, whose positions are not the student's.
+
+    Args:
+        blur_ratio: probability that a channel is set to zero, from 0 to below 1; the others are not scaled up.
+        pooled: compare means over the positions.
+        student_channels: None reads them off the example.
+        teacher_channels: likewise.
+        generator: random source of the mask, on the networks' device; PyTorch's own by default.
+
+    Raises:
+        TypeError: ``blur_ratio`` is no number.
+        ValueError: ``blur_ratio`` out of range, or one number of channels without the other.
+
+    Example:
+        >>> import torch
+        >>> loss = BKDSNNLoss(pooled=True, student_channels=4, teacher_channels=6)
+        >>> loss(torch.zeros(2, 1, 4, 8, 8), torch.zeros(1, 6, 14, 14)).shape
+        torch.Size([])
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("features",)
+
+    def __init__(
+        self,
+        blur_ratio: float = 0.15,
+        *,
+        pooled: bool = False,
+        student_channels: int | None = None,
+        teacher_channels: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(generator)
+        self.blur_ratio = check_share("blur_ratio", blur_ratio)
+        self.pooled = pooled
+        check_both("student_channels", student_channels, "teacher_channels", teacher_channels)
+        self.generate: BlurredGenerator | None = None
+        if student_channels is not None and teacher_channels is not None:
+            self.generate = BlurredGenerator(student_channels, teacher_channels)
+
+    @property
+    def needs_build(self) -> bool:
+        """Whether the convolutions wait for the layers' channels."""
+        return self.generate is None
+
+    def build(self, student_shapes: Sequence[Size], teacher_shapes: Sequence[Size]) -> None:
+        """Create the convolutions, unless the channels were given."""
+        if self.generate is None:
+            self.generate = BlurredGenerator(student_shapes[0][2], teacher_shapes[0][1])
+
+    def pick(self, signals: Signals) -> tuple[Tensor, Tensor]:
+        """The layers of both networks.
+
+        Raises:
+            ValueError: not exactly one pair of layers was recorded.
+        """
+        return one_pair(signals, self)
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """The loss.
+
+        Args:
+            student: layer ``[T, N, C, h, w]``.
+            teacher: layer ``[N, C', h, w]``, of any size with ``pooled``; used as it is given: pass it detached.
+
+        Returns:
+            Scalar.
+
+        Raises:
+            RuntimeError: the convolutions were not built.
+            ValueError: unlike sizes of the maps.
+        """
+        if self.generate is None:
+            raise RuntimeError("the convolutions were not built: pass the channels, or example= to the distiller")
+        generated = self.generate(at_least_float32(student).mean(0), self.blur_ratio, self.generator)
+        if self.pooled:
+            return feature_error(generated.mean(dim=(2, 3)), at_least_float32(teacher).mean(dim=(2, 3)))
+        if generated.shape[2:] != teacher.shape[2:]:
+            raise ValueError(
+                f"both layers need maps of one size, got {tuple(generated.shape[2:])} and {tuple(teacher.shape[2:])}; "
+                "pass pooled=True, or record other layers (layers=)"
+            )
+        return feature_error(generated, teacher)
+
+    def extra_repr(self) -> str:
+        """The settings, for ``print``."""
+        return f"blur_ratio={self.blur_ratio}, pooled={self.pooled}"

@@ -1,0 +1,105 @@
+"""MGD: the teacher's features generated from a part of the student's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Size, Tensor
+
+from ..adaptors import BlurredGenerator
+from ..checks import check_both, check_share
+from ..losses import feature_error
+from ..maps import at_least_float32
+from ..randomness import RandomLoss
+from ..signals import Signals, one_pair
+
+__all__ = ["MGDLoss"]
+
+
+class MGDLoss(RandomLoss):
+    r"""Masked generative distillation, MGD (Yang et al., ECCV 2022, arXiv 2205.01529), in its form for classifiers.
+
+    :math:`\|G(M \odot \mathrm{align}(F_S)) - F_T\|^2 / N`, summed over all entries of an image: :math:`F_S` averaged
+    over time, brought to the teacher's channels by a 1x1 convolution where they differ, whole channels masked at
+    random, and :math:`G` two 3x3 convolutions with a ReLU between. Convolutions train with the student.
+
+    Args:
+        mask_ratio: probability that a channel is masked, from 0 to below 1; the others are not scaled up.
+        student_channels: None reads them off the example.
+        teacher_channels: likewise.
+        generator: random source of the mask, on the networks' device; PyTorch's own by default.
+
+    Raises:
+        TypeError: ``mask_ratio`` is no number.
+        ValueError: ``mask_ratio`` out of range, or one number of channels without the other.
+
+    Example:
+        >>> import torch
+        >>> loss = MGDLoss(student_channels=4, teacher_channels=6)
+        >>> loss(torch.zeros(2, 1, 4, 8, 8), torch.zeros(1, 6, 8, 8)).shape
+        torch.Size([])
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("features",)
+
+    def __init__(
+        self,
+        mask_ratio: float = 0.15,
+        student_channels: int | None = None,
+        teacher_channels: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(generator)
+        self.mask_ratio = check_share("mask_ratio", mask_ratio)
+        check_both("student_channels", student_channels, "teacher_channels", teacher_channels)
+        self.generate: BlurredGenerator | None = None
+        if student_channels is not None and teacher_channels is not None:
+            self.generate = BlurredGenerator(student_channels, teacher_channels)
+
+    @property
+    def needs_build(self) -> bool:
+        """Whether the convolutions wait for the layers' channels."""
+        return self.generate is None
+
+    def build(self, student_shapes: Sequence[Size], teacher_shapes: Sequence[Size]) -> None:
+        """Create the convolutions, unless the channels were given."""
+        if self.generate is None:
+            self.generate = BlurredGenerator(student_shapes[0][2], teacher_shapes[0][1])
+
+    def pick(self, signals: Signals) -> tuple[Tensor, Tensor]:
+        """The layers of both networks.
+
+        Raises:
+            ValueError: not exactly one pair of layers was recorded.
+        """
+        return one_pair(signals, self)
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """The loss.
+
+        Args:
+            student: layer ``[T, N, C, h, w]``.
+            teacher: layer ``[N, C', h, w]``, used as it is given: pass it detached.
+
+        Returns:
+            Scalar.
+
+        Raises:
+            RuntimeError: the convolutions were not built.
+            ValueError: unlike sizes of the maps.
+        """
+        if self.generate is None:
+            raise RuntimeError("the convolutions were not built: pass the channels, or example= to the distiller")
+        if student.shape[-2:] != teacher.shape[-2:]:
+            raise ValueError(
+                f"both layers need maps of one size, got {tuple(student.shape[-2:])} and {tuple(teacher.shape[-2:])}; "
+                "record other layers (layers=)"
+            )
+        generated = self.generate(at_least_float32(student).mean(0), self.mask_ratio, self.generator)
+        return feature_error(generated, teacher)
+
+    def extra_repr(self) -> str:
+        """The settings, for ``print``."""
+        return f"mask_ratio={self.mask_ratio}"

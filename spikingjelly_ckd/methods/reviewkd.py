@@ -1,0 +1,108 @@
+"""ReviewKD: the student's layers, fused from deep to shallow, as the teacher's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Size, Tensor
+from torch.nn import functional as F
+
+from ..adaptors import AttentionFusion
+from ..maps import at_least_float32
+from ..signals import DistillationLoss, Signals
+
+__all__ = ["ReviewKDLoss"]
+
+POOLED = (4, 2, 1)
+
+
+class ReviewKDLoss(DistillationLoss):
+    r"""Knowledge review, ReviewKD (Chen et al., CVPR 2021, arXiv 2104.09044).
+
+    The student's layers, averaged over time, are fused from deep to shallow
+    (:class:`~spikingjelly_ckd.adaptors.AttentionFusion`) and each result is compared with the teacher's layer by the
+    hierarchical context loss: the mean squared error at full size, and average-pooled to 4, 2 and 1 positions a side
+    where the map is larger, with weights 1, 1/2, 1/4, 1/8 divided by their sum; summed over the layers. The pooled
+    vector in front of the classifier, which the authors add as a last level, is left out. Layers before their
+    activation, which the authors compare, do not exist behind a spiking neuron: name the normalisation in front of it
+    (``layers=``).
+
+    Example:
+        >>> loss = ReviewKDLoss()
+        >>> loss.build([(2, 1, 4, 8, 8)], [(1, 5, 8, 8)])
+        >>> loss([torch.zeros(2, 1, 4, 8, 8)], [torch.zeros(1, 5, 8, 8)]).shape
+        torch.Size([])
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("features",)
+    layer_choice: ClassVar[str] = "stages"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fusion: AttentionFusion | None = None
+
+    @property
+    def needs_build(self) -> bool:
+        """Whether the fusion waits for the layers' shapes."""
+        return self.fusion is None
+
+    def build(
+        self, student_shapes: Sequence[Size | tuple[int, ...]], teacher_shapes: Sequence[Size | tuple[int, ...]]
+    ) -> None:
+        """Create the fusion.
+
+        Args:
+            student_shapes: of each layer, ``[T, N, C, h, w]``, shallow to deep.
+            teacher_shapes: of each layer, ``[N, C, h, w]``.
+
+        Raises:
+            ValueError: unlike numbers of layers, or maps of unlike size.
+        """
+        sizes = [tuple(shape[-2:]) for shape in student_shapes], [tuple(shape[-2:]) for shape in teacher_shapes]
+        if sizes[0] != sizes[1]:
+            raise ValueError(
+                f"ReviewKDLoss needs layers of one size on both sides, shallow to deep, got {sizes[0]} and {sizes[1]}; "
+                "name them (layers=)"
+            )
+        self.fusion = AttentionFusion(student_shapes, teacher_shapes)
+
+    def pick(self, signals: Signals) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """The layers of both networks."""
+        return signals.student_features, signals.teacher_features
+
+    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+        """The loss.
+
+        Args:
+            student: layers ``[T, N, C, h, w]``, shallow to deep.
+            teacher: as many layers ``[N, C', h, w]``, used as they are given: pass them detached.
+
+        Returns:
+            Scalar.
+
+        Raises:
+            RuntimeError: the fusion was not built.
+            ValueError: unlike shapes.
+        """
+        if self.fusion is None:
+            raise RuntimeError("the fusion was not built: pass example= to the distiller")
+        fused = self.fusion([at_least_float32(layer).mean(0) for layer in student])
+        return torch.stack([_context_loss(a, b) for a, b in zip(fused, teacher, strict=True)]).sum()
+
+
+def _context_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Hierarchical context loss of two layers of one shape ``[N, C, h, w]``."""
+    if student.shape != teacher.shape:
+        raise ValueError(f"layers must have one shape, got {tuple(student.shape)} and {tuple(teacher.shape)}")
+    student, teacher = at_least_float32(student), at_least_float32(teacher)
+    total, weights, weight = F.mse_loss(student, teacher), 1.0, 1.0
+    for size in POOLED:
+        if size >= student.shape[2]:
+            continue
+        weight /= 2
+        pooled = F.adaptive_avg_pool2d(student, size), F.adaptive_avg_pool2d(teacher, size)
+        total = total + weight * F.mse_loss(*pooled)
+        weights += weight
+    return total / weights

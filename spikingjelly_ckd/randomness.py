@@ -1,0 +1,40 @@
+"""Random sources of losses that draw: PyTorch's own, or a generator whose state goes into checkpoints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .signals import DistillationLoss
+
+__all__ = ["RandomLoss"]
+
+
+class RandomLoss(DistillationLoss):
+    """A loss that draws random numbers; its generator's state is in ``state_dict()``: a resumed run draws what was due.
+
+    Args:
+        generator: random source on the networks' device; None is PyTorch's own, whose state checkpoints hold anyway.
+
+    Example:
+        >>> RandomLoss(torch.Generator().manual_seed(0)).state_dict()["generator"].dtype
+        torch.uint8
+        >>> RandomLoss().state_dict()
+        OrderedDict()
+    """
+
+    def __init__(self, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.generator is not None:
+            destination[prefix + "generator"] = self.generator.get_state()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        state = state_dict.pop(prefix + "generator", None)
+        if self.generator is not None and state is not None:
+            self.generator.set_state(state.cpu())
+        super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -1,0 +1,82 @@
+"""MGD against its formula, on the same mask."""
+
+import pytest
+import torch
+from conftest import tiny_student, tiny_teacher
+
+from spikingjelly_ckd import Distiller, MGDLoss
+
+
+def reference(loss, student, teacher, kept):
+    """By hand but for the two convolutions behind the mask."""
+    mean = student.sum(0) / student.shape[0]
+    weight, bias = loss.generate.align.weight[:, :, 0, 0], loss.generate.align.bias
+    aligned = torch.zeros(*teacher.shape, dtype=torch.float64)
+    for n in range(len(teacher)):
+        for k in range(teacher.shape[1]):
+            for c in range(mean.shape[1]):
+                aligned[n, k] += weight[k, c] * mean[n, c]
+            aligned[n, k] = (aligned[n, k] + bias[k]) * kept[n, k]
+    first, second = loss.generate.generate[0], loss.generate.generate[2]
+    guess = torch.conv2d(aligned, first.weight, first.bias, padding=1).clamp_min(0)
+    guess = torch.conv2d(guess, second.weight, second.bias, padding=1)
+    return guess
+
+
+def test_is_its_formula(frozen_noise):
+    loss = MGDLoss(0.4, 3, 5, generator=frozen_noise()).double()
+    student, teacher = torch.rand(2, 4, 3, 4, 4, dtype=torch.float64), torch.randn(4, 5, 4, 4, dtype=torch.float64)
+    kept = torch.rand(4, 5, generator=frozen_noise()) >= 0.4
+    assert 0 < kept.sum() < kept.numel()
+    expected = (reference(loss, student, teacher, kept) - teacher).square().sum() / 4
+    assert loss(student, teacher).item() == pytest.approx(expected.item(), rel=1e-10)
+
+
+def test_gradcheck(frozen_noise):
+    loss = MGDLoss(0.4, 3, 5).double()
+    student = torch.rand(2, 2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    teacher = torch.rand(2, 5, 4, 4, dtype=torch.float64)
+
+    def value(x):
+        loss.generator = frozen_noise()
+        return loss(x, teacher)
+
+    assert torch.autograd.gradcheck(value, (student,))
+
+
+def test_built_trained_and_not_exported(batch):
+    distiller = Distiller(tiny_teacher(), tiny_student(), {"mgd": (MGDLoss(), 7e-5)}, time_steps=2, example=batch)
+    distiller(*batch).values["mgd"].backward()
+    own = dict(distiller.losses["mgd"].named_parameters())
+    assert len(own) == 4  # equal channels: no 1x1 convolution
+    assert all(p.grad.abs().sum() > 0 for p in own.values())
+    assert not any("generate" in key for key in distiller.student.state_dict())
+
+
+def test_the_generator_goes_into_the_state_and_back():
+    loss = MGDLoss(0.5, 3, 3, generator=torch.Generator().manual_seed(0))
+    pair = torch.rand(1, 2, 3, 4, 4), torch.rand(2, 3, 4, 4)
+    loss(*pair)
+    state = loss.state_dict()
+    due = loss(*pair)
+    loss(*pair)
+    loss.load_state_dict(state)
+    assert loss(*pair) == due
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [({"mask_ratio": 1.0}, ValueError), ({"mask_ratio": -0.1}, ValueError), ({"mask_ratio": None}, TypeError)],
+)
+def test_wrong_settings(settings, error):
+    with pytest.raises(error, match="mask_ratio"):
+        MGDLoss(**settings)
+
+
+def test_wrong_use():
+    with pytest.raises(ValueError, match="together"):
+        MGDLoss(student_channels=3)
+    with pytest.raises(RuntimeError, match="not built"):
+        MGDLoss()(torch.zeros(1, 1, 3, 4, 4), torch.zeros(1, 3, 4, 4))
+    with pytest.raises(ValueError, match="maps of one size"):
+        MGDLoss(0.1, 3, 3)(torch.zeros(1, 1, 3, 4, 4), torch.zeros(1, 3, 8, 8))
