@@ -3,7 +3,7 @@
 from .compat import use_fast_neurons
 from .distiller import CKDDistiller, Distiller, StepOutput
 from .hooks import record
-from .layers import find_layer
+from .layers import find_layer, find_stages
 from .layouts import Layer
 from .maps import class_activation_map, grad_cam, spike_activation_map
 from .methods import (
@@ -66,6 +66,7 @@ __all__ = [
     "WeightedSoftLabelLoss",
     "class_activation_map",
     "find_layer",
+    "find_stages",
     "grad_cam",
     "preflight",
     "record",

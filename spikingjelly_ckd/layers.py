@@ -232,18 +232,12 @@ class _Search:
     def student(self) -> Layer:
         """The preset of the class, else the last spikes that still have positions."""
         ran = self._watch()
-        known = _known(self.module, _STUDENT_PRESETS)
         missed = ""
-        if known is not None:
-            prefix, name = known
-            for pattern in _STUDENT_PRESETS[name]:
-                path = _concrete(self.module, prefix, pattern)
-                if path is None or path not in ran:
-                    continue
-                layer = self._confirmed(Layer(path, reason=f"preset of {name}{missed}"))
-                if layer is not None:
-                    return layer
-                missed = missed or f"; {path} does not serve at {self.image_size[0]}x{self.image_size[1]}"
+        for path, name in self._presets(ran):
+            layer = self._confirmed(Layer(path, reason=f"preset of {name}{missed}"))
+            if layer is not None:
+                return layer
+            missed = missed or f"; {path} does not serve at {self.image_size[0]}x{self.image_size[1]}"
         counts = Counter(len(seen.shapes) for path, seen in ran.items() if compat.is_neuron(self.names[path]))
         usual = max(counts, key=lambda count: (count > 1, counts[count]), default=1)
         for path, seen in reversed(ran.items()):
@@ -298,13 +292,12 @@ class _Search:
     def stages(self) -> tuple[Layer, ...]:
         """The last layer that serves at each size of map, shallow to deep."""
         found: dict[tuple[int, int], Layer] = {}
-        for path, seen in reversed(self._watch().items()):
-            if self.role == "student":
-                kind = self._spiking(path, seen)
-            else:
-                kind = None if path == "" or self._is_skipped(path) or len(seen.shapes[0]) < 3 else "end of a stage"
-            if kind is None:
-                continue
+        ran = self._watch()
+        presets = self._presets(ran) if self.role == "student" else []
+        candidates = [(path, f"preset of {name}") for path, name in presets]
+        candidates += [(path, kind) for path, seen in reversed(ran.items()) if (kind := self._kind(path, seen))]
+        for path, kind in candidates:
+            seen = ran[path]
             layer = self._readable(Layer(path, reason=kind), seen.shapes)
             if layer is None or self._size(layer, seen) in found:
                 continue
@@ -315,6 +308,21 @@ class _Search:
             raise self._failure("no layer with more than one position", f"{self.role}_layer")
         largest_first = sorted(found.items(), key=lambda item: -item[0][0] * item[0][1])
         return tuple(replace(layer, reason=f"{layer.reason}, {h}x{w}") for (h, w), layer in largest_first)
+
+    def _kind(self, path: str, seen: _Ran) -> str | None:
+        """What a layer may be the end of a stage as, or None."""
+        if self.role == "student":
+            return self._spiking(path, seen)
+        return None if path == "" or self._is_skipped(path) or len(seen.shapes[0]) < 3 else "end of a stage"
+
+    def _presets(self, ran: dict[str, _Ran]) -> list[tuple[str, str]]:
+        """Paths that a known student's class names and that ran, best first, each with the class's name."""
+        known = _known(self.module, _STUDENT_PRESETS)
+        if known is None:
+            return []
+        prefix, name = known
+        paths = [_concrete(self.module, prefix, pattern) for pattern in _STUDENT_PRESETS[name]]
+        return [(path, name) for path in paths if path is not None and path in ran]
 
     @staticmethod
     def _size(layer: Layer, seen: _Ran) -> tuple[int, int]:

@@ -7,11 +7,16 @@ import importlib
 import inspect
 import pickle
 import re
+import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import tiny_student, tiny_teacher
+from torch import distributed
+from torch import multiprocessing as mp
+from torch.nn.parallel import DistributedDataParallel
 
 import spikingjelly_ckd
 from spikingjelly_ckd import DistillationLoss, Distiller, methods
@@ -189,6 +194,46 @@ def test_ten_steps_bring_the_total_down(name):
     assert sum(totals[-3:]) < 0.95 * sum(totals[:3]), totals
     for key, value in distiller.losses.named_parameters():
         assert not torch.equal(value, before[key]), f"{name}: its parameter {key} was not trained"
+
+
+@each
+def test_the_exported_student_has_no_parameter_of_it(name):
+    distiller, _ = make(name)
+    assert distiller.student.state_dict().keys() == tiny_student().state_dict().keys()
+    trained = {id(p) for p in distiller.parameters()}
+    assert all(id(p) in trained for p in distiller.losses.parameters())
+
+
+def all_under_ddp(rank, port, results):
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    try:
+        found = {}
+        for name in methods.__all__:
+            distiller, (images, labels) = make(name)
+            half = slice(4 * rank, 4 * rank + 4)
+            torch.manual_seed(rank)
+            wrapped = DistributedDataParallel(distiller)  # it has to live until backward is done
+            wrapped(images[half], labels[half]).loss.backward()
+            found[name] = {key: None if p.grad is None else p.grad.numpy() for key, p in distiller.named_parameters()}
+        results[rank] = found
+    finally:
+        distributed.destroy_process_group()
+
+
+def test_every_method_under_ddp():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with mp.Manager() as manager:
+        results = manager.dict()
+        mp.spawn(all_under_ddp, args=(port, results), nprocs=2)
+        first, second = results[0], results[1]
+    for name in methods.__all__:
+        for key, gradient in first[name].items():
+            assert gradient is not None, f"{name}: {key} got no gradient"
+            assert np.isfinite(gradient).all(), f"{name}: {key}"
+            assert np.array_equal(gradient, second[name][key]), f"{name}: {key} differs between the processes"
 
 
 def test_importing_one_method_needs_no_other():

@@ -5,14 +5,16 @@ import copy
 import pytest
 import torch
 from conftest import tiny_student, tiny_teacher
-from coverage_cases import TokensLast
+from coverage_cases import LIF, TokensLast
 from spikingjelly.activation_based import functional, layer, neuron
+from spikingjelly.activation_based.model import sew_resnet
 from torch import nn
 
-from spikingjelly_ckd import Layer, find_layer, record
+from spikingjelly_ckd import ATLoss, Distiller, FitNetsLoss, Layer, find_layer, find_stages, record
 from spikingjelly_ckd.compat import is_neuron
 from spikingjelly_ckd.layers import preset_student_steps
 from spikingjelly_ckd.layouts import LAYOUTS, arrange, resolve
+from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet
 
 NET = nn.Sequential(nn.Identity())
 
@@ -681,9 +683,10 @@ def state_of(net):
     return membranes, [m.training for m in net.modules()], hooks, torch.get_rng_state().tolist()
 
 
+@pytest.mark.parametrize("search", [find_layer, find_stages])
 @pytest.mark.parametrize("fails_at", [None, 1, 2])
 @pytest.mark.parametrize("role", ["student", "teacher"])
-def test_everything_is_as_before(role, fails_at):
+def test_everything_is_as_before(role, fails_at, search):
     net = tiny_student() if role == "student" else tiny_teacher()
     net.insert(0, Restless(fails_at))
     net[2].eval()
@@ -692,10 +695,10 @@ def test_everything_is_as_before(role, fails_at):
     parameters, buffers = copy.deepcopy(list(net.parameters())), copy.deepcopy(list(net.buffers()))
     before = state_of(net)
     if fails_at is None:
-        find_layer(net, example)
+        search(net, example)
     else:
         with pytest.raises(OverflowError, match="as told"):
-            find_layer(net, example)
+            search(net, example)
     assert state_of(net) == before
     assert all(torch.equal(new, old) for new, old in zip(net.parameters(), parameters, strict=True))
     assert all(torch.equal(new, old) for new, old in zip(net.buffers(), buffers, strict=True))
@@ -759,3 +762,72 @@ def test_a_network_compiled_before_is_refused():
 
     with pytest.raises(RuntimeError, match="compiled before"):
         find_layer(Compiled(), IMAGES)
+
+
+# --- stages ----------------------------------------------------------------------------------------------------------
+
+
+def paths(layers):
+    return [layer.path for layer in layers]
+
+
+def test_stages_are_the_last_layer_of_each_size():
+    assert paths(find_stages(tiny_teacher(), torch.randn(2, 3, 8, 8))) == ["2", "5"]
+    assert paths(find_stages(tiny_student(), torch.randn(3, 2, 3, 8, 8))) == ["2", "5"]
+
+
+@pytest.mark.parametrize("last_activation", ["spike", "relu"])
+def test_stages_of_residual_networks_end_where_find_layer_does(last_activation):
+    teacher = ResNet((4, 8, 16), (2, 1, 1), 5)
+    student = SpikingResNet((4, 8, 16), (2, 1, 1), 5, last_activation=last_activation)
+    for net, example in ((teacher, torch.randn(2, 3, 32, 32)), (student, torch.randn(2, 2, 3, 32, 32))):
+        found = find_stages(net, example)
+        assert paths(found) == ["layer1", "layer2", "layer3"]
+        assert [layer.reason.rpartition(", ")[2] for layer in found] == ["32x32", "16x16", "8x8"]
+        assert found[-1].path == find_layer(net, example).path
+
+
+def test_stages_of_a_sew_resnet_are_its_sums_of_spikes_though_it_is_silent():
+    net = sew_resnet.sew_resnet18(num_classes=5, cnf="ADD", **LIF)
+    functional.set_step_mode(net, "m")
+    found = find_stages(net, torch.rand(2, 2, 3, 64, 64))
+    assert paths(found) == ["sn1", "layer1", "layer2", "layer3", "layer4"]
+
+
+def test_a_network_without_positions_has_no_stage():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(768, 8), nn.ReLU(), nn.Linear(8, 5))
+    with pytest.raises(ValueError, match="no layer with more than one position.*Pass teacher_layer='path'"):
+        find_stages(net, IMAGES)
+
+
+def test_a_vit_has_one_stage():
+    timm = pytest.importorskip("timm")
+    net = timm.create_model("vit_tiny_patch16_224", img_size=64, num_classes=5)
+    assert len(find_stages(net, torch.randn(2, 3, 64, 64))) == 1
+
+
+@pytest.mark.parametrize(("loss", "expected"), [(ATLoss, ["layer2", "layer3"]), (FitNetsLoss, ["layer2"])])
+def test_a_loss_gets_as_many_stages_on_both_sides(batch, loss, expected):
+    teacher = ResNet((4, 8, 16), (1, 1, 1), 5)
+    distiller = Distiller(teacher, tiny_student(), {"loss": (loss(), 1.0)}, time_steps=2, example=batch)
+    student_layers, teacher_layers = distiller.layers["loss"]
+    assert paths(teacher_layers) == expected  # the student has two sizes: the teacher's two deepest
+    assert paths(student_layers) == ["2", "5"][: len(expected)]
+
+
+def test_layers_that_were_given_stay(batch):
+    layers = {"at": (("2",), ("5",))}
+    distiller = Distiller(tiny_teacher(), tiny_student(), {"at": (ATLoss(), 1.0)}, layers=layers, time_steps=2)
+    distiller(*batch)
+    assert tuple(map(paths, distiller.layers["at"])) == (["2"], ["5"])
+    half = Distiller(tiny_teacher(), tiny_student(), {"at": (ATLoss(), 1.0)}, layers={"at": ("5", None)}, time_steps=2)
+    half(*batch)
+    assert tuple(map(paths, half.layers["at"])) == (["5"], ["5"])
+
+
+def test_an_unknown_choice_of_layers_is_refused(teacher, student):
+    class Wrong(ATLoss):
+        layer_choice = "first"
+
+    with pytest.raises(ValueError, match=r"Wrong.layer_choice must be one of"):
+        Distiller(teacher, student, {"loss": (Wrong(), 1.0)}, time_steps=2)
