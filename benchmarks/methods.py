@@ -104,6 +104,13 @@ ARMS = {
 }
 
 
+CIFAR_ARMS = (
+    *("plain", "CKDSNN (paper)", "CKDSNN (released)", "KD", "KDSNN (feature)", "BKDSNN", "ReLU readout", "EnOF"),
+    *("NLD alone", "LS-KD", "DKD"),
+)
+"""Arms of CIFAR-10 at T=1: those of the paper's comparison, and the best on the logits of the rest."""
+
+
 def find(name: str) -> Arm:
     return ARMS[name]
 

@@ -12,12 +12,15 @@ import json
 import re
 import statistics
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import ablations
+import methods
 from weights import ARMS
 from weights import render as render_weights
 
-from spikingjelly_ckd.recipes.table import tabulate
+from spikingjelly_ckd.recipes.table import interval95, tabulate
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -96,7 +99,61 @@ def preflight() -> str:
     return "\n".join(lines)
 
 
-TABLES = {"quickstart": quickstart, "cifar": cifar, "rows": rows, "weights": weights, "preflight": preflight}
+def compared(folder: str, arms: Iterable[str], beside: Mapping[str, object] | None = None) -> str:
+    """Runs of one protocol, best first: each arm over its seeds, and its difference to plain training by seed.
+
+    ``beside`` are the paper's figures by arm, in a column of their own.
+    """
+    runs = load(f"{folder}/*_seed*.json")
+    protocol = {(r["split_hash"], r["teacher"]["sha256"], r["batch"], r["accuracy"]["epochs"]) for r in runs}
+    if len(protocol) != 1:
+        raise ValueError(f"the records in {folder} are of {len(protocol)} protocols and cannot share a table")
+    found = {arm: {run["seed"]: run for run in runs if run["method"] == arm} for arm in arms}
+    last = {arm: {seed: run["accuracy"]["last"] for seed, run in seeds.items()} for arm, seeds in found.items()}
+    rows = [["method", "seeds", "last epoch, % (95 %)", "paired to plain (95 %)", "seconds a run", "paper"]]
+    for arm in sorted(found, key=lambda arm: statistics.fmean(last[arm].values()) if last[arm] else 0.0, reverse=True):
+        both = sorted(last[arm].keys() & last["plain"].keys()) if arm != "plain" else []
+        seconds = [run["seconds"] for run in found[arm].values()]
+        rows.append(
+            [
+                arm,
+                " ".join(map(str, sorted(last[arm]))),
+                with_interval(list(last[arm].values())) or "not run",
+                with_interval([last[arm][seed] - last["plain"][seed] for seed in both], "+"),
+                f"{statistics.median(seconds):.0f}" if seconds else "",
+                str((beside or {}).get(arm, "")),
+            ]
+        )
+    shown = rows if beside else [row[:-1] for row in rows]
+    lines = [f"| {' | '.join(row)} |" for row in shown]
+    run = runs[0]
+    return "\n".join([
+        lines[0], "|---" * len(shown[0]) + "|", *lines[1:], "",
+        f"Teacher {run['teacher']['accuracy']['last']:.1f} %; T={run['T']}, {run['accuracy']['epochs']} epochs, batch "
+        f"{run['batch']}, split `{run['split']}`; mean ± standard deviation over the seeds.",
+    ])  # fmt: skip
+
+
+def with_interval(values: list[float], sign: str = "") -> str:
+    """Mean, standard deviation and half width of the 95 % interval."""
+    if not values:
+        return ""
+    mean = f"{statistics.fmean(values):{sign}.1f}"
+    if len(values) < 2:
+        return mean
+    return f"{mean} ± {statistics.stdev(values):.1f} (± {interval95(values):.1f})"
+
+
+TABLES = {
+    "methods_digits": lambda: compared("methods_digits", methods.ARMS),
+    "methods_cifar10": lambda: compared("methods_cifar10", methods.CIFAR_ARMS),
+    "ablations": lambda: compared("ablations_digits", ablations.ARMS, ablations.PAPER),
+    "quickstart": quickstart,
+    "cifar": cifar,
+    "rows": rows,
+    "weights": weights,
+    "preflight": preflight,
+}
 
 
 def rendered(page: Path) -> str:
