@@ -1,4 +1,4 @@
-"""How strong should SAMD be? Weights, automatic shares and map normalisations on unlike networks.
+"""How strong should SAMD and NLD be? Weights, automatic shares and map normalisations on unlike networks.
 
     python benchmarks/weights.py --output benchmarks/results/weights.json
     python benchmarks/weights.py --output benchmarks/results/weights.json --render
@@ -11,17 +11,20 @@ seed. Runs that the record already holds are not run again.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from protocol import SETUPS, train
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import Tensor, nn
 
-from spikingjelly_ckd import Distiller, SAMDLoss
+from spikingjelly_ckd import Distiller, NLDLoss, SAMDLoss
 from spikingjelly_ckd.compat import spikingjelly_version
 from spikingjelly_ckd.recipes.events import EventCamera, digit_events
 from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet
@@ -34,7 +37,16 @@ ARMS: dict[str, dict[str, object]] = {
     "beta 1, none": {"weight": 1.0, "normalization": "none"},
     "beta 0.1, eps 0.001": {"weight": 0.1, "student_eps": 1e-3},
     "beta 1, eps 0.001": {"weight": 1.0, "student_eps": 1e-3},
+    **{f"gamma {gamma:g}": {"loss": NLDLoss, "weight": gamma} for gamma in (0.01, 0.1, 1.0, 10.0)},
+    "gamma auto": {"loss": NLDLoss, "weight": "auto"},
 }
+
+
+ADAM = functools.partial(torch.optim.Adam, lr=3e-3)
+
+
+def unchanged(frames: Tensor, generator: torch.Generator) -> Tensor:
+    return frames
 
 
 def plain_convs(classes: int) -> nn.Module:
@@ -71,65 +83,40 @@ STUDENTS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
-def train(
-    module: nn.Module,
-    step: Callable[[Tensor, Tensor], Tensor],
-    predict: Callable[[Tensor], Tensor],
-    parts: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]],
-    epochs: int,
-    seed: int,
-) -> list[float]:
-    """Adam with a cosine schedule; validation accuracy in percent after each epoch."""
-    (frames, labels), (val_frames, val_labels) = parts
-    optimizer = torch.optim.Adam(module.parameters(), 3e-3)
-    count, batch = len(labels), 64
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * (count // batch))
-    order = torch.Generator().manual_seed(seed)
-    accuracy = []
-    for _ in range(epochs):
-        module.train()
-        for index in torch.randperm(count, generator=order)[: count // batch * batch].view(-1, batch):
-            optimizer.zero_grad()
-            step(frames[:, index], labels[index]).backward()
-            optimizer.step()
-            schedule.step()
-        module.eval()
-        with torch.no_grad():
-            right = predict(val_frames).argmax(1) == val_labels
-        accuracy.append(100 * right.float().mean().item())
-    return accuracy
-
-
 def run(
     kind: str, arm: str, seed: int, epochs: int, time_steps: int, teachers: dict[int, nn.Module]
 ) -> dict[str, object]:
     """One student under one arm."""
     events = digit_events(time_steps, camera=EventCamera(size=16), reach=2.5, margin=1, seed=0)
     parts = events.part("train"), events.part("val")
+    setup = replace(SETUPS["digits"], augment=unchanged, optimizer=ADAM, batch=64)
     if seed not in teachers:
         torch.manual_seed(seed)
         teacher = ResNet((16, 32, 64), (1, 1, 1), 10, in_channels=2)
         loss = nn.CrossEntropyLoss()
-        train(teacher, lambda f, y: loss(teacher(f.mean(0)), y), lambda f: teacher(f.mean(0)), parts, epochs, seed)
+        train(
+            teacher, lambda f, y: loss(teacher(f.mean(0)), y), lambda f: teacher(f.mean(0)), parts, setup, seed, epochs
+        )
         teachers[seed] = teacher
     torch.manual_seed(seed)
     student = STUDENTS[kind](10)
     settings = dict(ARMS[arm])
     share = settings.pop("share", None)
     weight = settings.pop("weight")
-    losses = {} if arm == "plain" else {"samd": (SAMDLoss(**settings), weight)}
+    loss = settings.pop("loss", SAMDLoss)
+    losses = {} if arm == "plain" else {"loss": (loss(**settings), weight)}
     distiller = Distiller(teachers[seed], student, losses)
     if share is not None:
-        distiller.auto["samd"].share = share
+        distiller.auto["loss"].share = share
     final: dict[str, object] = {}
 
     def step(frames: Tensor, labels: Tensor) -> Tensor:
         out = distiller(frames, labels)
-        final["weight"] = float(out.weights.get("samd", 0.0))
+        final["weight"] = float(out.weights.get("loss", 0.0))
         return out.loss
 
     start = time.perf_counter()
-    accuracy = train(distiller, step, distiller.predict, parts, epochs, seed)
+    accuracy = train(distiller, step, distiller.predict, parts, setup, seed, epochs)
     return {
         "student": kind, "arm": arm, "seed": seed, "accuracy": accuracy, "last5": statistics.fmean(accuracy[-5:]),
         "weight": final["weight"], "seconds": time.perf_counter() - start, "epochs": epochs, "T": time_steps,
@@ -152,7 +139,8 @@ def render(runs: list[dict[str, object]]) -> str:
             mean = statistics.fmean(float(r["last5"]) for r in found)
             weight = statistics.fmean(float(r["weight"]) for r in found)
             spread = f" ± {statistics.stdev(float(r['last5']) for r in found):.1f}" if len(found) > 1 else ""
-            cells.append(f"{mean:.1f}{spread}" + (f" (weight {weight:.2g})" if arm.startswith("share") else ""))
+            measured = ARMS[arm]["weight"] == "auto"
+            cells.append(f"{mean:.1f}{spread}" + (f" (weight {weight:.2g})" if measured else ""))
         lines.append(f"| {arm} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
