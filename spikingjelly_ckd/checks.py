@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
-__all__ = ["check_both", "check_choice", "check_non_negative", "check_positive", "check_share"]
+__all__ = ["check_both", "check_choice", "check_count", "check_non_negative", "check_positive", "check_share"]
 
 
 def check_positive(name: str, value: float) -> float:
@@ -39,6 +39,24 @@ def check_non_negative(name: str, value: float) -> float:
     _check_number(name, value)
     if not (math.isfinite(value) and value >= 0):
         raise ValueError(f"{name} must be at least 0 and finite, got {value}")
+    return value
+
+
+def check_count(name: str, value: int) -> int:
+    """``value`` if it is an integer of at least 1.
+
+    Raises:
+        TypeError: it is no integer.
+        ValueError: it is below 1.
+
+    Example:
+        >>> check_count("student_channels", 64)
+        64
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
     return value
 
 

@@ -245,7 +245,7 @@ class Distiller(nn.Module):
 
     def _recorded_student(self) -> AbstractContextManager[Recording]:
         point = [] if self._step_point is None else [self._step_point.path]
-        return record(self.student, [*self._paths("student"), *point])
+        return record(self.student, [*self._paths("student"), *point], as_leaf=self._explained_paths())
 
     def _run_student(self, batch: Batch, seen: Recording) -> Logits:
         """Logits, with those of every step read where the network hides them, if a loss needs them."""
@@ -341,15 +341,20 @@ class Distiller(nn.Module):
     ) -> Evidence:
         """Gradients of the class scores at the recorded layers, by role, target class and path."""
         found = _gradients("teacher", scores, teacher_seen, self._evidence_paths())
-        explaining = {name: loss for name, loss in self._each_loss().items() if "student_gradients" in loss.needs}
-        if explaining:
-            paths = [layer.path for name in explaining for layer in (self._layers or {})[name][0]]
-            targets = {loss.target_class for loss in explaining.values()}
+        paths = self._explained_paths()
+        if paths:
+            losses = self._each_loss().values()
+            targets = {loss.target_class for loss in losses if "student_gradients" in loss.needs}
             picked = {target: _target_class(target, teacher, batch.labels) for target in targets}
             with _graph(True):
                 own = {target: student.mean.gather(1, index.clone()).sum() for target, index in picked.items()}
             found |= _gradients("student", own, student_seen, paths, create_graph=torch.is_grad_enabled())
         return found
+
+    def _explained_paths(self) -> list[str]:
+        """Student layers at which its own class score is differentiated; in eval a neuron may hand on no graph."""
+        explaining = [name for name, loss in self._each_loss().items() if "student_gradients" in loss.needs]
+        return [layer.path for name in explaining for layer in (self._layers or {})[name][0]]
 
     def _signals(
         self,

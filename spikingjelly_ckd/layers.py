@@ -109,9 +109,9 @@ def find_stages(
 ) -> tuple[Layer, ...]:
     """One layer for each size of map, shallow to deep: the last of that size that serves.
 
-    For methods that compare several depths (AT, ReviewKD). A student's layers are spikes, as for :func:`find_layer`;
-    a teacher's are the ends of its blocks. The network is left as it was found. A network whose maps have one size
-    throughout, such as a ViT, has one stage.
+    For methods that compare several depths (AT, ReviewKD). A student's layers are spikes or the preset of its class, as
+    for :func:`find_layer`; a teacher's are the ends of its blocks. The network is left as it was found. A network whose
+    maps have one size throughout, such as a ViT, has one stage.
 
     Args:
         module: the network, on the device of ``example``.

@@ -21,6 +21,7 @@ __all__ = [
     "match_maps",
     "normalize_map",
     "spike_activation_map",
+    "time_mean",
 ]
 
 NORMALIZATIONS = ("sample", "batch", "none")
@@ -85,6 +86,28 @@ def fold_time(tensor: Tensor) -> Tensor:
     if tensor.ndim != 5:
         raise ValueError(f"expected shape [T, N, C, h, w], got {tuple(tensor.shape)}")
     return at_least_float32(tensor).transpose(0, 1).flatten(1, 2)
+
+
+def time_mean(tensor: Tensor) -> Tensor:
+    """A student's layer averaged over time: rates, where it holds spikes.
+
+    Args:
+        tensor: shape ``[T, N, C, h, w]``.
+
+    Returns:
+        Shape ``[N, C, h, w]``, fp32 or wider.
+
+    Raises:
+        ValueError: ``tensor`` is not 5-dimensional.
+
+    Example:
+        >>> import torch
+        >>> time_mean(torch.tensor([0.0, 1.0]).view(2, 1, 1, 1, 1)).item()
+        0.5
+    """
+    if tensor.ndim != 5:
+        raise ValueError(f"expected shape [T, N, C, h, w], got {tuple(tensor.shape)}")
+    return at_least_float32(tensor).mean(0)
 
 
 def class_activation_map(features: Tensor, weight: Tensor, classes: Tensor) -> Tensor:

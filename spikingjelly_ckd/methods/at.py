@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..checks import check_positive
 from ..losses import attention_distance
-from ..maps import at_least_float32
+from ..maps import time_mean
 from ..signals import DistillationLoss, Signals
 
 __all__ = ["ATLoss"]
@@ -27,11 +27,11 @@ class ATLoss(DistillationLoss):
     activity in place of its class map.
 
     Args:
-        power: :math:`p > 0`.
+        power: :math:`p \ge 1`; below 1 the gradient is not finite where nothing fires.
 
     Raises:
         TypeError: ``power`` is no number.
-        ValueError: ``power`` is not positive.
+        ValueError: ``power`` is below 1.
 
     Example:
         >>> import torch
@@ -46,6 +46,10 @@ class ATLoss(DistillationLoss):
     def __init__(self, power: float = 2.0) -> None:
         super().__init__()
         self.power = check_positive("power", power)
+        if power < 1:
+            raise ValueError(
+                f"power must be at least 1, got {power}: below, the gradient is not finite where nothing fires"
+            )
 
     def pick(self, signals: Signals) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """The layers of both networks."""
@@ -62,12 +66,12 @@ class ATLoss(DistillationLoss):
             Scalar.
 
         Raises:
-            ValueError: unlike numbers of layers or images.
+            ValueError: unlike numbers of layers or images, or other axes.
         """
         if len(student) != len(teacher):
             raise ValueError(f"as many layers are needed on both sides, got {len(student)} and {len(teacher)}")
         pairs = zip(student, teacher, strict=True)
-        return torch.stack([attention_distance(at_least_float32(s).mean(0), t, self.power) for s, t in pairs]).sum()
+        return torch.stack([attention_distance(time_mean(s), t, self.power) for s, t in pairs]).sum()
 
     def extra_repr(self) -> str:
         """The settings, for ``print``."""

@@ -9,9 +9,9 @@ import torch
 from torch import Size, Tensor
 
 from ..adaptors import BlurredGenerator
-from ..checks import check_both, check_share
+from ..checks import check_both, check_count, check_share
 from ..losses import feature_error
-from ..maps import at_least_float32
+from ..maps import at_least_float32, time_mean
 from ..randomness import RandomLoss
 from ..signals import Signals, one_pair
 
@@ -34,8 +34,8 @@ class BKDSNNLoss(RandomLoss):
         generator: random source of the mask, on the networks' device; PyTorch's own by default.
 
     Raises:
-        TypeError: ``blur_ratio`` is no number.
-        ValueError: ``blur_ratio`` out of range, or one number of channels without the other.
+        TypeError: ``blur_ratio`` is no number, or a number of channels no integer.
+        ValueError: a value is out of range, or one number of channels comes without the other.
 
     Example:
         >>> import torch
@@ -61,7 +61,9 @@ class BKDSNNLoss(RandomLoss):
         check_both("student_channels", student_channels, "teacher_channels", teacher_channels)
         self.generate: BlurredGenerator | None = None
         if student_channels is not None and teacher_channels is not None:
-            self.generate = BlurredGenerator(student_channels, teacher_channels)
+            self.generate = BlurredGenerator(
+                check_count("student_channels", student_channels), check_count("teacher_channels", teacher_channels)
+            )
 
     @property
     def needs_build(self) -> bool:
@@ -93,11 +95,11 @@ class BKDSNNLoss(RandomLoss):
 
         Raises:
             RuntimeError: the convolutions were not built.
-            ValueError: unlike sizes of the maps.
+            ValueError: unlike sizes of the maps, or other axes.
         """
         if self.generate is None:
             raise RuntimeError("the convolutions were not built: pass the channels, or example= to the distiller")
-        generated = self.generate(at_least_float32(student).mean(0), self.blur_ratio, self.generator)
+        generated = self.generate(time_mean(student), self.blur_ratio, self.generator)
         if self.pooled:
             return feature_error(generated.mean(dim=(2, 3)), at_least_float32(teacher).mean(dim=(2, 3)))
         if generated.shape[2:] != teacher.shape[2:]:

@@ -9,8 +9,8 @@ from torch import Size, Tensor, nn
 from torch.nn import functional as F
 
 from ..adaptors import regressor
-from ..checks import check_both
-from ..maps import at_least_float32
+from ..checks import check_both, check_count
+from ..maps import at_least_float32, time_mean
 from ..signals import DistillationLoss, Signals, one_pair
 
 __all__ = ["FitNetsLoss"]
@@ -28,7 +28,8 @@ class FitNetsLoss(DistillationLoss):
         teacher_shape: of the teacher's.
 
     Raises:
-        ValueError: one shape without the other, or no convolution leads from one to the other.
+        TypeError: a shape is not made of integers.
+        ValueError: one shape without the other, not three numbers, or no convolution leads from one to the other.
 
     Example:
         >>> import torch
@@ -45,7 +46,9 @@ class FitNetsLoss(DistillationLoss):
         check_both("student_shape", student_shape, "teacher_shape", teacher_shape)
         self.regressor: nn.Module | None = None
         if student_shape is not None and teacher_shape is not None:
-            self.regressor = regressor(student_shape, teacher_shape)
+            self.regressor = regressor(
+                _check_shape("student_shape", student_shape), _check_shape("teacher_shape", teacher_shape)
+            )
 
     @property
     def needs_build(self) -> bool:
@@ -77,13 +80,21 @@ class FitNetsLoss(DistillationLoss):
 
         Raises:
             RuntimeError: the regressor was not built.
-            ValueError: the regressor's output has another shape than the teacher's layer.
+            ValueError: the regressor's output has another shape than the teacher's layer, or other axes.
         """
         if self.regressor is None:
             raise RuntimeError("the regressor was not built: pass the shapes, or example= to the distiller")
-        guess = at_least_float32(self.regressor(at_least_float32(student).mean(0)))
+        guess = at_least_float32(self.regressor(time_mean(student)))
         if guess.shape != teacher.shape:
             raise ValueError(
                 f"the regressor gives {tuple(guess.shape)}, the teacher's layer has {tuple(teacher.shape)}"
             )
         return F.mse_loss(guess, at_least_float32(teacher))
+
+
+def _check_shape(name: str, shape: Sequence[int]) -> list[int]:
+    if not isinstance(shape, Sequence) or isinstance(shape, str):
+        raise TypeError(f"{name} must be (C, h, w), got {type(shape).__name__}")
+    if len(shape) != 3:
+        raise ValueError(f"{name} must be (C, h, w), got {tuple(shape)}")
+    return [check_count(name, number) for number in shape]

@@ -8,9 +8,9 @@ from typing import ClassVar
 from torch import Size, Tensor, nn
 
 from ..adaptors import align
-from ..checks import check_both
+from ..checks import check_both, check_count
 from ..losses import feature_error
-from ..maps import at_least_float32
+from ..maps import at_least_float32, time_mean
 from ..signals import DistillationLoss, Signals, one_pair
 
 __all__ = ["KDSNNLoss"]
@@ -22,14 +22,15 @@ class KDSNNLoss(DistillationLoss):
     :math:`\|\mathrm{align}(f_S) - f_T\|^2 / N`, with :math:`f` the mean of the last layer over the positions, the
     student's also over time, and a 1x1 convolution where the channels differ, which trains with the student. KDSNN's
     own formula, weights and layers are not known from the sources at hand. Its response-based form is
-    :class:`~spikingjelly_ckd.methods.KDLoss`.
+    :class:`~spikingjelly_ckd.KDLoss`.
 
     Args:
         student_channels: None reads them off the example.
         teacher_channels: likewise.
 
     Raises:
-        ValueError: one number of channels without the other.
+        TypeError: a number of channels is no integer.
+        ValueError: one is below 1, or comes without the other.
 
     Example:
         >>> import torch
@@ -44,7 +45,9 @@ class KDSNNLoss(DistillationLoss):
         check_both("student_channels", student_channels, "teacher_channels", teacher_channels)
         self.align: nn.Module | None = None
         if student_channels is not None and teacher_channels is not None:
-            self.align = align(student_channels, teacher_channels)
+            self.align = align(
+                check_count("student_channels", student_channels), check_count("teacher_channels", teacher_channels)
+            )
 
     @property
     def needs_build(self) -> bool:
@@ -76,8 +79,9 @@ class KDSNNLoss(DistillationLoss):
 
         Raises:
             RuntimeError: the convolution was not built.
+            ValueError: other axes.
         """
         if self.align is None:
             raise RuntimeError("the convolution was not built: pass the channels, or example= to the distiller")
-        pooled = at_least_float32(student).mean(dim=(0, 3, 4))[:, :, None, None]
+        pooled = time_mean(student).mean(dim=(2, 3), keepdim=True)
         return feature_error(self.align(pooled), at_least_float32(teacher).mean(dim=(2, 3), keepdim=True))

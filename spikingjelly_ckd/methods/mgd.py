@@ -9,9 +9,9 @@ import torch
 from torch import Size, Tensor
 
 from ..adaptors import BlurredGenerator
-from ..checks import check_both, check_share
+from ..checks import check_both, check_count, check_share
 from ..losses import feature_error
-from ..maps import at_least_float32
+from ..maps import time_mean
 from ..randomness import RandomLoss
 from ..signals import Signals, one_pair
 
@@ -32,8 +32,8 @@ class MGDLoss(RandomLoss):
         generator: random source of the mask, on the networks' device; PyTorch's own by default.
 
     Raises:
-        TypeError: ``mask_ratio`` is no number.
-        ValueError: ``mask_ratio`` out of range, or one number of channels without the other.
+        TypeError: ``mask_ratio`` is no number, or a number of channels no integer.
+        ValueError: a value is out of range, or one number of channels comes without the other.
 
     Example:
         >>> import torch
@@ -56,7 +56,9 @@ class MGDLoss(RandomLoss):
         check_both("student_channels", student_channels, "teacher_channels", teacher_channels)
         self.generate: BlurredGenerator | None = None
         if student_channels is not None and teacher_channels is not None:
-            self.generate = BlurredGenerator(student_channels, teacher_channels)
+            self.generate = BlurredGenerator(
+                check_count("student_channels", student_channels), check_count("teacher_channels", teacher_channels)
+            )
 
     @property
     def needs_build(self) -> bool:
@@ -88,7 +90,7 @@ class MGDLoss(RandomLoss):
 
         Raises:
             RuntimeError: the convolutions were not built.
-            ValueError: unlike sizes of the maps.
+            ValueError: unlike sizes of the maps, or other axes.
         """
         if self.generate is None:
             raise RuntimeError("the convolutions were not built: pass the channels, or example= to the distiller")
@@ -97,7 +99,7 @@ class MGDLoss(RandomLoss):
                 f"both layers need maps of one size, got {tuple(student.shape[-2:])} and {tuple(teacher.shape[-2:])}; "
                 "record other layers (layers=)"
             )
-        generated = self.generate(at_least_float32(student).mean(0), self.mask_ratio, self.generator)
+        generated = self.generate(time_mean(student), self.mask_ratio, self.generator)
         return feature_error(generated, teacher)
 
     def extra_repr(self) -> str:

@@ -10,7 +10,7 @@ from torch import Size, Tensor
 from torch.nn import functional as F
 
 from ..adaptors import AttentionFusion
-from ..maps import at_least_float32
+from ..maps import at_least_float32, time_mean
 from ..signals import DistillationLoss, Signals
 
 __all__ = ["ReviewKDLoss"]
@@ -51,7 +51,7 @@ class ReviewKDLoss(DistillationLoss):
     def build(
         self, student_shapes: Sequence[Size | tuple[int, ...]], teacher_shapes: Sequence[Size | tuple[int, ...]]
     ) -> None:
-        """Create the fusion.
+        """Create the fusion, unless it is there.
 
         Args:
             student_shapes: of each layer, ``[T, N, C, h, w]``, shallow to deep.
@@ -66,7 +66,8 @@ class ReviewKDLoss(DistillationLoss):
                 f"ReviewKDLoss needs layers of one size on both sides, shallow to deep, got {sizes[0]} and {sizes[1]}; "
                 "name them (layers=)"
             )
-        self.fusion = AttentionFusion(student_shapes, teacher_shapes)
+        if self.fusion is None:
+            self.fusion = AttentionFusion(student_shapes, teacher_shapes)
 
     def pick(self, signals: Signals) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """The layers of both networks."""
@@ -84,11 +85,16 @@ class ReviewKDLoss(DistillationLoss):
 
         Raises:
             RuntimeError: the fusion was not built.
-            ValueError: unlike shapes.
+            ValueError: unlike shapes, or other numbers of layers than the fusion was built for.
         """
         if self.fusion is None:
             raise RuntimeError("the fusion was not built: pass example= to the distiller")
-        fused = self.fusion([at_least_float32(layer).mean(0) for layer in student])
+        if not len(student) == len(teacher) == len(self.fusion.narrow):
+            raise ValueError(
+                f"the fusion was built for {len(self.fusion.narrow)} layers of each network, got {len(student)} and "
+                f"{len(teacher)}"
+            )
+        fused = self.fusion([time_mean(layer) for layer in student])
         return torch.stack([_context_loss(a, b) for a, b in zip(fused, teacher, strict=True)]).sum()
 
 

@@ -39,6 +39,14 @@ def test_gradcheck():
     assert torch.autograd.gradcheck(lambda x: ATLoss()([x], teacher), (student,))
 
 
+def test_a_silent_position_has_no_gradient_at_power_two():
+    spikes = torch.zeros(1, 1, 1, 1, 3, dtype=torch.float64)
+    spikes[..., :2] = 1
+    ATLoss()([spikes.requires_grad_()], [torch.tensor([1.0, 2.0, 3.0]).view(1, 1, 1, 3)]).backward()
+    assert spikes.grad[..., :2].abs().min() > 0
+    assert spikes.grad[..., 2] == 0
+
+
 def test_compares_every_size_of_map(batch):
     distiller = Distiller(tiny_teacher(), tiny_student(), {"at": (ATLoss(), 1000.0)}, time_steps=2)
     distiller(*batch).values["at"].backward()
@@ -48,9 +56,10 @@ def test_compares_every_size_of_map(batch):
     assert distiller.student[0].weight.grad.abs().sum() > 0
 
 
-def test_a_silent_student_has_a_finite_gradient():
+@pytest.mark.parametrize("power", [1.0, 2.0])
+def test_a_silent_student_has_a_finite_gradient(power):
     spikes = torch.zeros(2, 1, 3, 4, 4, requires_grad=True)
-    loss = ATLoss()([spikes], [torch.rand(1, 3, 4, 4)])
+    loss = ATLoss(power)([spikes], [torch.rand(1, 3, 4, 4)])
     loss.backward()
     assert loss.isfinite()
     assert spikes.grad.isfinite().all()
@@ -61,9 +70,11 @@ def test_wrong_input():
         ATLoss()([torch.zeros(1, 1, 1, 2, 2)], [])
     with pytest.raises(ValueError, match="one N"):
         ATLoss()([torch.zeros(1, 2, 1, 2, 2)], [torch.zeros(3, 1, 2, 2)])
+    with pytest.raises(ValueError, match=r"\[T, N, C, h, w\]"):
+        ATLoss()([torch.zeros(2, 1, 2, 2)], [torch.zeros(2, 1, 2, 2)])
 
 
-@pytest.mark.parametrize(("power", "error"), [(0, ValueError), ("2", TypeError)])
+@pytest.mark.parametrize(("power", "error"), [(0, ValueError), (0.5, ValueError), ("2", TypeError)])
 def test_wrong_power(power, error):
     with pytest.raises(error, match="power"):
         ATLoss(power)

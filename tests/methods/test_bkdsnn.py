@@ -5,6 +5,7 @@ import torch
 from conftest import tiny_student, tiny_teacher
 
 from spikingjelly_ckd import BKDSNNLoss, Distiller, WeightedSoftLabelLoss
+from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet
 
 
 def reference(loss, student, teacher, kept):
@@ -60,7 +61,37 @@ def test_built_trained_and_not_exported(batch):
     assert not any("generate" in key for key in distiller.student.state_dict())
 
 
+def test_a_wider_teacher_brings_a_convolution_that_is_trained_and_not_exported(batch):
+    teacher, student = (
+        ResNet((8, 16, 24), (1, 1, 1), num_classes=5),
+        SpikingResNet((4, 8, 16), (1, 1, 1), num_classes=5),
+    )
+    distiller = Distiller(teacher, student, {"loss": (BKDSNNLoss(), 1.0)}, time_steps=2, example=batch)
+    distiller(*batch).values["loss"].backward()
+    weight = distiller.losses["loss"].generate.align.weight
+    assert weight.shape == (24, 16, 1, 1)
+    assert weight.grad.abs().sum() > 0
+    assert any(weight is p for p in distiller.parameters())
+    assert "losses.loss.generate.align.weight" in distiller.state_dict()
+    assert not any("align" in key for key in distiller.student.state_dict())
+
+
+def test_explicit_channels_win():
+    loss = BKDSNNLoss(student_channels=3, teacher_channels=5)
+    assert not loss.needs_build
+    loss.build([torch.Size([2, 1, 7, 4, 4])], [torch.Size([1, 9, 4, 4])])
+    assert loss.generate.align.weight.shape == (5, 3, 1, 1)
+
+
+@pytest.mark.parametrize(("channels", "error"), [(0, ValueError), ("3", TypeError), (3.5, TypeError)])
+def test_wrong_channels(channels, error):
+    with pytest.raises(error, match="teacher_channels"):
+        BKDSNNLoss(student_channels=3, teacher_channels=channels)
+
+
 def test_wrong_use():
+    with pytest.raises(ValueError, match=r"\[T, N, C, h, w\]"):
+        BKDSNNLoss(student_channels=3, teacher_channels=3)(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4))
     with pytest.raises(ValueError, match="blur_ratio"):
         BKDSNNLoss(1.0)
     with pytest.raises(RuntimeError, match="not built"):

@@ -43,7 +43,7 @@ def test_the_students_map_is_its_weight_cam_behind_a_pooled_head(batch):
 
 def test_a_neuron_behind_the_layer_is_differentiated_twice(batch):
     """The gradient of the loss is what finite steps of the classifier's weight give, through a surrogate."""
-    body = tiny_student()
+    body = tiny_student(norm=False)
     student = nn.Sequential(*body[:8], layer.Linear(8, 8), neuron.LIFNode(), layer.Linear(8, 5))
     functional.set_step_mode(student, "m")
     nn.init.uniform_(student[8].bias, 0.5, 1.5)
@@ -51,8 +51,7 @@ def test_a_neuron_behind_the_layer_is_differentiated_twice(batch):
         tiny_teacher(), student, {"e2kd": (E2KDLoss(), 1.0)}, layers={"e2kd": ("5", "5")}, time_steps=2, task_weight=0
     ).double()
     images, labels = batch[0].double(), batch[1]
-    distiller.eval()
-    distiller(images, labels).loss.backward()
+    distiller(images, labels).loss.backward()  # in train mode: 0.0.0.0.14 has no surrogate in eval
     weight = student[10].weight
     index = tuple((weight.grad.abs() == weight.grad.abs().max()).nonzero()[0].tolist())
     values = []
@@ -80,6 +79,45 @@ def test_constant_teacher_maps_are_left_out():
     term = E2KDLoss().measure(student, teacher)
     assert term.skipped == 1
     assert term.value == pytest.approx(E2KDLoss()(student[1:], teacher[1:]).item() / 2)
+
+
+def test_a_map_of_zeros_counts_one_and_has_no_gradient():
+    """Nor has a map whose evidence is negative everywhere, which is such a map behind Grad-CAM's ReLU."""
+    teacher = torch.rand(1, 3, 3)
+    for evidence in (torch.zeros(1, 3, 3), -torch.rand(1, 3, 3)):
+        student = evidence.requires_grad_()
+        value = E2KDLoss()(student.relu() if evidence.any() else student, teacher)
+        assert value == 1
+        value.backward()
+        assert not student.grad.any()
+
+
+def test_the_weaker_the_map_the_harder_it_is_pulled():
+    student, teacher = torch.rand(1, 3, 3, dtype=torch.float64), torch.rand(1, 3, 3, dtype=torch.float64)
+    pulls = []
+    for scale in (1.0, 0.01):
+        scaled = (scale * student).requires_grad_()
+        E2KDLoss()(scaled, teacher).backward()
+        pulls.append(scaled.grad)
+    torch.testing.assert_close(pulls[1], 100 * pulls[0])
+
+
+def test_the_maps_come_closer_when_the_classifier_alone_is_trained(batch):
+    """No spike moves; a sum of spikes (SAMD) could not change."""
+    student = tiny_student()
+    distiller = Distiller(tiny_teacher(), student, {"e2kd": (E2KDLoss(), 1.0)}, time_steps=2, task_weight=0.0)
+    optimizer = torch.optim.Adam(student[8].parameters(), 0.05)
+    spikes, values = [], []
+    for _ in range(60):
+        with record(student, ["5"]) as seen:
+            out = distiller(*batch)
+        spikes.append(seen.calls("5")[-1].detach())
+        values.append(out.terms["e2kd"].item())
+        optimizer.zero_grad()
+        out.loss.backward()
+        optimizer.step()
+    assert torch.equal(spikes[0], spikes[-1])
+    assert values[-1] < 0.97 * values[0]
 
 
 def test_wrong_settings():

@@ -54,6 +54,11 @@ def test_built_from_the_middle_stage_trained_and_not_exported(batch):
 def test_wrong_use():
     with pytest.raises(ValueError, match="together"):
         FitNetsLoss((3, 4, 4))
+    for shape, error in (((3, 4), ValueError), (3, TypeError), ((3, 4, 4.5), TypeError), ((0, 4, 4), ValueError)):
+        with pytest.raises(error, match="teacher_shape"):
+            FitNetsLoss((3, 4, 4), shape)
+    with pytest.raises(ValueError, match=r"\[T, N, C, h, w\]"):
+        FitNetsLoss((3, 4, 4), (3, 4, 4))(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4))
     with pytest.raises(RuntimeError, match="not built"):
         FitNetsLoss()(torch.zeros(1, 1, 3, 4, 4), torch.zeros(1, 3, 4, 4))
     with pytest.raises(ValueError, match="the teacher's layer has"):

@@ -74,3 +74,13 @@ def test_wrong_use(layers):
         ReviewKDLoss().build([(2, 1, 4, 8, 8)], [(1, 4, 4, 4)])
     with pytest.raises(ValueError, match="one shape"):
         loss(student, [teacher[0], F.avg_pool2d(teacher[1], 2)])
+    for few in ((student[:1], teacher[:1]), (student, teacher[:1]), (3 * student, 3 * teacher)):
+        with pytest.raises(ValueError, match="built for 2 layers"):
+            loss(*few)
+
+
+def test_a_fusion_that_is_there_is_kept(layers):
+    loss, student, teacher = layers
+    fusion = loss.fusion
+    loss.build([x.shape for x in student], [x.shape for x in teacher])
+    assert loss.fusion is fusion
