@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
-from torch import Size, Tensor
+from torch import Tensor
 
+from ..adapted import AdaptedLoss
 from ..adaptors import BlurredGenerator
-from ..checks import check_both, check_count, check_share
+from ..checks import check_share
 from ..losses import feature_error
 from ..maps import at_least_float32, time_mean
-from ..randomness import RandomLoss
-from ..signals import Signals, one_pair
 
 __all__ = ["BKDSNNLoss"]
 
 
-class BKDSNNLoss(RandomLoss):
+class BKDSNNLoss(AdaptedLoss):
     r"""Blurred knowledge distillation, the feature part of BKDSNN (Xu et al., ECCV 2024, arXiv 2407.09083).
 
     :math:`\|G(M \odot \mathrm{align}(F_S)) - F_T\|^2 / N`, summed over all entries of an image: MGD's formula on the
@@ -44,8 +42,6 @@ class BKDSNNLoss(RandomLoss):
         torch.Size([])
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("features",)
-
     def __init__(
         self,
         blur_ratio: float = 0.15,
@@ -55,33 +51,13 @@ class BKDSNNLoss(RandomLoss):
         teacher_channels: int | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(generator)
+        super().__init__(student_channels, teacher_channels, generator=generator)
         self.blur_ratio = check_share("blur_ratio", blur_ratio)
         self.pooled = pooled
-        check_both("student_channels", student_channels, "teacher_channels", teacher_channels)
-        self.generate: BlurredGenerator | None = None
-        if student_channels is not None and teacher_channels is not None:
-            self.generate = BlurredGenerator(
-                check_count("student_channels", student_channels), check_count("teacher_channels", teacher_channels)
-            )
 
-    @property
-    def needs_build(self) -> bool:
-        """Whether the convolutions wait for the layers' channels."""
-        return self.generate is None
-
-    def build(self, student_shapes: Sequence[Size], teacher_shapes: Sequence[Size]) -> None:
-        """Create the convolutions, unless the channels were given."""
-        if self.generate is None:
-            self.generate = BlurredGenerator(student_shapes[0][2], teacher_shapes[0][1])
-
-    def pick(self, signals: Signals) -> tuple[Tensor, Tensor]:
-        """The layers of both networks.
-
-        Raises:
-            ValueError: not exactly one pair of layers was recorded.
-        """
-        return one_pair(signals, self)
+    def make(self, student: Sequence[int], teacher: Sequence[int]) -> BlurredGenerator:
+        """The convolutions, from the channels."""
+        return BlurredGenerator(student[0], teacher[0])
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """The loss.
@@ -97,9 +73,7 @@ class BKDSNNLoss(RandomLoss):
             RuntimeError: the convolutions were not built.
             ValueError: unlike sizes of the maps, or other axes.
         """
-        if self.generate is None:
-            raise RuntimeError("the convolutions were not built: pass the channels, or example= to the distiller")
-        generated = self.generate(time_mean(student), self.blur_ratio, self.generator)
+        generated = self.built()(time_mean(student), self.blur_ratio, self.generator)
         if self.pooled:
             return feature_error(generated.mean(dim=(2, 3)), at_least_float32(teacher).mean(dim=(2, 3)))
         if generated.shape[2:] != teacher.shape[2:]:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from torch import Size, Tensor, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..adapted import AdaptedLoss
 from ..adaptors import regressor
-from ..checks import check_both, check_count
 from ..maps import at_least_float32, time_mean
-from ..signals import DistillationLoss, Signals, one_pair
 
 __all__ = ["FitNetsLoss"]
 
 
-class FitNetsLoss(DistillationLoss):
+class FitNetsLoss(AdaptedLoss):
     r"""Hints for thin deep nets, FitNets (Romero et al., ICLR 2015, arXiv 1412.6550).
 
     :math:`\mathrm{mean}\,(r(F_S) - F_T)^2` over all entries, with :math:`F_S` averaged over time and :math:`r` a
@@ -38,35 +37,19 @@ class FitNetsLoss(DistillationLoss):
         torch.Size([])
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("features",)
     layer_choice: ClassVar[str] = "middle"
 
     def __init__(self, student_shape: Sequence[int] | None = None, teacher_shape: Sequence[int] | None = None) -> None:
-        super().__init__()
-        check_both("student_shape", student_shape, "teacher_shape", teacher_shape)
-        self.regressor: nn.Module | None = None
-        if student_shape is not None and teacher_shape is not None:
-            self.regressor = regressor(
-                _check_shape("student_shape", student_shape), _check_shape("teacher_shape", teacher_shape)
-            )
+        for name, shape in (("student_shape", student_shape), ("teacher_shape", teacher_shape)):
+            if shape is not None and (isinstance(shape, str) or not isinstance(shape, Sequence)):
+                raise TypeError(f"{name} must be (C, h, w), got {type(shape).__name__} {shape!r}")
+            if shape is not None and len(shape) != 3:
+                raise ValueError(f"{name} must be (C, h, w), got {tuple(shape)}")
+        super().__init__(student_shape, teacher_shape, ("student_shape", "teacher_shape"))
 
-    @property
-    def needs_build(self) -> bool:
-        """Whether the regressor waits for the layers' shapes."""
-        return self.regressor is None
-
-    def build(self, student_shapes: Sequence[Size], teacher_shapes: Sequence[Size]) -> None:
-        """Create the regressor, unless the shapes were given."""
-        if self.regressor is None:
-            self.regressor = regressor(student_shapes[0][2:], teacher_shapes[0][1:])
-
-    def pick(self, signals: Signals) -> tuple[Tensor, Tensor]:
-        """The layers of both networks.
-
-        Raises:
-            ValueError: not exactly one pair of layers was recorded.
-        """
-        return one_pair(signals, self)
+    def make(self, student: Sequence[int], teacher: Sequence[int]) -> nn.Module:
+        """The regressor."""
+        return regressor(student, teacher)
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """The loss.
@@ -82,19 +65,9 @@ class FitNetsLoss(DistillationLoss):
             RuntimeError: the regressor was not built.
             ValueError: the regressor's output has another shape than the teacher's layer, or other axes.
         """
-        if self.regressor is None:
-            raise RuntimeError("the regressor was not built: pass the shapes, or example= to the distiller")
-        guess = at_least_float32(self.regressor(time_mean(student)))
+        guess = at_least_float32(self.built()(time_mean(student)))
         if guess.shape != teacher.shape:
             raise ValueError(
                 f"the regressor gives {tuple(guess.shape)}, the teacher's layer has {tuple(teacher.shape)}"
             )
         return F.mse_loss(guess, at_least_float32(teacher))
-
-
-def _check_shape(name: str, shape: Sequence[int]) -> list[int]:
-    if not isinstance(shape, Sequence) or isinstance(shape, str):
-        raise TypeError(f"{name} must be (C, h, w), got {type(shape).__name__}")
-    if len(shape) != 3:
-        raise ValueError(f"{name} must be (C, h, w), got {tuple(shape)}")
-    return [check_count(name, number) for number in shape]

@@ -1,0 +1,92 @@
+"""Losses on one pair of layers with a small trained network between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Size, Tensor, nn
+
+from .checks import check_both, check_count
+from .randomness import RandomLoss
+from .signals import Signals, one_pair
+
+__all__ = ["AdaptedLoss"]
+
+
+class AdaptedLoss(RandomLoss):
+    """Base of losses whose adaptor is made from the shapes of the two layers: given, or read off the example.
+
+    A subclass defines :meth:`make`. The adaptor trains with the student and is not in the exported student.
+
+    Args:
+        student: channels of the student's layer, or its ``(C, h, w)``, as :meth:`make` needs; None waits for
+            :meth:`build`.
+        teacher: of the teacher's.
+        names: what the subclass calls the two, for messages.
+        generator: random source, for a loss that draws.
+
+    Raises:
+        TypeError: a number is no integer.
+        ValueError: a number is below 1, or one of the two comes without the other.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("features",)
+
+    def __init__(
+        self,
+        student: int | Sequence[int] | None,
+        teacher: int | Sequence[int] | None,
+        names: tuple[str, str] = ("student_channels", "teacher_channels"),
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(generator)
+        check_both(names[0], student, names[1], teacher)
+        self.adaptor: nn.Module | None = None
+        if student is not None and teacher is not None:
+            shapes = [
+                [check_count(name, number) for number in (given if isinstance(given, Sequence) else [given])]
+                for name, given in zip(names, (student, teacher), strict=True)
+            ]
+            self.adaptor = self.make(*shapes)
+
+    def make(self, student: Sequence[int], teacher: Sequence[int]) -> nn.Module:
+        """The adaptor.
+
+        Args:
+            student: ``(C, h, w)`` of the student's layer, or ``(C,)`` where channels alone were given.
+            teacher: of the teacher's.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define make(student, teacher)")
+
+    @property
+    def needs_build(self) -> bool:
+        """Whether the adaptor waits for the layers' shapes."""
+        return self.adaptor is None
+
+    def build(self, student_shapes: Sequence[Size], teacher_shapes: Sequence[Size]) -> None:
+        """Make the adaptor, unless it is there."""
+        if self.adaptor is None:
+            self.adaptor = self.make(student_shapes[0][2:], teacher_shapes[0][1:])
+
+    def pick(self, signals: Signals) -> tuple[Tensor, Tensor]:
+        """The layers of both networks.
+
+        Raises:
+            ValueError: not exactly one pair of layers was recorded.
+        """
+        return one_pair(signals, self)
+
+    def built(self) -> nn.Module:
+        """The adaptor.
+
+        Raises:
+            RuntimeError: it was not made yet.
+        """
+        if self.adaptor is None:
+            raise RuntimeError(
+                f"the adaptor of {type(self).__name__} was not built: pass the layers' sizes, or example= to the "
+                "distiller"
+            )
+        return self.adaptor
