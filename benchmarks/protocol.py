@@ -12,7 +12,7 @@ import functools
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -202,13 +202,15 @@ def make(setup: Setup, arm: Arm, seed: int, parts: tuple[Part, Part], teacher: n
     return distiller
 
 
-def run(setup_name: str, arm_name: str, arm: Arm, seed: int, data_path: Path | None, folder: Path) -> Path:
-    """Train one student under one arm and write its record."""
+def run(
+    setup_name: str, arm_name: str, arm: Arm, seed: int, data_path: Path | None, folder: Path, epochs: int | None = None
+) -> Path:
+    """Train one student under one arm and write its record; ``epochs`` in place of the setup's."""
     torch.set_num_threads(1)
     target = folder / f"{arm_name.replace(' ', '_').replace('/', '_')}_seed{seed}.json"
     if target.exists():
         return target
-    setup = SETUPS[setup_name]
+    setup = with_epochs(SETUPS[setup_name], epochs)
     *parts, split, split_hash = setup.load(data_path)
     pair = (parts[0], parts[1])
     teacher_path = folder / "teacher.safetensors"
@@ -267,6 +269,7 @@ def add_flags(parser: argparse.ArgumentParser, arms: Iterable[str]) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--output", type=Path, required=True, help="folder of the records and of the teacher")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="runs side by side, one thread each")
+    parser.add_argument("--epochs", type=int, help="of teacher and students, to try things out; default: the set's")
     parser.add_argument("--list", action="store_true", help="print the arms and go")
 
 
@@ -278,14 +281,15 @@ def run_all(args: argparse.Namespace, arms: dict[str, Arm], find: Callable[[str]
         return
     folder = args.output
     torch.set_num_threads(1)
-    setup = SETUPS[args.set]
+    setup = with_epochs(SETUPS[args.set], args.epochs)
     *parts, _, _ = setup.load(args.data_path)
     obtain_teacher(setup, (parts[0], parts[1]), folder / "teacher.safetensors")
-    due = [(seed, name) for seed in args.seeds for name in args.arms]
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
-        waiting = {
-            pool.submit(_job, args.set, name, find, seed, args.data_path, folder): (seed, name) for seed, name in due
-        }
+        waiting = [
+            pool.submit(_job, args.set, name, find, seed, args.data_path, folder, args.epochs)
+            for seed in args.seeds
+            for name in args.arms
+        ]
         for done in as_completed(waiting):
             record = read_record(done.result())
             accuracy = record["accuracy"]
@@ -294,5 +298,18 @@ def run_all(args: argparse.Namespace, arms: dict[str, Arm], find: Callable[[str]
             )
 
 
-def _job(setup: str, name: str, find: Callable[[str], Arm], seed: int, data_path: Path | None, folder: Path) -> Path:
-    return run(setup, name, find(name), seed, data_path, folder)
+def with_epochs(setup: Setup, epochs: int | None) -> Setup:
+    """The setup with another number of epochs for teacher and students."""
+    return setup if epochs is None else replace(setup, epochs=epochs, teacher_epochs=epochs)
+
+
+def _job(
+    setup: str,
+    name: str,
+    find: Callable[[str], Arm],
+    seed: int,
+    data_path: Path | None,
+    folder: Path,
+    epochs: int | None,
+) -> Path:
+    return run(setup, name, find(name), seed, data_path, folder, epochs)

@@ -1,0 +1,78 @@
+"""The protocol behind the tables of methods: records, resuming, pairing, and every arm of every benchmark."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import ablations  # noqa: E402
+import methods  # noqa: E402
+import protocol  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def digits():
+    *parts, _, _ = protocol.digits(None)
+    return parts[0], parts[1]
+
+
+def script(*flags):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks/methods.py"), *map(str, flags)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+def test_runs_leave_records_and_are_not_run_twice(tmp_path):
+    line = ("--set", "digits", "--epochs", 1, "--arms", "plain", "BKDSNN", "TDKD", "--seeds", 0, "--output", tmp_path)
+    first = script(*line)
+    records = {path.name: json.loads(path.read_text()) for path in tmp_path.glob("*_seed0.json")}
+    assert records.keys() == {"plain_seed0.json", "BKDSNN_seed0.json", "TDKD_seed0.json"}
+    for record in records.values():
+        assert record["accuracy"]["epochs"] == 1
+        assert record["teacher"]["sha256"] == records["plain_seed0.json"]["teacher"]["sha256"]
+        assert record["split_hash"] == records["plain_seed0.json"]["split_hash"]
+        assert str(ROOT) not in json.dumps(record), "a record names a path of the machine"
+    assert records["BKDSNN_seed0.json"]["losses"]["feature"][1] == 2e-3
+    assert "TETLoss" in records["TDKD_seed0.json"]["task"]["loss"]
+    again = script(*line)
+    assert sorted(again.stdout.splitlines()) == sorted(first.stdout.splitlines())  # the old records, seconds and all
+
+
+@pytest.mark.parametrize("name", [f"methods: {n}" for n in methods.ARMS] + [f"ablations: {n}" for n in ablations.ARMS])
+def test_every_arm_takes_a_step(name, digits):
+    module, _, arm = name.partition(": ")
+    arm = {"methods": methods, "ablations": ablations}[module].ARMS[arm]
+    setup = protocol.SETUPS["digits"]
+    torch.manual_seed(0)
+    teacher = setup.teacher(num_classes=10, in_channels=2)
+    distiller = protocol.make(setup, arm, 0, digits, teacher)
+    frames, labels = digits[0]
+    before = distiller.student.conv1.weight.detach().clone()
+    optimizer = setup.optimizer(distiller.parameters())
+    distiller(frames[:, :16], labels[:16]).loss.backward()
+    optimizer.step()
+    assert not torch.equal(distiller.student.conv1.weight, before)
+
+
+def test_arms_of_a_seed_start_alike_and_see_the_same(digits):
+    setup = protocol.SETUPS["digits"]
+    teacher = setup.teacher(num_classes=10, in_channels=2)
+    plain, adapted = (protocol.make(setup, methods.ARMS[n], 3, digits, teacher) for n in ("plain", "ReviewKD"))
+    for (name, one), other in zip(plain.student.named_parameters(), adapted.student.parameters(), strict=True):
+        assert torch.equal(one, other), name
+    assert torch.equal(torch.rand(3), torch.rand(3, generator=torch.Generator().manual_seed(3)))
+    images = torch.randn(6, 3, 32, 32)
+    crops = [protocol.crop_and_flip(images, torch.Generator().manual_seed(1)) for _ in range(2)]
+    assert torch.equal(*crops)
+    assert crops[0].shape == images.shape
