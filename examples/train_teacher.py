@@ -6,6 +6,7 @@ ROW is the name of a script beside this one, such as cifar10_r19_t1. --epochs an
 
 import argparse
 import importlib
+import sys
 from pathlib import Path
 
 from spikingjelly_ckd.recipes.run import run_teacher
@@ -19,6 +20,8 @@ if __name__ == "__main__":
     parser.add_argument("row", choices=ROWS)
     parser.add_argument("--model", metavar="timm:NAME")
     parser.add_argument("--pretrained", action="store_true")
+    if not {*ROWS, "-h", "--help"} & {*sys.argv[1:]}:
+        parser.error(f"name a row first, one of {', '.join(ROWS)}")
     args, flags = parser.parse_known_args()
     model = args.model.removeprefix("timm:") if args.model else None
     run_teacher(importlib.import_module(args.row).RECIPE, flags, model, args.pretrained)

@@ -592,6 +592,39 @@ def test_a_tree_that_is_elsewhere(tmp_path):
         imagenet(tmp_path, DataOptions())
 
 
+@pytest.mark.parametrize("row", [cifar10, cifar100, imagenet, image_folder, cifar10dvs])
+def test_every_row_says_where_a_tree_is_or_what_it_lacks(row, tmp_path):
+    write_image_folder(tmp_path / "up/data")
+    options = DataOptions(time_steps=4, split="tebn") if row is cifar10dvs else DataOptions()
+    for inside in ("train", "test", "train/class000"):
+        with pytest.raises(FileNotFoundError, match=r"holds train; .* is inside: pass .*data$"):
+            row(tmp_path / "up/data" / inside, options)
+    with pytest.raises(FileNotFoundError, match=r"holds train; .* is above: pass .*data$"):
+        row(tmp_path / "up", options)
+    shutil.rmtree(tmp_path / "up/data/test")
+    with pytest.raises(FileNotFoundError, match=r"root must hold train and (test or val|val or test); .* has train$"):
+        row(tmp_path / "up/data", options)
+
+
+@pytest.mark.parametrize("row", [cifar10, cifar100, imagenet, image_folder])
+def test_a_tree_has_its_own_split(row, tmp_path):
+    write_image_folder(tmp_path, classes=3)
+    with pytest.raises(ValueError, match="split must be None for .*, got 'foo'"):
+        row(tmp_path, DataOptions(num_classes=3, split="foo"))
+
+
+def test_a_picture_that_cannot_be_read_is_named(tmp_path):
+    write_image_folder(tmp_path, classes=3)
+    for name, content in (("0.png", b"no picture"), ("1.png", (tmp_path / "test/class000/1.png").read_bytes()[:300])):
+        (tmp_path / "test/class000" / name).write_bytes(content)
+    data = image_folder(tmp_path, DataOptions())
+    for index in (0, 1):
+        with pytest.raises(
+            ValueError, match=rf"test/class000/{index}.png cannot be read as an image \(.*\); replace or"
+        ):
+            data.test[index]
+
+
 def test_event_frames_that_do_not_fit(tmp_path):
     write_event_folder(tmp_path, time_steps=3, classes=2)
     with pytest.raises(ValueError, match="time_steps must be given for events"):

@@ -127,7 +127,7 @@ def test_another_ending_is_refused(tmp_path, name):
 
 def test_a_file_of_another_network_is_refused(tmp_path):
     path = save_network(tmp_path / "net.safetensors", tiny_nets.teacher(5), tiny_nets.teacher, {"num_classes": 6})
-    with pytest.raises(ValueError, match=r"net.safetensors does not fit ResNet: (.|\n)*fc.weight"):
+    with pytest.raises(ValueError, match=r"net.safetensors does not fit ResNet: .*fc.weight"):
         load_network(path)
 
 
@@ -242,7 +242,10 @@ class Evil:
 def test_nothing_is_unpickled(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save(Evil(), tmp_path / "evil.pth")
-    with pytest.raises(ValueError, match=r"evil.pth cannot be read as tensors; save network.state_dict\(\) alone"):
+    with pytest.raises(
+        ValueError,
+        match=r"evil.pth cannot be read as tensors .it holds Python objects.; save network.state_dict\(\) alone",
+    ):
         read_weights("evil.pth")
     assert not Path("unpickled").exists()
 
@@ -250,7 +253,7 @@ def test_nothing_is_unpickled(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (nn.Linear(1, 1), r"cannot be read as tensors; save network.state_dict\(\) alone"),
+        (nn.Linear(1, 1), r"cannot be read as tensors .it holds Python objects.; save network.state_dict\(\) alone"),
         ([torch.ones(1)], "holds no state_dict, alone or under"),
         (torch.ones(1), "holds no state_dict"),
         ({"epoch": 3, "weights": WEIGHTS}, "holds no state_dict"),
@@ -273,7 +276,7 @@ def test_no_such_file(tmp_path):
 
 def test_a_file_that_is_no_checkpoint(tmp_path):
     (tmp_path / "file.pth").write_text("<html>404</html>")
-    with pytest.raises(ValueError, match="file.pth cannot be read as tensors"):
+    with pytest.raises(ValueError, match="file.pth cannot be read as tensors .cut off, or no file of PyTorch"):
         read_weights(tmp_path / "file.pth")
     (tmp_path / "file.safetensors").write_text("<html>404</html>")
     with pytest.raises(ValueError, match="file.safetensors cannot be read as tensors"):

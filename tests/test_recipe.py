@@ -193,7 +193,7 @@ def test_without_flags_the_recipe_stays_as_it_is():
     recipe, options = parse(make_recipe(), DATA)
     assert recipe == make_recipe()
     assert str(options.data_path) == "somewhere"
-    assert (options.seed, options.workers, options.devices, options.resume, options.teacher) == (0, 2, "1", None, None)
+    assert (options.seed, options.workers, options.devices, options.resume, options.teacher) == (0, 2, 1, None, None)
     assert not set(vars(options)) & set(FLAGS), "what belongs to the recipe is not there twice"
 
 
@@ -215,7 +215,7 @@ def test_flags_of_the_run():
     ]
     line += ["--teacher", "timm:resnet18", "--train-images", "100", "--smoke", "--output-dir", "out"]
     _, options = parse(make_recipe(), line)
-    assert (options.workers, options.seed, options.device, options.devices) == (0, 3, "cpu", "2")
+    assert (options.workers, options.seed, options.device, options.devices) == (0, 3, "cpu", 2)
     assert (options.teacher, options.train_images, options.resume, options.smoke) == (
         "timm:resnet18",
         100,
@@ -230,7 +230,11 @@ def test_flags_of_the_run():
     [
         ([], "--data-path is needed: the folder of the data set, or an ImageFolder tree"),
         ([*DATA, "--method", "kd"], "--method: invalid choice: 'kd'"),
-        ([*DATA, "--beta", "much"], "--beta: invalid"),
+        ([*DATA, "--beta", "much"], "--beta: it must be a number of at least 0 or 'auto', got 'much'"),
+        ([*DATA, "--gamma", "-1"], "--gamma: it must be a number of at least 0"),
+        ([*DATA, "--devices", "0"], "--devices: it must be a number of at least 1 or 'auto', got '0'"),
+        ([*DATA, "--devices", "abc"], "--devices: it must be a number of at least 1 or 'auto', got 'abc'"),
+        ([*DATA, "--num-nodes", "0"], "--num-nodes: it must be a number of at least 1, got '0'"),
         ([*DATA, "-T", "two"], "invalid int value: 'two'"),
         ([*DATA, "--student", "tiny_nets"], "expected module:function"),
         ([*DATA, "--student", "tiny_nets:absent"], "tiny_nets has no function 'absent'"),

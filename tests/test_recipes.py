@@ -3,11 +3,14 @@
 import functools
 import json
 import os
+import re
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,12 +18,15 @@ import tiny_nets
 import torch
 from safetensors.torch import load_file
 from spikingjelly.activation_based import functional
-from tiny_data import write_cifar, write_image_folder
+from tiny_data import write_cifar, write_event_folder, write_image_folder
 from torch.nn.functional import cross_entropy
 
 from spikingjelly_ckd.recipes.data import DataOptions, cifar10
 from spikingjelly_ckd.recipes.export import load_network, save_network
+from spikingjelly_ckd.recipes.recipe import parse
 from spikingjelly_ckd.recipes.records import read_record
+from spikingjelly_ckd.recipes.run import _check_student, _with_flags, run_row
+from spikingjelly_ckd.recipes.training import StepSeeds
 
 HERE = Path(__file__).parent
 SCRIPT = HERE.parent / "examples" / "cifar10_r20.py"
@@ -127,10 +133,32 @@ def test_interrupted_by_the_keyboard_leaves_a_checkpoint_to_go_on_from(ground, u
     wait_until(process, lambda: rows(tmp_path) == 1)
     time.sleep(0.4)
     process.send_signal(signal.SIGINT)
-    process.wait(timeout=60)
+    said = process.communicate(timeout=60)[1]
+    assert "Stopped. Go on from the end of the last epoch with --resume latest" in said
     assert not (tmp_path / "student.safetensors").exists()
     run(ground, tmp_path, *EVERYTHING, "--resume", str(tmp_path / "latest.ckpt"))
     assert_same_end(uninterrupted, tmp_path)
+
+
+def test_a_run_stopped_while_its_teacher_was_trained_goes_on_there(ground, tmp_path, monkeypatch):
+    own = ("--data-path", ground / "data", "--output-dir", tmp_path, "--student", "tiny_nets:student", "--any-teacher")
+    line = [str(x) for x in (*own, *COMMON, "--teacher-epochs", 2, "--epochs", 1, "-b", 100)]
+    recipe = replace(runpy.run_path(str(SCRIPT))["RECIPE"], teacher=tiny_nets.teacher)
+
+    def stops(seeds, trainer, *_):
+        if trainer.current_epoch == 1:
+            raise ArithmeticError("stop")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StepSeeds, "on_train_batch_start", stops)
+        with pytest.raises(ArithmeticError):
+            run_row(recipe, line)
+    first = read_record(tmp_path / "teacher" / "record.json")["history"]
+    record = run_row(recipe, [*line, "--resume", "latest"])
+    assert record["finished"]
+    history = read_record(tmp_path / "teacher" / "record.json")["history"]
+    assert [row["epoch"] for row in history] == [1, 2]
+    assert history[0] == first[0]
 
 
 def test_resuming_a_finished_run_changes_nothing(ground, uninterrupted, tmp_path):
@@ -263,11 +291,149 @@ def test_a_teacher_no_better_than_chance_is_refused(ground, tmp_path):
     assert "hardly more than chance" in done.stderr
 
 
-def test_a_run_is_not_resumed_with_other_settings(ground, uninterrupted):
-    line = command(ground, uninterrupted, *EVERYTHING, "--resume", "latest", "--lr", "0.05", "-b", "8")
+def refused(error, words, ground, output, *flags, student="student"):
+    """The command line in this process, which is faster: the message without its traceback."""
+    line = command(ground, output, *flags, student=student)[2:]
+    with pytest.raises(error, match=words):
+        run_row(runpy.run_path(str(SCRIPT))["RECIPE"], line)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--lr", "0.05", "-b", "8"), "batch_size 16 -> 8, lr 0.1 -> 0.05; pass the settings it had, or begin anew"),
+        (("--epochs", "2"), "epochs 3 -> 2; the schedule of the learning rate was made for 3 epochs"),
+        (("--epochs", "5"), "epochs 3 -> 5; the schedule of the learning rate was made for 3 epochs"),
+        (("--train-images", "100"), r"data set cifar10 official \(\w{8}\) -> cifar10 official\[100\+40\] \(\w{8}\)"),
+        (("--devices", "2"), "processes 1 -> 2"),
+        (("--seed", "1"), "seed 0 -> 1"),
+        (("--student", "tiny_nets:student_without_norm"), r"latest.ckpt does not fit .* \(--student\)"),
+    ],
+)
+def test_a_run_is_not_resumed_with_other_settings(ground, uninterrupted, flags, words):
+    before = (uninterrupted / "record.json").read_bytes()
+    refused(ValueError, words, ground, uninterrupted, *EVERYTHING, "--resume", "latest", *flags)
+    assert (uninterrupted / "record.json").read_bytes() == before
+
+
+def test_a_run_is_not_resumed_with_another_teacher_or_other_images(ground, uninterrupted, tmp_path):
+    resumed = (*EVERYTHING, "--resume", "latest")
+    torch.manual_seed(9)
+    other = tmp_path / "other.safetensors"
+    save_network(other, tiny_nets.teacher(10), tiny_nets.teacher, {"num_classes": 10})
+    words = r"teacher file of sha256 \w{8} -> of sha256 \w{8}"
+    refused(ValueError, words, ground, uninterrupted, *resumed, "--teacher", other, "--any-teacher")
+    write_cifar(tmp_path / "data", "10", per_class_train=19, per_class_test=4)
+    words = r"data set cifar10 official \(\w{8}\) -> cifar10 official \(\w{8}\)"
+    refused(ValueError, words, ground, uninterrupted, *resumed, "--data-path", tmp_path / "data")
+
+
+def test_a_checkpoint_that_is_cut_off_or_none(ground, uninterrupted, tmp_path):
+    whole = (uninterrupted / "latest.ckpt").read_bytes()
+    (tmp_path / "latest.ckpt").write_bytes(whole[: len(whole) // 2])
+    refused(ValueError, r"latest.ckpt cannot be read \(cut off", ground, tmp_path, *EVERYTHING, "--resume", "latest")
+    torch.save({"state_dict": {}}, tmp_path / "latest.ckpt")
+    refused(ValueError, "is no checkpoint of a run", ground, tmp_path, *EVERYTHING, "--resume", "latest")
+
+
+@pytest.mark.parametrize("method", ["plain", "ckd"])
+@pytest.mark.parametrize(
+    ("student", "error", "words"),
+    [
+        ("eleven_outputs", ValueError, "tiny_nets:eleven_outputs has 11 outputs and the data 10 classes"),
+        ("teacher", ValueError, "tiny_nets:teacher is an ANN: it has no spiking neurons"),
+        (
+            "single_step",
+            ValueError,
+            "tiny_nets:single_step is in single-step mode: let its function call functional.set",
+        ),
+        (
+            "other_names",
+            TypeError,
+            "asks for classes, width: it can take num_classes, in_channels, size, time_steps by",
+        ),
+    ],
+)
+def test_students_that_cannot_be_trained(ground, tmp_path, method, student, error, words):
+    refused(error, words, ground, tmp_path, "--method", method, student=student)
+    assert not list(tmp_path.iterdir()), "nothing was trained"
+
+
+def test_a_student_is_looked_at_without_a_trace(ground, tmp_path):
+    """Weights, statistics and random numbers are those of a network that was never run."""
+    recipe, options = parse(runpy.run_path(str(SCRIPT))["RECIPE"], ["--data-path", "x", "--device", "cpu"])
+    student = tiny_nets.student(10)
+    before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+    state = torch.get_rng_state()
+    data = cifar10(ground / "data", DataOptions(allow_partial=True))
+    _check_student(student, recipe, data, options)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert student.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in student.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("flags", "error", "words"),
+    [
+        (("--device", "cuda"), ValueError, "--device cuda: PyTorch finds no CUDA device; pass --device cpu"),
+        (("--strategy", "fast"), ValueError, "--strategy must be one of auto, .*ddp.*, got fast"),
+        (("--output-dir", "/dev/null/run"), OSError, "--output-dir: nothing can be written to /dev/null/run"),
+    ],
+)
+def test_a_machine_that_lacks_what_is_asked_for(ground, tmp_path, flags, error, words):
+    if "cuda" in flags and torch.cuda.is_available():
+        pytest.skip("it is there")
+    refused(error, words, ground, tmp_path, "--data-path", "nowhere", *flags)
+
+
+def test_a_split_for_a_tree_is_refused(ground, tmp_path):
+    write_image_folder(tmp_path / "tree", classes=10, per_class_train=1, per_class_test=1)
+    flags = ("--data-path", tmp_path / "tree", "--split", "foo")
+    refused(
+        ValueError,
+        "split must be None for .*tree, whose folders are the split, got .foo",
+        ground,
+        tmp_path / "out",
+        *flags,
+    )
+
+
+def test_a_split_for_a_tree_of_event_frames_is_refused(tmp_path):
+    write_event_folder(tmp_path / "tree", time_steps=10, per_class_train=1, per_class_test=1)
+    recipe = runpy.run_path(str(SCRIPT.with_name("cifar10dvs_r20.py")))["RECIPE"]
+    line = ["--data-path", str(tmp_path / "tree"), "--output-dir", str(tmp_path / "out"), "--split", "tebn"]
+    with pytest.raises(ValueError, match="--split tebn does nothing: .*tree is a tree whose folders are its split"):
+        run_row(recipe, line)
+
+
+@pytest.mark.parametrize("method", ["plain", "ckd"])
+def test_a_loss_that_is_not_finite_names_its_step(ground, tmp_path, method):
+    flags = ("-b", "40", "--epochs", "2", "--lr", "1e30", "--method", method, "--no-preflight")
+    done = subprocess.run(command(ground, tmp_path, *flags), env=environment(), capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    words = r"(NaN or inf|everywhere alike).*\nin epoch 1, step \d: begin anew \(--overwrite\) with a lower .*--lr"
+    assert re.search(words, done.stderr)
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_picture_that_cannot_be_read_is_named(tmp_path, workers):
+    write_image_folder(tmp_path / "tree", classes=10, per_class_train=2, per_class_test=1)
+    picture = tmp_path / "tree/train/class003/1.png"
+    picture.write_bytes(picture.read_bytes()[:200])
+    own = ("--data-path", tmp_path / "tree", "--output-dir", tmp_path / "out", "--student", "tiny_nets:student")
+    line = [str(x) for x in (sys.executable, SCRIPT, *own, *COMMON, "--method", "plain", "-b", 20, "-j", workers)]
     done = subprocess.run(line, env=environment(), capture_output=True, text=True)
     assert done.returncode != 0
-    assert "batch_size 16 -> 8, lr 0.1 -> 0.05" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert f"error: {picture} cannot be read as an image" in done.stderr
+
+
+def test_messages_name_the_flags():
+    assert _with_flags("root must be a folder") == "--data-path must be a folder"
+    assert _with_flags("pass download=True, or say num_classes=4") == "pass --download, or say --num-classes 4"
+    assert _with_flags("roll=3 does nothing") == "--roll 3 does nothing"
+    assert _with_flags("check=False and student_steps='loop'") == "check=False and student_steps='loop'"
 
 
 def test_json_of_the_student_is_plain(uninterrupted):

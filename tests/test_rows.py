@@ -12,7 +12,9 @@ from tiny_data import write_cifar, write_dvs, write_image_folder
 
 from spikingjelly_ckd.recipes import table
 from spikingjelly_ckd.recipes.export import file_hash, load_network
+from spikingjelly_ckd.recipes.loading import seed_all
 from spikingjelly_ckd.recipes.records import read_record
+from spikingjelly_ckd.recipes.training import StepSeeds
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 RUN = ("--device", "cpu", "-j", "0", "--no-progress", "--any-teacher", "--energy-images", "2")
@@ -60,6 +62,12 @@ def test_every_script_is_tried():
     assert scripts == set(ROWS)
 
 
+def stops_after_an_epoch(seeds, trainer, module, batch, batch_idx):
+    if trainer.current_epoch == 1:
+        raise ArithmeticError("stop")
+    seed_all(seeds.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
+
+
 @pytest.mark.parametrize("name", ROWS)
 def test_row_from_end_to_end(name, tmp_path, monkeypatch, capsys):
     write, flags, (steps, channels) = ROWS[name]
@@ -70,12 +78,17 @@ def test_row_from_end_to_end(name, tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit, match="pip install 'spikingjelly>=2,<3'"):
             script(name, monkeypatch, *common, "--epochs", "1")
         return
-    script(name, monkeypatch, *common, "--epochs", "1")
+    common = (*common, "--epochs", "2")
+    step = StepSeeds.on_train_batch_start
+    monkeypatch.setattr(StepSeeds, "on_train_batch_start", stops_after_an_epoch)
+    with pytest.raises(ArithmeticError):
+        script(name, monkeypatch, *common)
+    monkeypatch.setattr(StepSeeds, "on_train_batch_start", step)
     teacher = json.loads((out / "teacher" / "teacher.json").read_text())
     assert teacher["accuracy"] == read_record(out / "teacher" / "record.json")["accuracy"]["last"]
     first = read_record(out / "record.json")
     assert first["accuracy"]["epochs"] == 1
-    script(name, monkeypatch, *common, "--epochs", "2", "--resume", "latest")
+    script(name, monkeypatch, *common, "--resume", "latest")
     record = read_record(out / "record.json")
     assert record["history"][0] == first["history"][0]
     assert [row["epoch"] for row in record["history"]] == [1, 2]
@@ -124,6 +137,14 @@ def test_the_teacher_of_a_row_by_one_command(model, tmp_path, monkeypatch):
     found = read_record(tmp_path / "s" / "record.json")["teacher"]
     assert found["sha256"] == file_hash(tmp_path / "t" / "teacher.safetensors")
     assert model or found["accuracy"] == pytest.approx(about["accuracy"])  # at another size pictures differ a little
+
+
+def test_the_teachers_script_asks_for_a_row(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        script("train_teacher", monkeypatch, "--print-config")
+    assert "error: name a row first, one of cifar100_r19_t1, " in capsys.readouterr().err
+    script("train_teacher", monkeypatch, "cifar10_r20", "--print-config")
+    assert "teacher_lr" in capsys.readouterr().out
 
 
 def test_smoke_runs_every_stage_in_two_steps(tmp_path, monkeypatch):

@@ -323,17 +323,68 @@ def test_a_folder_is_searched_for_records(runs):
 
 
 def test_a_refusal_is_a_line_and_an_exit_code(runs):
-    write_record(runs / "smoke" / "record.json", record(smoke=True))
+    write_record(runs / "broken" / "record.json", record(finished=False))
     done = command(runs)
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr.startswith("table: row row, method ckd, seed 0 is a smoke run")
+    assert done.stderr.startswith(
+        f"table: {runs / 'broken' / 'record.json'}: row row, method ckd, seed 0 is unfinished"
+    )
     assert "Traceback" not in done.stderr
+
+
+def test_what_belongs_in_no_table_is_left_out_of_a_folder_with_a_note(runs, capsys):
+    smoke, other = runs / "smoke" / "record.json", runs / "other" / "record.json"
+    write_record(smoke, record(smoke=True))
+    other.parent.mkdir()
+    other.write_text("{}")
+    assert main([str(runs)]) == 0
+    said = capsys.readouterr()
+    assert len(read(said.out.strip())) == 2
+    assert f"table: left out: {smoke} is of a smoke run" in said.err
+    assert f"table: left out: {other} is no run record" in said.err
+    for path, words in ((smoke, "is a smoke run"), (other, "is no run record")):  # named, it is meant
+        assert main([str(path)]) == 1
+        said = capsys.readouterr()
+        assert str(path) in said.err
+        assert words in said.err
+
+
+def test_the_same_run_twice_leads_with_the_two_paths(runs, capsys):
+    again = write_record(runs / "zagain" / "record.json", record("ckd", 0, 61.25))
+    assert main([str(runs)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(
+        f"table: {runs / 'ckd' / 'record.json'} and {again}: row row, method ckd, seed 0 is there twice"
+    )
+
+
+def test_a_given_teacher_is_told_by_its_file_and_not_by_settings_of_its_training():
+    def run(seed, sha, teacher_epochs, method="ckd"):
+        made = record(method, seed, options={"teacher": "file"}, teacher={"source": "file", "sha256": sha * 64})
+        made["recipe"]["teacher_epochs"] = teacher_epochs
+        return made
+
+    (line,) = read(tabulate([run(0, "a", 5), run(1, "a", 7)]))
+    assert line["seeds"] == "0 1"
+    lines = read(tabulate([run(0, "a", 5), run(1, "b", 5)]))
+    assert [line["setting"] for line in lines] == [
+        f"time_steps=4, teacher=sha256 {letter * 8}" for letter in ("a", "b")
+    ]
+    plain = record("plain", 0, last=60.0)
+    plain["recipe"]["teacher_epochs"] = 5
+    assert read(tabulate([run(0, "a", 5), plain]))[1]["paired to plain"] == "+10.00"
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "No such file"), ("{}", "no run record"), ("{", "is no JSON"), ("folder", "no record was given")],
+    [
+        (None, "one.json: there is no such file or folder"),
+        ("{}", "no run record"),
+        ("{", "is no JSON"),
+        ("folder", "one.json: there is no record.json in this folder or below it"),
+        (json.dumps(record("teacher")), "is of a teacher, and this table is of students"),
+    ],
 )
 def test_what_cannot_be_read_is_a_line_and_an_exit_code(tmp_path, capsys, content, words):
     path = tmp_path / "one.json"

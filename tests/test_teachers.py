@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset, TensorDataset
 
+from spikingjelly_ckd.recipes import teachers
 from spikingjelly_ckd.recipes.data import Data
 from spikingjelly_ckd.recipes.export import file_hash, save_network
 from spikingjelly_ckd.recipes.teachers import Teacher, TeacherInput, check_teacher, load_teacher, timm_network
@@ -174,8 +175,58 @@ def test_safetensors_without_json_are_a_state_dict(tmp_path):
 
 def test_weights_of_another_network_are_refused(tmp_path):
     torch.save(tiny_nets.wide_teacher(3).state_dict(), tmp_path / "teacher.pth")
-    with pytest.raises(ValueError, match=r"teacher.pth does not fit ResNet: (.|\n)*conv1.weight"):
+    words = (
+        r"teacher.pth does not fit ResNet: \d+ tensors are of another shape \(such as conv1.weight \[16, 3.*, not .*\)$"
+    )
+    with pytest.raises(ValueError, match=words):
         load(tmp_path / "teacher.pth")
+    torch.save({"fc.weight": torch.zeros(3, 16), "extra": torch.zeros(1)}, tmp_path / "teacher.pth")
+    words = r": \d+ tensors are missing \(such as conv1.weight\), 1 tensors are unknown \(such as extra\)$"
+    with pytest.raises(ValueError, match=words):
+        load(tmp_path / "teacher.pth")
+
+
+def test_wrong_files_say_what_they_are(tmp_path):
+    student = written(tmp_path, tiny_nets.teacher(3), time_steps=4)
+    with pytest.raises(ValueError, match=r"--teacher: .*teacher.safetensors is a student \(spiking, T=4\)"):
+        load(student)
+    student.with_suffix(".json").write_text("{")
+    with pytest.raises(ValueError, match=r"teacher.json is no JSON \(cut off\?\)"):
+        load(student)
+    student.with_suffix(".json").write_text("{}")
+    with pytest.raises(ValueError, match=r"teacher.json does not say how to build the network"):
+        load(student)
+    path = tmp_path / "teacher.pth"
+    torch.save(tiny_nets.teacher(10).state_dict(), path)
+    with pytest.raises(ValueError, match=r"teacher.pth has 10 classes, the data 3$"):
+        load(path)
+    torch.save(tiny_nets.teacher(3), path)
+    with pytest.raises(ValueError, match=r"it holds Python objects.; save network.state_dict"):
+        load(path)
+    torch.save(tiny_nets.teacher(3).state_dict(), path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"teacher.pth cannot be read as tensors \(cut off\?\).*$"):
+        load(path)
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(student.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"cut.safetensors cannot be read as tensors \(cut off\?\).*$"):
+        load(cut)
+
+
+def test_timms_weights_that_cannot_be_fetched(monkeypatch):
+    whole = teachers.timm.create_model
+
+    def offline(name, pretrained=False, **options):
+        if pretrained:
+            raise ConnectionError("no route\nto host")
+        return whole(name, **options)
+
+    monkeypatch.setattr(teachers.timm, "create_model", offline)
+    words = r"timm:test_resnet: its weights cannot be fetched \(ConnectionError: no route\); .* --teacher PATH$"
+    with pytest.raises(ValueError, match=words):
+        load("timm:test_resnet")
+    with pytest.raises(ValueError, match=words):
+        timm_network("test_resnet", 3, pretrained=True)
 
 
 def test_no_such_file(tmp_path):
@@ -186,8 +237,10 @@ def test_no_such_file(tmp_path):
 def test_networks_of_timm():
     network = timm_network("test_resnet", 5, 2)
     assert network(torch.rand(2, 2, 32, 32)).shape == (2, 5)
-    with pytest.raises(ValueError, match=r"timm has no network 'resnet1234'; near it: \[.*resnet"):
+    with pytest.raises(ValueError, match=r"timm has no network 'resnet1234'; near it: .*resnet"):
         timm_network("resnet1234", 5)
+    with pytest.raises(ValueError, match=r"timm has no network 'qqqqqq'$"):
+        timm_network("qqqqqq", 5)
 
 
 def test_timms_weights_are_asked_for_by_a_known_name_on_pictures_only():

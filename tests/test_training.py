@@ -1,7 +1,10 @@
 """Loading and training: batches that repeat, the schedule, and Lightning modules on a real Trainer."""
 
 import csv
+import os
 import random
+import socket
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +16,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from timm.data import Mixup
-from torch import nn
+from torch import distributed, nn
+from torch import multiprocessing as mp
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader, Dataset, TensorDataset
@@ -320,6 +324,33 @@ def test_the_test_figures_are_those_of_the_whole_set(tmp_path):
     assert metrics["test_acc1"].item() == pytest.approx(100 * (logits.argmax(1) == labels).float().mean().item())
     assert metrics["test_acc5"].item() == pytest.approx(100)
     assert metrics["test_loss"].item() == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-4)
+
+
+def figures_of_the_test_set(folder, **processes) -> dict[str, float]:
+    seed_all(0)
+    data = replace(make_data(train=16), test=[Noisy(15, classes=4)[index] for index in range(15)])
+    trainer = make_trainer(folder, use_distributed_sampler=False, **processes)
+    trainer.validate(ClassifierModule(tiny_teacher(4)), datamodule=EpochData(data, batch_size=4), verbose=False)
+    return {name: value.item() for name, value in trainer.callback_metrics.items()}
+
+
+def one_of_two(rank, port, folder, found):
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
+    torch.set_num_threads(1)
+    found[rank] = figures_of_the_test_set(folder, devices=2, strategy="ddp")
+    distributed.destroy_process_group()
+
+
+def test_two_processes_with_an_odd_test_set_find_the_figures_of_one(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    with mp.Manager() as manager:
+        found = manager.dict()
+        mp.spawn(one_of_two, args=(port, tmp_path, found), nprocs=2)
+        found = dict(found)
+    assert found[0] == found[1] == pytest.approx(figures_of_the_test_set(tmp_path), rel=1e-5)
+    assert found[0]["test_acc5"] == 100
 
 
 def test_the_history_has_a_row_for_each_epoch_with_its_learning_rate(tmp_path):

@@ -2,7 +2,7 @@
 
 import time
 
-from spikingjelly.activation_based import layer, neuron
+from spikingjelly.activation_based import functional, layer, neuron
 from torch import nn
 
 from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet
@@ -53,3 +53,17 @@ def teacher(num_classes, in_channels=3):
 
 def wide_teacher(num_classes, in_channels=3):
     return ResNet((16, 32, 64), DEPTHS, num_classes, in_channels)
+
+
+def eleven_outputs(in_channels=3):
+    return student(11, in_channels)
+
+
+def single_step(num_classes, in_channels=3):
+    network = student_without_norm(num_classes, in_channels)
+    functional.set_step_mode(network, "s")
+    return network
+
+
+def other_names(classes, width):
+    return student(classes, width)

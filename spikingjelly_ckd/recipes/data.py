@@ -303,7 +303,7 @@ def cifar10dvs(root: Path | str, options: DataOptions) -> Data:
     """
     folder = _folder(root)
     if _is_tree(folder):
-        return _tree(folder, options, 10, IMAGENET)
+        return _tree(folder, options, 10, IMAGENET, split=options.split)
     if options.split not in SPLIT_HASHES:
         raise ValueError(
             f"split must be one of {sorted(SPLIT_HASHES)}: CIFAR10-DVS has no official one; got {options.split!r}"
@@ -431,11 +431,24 @@ def _check_level(folder: Path, names: Sequence[str], inside: str | None = None) 
     ``names`` are what the right folder holds, the first in any case; ``inside`` is something that the first holds.
     """
     name = names[0]
-    if (folder.name in names and (folder.parent / name).is_dir()) or (inside and (folder / inside).exists()):
-        raise FileNotFoundError(f"root must be the folder that holds {name}; {folder} is inside: pass {folder.parent}")
+    above = [
+        outer.parent for outer in (folder, folder.parent) if outer.name in names and (outer.parent / name).is_dir()
+    ]
+    if inside and (folder / inside).exists():
+        above.append(folder.parent)
+    if above:
+        raise FileNotFoundError(f"root must be the folder that holds {name}; {folder} is inside: pass {above[0]}")
     for child in sorted(folder.iterdir()):
         if os.path.isdir(child / name):
             raise FileNotFoundError(f"root must be the folder that holds {name}; {folder} is above: pass {child}")
+
+
+def _check_tree(folder: Path, choices: Sequence[str] = ("test", "val")) -> None:
+    """Whether a tree is meant that is above or inside, or that lacks a part."""
+    parts = ("train", *choices)
+    _check_level(folder, parts)
+    if any((folder / part).is_dir() for part in parts):
+        raise FileNotFoundError(f"root must hold train and {' or '.join(choices)}; {folder} has {_content(folder)}")
 
 
 def _check_classes(found: int, own: int | None, options: DataOptions, folder: Path) -> None:
@@ -508,6 +521,7 @@ def _fetch_cifar(kind: Any, folder: Path, files: list[Path], options: DataOption
     base = folder / kind.base_folder
     if not base.is_dir():
         _check_level(folder, [kind.base_folder], inside=kind.meta["filename"])
+        _check_tree(folder)
     if options.download:
         kind(folder, download=True)
         return
@@ -542,14 +556,25 @@ def _is_tree(folder: Path) -> bool:
 
 
 def _tree(
-    folder: Path, options: DataOptions, own: int | None, normalisation: Normalisation, *, row: str = "folder"
+    folder: Path,
+    options: DataOptions,
+    own: int | None,
+    normalisation: Normalisation,
+    *,
+    row: str = "folder",
+    split: str | None = None,
 ) -> Data:
-    """``own`` is the number of classes that is expected; ``row`` is ``"imagenet"`` if it may be that."""
+    """``own`` is the number of classes that is expected; ``row`` is ``"imagenet"`` if it may be that.
+
+    ``split`` is what a row of events says for its own data set, and means nothing here.
+    """
+    if options.split != split:
+        raise ValueError(f"split must be None for {folder}, whose folders are the split, got {options.split!r}")
     # the test folder of ImageNet has no labels
     choices = ("val", "test") if row == "imagenet" else ("test", "val")
     test = next((folder / part for part in choices if (folder / part).is_dir()), None)
     if not (folder / "train").is_dir() or test is None:
-        _check_level(folder, ("train", *choices))
+        _check_tree(folder, choices)
         raise FileNotFoundError(f"root must hold train and {' or '.join(choices)}; {folder} has {_content(folder)}")
     names = {directory: _class_folders(directory) for directory in (folder / "train", test)}
     classes, others = names.values()
@@ -560,7 +585,7 @@ def _tree(
         )
     _check_classes(len(classes), own, options, folder)
     suffixes: tuple[str, ...] = datasets.folder.IMG_EXTENSIONS
-    loader: Callable[[str], Any] = datasets.folder.default_loader
+    loader: Callable[[str], Any] = _load_image
     is_event = _holds_frames(folder / "train", classes)
     if is_event:
         if options.time_steps is None:
@@ -635,6 +660,13 @@ def _content(directory: Path) -> str:
     return _some(sorted(os.listdir(directory))) or "nothing in it"
 
 
+def _load_image(path: str) -> Any:
+    try:
+        return datasets.folder.default_loader(path)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as an image ({error}); replace or delete it") from error
+
+
 @dataclass(frozen=True)
 class _FrameLoader:
     """Event frames of one recording, as SpikingJelly writes them."""
@@ -663,6 +695,7 @@ def _recordings(folder: Path, options: DataOptions) -> tuple[list[Sample], list[
     _check_finished(events)
     if not events.is_dir():
         _check_level(folder, ["events_np"], inside=DVS_CLASSES[0])
+        _check_tree(folder)
         if not options.download:
             raise FileNotFoundError(_how_to_fetch(folder))
         _spikingjelly(folder, data_type="event")

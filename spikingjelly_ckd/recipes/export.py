@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -128,14 +129,31 @@ def load_network(path: str | Path, build: Callable[..., nn.Module] | None = None
         ValueError: the named function does not exist, or its network has other tensors.
     """
     path = Path(path)
-    about = json.loads(path.with_suffix(".json").read_text("utf8"))
+    about = read_about(path)
     network = (build or resolve_name(about["build"]))(**about["arguments"])
     fill(network, read_weights(path), path)
     return network.eval(), about
 
 
+def read_about(path: Path) -> dict[str, Any]:
+    """The JSON beside a ``.safetensors`` file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is no JSON, or says no network.
+    """
+    beside = path.with_suffix(".json")
+    try:
+        about = json.loads(beside.read_text("utf8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{beside} is no JSON (cut off?): {error}") from error
+    if not isinstance(about, dict) or not {"build", "arguments"} <= set(about):
+        raise ValueError(f"{beside} does not say how to build the network: it has no 'build' and 'arguments'")
+    return about
+
+
 def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """``load_state_dict`` that says which file does not fit which network.
+    """``load_state_dict`` that says in one line which file does not fit which network.
 
     Raises:
         ValueError: names or shapes differ.
@@ -143,7 +161,18 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        raise ValueError(f"{path} does not fit {type(network).__name__}: {error}") from error
+        raise ValueError(f"{path} does not fit {type(network).__name__}: {_differences(network, weights)}") from error
+
+
+def _differences(network: nn.Module, weights: Mapping[str, Tensor]) -> str:
+    own = network.state_dict()
+    shapes = {name: (list(weights[name].shape), list(own[name].shape)) for name in own if name in weights}
+    wrong = {
+        "missing": [name for name in own if name not in weights],
+        "unknown": [name for name in weights if name not in own],
+        "of another shape": [f"{name} {a}, not {b}" for name, (a, b) in shapes.items() if a != b],
+    }
+    return ", ".join(f"{len(names)} tensors are {what} (such as {names[0]})" for what, names in wrong.items() if names)
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -169,8 +198,11 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        why = "it holds Python objects" if "GLOBAL" in str(error) else "cut off, or no file of PyTorch"
+        raise ValueError(f"{path} cannot be read as tensors ({why}); save network.state_dict() alone") from error
     except Exception as error:
-        raise ValueError(f"{path} cannot be read as tensors; save network.state_dict() alone: {error}") from error
+        raise ValueError(f"{path} cannot be read as tensors (cut off?): {str(error).partition(chr(10))[0]}") from error
     for key in STATE_KEYS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast, get_type_hints
 
 from torch import nn
 
-from ..checks import check_choice, check_positive
+from ..checks import check_choice, check_non_negative, check_positive
 from .data import Data, DataOptions
 from .export import name_of, resolve_name
 
@@ -178,7 +178,7 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """The values as plain data, functions by name."""
         values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "sources"}
-        return {name: _shown(value) for name, value in values.items()}
+        return {name: shown(value) for name, value in values.items()}
 
     def __str__(self) -> str:
         """One line for each value, with its source beside it."""
@@ -187,7 +187,8 @@ class Recipe:
         return "\n".join(f"{a:{wide[0]}}  {b:{wide[1]}}  {c}".rstrip() for a, b, c in rows)
 
 
-def _shown(value: Any) -> Any:
+def shown(value: Any) -> Any:
+    """A value as plain data: a function by its name."""
     if not callable(value):
         return value
     try:
@@ -218,7 +219,27 @@ def _network(text: str) -> Callable[..., nn.Module]:
 
 
 def _weight(text: str) -> float | str:
-    return text if text == "auto" else float(text)
+    if text == "auto":
+        return text
+    try:
+        return check_non_negative("it", float(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"it must be a number of at least 0 or 'auto', got {text!r}") from None
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"it must be a number of at least 1, got {text!r}")
+    return int(text)
+
+
+def _devices(text: str) -> int | str:
+    if text == "auto":
+        return text
+    try:
+        return _count(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"it must be a number of at least 1 or 'auto', got {text!r}") from None
 
 
 def command_line(recipe: Recipe, description: str | None = None) -> argparse.ArgumentParser:
@@ -238,8 +259,8 @@ def command_line(recipe: Recipe, description: str | None = None) -> argparse.Arg
     run.add_argument("--resume", metavar="latest|PATH", help="go on from a checkpoint")
     run.add_argument("--seed", type=int, default=0)
     run.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    run.add_argument("--devices", default="1", help="how many on each node, or 'auto'")
-    run.add_argument("--num-nodes", type=int, default=1)
+    run.add_argument("--devices", type=_devices, default=1, help="how many on each node, or 'auto'")
+    run.add_argument("--num-nodes", type=_count, default=1)
     run.add_argument("--strategy", default="auto", help="Lightning's, such as ddp")
     run.add_argument("-j", "--workers", type=int, default=2, help="loading processes")
     run.add_argument("--download", action="store_true", help="fetch the data set if it is missing")
@@ -268,7 +289,7 @@ def command_line(recipe: Recipe, description: str | None = None) -> argparse.Arg
         else:
             options["type"] = _TYPES[name] if _TYPES[name] in (int, float) else str
         if name != "student":
-            options["help"] = f"{_shown(default)}"
+            options["help"] = f"{shown(default)}"
         values.add_argument(*flags, **options)
     return parser
 

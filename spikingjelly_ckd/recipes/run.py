@@ -15,32 +15,37 @@ import argparse
 import inspect
 import json
 import os
+import re
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, cast
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from timm.data import Mixup
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ..compat import neuron_path, use_fast_neurons
+from ..compat import has_neurons, neuron_path, neuron_step_modes, use_fast_neurons
 from ..distiller import CKDDistiller, Distiller
-from .data import Data
+from ..probing import untouched
+from .data import Data, DataOptions
 from .energy import ann_twin, measure_energy
-from .export import file_hash, name_of, save_network
+from .export import file_hash, fill, name_of, save_network
 from .loading import EpochData, seed_all
-from .recipe import Recipe, parse
+from .recipe import Recipe, parse, shown
 from .records import environment, read_record, summary, write_record
 from .teachers import Teacher, check_teacher, load_teacher, timm_network
 from .training import ClassifierModule, DistillationCallback, DistillationModule, History, StepSeeds, TrainingModule
@@ -48,6 +53,11 @@ from .training import ClassifierModule, DistillationCallback, DistillationModule
 __all__ = ["Fitted", "build_network", "fit", "make_distiller", "run_row", "run_teacher"]
 
 TEACHER_FILE = "teacher.safetensors"
+FLAGS = {item.name: "--" + item.name.replace("_", "-") for item in fields(DataOptions)} | {"root": "--data-path"}
+"""Arguments of the data -> flags of the scripts."""
+FREE = ("student", "teacher", "data", "teacher_epochs", "teacher_lr")
+"""What may differ in a run that is resumed, as functions by their names: images, files and tensors are compared."""
+SETTINGS = "settings_of_the_run"
 SMOKE_STEPS = 2
 SMOKE_BATCH = 4
 
@@ -56,16 +66,35 @@ SMOKE_BATCH = 4
 def brief_errors() -> Iterator[None]:
     """On a command line, end with the message alone where this package itself refuses something.
 
-    Whatever another library raises keeps its traceback.
+    Arguments of functions are named as the flags that set them. Whatever another library raises keeps its traceback.
     """
     try:
         yield
     except (OSError, RuntimeError, TypeError, ValueError) as error:
-        raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-        if not raised_in.is_relative_to(Path(__file__).parents[1]):
+        message = _own_message(error)
+        if message is None:
             raise
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
-        sys.exit(f"{Path(sys.argv[0]).name}: error: {error}{notes}")
+        sys.exit(f"{Path(sys.argv[0]).name}: error: {_with_flags(message)}{notes}")
+
+
+def _own_message(error: Exception) -> str | None:
+    """The message of what this package raised, here or in a loading process; None if it was another library."""
+    message, raised_in = str(error), traceback.extract_tb(error.__traceback__)[-1].filename
+    if " in DataLoader worker process " in message.partition("\n")[0]:  # torch puts the whole traceback into the text
+        raised_in = re.findall(r'^  File "(.+)", line', message, re.MULTILINE)[-1]
+        message = re.findall(rf"^{type(error).__name__}: (.*)", message, re.MULTILINE)[-1]
+    return message if Path(raised_in).is_relative_to(Path(__file__).parents[1]) else None
+
+
+def _with_flags(message: str) -> str:
+    """``download=True`` becomes ``--download``, ``num_classes=4`` ``--num-classes 4``, ``root must`` names its flag."""
+
+    def flag(found: re.Match[str]) -> str:
+        name, given = found["name"], found["given"]
+        return f"{FLAGS[name]}{given.replace('=True', '').replace('=', ' ')}" if name in FLAGS else found[0]
+
+    return re.sub(r"\b(?P<name>[a-z_]+)(?P<given>=[\w.']+| must )", flag, message)
 
 
 @dataclass(frozen=True)
@@ -94,7 +123,7 @@ def build_network(build: Callable[..., nn.Module], **wanted: Any) -> tuple[nn.Mo
         The network and the keywords used.
 
     Raises:
-        TypeError: ``build`` returned no module.
+        TypeError: ``build`` asks for something else, or returned no module.
 
     Example:
         >>> from spikingjelly_ckd.recipes.models import resnet20
@@ -104,6 +133,17 @@ def build_network(build: Callable[..., nn.Module], **wanted: Any) -> tuple[nn.Mo
     parameters = inspect.signature(build).parameters
     anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     used = {name: value for name, value in wanted.items() if anything or name in parameters}
+    fixed = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    others = [
+        name
+        for name, item in parameters.items()
+        if item.default is item.empty and item.kind not in fixed and name not in used
+    ]
+    if others:
+        raise TypeError(
+            f"{shown(build)} asks for {', '.join(others)}: it can take {', '.join(wanted)} by these names, and "
+            "anything else needs a default"
+        )
     network = build(**used)
     if not isinstance(network, nn.Module):
         raise TypeError(f"{name_of(build)} must return a torch.nn.Module, got {type(network).__name__}")
@@ -153,6 +193,7 @@ def fit(
     *,
     on_row: Callable[[list[dict[str, float]]], None] | None = None,
     resume: str | None = None,
+    teacher: Teacher | None = None,
 ) -> Fitted:
     """Train a module as the recipe says, with checkpoints, logs and seeds for every step.
 
@@ -164,49 +205,66 @@ def fit(
         folder: where everything is written.
         on_row: called after each epoch with all rows of the history.
         resume: ``"latest"`` or a path of a checkpoint.
+        teacher: whose file a resumed run has to have in common with the run before.
 
     Returns:
         :class:`Fitted`.
 
     Raises:
         FileNotFoundError: no checkpoint to resume from.
+        ValueError: the checkpoint cannot be read, or belongs to a run with other settings; devices or a strategy that
+            are not there.
     """
     checkpoint = find_checkpoint(resume, folder)
     history = History(folder / "history.csv", on_row)
-    callbacks: list[Callback] = [StepSeeds(options.seed), history, *_checkpoints(folder)]
+    settings = _settings(recipe, options, data, teacher)
+    callbacks: list[Callback] = [StepSeeds(options.seed), _Explained(), history, *_checkpoints(folder, settings)]
     if isinstance(module, DistillationModule):
         callbacks.append(_FastNeurons())
     average = EMAWeightAveraging(decay=recipe.ema) if recipe.ema else None
     if average is not None:
         callbacks.append(average)
-    trainer = Trainer(
-        accelerator={"cuda": "gpu"}.get(options.device, options.device),
-        devices=options.devices if options.devices == "auto" else int(options.devices),
-        num_nodes=options.num_nodes,
-        strategy=options.strategy,
-        precision=cast(Any, recipe.amp),
-        max_epochs=recipe.epochs,
-        gradient_clip_val=recipe.clip or None,
-        accumulate_grad_batches=recipe.accumulate,
-        logger=TensorBoardLogger(folder, name="tensorboard", version=""),
-        callbacks=callbacks,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-        enable_progress_bar=not options.no_progress,
-        limit_train_batches=SMOKE_STEPS if options.smoke else None,
-        limit_val_batches=SMOKE_STEPS if options.smoke else None,
-        log_every_n_steps=1,  # nothing is logged by step, and short epochs are not warned about
-    )
+    try:
+        trainer = Trainer(
+            accelerator={"cuda": "gpu"}.get(options.device, options.device),
+            devices=options.devices,
+            num_nodes=options.num_nodes,
+            strategy=options.strategy,
+            precision=cast(Any, recipe.amp),
+            max_epochs=recipe.epochs,
+            gradient_clip_val=recipe.clip or None,
+            accumulate_grad_batches=recipe.accumulate,
+            logger=TensorBoardLogger(folder, name="tensorboard", version=""),
+            callbacks=callbacks,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            enable_model_summary=False,
+            enable_progress_bar=not options.no_progress,
+            limit_train_batches=SMOKE_STEPS if options.smoke else None,
+            limit_val_batches=SMOKE_STEPS if options.smoke else None,
+            log_every_n_steps=1,  # nothing is logged by step, and short epochs are not warned about
+        )
+    except (MisconfigurationException, ImportError, ValueError) as error:
+        asked = f"--device {options.device} --devices {options.devices} --strategy {options.strategy}"
+        raise ValueError(f"{asked} cannot be used here: {error}") from error
+    settings["processes"] = trainer.world_size
+    if checkpoint is not None:
+        saved = read_checkpoint(checkpoint)
+        _check_same_run(checkpoint, saved, settings)
+        _check_fits(checkpoint, saved, module)
     loaders = EpochData(data, batch_size=recipe.batch_size, workers=options.workers, seed=options.seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*exists and is not empty")  # it is ours: resumed, or written to just now
         trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
     if average is not None:
         average.on_train_end(trainer, module)  # Lightning leaves it out where the checkpoint had no epoch left to train
-    listeners = [item for item in cast(Any, trainer).callbacks if isinstance(item, DistillationCallback)]
-    report = listeners[0].report if listeners else None
-    return Fitted(history.rows, trainer, report.to_dict() if report is not None else None)
+    return Fitted(history.rows, trainer, _report(trainer))
+
+
+def _report(trainer: Trainer) -> dict[str, Any] | None:
+    """What the preflight of this training found, if there was one."""
+    found = [item.report for item in cast(Any, trainer).callbacks if isinstance(item, DistillationCallback)]
+    return next((report.to_dict() for report in found if report is not None), None)
 
 
 def find_checkpoint(resume: str | None, folder: Path) -> Path | None:
@@ -223,6 +281,73 @@ def find_checkpoint(resume: str | None, folder: Path) -> Path | None:
     return path
 
 
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What a run saved.
+
+    Raises:
+        ValueError: it is cut off, or no checkpoint of a run.
+    """
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(
+            f"--resume: {path} cannot be read (cut off?): resume from another checkpoint, such as best.ckpt beside it, "
+            "or begin anew with --overwrite"
+        ) from error
+    if not isinstance(saved, dict) or not {"state_dict", "epoch", SETTINGS} <= set(saved):
+        raise ValueError(f"--resume: {path} is no checkpoint of a run; pass latest, or a latest.ckpt or best.ckpt")
+    return saved
+
+
+def _settings(
+    recipe: Recipe, options: argparse.Namespace, data: Data | None = None, teacher: Teacher | None = None
+) -> dict[str, Any]:
+    """What a resumed run must have in common with the run before, as far as it is known by now."""
+    settings = {name: value for name, value in recipe.to_json().items() if name not in FREE} | {"seed": options.seed}
+    if data is not None:
+        settings["data set"] = f"{data.name} {data.split} ({data.split_hash[:8]})"
+    if teacher is not None:
+        settings["teacher file"] = teacher.source if teacher.sha256 is None else f"of sha256 {teacher.sha256[:8]}"
+    return settings
+
+
+def _check_same_run(path: Path, saved: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise where a setting differs from that of the run that wrote the checkpoint."""
+    then = saved[SETTINGS]
+    changed = {name: f"{name} {then[name]} -> {now[name]}" for name in now if name in then and now[name] != then[name]}
+    if not changed:
+        return
+    schedule = (
+        f"; the schedule of the learning rate was made for {then['epochs']} epochs" if "epochs" in changed else ""
+    )
+    raise ValueError(
+        f"the run of {path} had other settings, so it cannot be resumed: {', '.join(changed.values())}{schedule}; pass "
+        "the settings it had, or begin anew in another --output-dir"
+    )
+
+
+def _check_fits(path: Path, saved: dict[str, Any], module: nn.Module) -> None:
+    try:
+        fill(module, saved["state_dict"], path)
+    except ValueError as error:
+        raise ValueError(f"{error}: pass the network that the run began with (--student)") from error
+
+
+class _Explained(Callback):
+    """Say in which step something failed, what to do about a loss that is not finite, and how to go on after Ctrl-C."""
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if not torch.isfinite(trainer.callback_metrics["train_loss"]):
+            raise ValueError("the training loss is not finite (NaN or inf)")
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        if isinstance(exception, KeyboardInterrupt):
+            rank_zero_info("Stopped. Go on from the end of the last epoch with --resume latest")
+        elif isinstance(exception, ValueError) and re.search("NaN or inf|everywhere alike", str(exception)):
+            advice = ": begin anew (--overwrite) with a lower learning rate (--lr)" if trainer.global_step else ""
+            exception.add_note(f"in epoch {trainer.current_epoch + 1}, step {trainer.fit_loop.batch_idx + 1}{advice}")
+
+
 class _FastNeurons(Callback):
     """Take the fastest neurons of the installed SpikingJelly once the student is where it will run, and say which."""
 
@@ -231,24 +356,31 @@ class _FastNeurons(Callback):
 
 
 class _FirstCheckpoint(Callback):
-    """Write ``latest.ckpt`` before the first step too, so that a run stopped in its first epoch can be resumed."""
+    """Write ``latest.ckpt`` before the first step too, so that a run stopped in its first epoch can be resumed.
 
-    def __init__(self, path: Path) -> None:
+    Each checkpoint gets the settings of its run.
+    """
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path = path
+        self.settings = settings
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        checkpoint[SETTINGS] = self.settings
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.global_step == 0:
             trainer.save_checkpoint(self.path)
 
 
-def _checkpoints(folder: Path) -> list[Callback]:
+def _checkpoints(folder: Path, settings: dict[str, Any]) -> list[Callback]:
     common: dict[str, Any] = {
         "dirpath": folder,
         "enable_version_counter": False,
         "save_on_train_epoch_end": True,
     }
     return [
-        _FirstCheckpoint(folder / "latest.ckpt"),
+        _FirstCheckpoint(folder / "latest.ckpt", settings),
         ModelCheckpoint(filename="latest", **common),
         ModelCheckpoint(filename="best", monitor="test_acc1", mode="max", **common),
     ]
@@ -310,8 +442,7 @@ def train_teacher(
     Returns:
         Path of the ``.safetensors`` file.
     """
-    epochs = 1 if options.smoke else recipe.teacher_epochs
-    recipe = replace(recipe, epochs=epochs, lr=recipe.teacher_lr, warmup_epochs=min(recipe.warmup_epochs, epochs - 1))
+    recipe = _of_teacher(recipe, options)
     seed_all(options.seed)
     common = {"num_classes": data.num_classes, "in_channels": data.in_channels}
     if model is None:
@@ -334,6 +465,16 @@ def train_teacher(
         save_network(path, network, build, arguments, accuracy=accuracy, **about)
     fitted.trainer.strategy.barrier()
     return path
+
+
+def _is_unfinished(of_teacher: Path) -> bool:
+    return (of_teacher / "latest.ckpt").is_file() and not (of_teacher / TEACHER_FILE).is_file()
+
+
+def _of_teacher(recipe: Recipe, options: argparse.Namespace) -> Recipe:
+    """The recipe with the schedule of its teacher."""
+    epochs = 1 if options.smoke else recipe.teacher_epochs
+    return replace(recipe, epochs=epochs, lr=recipe.teacher_lr, warmup_epochs=min(recipe.warmup_epochs, epochs - 1))
 
 
 def _resumable(options: argparse.Namespace, folder: Path) -> str | None:
@@ -374,31 +515,49 @@ def _record_start(recipe: Recipe, data: Data, options: argparse.Namespace, metho
     }
 
 
-def _before(recipe: Recipe, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """What a resumed run takes over from its record so far.
+def _before(recipe: Recipe, options: argparse.Namespace, folder: Path, resume: str | None) -> dict[str, Any]:
+    """Look at what can be known before the data are read: devices, folder, checkpoint.
+
+    Returns:
+        What a resumed run takes over from its record so far.
 
     Raises:
         FileNotFoundError: no checkpoint to resume from.
-        ValueError: another run is in the folder, or the one to resume had other settings.
+        OSError: the folder cannot be written.
+        ValueError: a device that is not there, another run in the folder, or the one to resume had other settings.
     """
-    find_checkpoint(options.resume, folder)
+    _check_devices(options)
+    _check_writable(folder)
+    checkpoint = find_checkpoint(resume, folder)
+    if checkpoint is not None:
+        _check_same_run(checkpoint, read_checkpoint(checkpoint), _settings(recipe, options))
     path = folder / "record.json"
-    if options.resume is None and path.is_file() and not (options.overwrite or options.smoke):
+    if checkpoint is None and path.is_file() and not (options.overwrite or options.smoke):
         raise ValueError(
             f"{folder} holds a run already: pass --resume latest to go on with it, another --output-dir, or --overwrite"
         )
-    if options.resume is None or not path.is_file():
+    if checkpoint is None or not path.is_file():
         return {"preflight": None, "resumed_after_epochs": []}
     record = read_record(path)
-    now, free = recipe.to_json() | {"seed": options.seed}, ("student", "epochs", "teacher_epochs", "teacher_lr")
-    then = record["recipe"] | {"seed": record["seed"]}
-    changed = [
-        f"{name} {then.get(name)} -> {now[name]}" for name in now if name not in free and now[name] != then.get(name)
-    ]
-    if changed:
-        raise ValueError(f"the run in {folder} had other settings, so it cannot be resumed: {', '.join(changed)}")
     epochs = [*record["resumed_after_epochs"], len(record["history"])]
     return {"preflight": record["preflight"], "resumed_after_epochs": epochs}
+
+
+def _check_devices(options: argparse.Namespace) -> None:
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: PyTorch finds no CUDA device; pass --device cpu")
+    known = ["auto", *sorted(StrategyRegistry.available_strategies())]
+    if options.strategy not in known:
+        raise ValueError(f"--strategy must be one of {', '.join(known)}, got {options.strategy}")
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"--output-dir: nothing can be written to {folder} ({error.strerror}); pass another") from error
 
 
 def _outcome(rows: list[dict[str, float]], recipe: Recipe) -> dict[str, Any]:
@@ -438,14 +597,19 @@ def run_row(recipe: Recipe, argv: Sequence[str] | None = None, description: str 
 def _run(recipe: Recipe, options: argparse.Namespace) -> dict[str, Any]:
     home = Path("runs") / recipe.name / ("smoke" if options.smoke else "")
     folder = options.output_dir or home / f"{recipe.method}-seed{options.seed}"
-    before = _before(recipe, options, folder)
+    of_teacher = (options.output_dir or home) / "teacher"
+    resume = options.resume
+    if resume == "latest" and not (folder / "latest.ckpt").is_file() and _is_unfinished(of_teacher):
+        resume = None  # the run was stopped while its teacher was trained
+    before = _before(recipe, options, folder, resume)
     data = _load(recipe, options)
-    teacher, teacher_accuracy = None, None
-    if recipe.method != "plain":
-        teacher, teacher_accuracy = obtain_teacher(recipe, data, options, (options.output_dir or home) / "teacher")
     seed_all(options.seed)
     wanted = {"num_classes": data.num_classes, "in_channels": data.in_channels, "size": data.size}
     student, arguments = build_network(recipe.student, **wanted, time_steps=recipe.time_steps)
+    _check_student(student, recipe, data, options)
+    teacher, teacher_accuracy = None, None
+    if recipe.method != "plain":
+        teacher, teacher_accuracy = obtain_teacher(recipe, data, options, of_teacher)
     distiller = make_distiller(recipe, data, teacher, student)
     record = _record_start(recipe, data, options, recipe.method)
     record["student"] = {"build": name_of(recipe.student), "arguments": arguments, "parameters": _count(student)}
@@ -455,6 +619,7 @@ def _run(recipe: Recipe, options: argparse.Namespace) -> dict[str, Any]:
 
     @rank_zero_only
     def write(rows: list[dict[str, float]]) -> None:
+        record["preflight"] = _report(module.trainer) or record["preflight"]
         write_record(folder / "record.json", record | _outcome(rows, recipe))
 
     module = DistillationModule(distiller, preflight=not options.no_preflight, **_optimisation(recipe, data))
@@ -465,12 +630,11 @@ def _run(recipe: Recipe, options: argparse.Namespace) -> dict[str, Any]:
         options,
         folder,
         on_row=write,
-        resume=options.resume,
+        resume=resume,
+        teacher=teacher,
     )
     record |= {"neurons": str(neuron_path(student)), "processes": fitted.trainer.world_size}
     record |= _outcome(fitted.rows, recipe)
-    if fitted.report is not None:
-        record["preflight"] = fitted.report
     if fitted.trainer.is_global_zero:
         path = folder / "student.safetensors"
         save_network(path, student, recipe.student, arguments, time_steps=recipe.time_steps, **_about(data))
@@ -479,6 +643,42 @@ def _run(recipe: Recipe, options: argparse.Namespace) -> dict[str, Any]:
         write_record(folder / "record.json", record)
         print(_closing(record, folder))
     return record
+
+
+@torch.no_grad()
+def _check_student(student: nn.Module, recipe: Recipe, data: Data, options: argparse.Namespace) -> None:
+    """Raise unless the student turns images into as many logits as there are classes; it is left as it was.
+
+    Raises:
+        ValueError: an ANN, a network in single-step mode, or another number of logits.
+    """
+    name = f"the student {shown(recipe.student)}"
+    try:
+        distiller = Distiller(None, student, {}, time_steps=recipe.time_steps, batch_first=True)
+    except ValueError as error:
+        if neuron_step_modes(student) != {"s"}:
+            raise
+        raise ValueError(
+            f"{name} is in single-step mode: let its function call functional.set_step_mode(network, 'm') before it "
+            "returns the network"
+        ) from error
+    student.to(_device(options))
+    images = torch.stack([data.test[0][0]] * 2).to(_device(options))
+    try:
+        with untouched(student):
+            logits = distiller.eval().predict(images)
+    except Exception as error:
+        if has_neurons(student):
+            raise
+        raise ValueError(
+            f"{name} is an ANN: it has no spiking neurons and does not take frames [T, N, C, H, W] "
+            f"({str(error).partition(chr(10))[0]}); pass a spiking network in multi-step mode"
+        ) from error
+    if logits.shape[1] != data.num_classes:
+        raise ValueError(
+            f"{name} has {logits.shape[1]} outputs and the data {data.num_classes} classes: let its function take "
+            "num_classes, and give the last layer as many outputs"
+        )
 
 
 def run_teacher(recipe: Recipe, argv: Sequence[str], model: str | None, pretrained: bool) -> Path | None:
@@ -508,7 +708,7 @@ def run_teacher(recipe: Recipe, argv: Sequence[str], model: str | None, pretrain
     options.pretrained = pretrained
     folder = options.output_dir or Path("runs") / recipe.name / "teacher"
     with brief_errors():
-        _before(recipe, options, folder)
+        _before(_of_teacher(recipe, options), options, folder, options.resume)
         path = train_teacher(recipe, _load(recipe, options), options, folder, model=model)
     rank_zero_info(f"Teacher: written to {path}")
     return path
@@ -516,7 +716,12 @@ def run_teacher(recipe: Recipe, argv: Sequence[str], model: str | None, pretrain
 
 def _load(recipe: Recipe, options: argparse.Namespace) -> Data:
     names = ("num_classes", "train_images", "test_images", "download", "allow_partial")
-    return recipe.data(options.data_path, recipe.data_options(**{name: getattr(options, name) for name in names}))
+    data = recipe.data(options.data_path, recipe.data_options(**{name: getattr(options, name) for name in names}))
+    if recipe.sources.get("split") == "command line" and data.split.startswith("folders"):
+        raise ValueError(
+            f"--split {recipe.split} does nothing: {options.data_path} is a tree whose folders are its split"
+        )
+    return data
 
 
 def _about(data: Data) -> dict[str, Any]:

@@ -35,6 +35,8 @@ OF_TEACHING = (
     *("student_layer", "teacher_layer", "teacher", "teacher_epochs", "teacher_lr"),
 )
 """Settings that do not touch plain training."""
+OF_TEACHER = ("teacher_epochs", "teacher_lr")
+"""Settings of a teacher that is trained first, and of none that is given."""
 
 
 def interval95(values: Sequence[float]) -> float | None:
@@ -60,7 +62,7 @@ def tabulate(records: Sequence[Record], expected: Mapping[str, float | None] | N
     """The table, as Markdown.
 
     Args:
-        records: of finished runs.
+        records: of finished runs; ``record["path"]``, if it is there, is named where one cannot stand in the table.
         expected: row -> the paper's number; a row without a record says "not run".
 
     Returns:
@@ -73,8 +75,13 @@ def tabulate(records: Sequence[Record], expected: Mapping[str, float | None] | N
     groups: dict[tuple[str, str, str], dict[int, Record]] = defaultdict(dict)
     for record in records:
         key = (record["row"], _text(_settings(record)), record["method"])
-        if record["seed"] in groups[key]:
-            raise ValueError(f"row {key[0]}, method {key[2]}, seed {record['seed']} is there twice: {key[1]}")
+        twin = groups[key].get(record["seed"])
+        if twin is not None:
+            paths = " and ".join(str(item["path"]) for item in (twin, record) if "path" in item)
+            raise ValueError(
+                f"{paths + ': ' if paths else ''}row {key[0]}, method {key[2]}, seed {record['seed']} is there twice; "
+                f"leave one out ({key[1]})"
+            )
         groups[key][record["seed"]] = record
     varying = _varying(records)
 
@@ -97,7 +104,10 @@ def tabulate(records: Sequence[Record], expected: Mapping[str, float | None] | N
 def _refuse(records: Sequence[Record]) -> None:
     splits: dict[str, dict[str, str]] = defaultdict(dict)
     for record in records:
-        label = f"row {record['row']}, method {record['method']}, seed {record['seed']}"
+        path = f"{record['path']}: " if "path" in record else ""
+        label = f"{path}row {record['row']}, method {record['method']}, seed {record['seed']}"
+        if record["method"] == "teacher":
+            raise ValueError(f"{label} is of a teacher, and this table is of students")
         if record.get("smoke"):
             raise ValueError(f"{label} is a smoke run, which says nothing about accuracy")
         if not record.get("finished"):
@@ -117,10 +127,13 @@ def _refuse(records: Sequence[Record]) -> None:
 
 
 def _settings(record: Record) -> dict[str, Any]:
-    out = NOT_SETTINGS + (OF_TEACHING if record["method"] == "plain" else ())
     elsewhere = {"data": record["data"]["name"], "processes": record.get("processes", 1)}
     settings = record["recipe"] | elsewhere  # a row's script also runs on other data and on several devices
-    return {name: value for name, value in settings.items() if name not in out}
+    out: tuple[str, ...] = OF_TEACHING if record["method"] == "plain" else ()
+    if not out and record.get("options", {}).get("teacher") is not None:
+        teacher, out = record["teacher"], OF_TEACHER
+        settings["teacher"] = teacher["source"] if teacher["sha256"] is None else f"sha256 {teacher['sha256'][:8]}"
+    return {name: value for name, value in settings.items() if name not in (*NOT_SETTINGS, *out)}
 
 
 def _shared(record: Record) -> dict[str, Any]:
@@ -206,6 +219,36 @@ def _cost(runs: Mapping[int, Record]) -> str:
     return f"{statistics.mean(rates):.1f} %; {energy}" if rates else energy
 
 
+def _found(path: Path) -> list[Record]:
+    """The records of runs at a path: of the file, or of those under a folder that belong in a table.
+
+    Raises:
+        FileNotFoundError: nothing is there, or no ``record.json`` under the folder.
+        ValueError: the file is no record.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such file or folder")
+    if not path.is_dir():
+        return [read_record(path) | {"path": path}]
+    files = sorted(path.rglob("record.json"))
+    if not files:
+        raise FileNotFoundError(f"{path}: there is no record.json in this folder or below it; a run writes one")
+    records: list[Record] = []
+    for file in files:
+        try:
+            record = read_record(file)
+        except ValueError as error:
+            print(f"table: left out: {error}", file=sys.stderr)
+            continue
+        if record["method"] == "teacher":
+            continue
+        if record.get("smoke"):
+            print(f"table: left out: {file} is of a smoke run", file=sys.stderr)
+            continue
+        records.append(record | {"path": file})
+    return records
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line.
 
@@ -218,11 +261,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("records", nargs="+", type=Path, help="record.json files, or folders to search for them")
     arguments = parser.parse_args(argv)
-    paths: list[Path] = []
-    for path in arguments.records:
-        paths += sorted(path.rglob("record.json")) if path.is_dir() else [path]
     try:
-        records = [record for record in map(read_record, paths) if record["method"] != "teacher"]
+        records = [record for path in arguments.records for record in _found(path)]
         print(tabulate(records))
     except (OSError, ValueError) as error:
         print(f"table: {error}", file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from .data import Data
-from .export import file_hash, fill, load_network, read_weights
+from .export import file_hash, fill, load_network, read_about, read_weights
 
 __all__ = ["Teacher", "TeacherInput", "check_teacher", "load_teacher", "timm_network"]
 
@@ -108,9 +108,20 @@ def timm_network(name: str, num_classes: int, in_channels: int = 3, *, pretraine
     known = timm.is_model(name.split(".")[0]) or name.startswith(("hf-hub:", "hf_hub:", "local-dir:"))
     if not known:
         near = timm.list_models(f"*{name[:6]}*")[:5]
-        raise ValueError(f"timm has no network {name!r}; near it: {near}")
-    network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels)
-    return network
+        raise ValueError(f"timm has no network {name!r}{'; near it: ' + ', '.join(near) if near else ''}")
+    options = {"num_classes": num_classes, "in_chans": in_channels}
+    return _fetched(name, **options) if pretrained else cast(nn.Module, timm.create_model(name, **options))
+
+
+def _fetched(name: str, **options: Any) -> nn.Module:
+    """A network of timm with its weights."""
+    try:
+        return cast(nn.Module, timm.create_model(name, pretrained=True, **options))
+    except Exception as error:
+        raise ValueError(
+            f"timm:{name}: its weights cannot be fetched ({type(error).__name__}: {str(error).partition(chr(10))[0]}); "
+            "fetch them elsewhere and pass a file, --teacher PATH"
+        ) from error
 
 
 def load_teacher(
@@ -138,6 +149,12 @@ def load_teacher(
     if not path.is_file():
         raise FileNotFoundError(f"--teacher: there is no file {path.resolve()}; pass a path or timm:NAME")
     if path.with_suffix(".json").is_file() and path.suffix == ".safetensors":
+        steps = read_about(path).get("time_steps")
+        if steps is not None:
+            raise ValueError(
+                f"--teacher: {path} is a student (spiking, T={steps}) that a run wrote; pass an ANN, such as the "
+                "teacher.safetensors of examples/train_teacher.py"
+            )
         network, about = load_network(path)
         classes = tuple(about.get("classes", ()))
         if classes and classes != data.classes:
@@ -154,9 +171,24 @@ def load_teacher(
         mean, std = (None if about.get(key) is None else tuple(about[key]) for key in ("mean", "std"))
         accuracy = about.get("accuracy")
         return Teacher(network, str(spec), file_hash(path), mean, std, about.get("size"), accuracy)
-    network = build(**(arguments or {}))
-    fill(network, read_weights(path), path)
+    network, weights = build(**(arguments or {})), read_weights(path)
+    classes_of_file = _classes(weights, network, data.num_classes)
+    if classes_of_file is not None:
+        raise ValueError(f"--teacher: {path} has {classes_of_file} classes, the data {data.num_classes}")
+    fill(network, weights, path)
     return Teacher(network.eval(), str(spec), file_hash(path), data.mean, data.std, None)
+
+
+def _classes(weights: Mapping[str, Tensor], network: nn.Module, classes: int) -> int | None:
+    """How many classes the file has, if nothing but their number differs from the network's; else None."""
+    own = network.state_dict()
+    if set(own) != set(weights):
+        return None
+    differing = {(weights[name].shape, own[name].shape) for name in own if weights[name].shape != own[name].shape}
+    if any(theirs[1:] != ours[1:] or ours[:1] != (classes,) for theirs, ours in differing):
+        return None
+    found = {theirs[0] for theirs, _ in differing if theirs}
+    return int(found.pop()) if len(found) == 1 else None
 
 
 def _from_timm(name: str, data: Data) -> Teacher:
@@ -166,7 +198,7 @@ def _from_timm(name: str, data: Data) -> Teacher:
             f"teacher on them first (examples/train_teacher.py --model timm:{name})"
         )
     timm_network(name, data.num_classes)  # a message for an unknown name, before anything is fetched
-    network: Any = timm.create_model(name, pretrained=True)
+    network: Any = _fetched(name)
     config = network.pretrained_cfg
     if network.num_classes != data.num_classes:
         raise ValueError(

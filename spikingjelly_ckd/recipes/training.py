@@ -93,9 +93,14 @@ def count_right(logits: Tensor, labels: Tensor, top: int = 1) -> Tensor:
         >>> count_right(torch.eye(3), torch.tensor([0, 1, 1]))
         tensor(0.6667)
     """
+    return _right(logits, labels, top).float().mean()
+
+
+def _right(logits: Tensor, labels: Tensor, top: int) -> Tensor:
+    """Whether each image's label is among the ``top`` largest logits, booleans ``[N]``."""
     hard = labels.argmax(1) if labels.ndim == 2 else labels
     best = logits.topk(min(top, logits.shape[1]), dim=1).indices
-    return (best == hard.unsqueeze(1)).any(1).float().mean()
+    return (best == hard.unsqueeze(1)).any(1)
 
 
 class TrainingModule(LightningModule):
@@ -130,6 +135,7 @@ class TrainingModule(LightningModule):
         self.weight_decay = weight_decay
         self.warmup_epochs = warmup_epochs
         self.mixup = mixup
+        self._test_sums: Tensor | None = None
 
     def predict(self, images: Tensor) -> Tensor:
         """Logits ``[N, K]`` of a batch as the loader gives it."""
@@ -147,20 +153,40 @@ class TrainingModule(LightningModule):
             images, labels = self.mixup(images.flatten(1, -3), labels)
             images = images.view(shape)
         loss, logits = self.loss(images, labels)
-        self._log("train", loss.detach(), logits.detach(), labels)
+        accuracy = [100 * count_right(logits.detach(), labels, top) for top in (1, 5)]
+        self._log("train", [loss.detach(), *accuracy], batch_size=len(logits))
         return loss
 
+    def on_validation_epoch_start(self) -> None:
+        """Nothing was counted yet."""
+        self._test_sums = None
+
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """One batch of the test set; ``test_loss``, ``test_acc1`` and ``test_acc5`` are logged."""
+        """One batch of the test set: its loss, right answers and images are added up."""
         images, labels = batch
         logits = self.predict(images)
-        self._log("test", F.cross_entropy(logits, labels), logits, labels)
+        right = [_right(logits, labels, top).sum() for top in (1, 5)]
+        loss = F.cross_entropy(logits, labels, reduction="sum")
+        sums = torch.stack([value.float() for value in (loss, *right, torch.full_like(loss, len(logits)))])
+        self._test_sums = sums if self._test_sums is None else self._test_sums + sums
 
-    def _log(self, part: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        accuracy = {f"{part}_acc{top}": 100 * count_right(logits, labels, top) for top in (1, 5)}
-        how: dict[str, Any] = {"on_step": False, "on_epoch": True, "sync_dist": True, "batch_size": len(logits)}
-        self.log_dict({f"{part}_loss": loss, f"{part}_acc1": accuracy[f"{part}_acc1"]}, prog_bar=True, **how)
-        self.log(f"{part}_acc5", accuracy[f"{part}_acc5"], **how)
+    def on_validation_epoch_end(self) -> None:
+        """``test_loss``, ``test_acc1`` and ``test_acc5`` over the images of all processes are logged.
+
+        Lightning's own mean divides by the mean batch size of the processes as an integer, so it is too large where
+        the test set does not divide evenly among them.
+        """
+        if self._test_sums is None:
+            return
+        sums = cast(Tensor, self.trainer.strategy.reduce(self._test_sums, reduce_op="sum"))
+        loss, right1, right5, images = sums
+        self._log("test", [loss / images, 100 * right1 / images, 100 * right5 / images], batch_size=1)
+
+    def _log(self, part: str, figures: Sequence[Tensor], batch_size: int) -> None:
+        loss, acc1, acc5 = figures
+        how: dict[str, Any] = {"on_step": False, "on_epoch": True, "sync_dist": True, "batch_size": batch_size}
+        self.log_dict({f"{part}_loss": loss, f"{part}_acc1": acc1}, prog_bar=True, **how)
+        self.log(f"{part}_acc5", acc5, **how)
 
     def configure_optimizers(self) -> Any:
         """The optimiser and, for every step, the schedule.
