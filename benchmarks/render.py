@@ -147,7 +147,7 @@ def with_interval(values: list[float], sign: str = "") -> str:
 TABLES = {
     "methods_digits": lambda: compared("methods_digits", methods.ARMS),
     "methods_cifar10": lambda: compared("methods_cifar10", methods.CIFAR_ARMS),
-    "ablations": lambda: compared("ablations_digits", ablations.ARMS, ablations.PAPER),
+    "ablations_digits": lambda: compared("ablations_digits", ablations.ARMS, ablations.PAPER),
     "quickstart": quickstart,
     "cifar": cifar,
     "rows": rows,

@@ -197,7 +197,7 @@ def imported(path):
             and isinstance(node.args[0], ast.Constant)
         ):
             found.add(node.args[0].value)
-    neighbours = {p.stem for p in path.parent.iterdir()} | {"conftest"}
+    neighbours = {p.stem for folder in (path.parent, ROOT / "benchmarks") for p in folder.iterdir()} | {"conftest"}
     return {name.split(".")[0] for name in found} - set(sys.stdlib_module_names) - neighbours - CORE
 
 
