@@ -110,18 +110,16 @@ def compared(folder: str, arms: Iterable[str], beside: Mapping[str, object] | No
         raise ValueError(f"the records in {folder} are of {len(protocol)} protocols and cannot share a table")
     found = {arm: {run["seed"]: run for run in runs if run["method"] == arm} for arm in arms}
     last = {arm: {seed: run["accuracy"]["last"] for seed, run in seeds.items()} for arm, seeds in found.items()}
-    rows = [["method", "seeds", "last epoch, % (95 %)", "paired to plain (95 %)", "seconds a run", "paper"]]
+    rows = [["method", "seeds", "last epoch, % (95 %)", "paired to plain (95 %)", "paper"]]
     for arm in sorted(found, key=lambda arm: statistics.fmean(last[arm].values()) if last[arm] else 0.0, reverse=True):
         both = sorted(last[arm].keys() & last["plain"].keys()) if arm != "plain" else []
-        seconds = [run["seconds"] for run in found[arm].values()]
         rows.append(
             [
                 arm,
                 " ".join(map(str, sorted(last[arm]))),
                 with_interval(list(last[arm].values())) or "not run",
                 with_interval([last[arm][seed] - last["plain"][seed] for seed in both], "+"),
-                f"{statistics.median(seconds):.0f}" if seconds else "",
-                str((beside or {}).get(arm, "")),
+                    str((beside or {}).get(arm, "")),
             ]
         )
     shown = rows if beside else [row[:-1] for row in rows]
