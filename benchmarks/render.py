@@ -119,7 +119,7 @@ def compared(folder: str, arms: Iterable[str], beside: Mapping[str, object] | No
                 " ".join(map(str, sorted(last[arm]))),
                 with_interval(list(last[arm].values())) or "not run",
                 with_interval([last[arm][seed] - last["plain"][seed] for seed in both], "+"),
-                    str((beside or {}).get(arm, "")),
+                str((beside or {}).get(arm, "")),
             ]
         )
     shown = rows if beside else [row[:-1] for row in rows]
