@@ -13,7 +13,7 @@ from .checks import check_choice, check_non_negative
 from .hooks import get_layer
 from .layers import preset_student_steps
 from .layouts import Layer
-from .signals import LAYER_CHOICES, NEEDS, DistillationLoss
+from .signals import LAYER_CHOICES, NEEDS, DistillationLoss, TeacherOutput
 
 __all__ = [
     "NO_DATA_PARALLEL",
@@ -24,6 +24,8 @@ __all__ = [
     "check_frozen",
     "check_labels",
     "check_networks",
+    "check_replayable",
+    "check_teacher_output",
     "explained",
     "read_layers",
     "read_losses",
@@ -212,6 +214,31 @@ def check_built(losses: Mapping[str, DistillationLoss]) -> None:
             f"the losses {waiting} create parameters that depend on the recorded layers: pass example= (one batch), or "
             "give those losses their channels"
         )
+
+
+def check_replayable(losses: Mapping[str, DistillationLoss]) -> None:
+    """Raise if a loss takes more of the teacher than its logits and a class map."""
+    for name, loss in losses.items():
+        if {"features", "teacher_head"} & set(loss.needs) and type(loss).class_map is DistillationLoss.class_map:
+            raise ValueError(
+                f"{name!r} ({type(loss).__name__}) compares the teacher's features, which a TeacherOutput does not "
+                "hold; it stands in for the teacher where losses take logits and class maps (such as SAMD, NLD and KD)"
+            )
+
+
+def check_teacher_output(known: TeacherOutput, maps: set[str], logits: tuple[int, int]) -> None:
+    """Raise unless ``known`` holds logits of that shape and those class maps."""
+    if not isinstance(known, TeacherOutput):
+        raise TypeError(f"teacher_output must be a TeacherOutput, got {type(known).__name__}")
+    if tuple(known.logits.shape) != logits:
+        raise ValueError(f"teacher_output.logits must be [N, K] = {logits}, got {tuple(known.logits.shape)}")
+    missing = maps - known.class_maps.keys()
+    if missing:
+        raise ValueError(f"teacher_output holds class maps of {sorted(known.class_maps)} and none of {sorted(missing)}")
+    for name in maps:
+        shape = tuple(known.class_maps[name].shape)
+        if len(shape) != 3 or shape[0] != logits[0]:
+            raise ValueError(f"teacher_output.class_maps[{name!r}] must be [N, h, w] with N={logits[0]}, got {shape}")
 
 
 def check_labels(labels: Tensor | None, shape: Size, *, clamp: bool) -> Tensor:

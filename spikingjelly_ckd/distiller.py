@@ -22,13 +22,14 @@ from .layers import find_head, find_layer, find_stages
 from .layouts import Layer, arrange, resolve
 from .methods import NLDLoss, SAMDLoss
 from .probing import fresh, untouched
-from .signals import DistillationLoss, LinearHead, Signals, Term
+from .signals import HEAD_MISFIT, DistillationLoss, LinearHead, Signals, TeacherOutput, Term
 from .steps import StepPoint, find_step_logits
 
 __all__ = ["CKDDistiller", "Distiller", "StepOutput"]
 
 Sides = tuple[tuple[Layer, ...], tuple[Layer, ...]]
-Evidence = dict[tuple[str, str, str], list[Tensor]]
+Evidence = dict[tuple[str, str], list[Tensor]]
+"""Target class and path -> gradients, one for each call of the layer."""
 
 
 @dataclass
@@ -186,37 +187,72 @@ class Distiller(nn.Module):
             for name, (student_layers, teacher_layers) in self._layers.items()
         }
 
-    def forward(self, images: Tensor, labels: Tensor) -> StepOutput:
+    def forward(self, images: Tensor, labels: Tensor, teacher_output: TeacherOutput | None = None) -> StepOutput:
         """One step of distillation.
 
         Args:
             images: ``[N, C, H, W]``, or event frames ``[T, N, C, H, W]`` (``[N, T, ...]`` with ``batch_first``).
             labels: class indices ``[N]``, or soft labels ``[N, K]``.
+            teacher_output: what the teacher said of these images before, see :meth:`ask_teacher`; it does not run then.
 
         Returns:
             A :class:`StepOutput`. No parameter and no ``.grad`` was touched.
 
         Raises:
             TypeError: a wrong kind of input or output.
-            ValueError: wrong shapes, labels out of range, values that are not finite, constant maps.
+            ValueError: wrong shapes, labels out of range, values that are not finite, constant maps, or a loss that
+                needs more of the teacher than ``teacher_output`` holds.
             RuntimeError: a teacher in train mode, a layer that did not run or was changed in place.
         """
         batch = self._read(images, labels)
         self._choose_layers(batch)
         with fresh(self.student):  # reset at both ends; whatever raises inside leaves no trace in its buffers
-            with self._recorded_student() as student_seen:
-                student = self._run_student(batch, student_seen)
-            with self._recorded_teacher() as teacher_seen:
-                teacher, scores = self._run_teacher(batch, student.mean.shape[1])
-            evidence = self._evidence(batch, student, teacher, scores, student_seen, teacher_seen)
-            signals = self._signals(batch, student, teacher, student_seen, teacher_seen, evidence)
+            with self._recorded_student() as seen:
+                student = self._run_student(batch, seen)
+            classes = student.mean.shape[1]
+            teacher = (
+                self._run_teacher(batch, classes)
+                if teacher_output is None
+                else self._given_teacher(batch, classes, teacher_output)
+            )
+            signals = self._signals(batch, student, teacher, seen)
             terms = {"task": self._task(signals["task"])}
             for name, loss in self._each_loss().items():
                 terms[name] = loss.measure(*loss.pick(signals[name]))
-            skipped = self._verify(batch, student, teacher, terms)
-            weights = self._weigh(terms, student, student_seen)
+            skipped = self._verify(batch, student, teacher.logits, terms)
+            weights = self._weigh(terms, student, seen)
             total = torch.stack([weights[name] * term.value for name, term in terms.items()]).sum()
         return _output(total, student.mean, terms, weights, skipped)
+
+    def ask_teacher(self, images: Tensor, labels: Tensor) -> TeacherOutput:
+        """The teacher alone: what the losses take of it, to be kept and handed to :meth:`forward` later.
+
+        Args:
+            images: as for :meth:`forward`.
+            labels: as for :meth:`forward`; they matter where a class map is of the label's class.
+
+        Returns:
+            A :class:`~spikingjelly_ckd.signals.TeacherOutput`, detached, on the images' device.
+
+        Raises:
+            TypeError: as for :meth:`forward`.
+            ValueError: as for :meth:`forward`; or a loss takes more of the teacher than logits and a class map.
+            RuntimeError: as for :meth:`forward`.
+        """
+        arguments.check_replayable(self._each_loss())
+        batch = self._read(images, labels)
+        self._choose_layers(batch)
+        teacher = self._run_teacher(batch, None)
+        common = Signals(batch.labels, teacher.logits, teacher.logits, teacher_head=teacher.head)  # type: ignore[arg-type]
+        maps = {}
+        for name, fields in teacher.fields.items():
+            loss, view = self._each_loss()[name], replace(common, **fields)
+            if "teacher_head" in loss.needs and not cast(LinearHead, teacher.head).explains(
+                view.teacher_features[0], teacher.logits
+            ):
+                raise ValueError(HEAD_MISFIT.format(role="teacher"))
+            maps[name] = loss.class_map(view).detach()
+        return TeacherOutput(teacher.logits, maps)
 
     def predict(self, images: Tensor) -> Tensor:
         """The student alone: logits averaged over time, ``[N, K]``; its state is reset at both ends.
@@ -279,29 +315,44 @@ class Distiller(nn.Module):
         ):
             return teacher(images)
 
-    def _recorded_teacher(self) -> AbstractContextManager[Recording]:
+    def _run_teacher(self, batch: Batch, classes: int | None) -> _Teacher:
+        """The teacher's side of a step. Where no loss asks, it does not run and its logits are ``[0, K]``."""
         if not self.asks_teacher:
-            return record(nn.Identity(), ())
-        return record(self.teacher, self._paths("teacher"), as_leaf=self._evidence_paths())
-
-    def _run_teacher(self, batch: Batch, classes: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Detached logits, and for each target class in use its score summed over the images, to differentiate.
-
-        Where no loss asks, the teacher does not run and its logits are ``[0, K]``.
-        """
-        if not self.asks_teacher:
-            return batch.images.new_empty(0, classes), {}
+            return _Teacher(batch.images.new_empty(0, classes or 0))
         arguments.check_frozen(self.teacher)
         images = self._teacher_images(batch)
-        with _graph(bool(self._evidence_paths())):
-            output = self._call_teacher(self.teacher, images.clone() if images.is_inference() else images)
+        images = images.clone() if images.is_inference() else images
+        points = self._evidence_paths()
+        with record(self.teacher, self._paths("teacher"), as_leaf=points) as seen, _graph(bool(points)):
+            output = self._call_teacher(self.teacher, images)
             logits = read_logits(output, role="teacher", size=batch.size).mean
-            if logits.shape[1] != classes:
+            if classes is not None and logits.shape[1] != classes:
                 raise ValueError(f"the teacher has {logits.shape[1]} classes and the student {classes}")
-            return logits.detach(), {
+            scores = {
                 target: logits.gather(1, _target_class(target, logits, batch.labels)).sum()
                 for target in {loss.target_class for loss in self._each_loss().values() if "gradients" in loss.needs}
             }
+        gradients = _gradients("teacher", scores, seen, points)
+        fields: dict[str, dict[str, Any]] = {}
+        for name, (_, layers) in (self._layers or {}).items():
+            loss = self._each_loss()[name]
+            explained = layers if "gradients" in loss.needs else ()
+            fields[name] = {
+                "teacher_features": tuple(
+                    self._arrange("teacher", x, seen.calls(x.path), batch).detach() for x in layers
+                ),
+                "teacher_gradients": tuple(
+                    self._arrange("teacher", x, gradients[loss.target_class, x.path], batch) for x in explained
+                ),
+            }
+        return _Teacher(logits.detach(), fields, self._head("teacher", logits.shape[1]))
+
+    def _given_teacher(self, batch: Batch, classes: int, known: TeacherOutput) -> _Teacher:
+        """The teacher's side of a step, from what it said before."""
+        arguments.check_replayable(self._each_loss())
+        arguments.check_teacher_output(known, set(self._layers or {}), (batch.size, classes))
+        fields = {name: {"class_map": known.class_maps[name]} for name in self._layers or {}}
+        return _Teacher(known.logits, fields)
 
     def _teacher_images(self, batch: Batch) -> Tensor:
         if self.teacher_input is None:
@@ -330,69 +381,45 @@ class Distiller(nn.Module):
             if "gradients" in self._each_loss()[name].needs
         ]
 
-    def _evidence(
-        self,
-        batch: Batch,
-        student: Logits,
-        teacher: Tensor,
-        scores: Mapping[str, Tensor],
-        student_seen: Recording,
-        teacher_seen: Recording,
-    ) -> Evidence:
-        """Gradients of the class scores at the recorded layers, by role, target class and path."""
-        found = _gradients("teacher", scores, teacher_seen, self._evidence_paths())
+    def _student_evidence(self, batch: Batch, student: Logits, teacher: Tensor, seen: Recording) -> Evidence:
+        """Gradients of the student's class scores at its recorded layers, by target class and path."""
         paths = self._explained_paths()
-        if paths:
-            losses = self._each_loss().values()
-            targets = {loss.target_class for loss in losses if "student_gradients" in loss.needs}
-            picked = {target: _target_class(target, teacher, batch.labels) for target in targets}
-            with _graph(True):
-                own = {target: student.mean.gather(1, index.clone()).sum() for target, index in picked.items()}
-            found |= _gradients("student", own, student_seen, paths, create_graph=torch.is_grad_enabled())
-        return found
+        if not paths:
+            return {}
+        losses = self._each_loss().values()
+        targets = {loss.target_class for loss in losses if "student_gradients" in loss.needs}
+        picked = {target: _target_class(target, teacher, batch.labels) for target in targets}
+        with _graph(True):
+            scores = {target: student.mean.gather(1, index.clone()).sum() for target, index in picked.items()}
+        return _gradients("student", scores, seen, paths, create_graph=torch.is_grad_enabled())
 
     def _explained_paths(self) -> list[str]:
         """Student layers at which its own class score is differentiated; in eval a neuron may hand on no graph."""
         explaining = [name for name, loss in self._each_loss().items() if "student_gradients" in loss.needs]
         return [layer.path for name in explaining for layer in (self._layers or {})[name][0]]
 
-    def _signals(
-        self,
-        batch: Batch,
-        student: Logits,
-        teacher: Tensor,
-        student_seen: Recording,
-        teacher_seen: Recording,
-        evidence: Evidence,
-    ) -> dict[str, Signals]:
+    def _signals(self, batch: Batch, student: Logits, teacher: _Teacher, seen: Recording) -> dict[str, Signals]:
         """One view of the step for each loss: the logits and labels of all, the layers of its own."""
-        labels = arguments.check_labels(batch.labels, student.mean.shape, clamp=self.check)
         common = Signals(
-            labels,
+            arguments.check_labels(batch.labels, student.mean.shape, clamp=self.check),
             student.mean,
-            teacher,
+            teacher.logits,
             student.steps,
             student_head=self._head("student", student.mean.shape[1]),
-            teacher_head=self._head("teacher", student.mean.shape[1]),
+            teacher_head=teacher.head,
         )
+        gradients = self._student_evidence(batch, student, teacher.logits, seen)
         views = {"task": common}
         for name, loss in self._each_loss().items():
-            student_layers, teacher_layers = (self._layers or {}).get(name, ((), ()))
-
-            def evidence_of(role: str, layers: Sequence[Layer], target: str = loss.target_class) -> tuple[Tensor, ...]:
-                return tuple(self._arrange(role, x, evidence[role, target, x.path], batch) for x in layers)
-
+            layers = (self._layers or {}).get(name, ((), ()))[0]
+            explained = layers if "student_gradients" in loss.needs else ()
             views[name] = replace(
                 common,
-                student_features=tuple(
-                    self._arrange("student", layer, student_seen.calls(layer.path), batch) for layer in student_layers
+                student_features=tuple(self._arrange("student", x, seen.calls(x.path), batch) for x in layers),
+                student_gradients=tuple(
+                    self._arrange("student", x, gradients[loss.target_class, x.path], batch) for x in explained
                 ),
-                teacher_features=tuple(
-                    self._arrange("teacher", layer, teacher_seen.calls(layer.path), batch).detach()
-                    for layer in teacher_layers
-                ),
-                teacher_gradients=evidence_of("teacher", teacher_layers if "gradients" in loss.needs else ()),
-                student_gradients=evidence_of("student", student_layers if "student_gradients" in loss.needs else ()),
+                **teacher.fields.get(name, {}),
             )
         return views
 
@@ -619,6 +646,15 @@ _VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
+@dataclass(frozen=True)
+class _Teacher:
+    """The teacher's side of a step: logits, and for each loss with layers the fields of ``Signals`` that are its."""
+
+    logits: Tensor
+    fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    head: LinearHead | None = None
+
+
 def _target_class(target: str, logits: Tensor, labels: Tensor | None) -> Tensor:
     """Class index of each image, ``[N, 1]``."""
     if target == "teacher" or labels is None:
@@ -661,7 +697,7 @@ def _gradients(
             torch.autograd.grad(score, points, retain_graph=keep, create_graph=create_graph, allow_unused=True)
         )
         for path in paths:
-            found[role, target, path] = [
+            found[target, path] = [
                 torch.zeros_like(point) if gradient is None else gradient
                 for point, gradient in zip(calls[path], gradients, strict=False)
             ]

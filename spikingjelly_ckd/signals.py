@@ -9,7 +9,18 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Size, Tensor, nn
 
-__all__ = ["HEAD_MISFIT", "LAYER_CHOICES", "NEEDS", "DistillationLoss", "LinearHead", "Signals", "Term", "one_pair"]
+__all__ = [
+    "HEAD_MISFIT",
+    "LAYER_CHOICES",
+    "NEEDS",
+    "DistillationLoss",
+    "LinearHead",
+    "Signals",
+    "TeacherOutput",
+    "Term",
+    "one_layer",
+    "one_pair",
+]
 
 NEEDS = {
     "labels": "the labels",
@@ -87,6 +98,23 @@ class LinearHead:
 
 
 @dataclass(frozen=True)
+class TeacherOutput:
+    """What the teacher says of a batch, in the form that can be kept: no features, no gradients.
+
+    ``Distiller.ask_teacher(images, labels)`` gives it, and ``distiller(images, labels, teacher_output)`` takes it in
+    place of a teacher's forward.
+
+    Attributes:
+        logits: ``[N, K]``, detached.
+        class_maps: name of each loss that compares a class map -> ``[N, h, w]``, detached, as computed: neither
+            size-matched nor normalised.
+    """
+
+    logits: Tensor
+    class_maps: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Signals:
     """What one forward of both networks exposes to one loss.
 
@@ -100,6 +128,8 @@ class Signals:
         student_features: one ``[T, N, C, h, w]`` for each of the loss's layers.
         teacher_features: one ``[N, C, h, w]`` for each of the loss's layers.
         teacher_gradients: of each image's class score, shaped as ``teacher_features``; empty where no loss needs them.
+        class_map: of the teacher, ``[N, h, w]``, where it was computed before; features and gradients of the teacher
+            are then empty.
         student_gradients: of the student's score for the same class, shaped as ``student_features``, with a graph of
             their own; empty where no loss needs them.
         student_head: last linear layer, trainable; None where no loss needs it.
@@ -113,6 +143,7 @@ class Signals:
     student_features: tuple[Tensor, ...] = ()
     teacher_features: tuple[Tensor, ...] = ()
     teacher_gradients: tuple[Tensor, ...] = ()
+    class_map: Tensor | None = None
     student_gradients: tuple[Tensor, ...] = ()
     student_head: LinearHead | None = None
     teacher_head: LinearHead | None = None
@@ -134,13 +165,27 @@ def one_pair(signals: Signals, asking: object) -> tuple[Tensor, Tensor]:
         >>> [tuple(layer.shape) for layer in one_pair(signals, None)]
         [(2, 1, 3, 4, 4), (1, 3, 4, 4)]
     """
-    student, teacher = signals.student_features, signals.teacher_features
-    if len(student) != 1 or len(teacher) != 1:
+    return one_layer(signals.student_features, asking, "student"), one_layer(
+        signals.teacher_features, asking, "teacher"
+    )
+
+
+def one_layer(layers: Sequence[Tensor], asking: object, role: str) -> Tensor:
+    """The one layer of ``layers``, those of one network.
+
+    Raises:
+        ValueError: there are none, or several.
+
+    Example:
+        >>> one_layer([torch.ones(1)], None, "student")
+        tensor([1.])
+    """
+    if len(layers) != 1:
         raise ValueError(
-            f"{type(asking).__name__} compares one student layer with one teacher layer, got {len(student)} and "
-            f"{len(teacher)}; add one loss for each pair"
+            f"{type(asking).__name__} compares one student layer with one teacher layer, got {len(layers)} of the "
+            f"{role}; add one loss for each pair"
         )
-    return student[0], teacher[0]
+    return layers[0]
 
 
 @dataclass(frozen=True)
@@ -188,6 +233,13 @@ class DistillationLoss(nn.Module):
     def pick(self, signals: Signals) -> tuple[Any, ...]:
         """The arguments of ``forward``."""
         raise NotImplementedError(f"{type(self).__name__} must define pick(signals)")
+
+    def class_map(self, signals: Signals) -> Tensor:
+        """The teacher's class map, ``[N, h, w]``, for a loss to which nothing else of the teacher's layers matters.
+
+        ``pick`` gets its map here too, so that one from ``signals.class_map``, computed before, serves as well.
+        """
+        raise NotImplementedError(f"{type(self).__name__} compares no class map of the teacher")
 
     def measure(self, *picked: Any) -> Term:
         """``forward`` with what else it has to report; the distiller calls this."""

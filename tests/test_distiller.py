@@ -11,9 +11,23 @@ from spikingjelly.activation_based import functional, layer, neuron
 from torch import nn
 from torch.nn import functional as F
 
-from spikingjelly_ckd import CKDDistiller, DistillationLoss, Distiller, KDLoss, Layer, SAMDLoss, preflight
+from spikingjelly_ckd import (
+    ATLoss,
+    CATKDLoss,
+    CKDDistiller,
+    DistillationLoss,
+    Distiller,
+    E2KDLoss,
+    KDLoss,
+    KDSNNLoss,
+    Layer,
+    SAMDLoss,
+    TDKDLoss,
+    preflight,
+)
 from spikingjelly_ckd.batch import read_batch
 from spikingjelly_ckd.compat import is_neuron
+from spikingjelly_ckd.signals import TeacherOutput
 
 
 def gradients(module):
@@ -489,3 +503,61 @@ def test_plain_sequential_of_layers_and_neurons_without_a_norm(teacher, batch):
     nn.init.constant_(student[0].bias, 0.5)
     out = CKDDistiller(teacher, student, time_steps=4)(*batch)
     assert out.loss.isfinite()
+
+
+CACHEABLE = {
+    "CKD": lambda: {"samd": (SAMDLoss(), 1.0), "kd": (KDLoss(), 1.0)},
+    "weight": lambda: {"samd": (SAMDLoss(evidence="weight"), 1.0)},
+    "hires": lambda: {"samd": (SAMDLoss(evidence="hires_cam", target_class="label"), 1.0)},
+    "e2KD": lambda: {"maps": (E2KDLoss(), 1.0), "samd": (SAMDLoss(student_map="grad_cam"), 1.0)},
+    "per step": lambda: {"tdkd": (TDKDLoss(), 1.0)},
+}
+
+
+@pytest.mark.parametrize("losses", CACHEABLE.values(), ids=CACHEABLE)
+def test_what_the_teacher_said_before_takes_its_place(losses, teacher, student, batch):
+    distiller = Distiller(teacher, student, losses(), time_steps=2)
+    live = distiller(*batch)
+    known = distiller.ask_teacher(*batch)
+    assert not known.logits.requires_grad
+    handle = teacher.register_forward_pre_hook(lambda *_: pytest.fail("the teacher ran"))
+    again = distiller(*batch, known)
+    handle.remove()
+    assert torch.equal(again.loss, live.loss)
+    slopes = [torch.autograd.grad(out.loss, list(student.parameters())) for out in (live, again)]
+    assert all(torch.equal(one, other) for one, other in zip(*slopes, strict=True))
+    for side, value in live.maps.items():
+        assert torch.equal(again.maps[side], value)
+
+
+@pytest.mark.parametrize("loss", [ATLoss, KDSNNLoss, CATKDLoss])
+def test_losses_that_compare_features_cannot_do_with_what_was_said(loss, teacher, student, batch):
+    distiller = Distiller(teacher, student, {"loss": (loss(), 1.0)}, time_steps=2, example=batch)
+    known = TeacherOutput(torch.zeros(4, 5), {})
+    for call in (lambda: distiller.ask_teacher(*batch), lambda: distiller(*batch, known)):
+        with pytest.raises(ValueError, match=r"'loss' .* compares the teacher's features"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("known", "error", "message"),
+    [
+        (torch.zeros(4, 5), TypeError, "must be a TeacherOutput, got Tensor"),
+        (TeacherOutput(torch.zeros(3, 5)), ValueError, r"\(4, 5\), got \(3, 5\)"),
+        (TeacherOutput(torch.zeros(4, 5)), ValueError, "none of \\['samd'\\]"),
+        (TeacherOutput(torch.zeros(4, 5), {"samd": torch.zeros(4, 2)}), ValueError, r"must be \[N, h, w\]"),
+        (TeacherOutput(torch.full((4, 5), torch.nan), {"samd": torch.rand(4, 4, 4)}), ValueError, "NaN"),
+    ],
+)
+def test_what_the_teacher_said_has_to_fit(known, error, message, teacher, student, batch):
+    distiller = CKDDistiller(teacher, student, time_steps=2)
+    with pytest.raises(error, match=message):
+        distiller(*batch, known)
+
+
+def test_a_class_map_by_weights_needs_a_pooled_head_also_when_asked_alone(student, batch):
+    teacher = tiny_teacher()
+    teacher.insert(8, nn.Sigmoid())
+    distiller = Distiller(teacher, student, {"samd": (SAMDLoss(evidence="weight"), 1.0)}, time_steps=2)
+    with pytest.raises(ValueError, match="the teacher's logits are not its last linear layer"):
+        distiller.ask_teacher(*batch)

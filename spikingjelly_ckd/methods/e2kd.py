@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..checks import check_choice
 from ..maps import fold_time, grad_cam, is_constant, match_maps
-from ..signals import DistillationLoss, Signals, Term, one_pair
+from ..signals import DistillationLoss, Signals, Term, one_layer
 
 __all__ = ["E2KDLoss"]
 
@@ -47,11 +47,16 @@ class E2KDLoss(DistillationLoss):
         """The Grad-CAMs of both networks.
 
         Raises:
-            ValueError: not exactly one pair of layers was recorded.
+            ValueError: not exactly one layer of a network was recorded.
         """
-        student, teacher = one_pair(signals, self)
-        own = grad_cam(fold_time(student), fold_time(signals.student_gradients[0]))
-        return own, grad_cam(teacher, signals.teacher_gradients[0])
+        student = one_layer(signals.student_features, self, "student")
+        return grad_cam(fold_time(student), fold_time(signals.student_gradients[0])), self.class_map(signals)
+
+    def class_map(self, signals: Signals) -> Tensor:
+        """The teacher's Grad-CAM ``[N, h, w]``, or the one computed before."""
+        if signals.class_map is not None:
+            return signals.class_map
+        return grad_cam(one_layer(signals.teacher_features, self, "teacher"), signals.teacher_gradients[0])
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """The loss.

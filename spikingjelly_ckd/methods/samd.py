@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from ..maps import (
     normalize_map,
     spike_activation_map,
 )
-from ..signals import HEAD_MISFIT, DistillationLoss, Signals, Term, one_pair
+from ..signals import HEAD_MISFIT, DistillationLoss, LinearHead, Signals, Term, one_layer
 
 __all__ = ["SAMDLoss"]
 
@@ -109,21 +109,30 @@ class SAMDLoss(DistillationLoss):
         """The student's layer (or its own Grad-CAM), the teacher's class map, and whether the head fits the layer.
 
         Raises:
-            ValueError: not exactly one pair of layers was recorded.
+            ValueError: not exactly one layer of a network was recorded.
         """
-        student, features = one_pair(signals, self)
+        student = one_layer(signals.student_features, self, "student")
         if self.student_map == "grad_cam":
             student = grad_cam(fold_time(student), fold_time(signals.student_gradients[0]))
-        head = signals.teacher_head
-        if head is not None:
+        if self.evidence != "weight" or signals.class_map is not None:
+            return student, self.class_map(signals)
+        features = one_layer(signals.teacher_features, self, "teacher")
+        fits = cast(LinearHead, signals.teacher_head).explains(features, signals.teacher_logits)
+        return student, self.class_map(signals), fits
+
+    def class_map(self, signals: Signals) -> Tensor:
+        """The teacher's class map ``[N, h, w]``, by the evidence chosen, or as computed before."""
+        if signals.class_map is not None:
+            return signals.class_map
+        features = one_layer(signals.teacher_features, self, "teacher")
+        if self.evidence == "weight":
             logits = signals.teacher_logits
             classes = logits.argmax(1) if self.target_class == "teacher" else class_indices(signals.labels, logits)
-            fits = head.explains(features, logits)
-            return student, class_activation_map(features, head.weight, classes), fits
+            return class_activation_map(features, cast(LinearHead, signals.teacher_head).weight, classes)
         gradients = signals.teacher_gradients[0]
         if self.evidence == "grad_cam":
-            return student, grad_cam(features, gradients, pool=self.cam_pool)
-        return student, (grad_cam_plus_plus if self.evidence == "grad_cam++" else hires_cam)(features, gradients)
+            return grad_cam(features, gradients, pool=self.cam_pool)
+        return (grad_cam_plus_plus if self.evidence == "grad_cam++" else hires_cam)(features, gradients)
 
     def forward(self, spikes: Tensor, teacher_map: Tensor) -> Tensor:
         """The loss.
