@@ -31,6 +31,7 @@ from .methods import (
     WeightedSoftLabelLoss,
 )
 from .preflight import preflight
+from .prepare import prepare_teacher
 from .signals import DistillationLoss, Signals
 
 __version__ = "0.1.0"
@@ -69,6 +70,7 @@ __all__ = [
     "find_stages",
     "grad_cam",
     "preflight",
+    "prepare_teacher",
     "record",
     "spike_activation_map",
     "use_fast_neurons",

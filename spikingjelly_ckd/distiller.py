@@ -148,6 +148,7 @@ class Distiller(nn.Module):
         self._resolved: dict[Any, Layer] = {}
         self._heads: dict[str, str] = {}
         self._step_point: StepPoint | None = None
+        self._teacher_ran_once = False  # to its end, and each recorded layer was called once
         compat.invalidate_reset_cache(student)
         if example is not None:
             images, labels = example if isinstance(example, tuple | list) else (example, None)
@@ -316,22 +317,28 @@ class Distiller(nn.Module):
             return teacher(images)
 
     def _run_teacher(self, batch: Batch, classes: int | None) -> _Teacher:
-        """The teacher's side of a step. Where no loss asks, it does not run and its logits are ``[0, K]``."""
+        """The teacher's side of a step. Where no loss asks for its logits, they are ``[0, K]``."""
+        logits = batch.images.new_empty(0, classes or 0)
         if not self.asks_teacher:
-            return _Teacher(batch.images.new_empty(0, classes or 0))
+            return _Teacher(logits)
         arguments.check_frozen(self.teacher)
         images = self._teacher_images(batch)
         images = images.clone() if images.is_inference() else images
         points = self._evidence_paths()
-        with record(self.teacher, self._paths("teacher"), as_leaf=points) as seen, _graph(bool(points)):
-            output = self._call_teacher(self.teacher, images)
-            logits = read_logits(output, role="teacher", size=batch.size).mean
-            if classes is not None and logits.shape[1] != classes:
-                raise ValueError(f"the teacher has {logits.shape[1]} classes and the student {classes}")
+        features_alone = not self._needs & (arguments.TEACHER_NEEDS - {"features"})
+        scores: dict[str, Tensor] = {}
+        stop = features_alone and self._teacher_ran_once  # nothing behind the recorded layers is asked for
+        with record(self.teacher, self._paths("teacher"), as_leaf=points, stop=stop) as seen, _graph(bool(points)):
+            output = read_logits(self._call_teacher(self.teacher, images), role="teacher", size=batch.size).mean
+            if classes is not None and output.shape[1] != classes:
+                raise ValueError(f"the teacher has {output.shape[1]} classes and the student {classes}")
+            if not features_alone:
+                logits = output
             scores = {
                 target: logits.gather(1, _target_class(target, logits, batch.labels)).sum()
                 for target in {loss.target_class for loss in self._each_loss().values() if "gradients" in loss.needs}
             }
+        self._teacher_ran_once = all(len(seen.calls(path)) == 1 for path in seen)
         gradients = _gradients("teacher", scores, seen, points)
         fields: dict[str, dict[str, Any]] = {}
         for name, (_, layers) in (self._layers or {}).items():

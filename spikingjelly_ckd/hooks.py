@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-__all__ = ["Recording", "get_layer", "listen", "record", "watch"]
+__all__ = ["Recording", "convert_input", "get_layer", "listen", "record", "watch"]
 
 
 class Recording(Mapping[str, Tensor]):
@@ -74,13 +74,20 @@ class Recording(Mapping[str, Tensor]):
                 )
         return tuple(tensor for tensor, _ in seen)
 
+    @property
+    def complete(self) -> bool:
+        """Whether every layer has run."""
+        return all(self._calls.values())
+
     def _add(self, path: str, tensor: Tensor) -> None:
         version = None if tensor.is_inference() else tensor._version
         self._calls[path].append((tensor, version))
 
 
 @contextmanager
-def record(module: nn.Module, layers: Iterable[str], *, as_leaf: bool | Collection[str] = False) -> Iterator[Recording]:
+def record(
+    module: nn.Module, layers: Iterable[str], *, as_leaf: bool | Collection[str] = False, stop: bool = False
+) -> Iterator[Recording]:
     """Record the outputs of ``layers`` while ``module`` runs inside the ``with`` block.
 
     The hooks are gone when the block ends, whatever raised in it. A layer that returns a tuple or a list (such
@@ -93,6 +100,8 @@ def record(module: nn.Module, layers: Iterable[str], *, as_leaf: bool | Collecti
             without a graph through what comes before it: the output is detached to a leaf (unless it already carries
             a graph from an earlier recorded layer) and a copy of it is handed on, so that an in-place activation
             behind the layer does no harm. Needs gradients enabled.
+        stop: leave the network, and with it the block, as soon as every layer has run once. What stands behind the
+            call of the network in the block is then not reached.
 
     Yields:
         A :class:`Recording`, readable inside the block and after it.
@@ -119,8 +128,10 @@ def record(module: nn.Module, layers: Iterable[str], *, as_leaf: bool | Collecti
     try:
         for path in recording:
             leaf = as_leaf if isinstance(as_leaf, bool) else path in as_leaf
-            handles.append(get_layer(module, path).register_forward_hook(_hook(recording, path, leaf)))
+            handles.append(get_layer(module, path).register_forward_hook(_hook(recording, path, leaf, stop)))
         yield recording
+    except _AllSeen:
+        pass
     finally:
         for handle in handles:
             handle.remove()
@@ -209,9 +220,49 @@ def get_layer(module: nn.Module, path: str) -> nn.Module:
     )
 
 
-def _hook(recording: Recording, path: str, as_leaf: bool) -> Any:
+class _AllSeen(Exception):  # noqa: N818  # no error: it carries control out of a network
+    """Every recorded layer has run."""
+
+
+class _ConvertInput:
+    """Hook that hands a network its input in the type of its first parameter; a class, so that it can be pickled."""
+
+    def __init__(self, memory_format: torch.memory_format) -> None:
+        self.memory_format = memory_format
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        images, *others = args
+        dtype = next(parameter.dtype for parameter in module.parameters())
+        return images.to(dtype=dtype, memory_format=self.memory_format), *others
+
+
+def convert_input(module: nn.Module, memory_format: torch.memory_format) -> RemovableHandle:
+    """Let ``module`` take images of any floating type and memory format, until ``remove()`` of the handle is called.
+
+    Args:
+        module: takes images ``[N, C, H, W]`` first.
+        memory_format: such as ``torch.channels_last``.
+
+    Returns:
+        The handle.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> net = nn.Conv2d(3, 4, 1).bfloat16()
+        >>> handle = convert_input(net, torch.channels_last)
+        >>> net(torch.zeros(1, 3, 2, 2)).dtype
+        torch.bfloat16
+        >>> handle.remove()
+    """
+    return module.register_forward_pre_hook(_ConvertInput(memory_format))
+
+
+def _hook(recording: Recording, path: str, as_leaf: bool, stop: bool) -> Any:
     def plain(module: nn.Module, args: Any, output: Any) -> None:
         recording._add(path, _first_tensor(output, path))
+        if stop and recording.complete:
+            raise _AllSeen
 
     def leaf(module: nn.Module, args: Any, output: Any) -> Any:
         tensor = _first_tensor(output, path)

@@ -123,7 +123,7 @@ class Signals:
     Attributes:
         labels: class indices ``[N]``, or soft labels ``[N, K]``.
         student_logits: mean over time, ``[N, K]``.
-        teacher_logits: ``[N, K]``; ``[0, K]`` where no loss needs a teacher.
+        teacher_logits: ``[N, K]``; ``[0, K]`` where no loss needs them.
         student_step_logits: ``[T, N, K]``, or None where no loss needs them.
         student_features: one ``[T, N, C, h, w]`` for each of the loss's layers.
         teacher_features: one ``[N, C, h, w]`` for each of the loss's layers.

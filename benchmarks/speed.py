@@ -1,0 +1,473 @@
+"""What a step of distillation costs beside its floor: a plain student step and one teacher forward without a graph.
+
+    python benchmarks/speed.py steps                # the goals: CKD beside the floor, for every pair of networks
+    python benchmarks/speed.py methods              # every method
+    python benchmarks/speed.py prepared             # teachers made cheaper by prepare_teacher
+    python benchmarks/speed.py memory growth evaluation preflight imports epoch
+
+Each writes ``speed_<what>.json`` into ``--output`` (default benchmarks/results); pairs that are not run again stay in
+the file. Arms are interleaved in one process, but for memory and imports, where each has a fresh process. Works on the
+CPU and with ``--device cuda``. ``python benchmarks/render.py`` makes the tables of docs/speed.md.
+
+On Linux the process starts itself anew with an allocator that keeps its memory: with glibc's own limits, pages that
+one arm gives back to the system fault in another, which is a tenth of a step and falls on arms by chance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from methods import ARMS as METHODS
+from methods import RELEASED_MAP, RELEASED_NOISE
+from timing import interleaved, quartiles, ratios, wait
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from spikingjelly_ckd import (
+    CKDDistiller,
+    Distiller,
+    NLDLoss,
+    SAMDLoss,
+    class_activation_map,
+    preflight,
+    prepare_teacher,
+    record,
+    use_fast_neurons,
+)
+from spikingjelly_ckd.compat import reset
+from spikingjelly_ckd.recipes.models import resnet19, resnet20, spikformer_4_384, spiking_resnet19, spiking_resnet20
+from spikingjelly_ckd.recipes.records import environment, read_record, write_record
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+
+
+def vit_tiny(num_classes: int) -> nn.Module:
+    """ViT-Tiny of timm for 32 px: twelve blocks, a class token."""
+    import timm
+
+    return timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=4, num_classes=num_classes)
+
+
+def resnet18(num_classes: int) -> nn.Module:
+    import torchvision
+
+    return torchvision.models.resnet18(num_classes=num_classes)
+
+
+def sew_resnet18(num_classes: int) -> nn.Module:
+    from spikingjelly.activation_based import functional, neuron, surrogate
+    from spikingjelly.activation_based.model import sew_resnet
+
+    net = sew_resnet.sew_resnet18(
+        num_classes=num_classes,
+        cnf="ADD",
+        spiking_neuron=neuron.IFNode,
+        surrogate_function=surrogate.ATan(),
+        detach_reset=True,
+    )
+    functional.set_step_mode(net, "m")
+    return net
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A teacher, a student and a batch."""
+
+    teacher: Callable[[int], nn.Module]
+    student: Callable[[int], nn.Module]
+    time_steps: int
+    batch: int
+    size: int = 32
+    classes: int = 10
+    title: str = ""
+
+
+PAIRS = {
+    "r20_t1": Pair(resnet20, spiking_resnet20, 1, 64, title="ResNet-20, T=1"),
+    "r20_t4": Pair(resnet20, spiking_resnet20, 4, 64, title="ResNet-20, T=4"),
+    "r19_t1": Pair(resnet19, spiking_resnet19, 1, 16, title="ResNet-19, T=1"),
+    "r19_t4": Pair(resnet19, spiking_resnet19, 4, 16, title="ResNet-19, T=4"),
+    "sew18": Pair(resnet18, sew_resnet18, 4, 16, size=64, title="SEW-ResNet-18, T=4, 64 px"),
+    "spikformer": Pair(resnet19, spikformer_4_384, 1, 16, title="Spikformer-4-384, T=1"),
+    "vit": Pair(vit_tiny, spiking_resnet20, 1, 64, title="ViT-Tiny teacher, ResNet-20, T=1"),
+}
+
+
+class Bench:
+    """The networks of a pair, and one call for each arm; every arm has its own copy of the student."""
+
+    def __init__(self, name: str, pair: Pair, device: torch.device) -> None:
+        torch.manual_seed(0)
+        self.name, self.pair, self.device = name, pair, device
+        self.teacher = pair.teacher(pair.classes).to(device).eval().requires_grad_(False)
+        self.student = pair.student(pair.classes).to(device)
+        use_fast_neurons(self.student)
+        self.images = torch.randn(pair.batch, 3, pair.size, pair.size, device=device)
+        self.labels = torch.randint(0, pair.classes, (pair.batch,), device=device)
+        self._example = torch.randn(4, 3, pair.size, pair.size, device=device)
+
+    def teacher_alone(self) -> Callable[[], object]:
+        return lambda: without_graph(self.teacher, self.images)
+
+    def plain(self, teacher: nn.Module | None = None) -> Callable[[], object]:
+        """Forward, cross-entropy, backward, optimiser; with a teacher's forward too it is the floor."""
+        student, optimizer = self._own_student()
+
+        def step() -> None:
+            optimizer.zero_grad()
+            reset(student)
+            frames = self.images.unsqueeze(0).expand(self.pair.time_steps, *self.images.shape)
+            logits = student(frames).mean(0)
+            if teacher is not None:
+                without_graph(teacher, self.images)
+            cross_entropy(logits, self.labels).backward()
+            optimizer.step()
+
+        return step
+
+    def floor(self) -> Callable[[], object]:
+        return self.plain(self.teacher)
+
+    def distiller(
+        self, losses: dict[str, Any], teacher: nn.Module | None = None, **options: Any
+    ) -> Callable[[], object]:
+        """A step of a distiller: the loop of a user."""
+        student, _ = self._own_student()
+        return self.steps_of(
+            Distiller(
+                teacher or self.teacher,
+                student,
+                losses,
+                time_steps=self.pair.time_steps,
+                example=self._example,
+                **options,
+            )
+        )
+
+    def ckd(self, teacher: nn.Module | None = None, **options: Any) -> Callable[[], object]:
+        student, _ = self._own_student()
+        teacher = teacher or self.teacher
+        return self.steps_of(
+            CKDDistiller(teacher, student, time_steps=self.pair.time_steps, example=self._example, **options)
+        )
+
+    def steps_of(self, distiller: Distiller) -> Callable[[], object]:
+        distiller.train()
+        optimizer = torch.optim.SGD(distiller.parameters(), 1e-4, momentum=0.9)
+
+        def step() -> None:
+            optimizer.zero_grad()
+            distiller(self.images, self.labels).loss.backward()
+            optimizer.step()
+
+        return step
+
+    def released(self) -> Callable[[], object]:
+        """As the authors' code: the teacher's parameters want gradients, so its forward has a graph, walked back."""
+        student, optimizer = self._own_student()
+        teacher = copy.deepcopy(self.teacher).requires_grad_()
+        probe = CKDDistiller(
+            self.teacher, copy.deepcopy(student), time_steps=self.pair.time_steps, example=self._example
+        )
+        (spiking,), (last,) = probe.layers["samd"]
+        head = next(m for m in reversed(list(teacher.modules())) if isinstance(m, nn.Linear))
+        samd, nld = SAMDLoss(**RELEASED_MAP), NLDLoss(**RELEASED_NOISE)
+
+        def step() -> None:
+            optimizer.zero_grad()
+            reset(student)
+            frames = self.images.unsqueeze(0).expand(self.pair.time_steps, *self.images.shape)
+            with record(student, [spiking.path]) as seen, record(teacher, [last.path]) as known:
+                logits = student(frames).mean(0)
+                wanted = teacher(self.images)
+            cam = class_activation_map(known[last.path], head.weight.detach(), wanted.argmax(1))
+            loss = cross_entropy(logits, self.labels) + samd(seen[spiking.path], cam) + nld(logits, wanted)
+            loss.backward()
+            optimizer.step()
+
+        return step
+
+    def _own_student(self) -> tuple[nn.Module, torch.optim.Optimizer]:
+        student = copy.deepcopy(self.student).train()
+        return student, torch.optim.SGD(student.parameters(), 1e-4, momentum=0.9)
+
+
+@torch.no_grad()
+def without_graph(network: nn.Module, images: Tensor) -> Tensor:
+    return network(images)
+
+
+def has_pooled_head(pair: Pair) -> bool:
+    return pair.teacher is not vit_tiny
+
+
+Row = dict[str, Any]
+
+
+def measure(bench: Bench, arms: dict[str, Callable[[], object]], rounds: int, base: str = "floor") -> Row:
+    """Quartiles of the seconds of each arm, and of its ratio to ``base`` within a round."""
+    seconds = interleaved(arms, rounds, bench.device)
+    return about(bench.pair) | {
+        "rounds": rounds,
+        "seconds": {name: quartiles(values) for name, values in seconds.items()},
+        "ratio": {name: ratios(values, seconds[base]) for name, values in seconds.items()},
+        "raw": {name: [round(value, 6) for value in values] for name, values in seconds.items()},
+    }
+
+
+def about(pair: Pair) -> Row:
+    names = ("title", "time_steps", "batch", "size", "classes")
+    return {name: getattr(pair, name) for name in names}
+
+
+def steps(bench: Bench, rounds: int) -> Row:
+    """Plain, teacher, floor, CKD with Grad-CAM and with the head's weights, and the authors' way."""
+    arms = {"plain": bench.plain(), "teacher": bench.teacher_alone(), "floor": bench.floor(), "CKD": bench.ckd()}
+    if has_pooled_head(bench.pair):
+        weight = {"samd": (SAMDLoss(evidence="weight"), 1.0), "nld": (NLDLoss(), 1.0)}
+        arms |= {"CKD, weight-CAM": bench.distiller(weight), "as released": bench.released()}
+    return measure(bench, arms, rounds)
+
+
+def methods(bench: Bench, rounds: int) -> Row:
+    """Every arm of benchmarks/methods.py that trains the pair's own student."""
+    arms = {"plain": bench.plain(), "teacher": bench.teacher_alone(), "floor": bench.floor()}
+    for name, arm in METHODS.items():
+        if name != "plain" and "ReLU" not in name and not name.endswith(("(auto)", "(released)")):
+            task = None if arm.task_loss is None else arm.task_loss()
+            arms[name] = bench.distiller(arm.losses(), task_loss=task, task_weight=arm.task_weight)
+    row = measure(bench, arms, rounds)
+    for name in arms:  # where no teacher runs, the floor is the plain step
+        if name.endswith("(no teacher)"):
+            row["ratio"][name] = ratios(row["raw"][name], row["raw"]["plain"])
+    return row
+
+
+def prepared(bench: Bench, rounds: int) -> Row:
+    """CKD with teachers from ``prepare_teacher``: what a step costs over the plain one, in eager teacher forwards."""
+    settings = {
+        "channels_last": {},
+        "compiled": {"compile": True},
+        "bf16": {"dtype": torch.bfloat16},
+        "bf16, compiled": {"dtype": torch.bfloat16, "compile": True},
+    }
+    arms = {"plain": bench.plain(), "teacher": bench.teacher_alone(), "floor": bench.floor(), "CKD": bench.ckd()}
+    notes = {}
+    for name, options in settings.items():
+        teacher = prepare_teacher(bench.teacher, bench.images, **options)
+        notes[name] = str(teacher)
+        network = teacher.network
+        arms[f"teacher, {name}"] = lambda network=network: without_graph(network, bench.images)
+        arms[f"CKD, {name}"] = bench.ckd(network, teacher_layer=teacher.layer)
+    row = measure(bench, arms, rounds)
+    raw = row["raw"]
+    row["over_plain"] = {}
+    for name in ("floor", *(name for name in arms if name.startswith("CKD"))):
+        rounds_of = zip(raw[name], raw["plain"], raw["teacher"], strict=True)
+        row["over_plain"][name] = quartiles([(step - plain) / forward for step, plain, forward in rounds_of])
+    row["forward"] = {name: ratios(raw[name], raw["teacher"]) for name in arms if name.startswith("teacher, ")}
+    return row | {"notes": notes}
+
+
+def evaluation(bench: Bench, rounds: int) -> Row:
+    """Logits of a batch through the wrapper, and by the student alone."""
+    student = copy.deepcopy(bench.student).eval()
+    distiller = CKDDistiller(bench.teacher, student, time_steps=bench.pair.time_steps).eval()
+
+    @torch.no_grad()
+    def bare() -> Tensor:
+        reset(student)
+        return student(bench.images.unsqueeze(0).expand(bench.pair.time_steps, *bench.images.shape)).mean(0)
+
+    arms = {"student": bare, "through the distiller": lambda: torch.no_grad()(distiller.predict)(bench.images)}
+    return measure(bench, arms, rounds, "student")
+
+
+def of_preflight(bench: Bench, rounds: int) -> Row:
+    """The preflight of one batch beside a plain step."""
+    distiller = CKDDistiller(
+        bench.teacher, copy.deepcopy(bench.student), time_steps=bench.pair.time_steps, example=bench.images[:4]
+    )
+    arms = {"plain": bench.plain(), "preflight": lambda: preflight(distiller, (bench.images, bench.labels))}
+    return measure(bench, arms, rounds, "plain")
+
+
+def memory(bench: Bench, rounds: int) -> Row:
+    """Peak memory of a fresh process for each arm: in all, and what the steps add to the networks."""
+    found = {}
+    arms = ("floor", "CKD", "as released") if has_pooled_head(bench.pair) else ("floor", "CKD")
+    env = {name: value for name, value in os.environ.items() if name not in ALLOCATOR}
+    for arm in arms:
+        code = f"import speed; speed.peak({bench.name!r}, {arm!r}, {str(bench.device)!r}, {torch.get_num_threads()})"
+        runs = [
+            json.loads(subprocess.check_output([sys.executable, "-c", code], cwd=HERE, env=env, text=True))
+            for _ in range(rounds)
+        ]
+        found[arm] = {key: quartiles([run[key] for run in runs]) for key in ("peak_mib", "step_mib")}
+    return about(bench.pair) | {"rounds": rounds, "memory": found}
+
+
+def peak(name: str, arm: str, device: str, threads: int) -> None:
+    """Print the memory of one arm in this process, in MiB."""
+    torch.set_num_threads(threads)
+    bench = Bench(name, PAIRS[name], torch.device(device))
+    step = {"floor": bench.floor, "CKD": bench.ckd, "as released": bench.released}[arm]()
+    if bench.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before, unit, read = torch.cuda.memory_allocated(), 2**20, torch.cuda.max_memory_allocated
+    else:
+        before, unit = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 2**10
+        read = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # noqa: E731
+    for _ in range(3):
+        step()
+    wait(bench.device)
+    print(json.dumps({"peak_mib": read() / unit, "step_mib": (read() - before) / unit}))
+
+
+def growth(bench: Bench, rounds: int) -> Row:
+    """CKD and floor at both ends of T, batch and classes: does what CKD adds grow faster than the floor?"""
+    ends = {
+        "T": ({"time_steps": 1}, {"time_steps": 8}),
+        "batch": ({"batch": 16}, {"batch": 256}),
+        "classes": ({"classes": 10}, {"classes": 1000}),
+    }
+    found = {}
+    for axis, changes in ends.items():
+        rows = []
+        for change in changes:
+            one = Bench(bench.name, replace(bench.pair, **change), bench.device)
+            rows.append(
+                measure(one, {"floor": one.floor(), "CKD": one.ckd()}, rounds) | {"value": next(iter(change.values()))}
+            )
+        found[axis] = rows
+    return about(bench.pair) | {"axes": found}
+
+
+def imports(bench: Bench, rounds: int) -> Row:
+    """Seconds that importing the package adds to torch and SpikingJelly's core, each in a fresh process."""
+    code = (
+        "import time, torch; from spikingjelly.activation_based import base, functional, layer, neuron; "
+        "start = time.perf_counter(); import spikingjelly_ckd; print(time.perf_counter() - start)"
+    )
+    found = [float(subprocess.check_output([sys.executable, "-c", code], text=True)) for _ in range(rounds)]
+    return {"rounds": rounds, "seconds": quartiles(found)}
+
+
+def epoch(bench: Bench, rounds: int) -> Row:
+    """An epoch of CKD through Lightning, and by a plain loop with the same schedule that counts right answers too."""
+    from lightning.pytorch import Callback, Trainer
+    from torch.utils.data import DataLoader, TensorDataset
+
+    from spikingjelly_ckd.recipes.training import DistillationModule, cosine_with_warmup, count_right
+
+    pair, batches = bench.pair, 16
+    images = torch.randn(batches * pair.batch, 3, pair.size, pair.size)
+    data = TensorDataset(images, torch.randint(0, pair.classes, (len(images),)))
+    times: dict[str, list[float]] = {"plain loop": [], "Lightning": []}
+
+    def distiller() -> CKDDistiller:
+        student = copy.deepcopy(bench.student)
+        return CKDDistiller(bench.teacher, student, time_steps=pair.time_steps, example=images[:4]).train()
+
+    def loop() -> None:
+        module = distiller()
+        optimizer = torch.optim.SGD(module.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, cosine_with_warmup(2, batches))
+        for _ in range(2):
+            start, sums = time.perf_counter(), torch.zeros(3)
+            for inputs, labels in DataLoader(data, pair.batch, shuffle=True):
+                out = module(inputs, labels)
+                optimizer.zero_grad()
+                out.loss.backward()
+                optimizer.step()
+                schedule.step()
+                right = [count_right(out.logits.detach(), labels, top) for top in (1, 5)]
+                sums += torch.stack([out.loss.detach(), *right])
+            sums.tolist()
+            seconds = time.perf_counter() - start
+        times["plain loop"].append(seconds)
+
+    class Clock(Callback):
+        def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+            self.start = time.perf_counter()
+
+        def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+            self.seconds = time.perf_counter() - self.start
+
+    def lightning() -> None:
+        clock = Clock()
+        trainer = Trainer(
+            accelerator="cpu", max_epochs=2, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, callbacks=[clock], log_every_n_steps=1,
+        )  # fmt: skip
+        trainer.fit(DistillationModule(distiller(), preflight=False), DataLoader(data, pair.batch, shuffle=True))
+        times["Lightning"].append(clock.seconds)
+
+    for number in range(rounds):
+        for one in (loop, lightning) if number % 2 else (lightning, loop):
+            one()
+    return about(pair) | {
+        "rounds": rounds,
+        "seconds": {name: quartiles(values) for name, values in times.items()},
+        "ratio": {name: ratios(values, times["plain loop"]) for name, values in times.items()},
+    }
+
+
+WHATS: dict[str, tuple[Callable[[Bench, int], Row], tuple[str, ...], int]] = {
+    "steps": (steps, ("r20_t1", "r20_t4", "r19_t1", "sew18", "spikformer", "vit"), 15),
+    "methods": (methods, ("r20_t4",), 15),
+    "prepared": (prepared, ("r20_t1", "r19_t1", "vit"), 15),
+    "memory": (memory, ("r20_t1", "r20_t4", "sew18", "vit"), 3),
+    "growth": (growth, ("r20_t1",), 15),
+    "evaluation": (evaluation, ("r20_t1", "r20_t4"), 31),
+    "preflight": (of_preflight, ("r20_t1", "r20_t4"), 7),
+    "imports": (imports, ("r20_t1",), 15),
+    "epoch": (epoch, ("r20_t1",), 7),
+}
+"""What is measured -> how, of which pairs, over how many rounds."""
+ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": str(2**33), "MALLOC_MMAP_THRESHOLD_": str(2**32)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=WHATS, nargs="+")
+    parser.add_argument("--pairs", nargs="+", choices=PAIRS, help="default: those of each measurement")
+    parser.add_argument("-b", "--batch", type=int, help="in place of the pair's")
+    parser.add_argument("-T", type=int, help="in place of the pair's")
+    parser.add_argument("--rounds", type=int, help="default: those of each measurement")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    args = parser.parse_args()
+    if sys.platform == "linux" and args.what != ["memory"] and not ALLOCATOR.keys() <= os.environ.keys():
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ALLOCATOR})
+    torch.set_num_threads(args.threads)
+    for what in args.what:
+        call, names, rounds = WHATS[what]
+        path = args.output / f"speed_{what}.json"
+        rows = read_record(path)["pairs"] if path.exists() else {}
+        for name in args.pairs or names:
+            pair = PAIRS[name]
+            pair = replace(pair, batch=args.batch or pair.batch, time_steps=args.T or pair.time_steps)
+            bench = Bench(name, pair, torch.device(args.device))
+            start = time.perf_counter()
+            rows[name] = call(bench, args.rounds or rounds) | {"environment": environment()}
+            write_record(path, {"what": what, "pairs": rows})
+            print(f"{what} {name}: {time.perf_counter() - start:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""A prepared teacher says the same as the eager one, or is the eager one."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from conftest import tiny_student, tiny_teacher
+from torch import nn
+
+from spikingjelly_ckd import CKDDistiller, Distiller, FitNetsLoss, KDLoss, prepare_teacher
+from spikingjelly_ckd.recipes.models import resnet20
+
+BF16 = torch.bfloat16
+
+
+@pytest.fixture
+def images():
+    return torch.randn(8, 3, 16, 16)
+
+
+def bytes_of(net):
+    return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+def blocks_teacher(classes=5):
+    """Two residual-free blocks, the second of which is recorded, and a pooled head."""
+
+    def block(before, after):
+        return nn.Sequential(nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU())
+
+    return nn.Sequential(block(3, 8), block(8, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, classes))
+
+
+def test_another_memory_format_changes_nothing_but_rounding(images):
+    teacher = tiny_teacher()
+    before = bytes_of(teacher)
+    prepared = prepare_teacher(teacher, images)
+    assert prepared.done == ("channels_last",)
+    assert prepared.left_out == ()
+    torch.testing.assert_close(prepared.network(images), teacher(images))
+    assert prepared.network[3].weight.is_contiguous(memory_format=torch.channels_last)
+    after = bytes_of(teacher)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert teacher[3].weight.is_contiguous()
+
+
+def test_half_precision_keeps_batch_norm_in_fp32_and_takes_fp32_images(images):
+    teacher = resnet20(10)
+    prepared = prepare_teacher(teacher, images, dtype=BF16)
+    assert prepared.done == ("channels_last", "bfloat16")
+    for name, module in prepared.network.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.weight.dtype is torch.float32, name
+        elif isinstance(module, nn.Conv2d | nn.Linear):
+            assert module.weight.dtype is BF16, name
+    assert 0 < prepared.logit_error < 0.05
+    assert prepared.map_error < 0.05
+    error = (prepared.network(images).float() - teacher(images)).norm() / teacher(images).norm()
+    assert error < 0.05
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, BF16])
+def test_a_distiller_takes_it_as_any_teacher(dtype, images):
+    teacher, student = tiny_teacher(), tiny_student()
+    labels = torch.arange(8) % 5
+    prepared = prepare_teacher(teacher, images, dtype=dtype)
+    outs = [
+        CKDDistiller(net, student, time_steps=2, gamma=0.0, teacher_layer=prepared.layer)(images, labels)
+        for net in (teacher, prepared.network)
+    ]
+    tolerance = {"rtol": 1e-4, "atol": 1e-5} if dtype is torch.float32 else {"rtol": 0.05, "atol": 0.01}
+    torch.testing.assert_close(outs[1].maps["teacher"], outs[0].maps["teacher"], **tolerance)
+    torch.testing.assert_close(outs[1].terms["samd"], outs[0].terms["samd"], **tolerance)
+    assert outs[1].loss.dtype is torch.float32
+    outs[1].loss.backward()
+
+
+def test_blocks_around_the_recorded_layer_are_compiled(images):
+    teacher = blocks_teacher()
+    prepared = prepare_teacher(teacher, images, layers=["1"], compile=True)
+    assert prepared.done == ("channels_last", "1 blocks compiled"), prepared.left_out
+    torch.testing.assert_close(prepared.network(images), teacher(images), rtol=1e-4, atol=1e-5)
+    labels = torch.arange(8) % 5
+    student = tiny_student()
+    losses = [
+        CKDDistiller(net, student, time_steps=2, gamma=0.0, teacher_layer="1")(images, labels).loss
+        for net in (teacher, prepared.network)
+    ]
+    torch.testing.assert_close(*losses, rtol=1e-4, atol=1e-5)
+    again = pickle.loads(pickle.dumps(copy.deepcopy(prepared.network)))  # without what was compiled
+    torch.testing.assert_close(again(images), teacher(images), rtol=1e-4, atol=1e-5)
+
+
+def test_too_large_an_error_hands_back_the_teacher(images):
+    teacher = tiny_teacher()
+    prepared = prepare_teacher(teacher, images, dtype=BF16, tolerance=0.0)
+    assert prepared.network is teacher
+    assert prepared.done == ()
+    assert "more than 0.0e+00 (tolerance=)" in prepared.left_out[0]
+    assert "as it was" in str(prepared)
+
+
+def test_a_layer_without_half_precision_hands_back_the_teacher(images):
+    class Spectrum(nn.Module):
+        def forward(self, x):
+            return torch.fft.rfft2(x).abs()
+
+    teacher = nn.Sequential(*tiny_teacher()[:6], Spectrum(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+    prepared = prepare_teacher(teacher, images, dtype=BF16)
+    assert prepared.network is teacher
+    assert "RuntimeError" in prepared.left_out[0]
+
+
+def test_what_raises_in_the_eager_teacher_raises(images):
+    with pytest.raises(RuntimeError):
+        prepare_teacher(tiny_teacher(channels=4), images, channels_last=False)
+
+
+def test_accuracy_is_measured_before_and_after_and_a_drop_is_not_taken(images):
+    teacher = tiny_teacher(2)
+    with torch.no_grad():  # two classes that bf16 cannot tell apart
+        teacher[8].weight[1] = teacher[8].weight[0] = 1.0
+        teacher[8].bias.copy_(torch.tensor([1.0, 1.001]))
+    held_out = [(images, torch.ones(8, dtype=torch.int64))]
+    prepared = prepare_teacher(teacher, images, dtype=BF16, held_out=held_out, tolerance=10.0)
+    assert prepared.network is teacher
+    assert "held-out accuracy 100.00 % -> 0.00 %" in prepared.left_out[0]
+    taken = prepare_teacher(teacher, images, dtype=BF16, held_out=held_out, tolerance=10.0, max_drop=100.0)
+    assert taken.accuracy == (100.0, 0.0)
+    assert "100.00 % -> 0.00 %" in str(taken)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"dtype": torch.int8}, ValueError, "dtype must be one of"),
+        ({"layers": ["9"]}, ValueError, "has no layer '9'"),
+        ({"tolerance": -1.0}, ValueError, "tolerance must be at least 0"),
+        ({"max_drop": "1"}, TypeError, "max_drop must be a number"),
+    ],
+)
+def test_bad_arguments(change, error, message, images):
+    with pytest.raises(error, match=message):
+        prepare_teacher(tiny_teacher(), images, **change)
+
+
+def test_a_teacher_is_left_where_nothing_behind_is_looked_at(batch):
+    teacher, student = tiny_teacher(), tiny_student()
+    ran = []
+    teacher[8].register_forward_pre_hook(lambda *_: ran.append("head"))
+    options = {"time_steps": 2, "layers": {"hint": ("2", "2")}, "example": batch}
+    distiller = Distiller(teacher, student, {"hint": (FitNetsLoss(), 1.0)}, **options)
+    ran.clear()
+    first, second = (distiller.eval()(*batch).loss for _ in range(2))
+    assert ran == ["head"], "the first step runs the teacher whole, to see that its classes fit; later ones do not"
+    assert torch.equal(first, second)
+    both = Distiller(teacher, student, {"hint": (FitNetsLoss(), 1.0), "kd": (KDLoss(), 1.0)}, **options)
+    ran.clear()
+    both(*batch), both(*batch)
+    assert ran == ["head", "head"]
