@@ -17,6 +17,8 @@ from pathlib import Path
 
 import ablations
 import methods
+import speed_tables
+from cache import render as render_cache
 from weights import ARMS
 from weights import render as render_weights
 
@@ -25,7 +27,7 @@ from spikingjelly_ckd.recipes.table import interval95, tabulate
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "cache.md", ROOT / "docs" / "speed.md")
 
 
 def load(pattern: str) -> list[dict]:
@@ -91,12 +93,10 @@ def weights() -> str:
     return render_weights(runs)
 
 
-def preflight() -> str:
-    """Cost of preflight in plain steps."""
-    record = load("preflight.json")[0]
-    lines = ["| network | T | batch | preflight in plain training steps |", "|---|---|---|---|"]
-    lines += [f"| {record['network']} | {r['T']} | {r['batch']} | {r['steps']:.1f} |" for r in record["rows"]]
-    return "\n".join(lines)
+def cache() -> str:
+    """An epoch from the teacher cache beside plain training and the live teacher."""
+    found = load("cache.json")
+    return render_cache(found[0]) if found else "not measured yet"
 
 
 def compared(folder: str, arms: Iterable[str], beside: Mapping[str, object] | None = None) -> str:
@@ -150,7 +150,8 @@ TABLES = {
     "cifar": cifar,
     "rows": rows,
     "weights": weights,
-    "preflight": preflight,
+    "cache": cache,
+    **speed_tables.TABLES,
 }
 
 

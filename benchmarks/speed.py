@@ -97,6 +97,7 @@ class Pair:
 
 PAIRS = {
     "r20_t1": Pair(resnet20, spiking_resnet20, 1, 64, title="ResNet-20, T=1"),
+    "r20_t2": Pair(resnet20, spiking_resnet20, 2, 64, title="ResNet-20, T=2"),
     "r20_t4": Pair(resnet20, spiking_resnet20, 4, 64, title="ResNet-20, T=4"),
     "r19_t1": Pair(resnet19, spiking_resnet19, 1, 16, title="ResNet-19, T=1"),
     "r19_t4": Pair(resnet19, spiking_resnet19, 4, 16, title="ResNet-19, T=4"),
@@ -428,8 +429,8 @@ def epoch(bench: Bench, rounds: int) -> Row:
 
 WHATS: dict[str, tuple[Callable[[Bench, int], Row], tuple[str, ...], int]] = {
     "steps": (steps, ("r20_t1", "r20_t4", "r19_t1", "sew18", "spikformer", "vit"), 15),
-    "methods": (methods, ("r20_t4",), 15),
-    "prepared": (prepared, ("r20_t1", "r19_t1", "vit"), 15),
+    "methods": (methods, ("r20_t2",), 15),
+    "prepared": (prepared, ("r20_t1", "vit"), 15),
     "memory": (memory, ("r20_t1", "r20_t4", "sew18", "vit"), 3),
     "growth": (growth, ("r20_t1",), 15),
     "evaluation": (evaluation, ("r20_t1", "r20_t4"), 31),

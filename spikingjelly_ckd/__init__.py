@@ -32,7 +32,7 @@ from .methods import (
 )
 from .preflight import preflight
 from .prepare import prepare_teacher
-from .signals import DistillationLoss, Signals
+from .signals import DistillationLoss, Signals, TeacherOutput
 
 __version__ = "0.1.0"
 
@@ -64,6 +64,7 @@ __all__ = [
     "TETLoss",
     "TKSLoss",
     "TSERLoss",
+    "TeacherOutput",
     "WeightedSoftLabelLoss",
     "class_activation_map",
     "find_layer",

@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import ablations  # noqa: E402
 import methods  # noqa: E402
 import protocol  # noqa: E402
+import timing  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +24,9 @@ def digits():
     return parts[0], parts[1]
 
 
-def script(*flags):
+def script(*flags, name="methods"):
     return subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks/methods.py"), *map(str, flags)],
+        [sys.executable, str(ROOT / f"benchmarks/{name}.py"), *map(str, flags)],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -76,3 +77,23 @@ def test_arms_of_a_seed_start_alike_and_see_the_same(digits):
     crops = [protocol.crop_and_flip(images, torch.Generator().manual_seed(1)) for _ in range(2)]
     assert torch.equal(*crops)
     assert crops[0].shape == images.shape
+
+
+def test_speed_leaves_a_record_of_every_arm_and_keeps_other_pairs(tmp_path):
+    flags = ("evaluation", "steps", "--rounds", 2, "-b", 4, "--threads", 1, "--output", tmp_path)
+    script(*flags, "--pairs", "r20_t1", name="speed")
+    script("evaluation", *flags[2:], "--pairs", "r20_t4", name="speed")
+    steps = json.loads((tmp_path / "speed_steps.json").read_text())["pairs"]["r20_t1"]
+    assert steps["ratio"].keys() == {"plain", "teacher", "floor", "CKD", "CKD, weight-CAM", "as released"}
+    assert steps["ratio"]["floor"] == [1.0, 1.0, 1.0]
+    assert all(len(raw) == 2 and min(raw) > 0 for raw in steps["raw"].values())
+    assert str(ROOT) not in json.dumps(steps), "a record names a path of the machine"
+    assert json.loads((tmp_path / "speed_evaluation.json").read_text())["pairs"].keys() == {"r20_t1", "r20_t4"}
+
+
+def test_arms_are_interleaved_and_each_round_begins_with_another():
+    calls = []
+    seconds = timing.interleaved({n: lambda n=n: calls.append(n) for n in "abc"}, 3, torch.device("cpu"), warmup=1)
+    assert "".join(calls) == "abc" + "abc" + "bca" + "cab"
+    assert [len(rounds) for rounds in seconds.values()] == [3, 3, 3]
+    assert timing.ratios([2.0, 6.0, 3.0], [1.0, 2.0, 3.0]) == (1.5, 2.0, 2.5)

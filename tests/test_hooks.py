@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from spikingjelly_ckd.hooks import get_layer, record
+from spikingjelly_ckd.hooks import convert_input, get_layer, record
 
 
 def hooks_left(net: nn.Module) -> int:
@@ -139,3 +139,28 @@ def test_a_checkpointed_sequential_of_2x_is_said(batch):
         net(x)
     with pytest.raises(RuntimeError, match="checkpointed nn.Sequential"):
         seen[path]
+
+
+def test_stop_leaves_the_network_when_every_layer_has_run(teacher, batch):
+    ran = []
+    teacher[8].register_forward_pre_hook(lambda *_: ran.append("head"))
+    with record(teacher, ["5", "2"], stop=True) as seen:
+        teacher(batch[0])
+        pytest.fail("the block goes on behind the network")
+    assert ran == []
+    assert (seen["2"].shape, seen["5"].shape) == ((4, 6, 8, 8), (4, 8, 4, 4))
+    teacher[8]._forward_pre_hooks.clear()
+    assert hooks_left(teacher) == 0
+
+
+def test_stop_hides_no_error(teacher, batch):
+    with pytest.raises(RuntimeError, match="broken"), record(teacher, ["2"], stop=True):
+        raise RuntimeError("broken")
+
+
+def test_converted_input_follows_the_network(teacher, batch):
+    handle = convert_input(teacher.bfloat16(), torch.channels_last)
+    assert teacher(batch[0]).dtype is torch.bfloat16
+    assert teacher.double()(batch[0]).dtype is torch.float64
+    handle.remove()
+    assert hooks_left(teacher) == 0

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 import tiny_nets
+import torch
 from torch import nn
 
 from spikingjelly_ckd.recipes import models
 from spikingjelly_ckd.recipes.data import cifar10, cifar10dvs, cifar100, imagenet
-from spikingjelly_ckd.recipes.recipe import Recipe, command_line, ours, paper, parse, released
+from spikingjelly_ckd.recipes.recipe import Recipe, command_line, default_workers, ours, paper, parse, released
 from spikingjelly_ckd.recipes.run import run_row
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -368,3 +369,14 @@ def test_every_row_can_print_its_values(capsys, name):
     printed = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
     assert printed["name"] == [name]
     assert printed["gamma"] == ["1.0", "paper"]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux knows which cores a process may use")
+def test_loading_processes_follow_the_cores_that_the_process_may_use():
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert default_workers() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert default_workers() == min(8, len(allowed) // max(1, torch.cuda.device_count()))

@@ -106,6 +106,9 @@ class EventNDA:
         chosen: Callable[[Tensor], Tensor] = (roll, *self._turns)[int(torch.randint(3, ()))]
         return chosen(frames)
 
+    def __repr__(self) -> str:
+        return "EventNDA()"
+
 
 def event_transform(options: DataOptions, *, train: bool) -> Callable[[Tensor], Tensor]:
     """What happens to the frames of one recording: resize, then flip, roll and NDA if training and asked for.

@@ -144,6 +144,9 @@ class EpochData(LightningDataModule):
     def _place(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
+    def _train_samples(self) -> SeededSamples:
+        return SeededSamples(self.data.train, self.seed)
+
     def train_dataloader(self) -> DataLoader[Any]:
         """Augmented batches; the last, smaller one is left out.
 
@@ -151,7 +154,7 @@ class EpochData(LightningDataModule):
             ValueError: there would be no batch.
         """
         rank, world = self._place()
-        samples = SeededSamples(self.data.train, self.seed)
+        samples = self._train_samples()
         if len(samples) < self.batch_size * world:
             raise ValueError(
                 f"{len(samples)} training images do not fill one batch of {self.batch_size} on {world} processes; "

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_type_hints
 
+import torch
 from torch import nn
 
 from ..checks import check_choice, check_non_negative, check_positive
 from .data import Data, DataOptions
 from .export import name_of, resolve_name
 
-__all__ = ["METHODS", "Recipe", "command_line", "ours", "paper", "parse", "released"]
+__all__ = ["METHODS", "Recipe", "command_line", "default_workers", "ours", "paper", "parse", "released"]
 
 T = TypeVar("T")
 METHODS = ("ckd", "plain")
@@ -27,6 +28,7 @@ CHOICES = {
     "optimizer": ("sgd", "adamw"),
     "amp": ("32-true", "bf16-mixed", "16-mixed"),
 }
+MOST_WORKERS = 8
 LEAST = dict.fromkeys(("time_steps", "size", "epochs", "batch_size", "accumulate", "teacher_epochs"), 1)
 LEAST |= dict.fromkeys(("weight_decay", "warmup_epochs", "clip", "mixup", "cutmix"), 0)
 
@@ -242,6 +244,17 @@ def _devices(text: str) -> int | str:
         raise argparse.ArgumentTypeError(f"it must be a number of at least 1 or 'auto', got {text!r}") from None
 
 
+def default_workers() -> int:
+    """Loading processes for one training process: its share of the cores that this one may use, eight at most.
+
+    Example:
+        >>> 1 <= default_workers() <= 8
+        True
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(MOST_WORKERS, cores // max(1, torch.cuda.device_count())))
+
+
 def command_line(recipe: Recipe, description: str | None = None) -> argparse.ArgumentParser:
     """A parser with one flag for each value of the recipe, and the flags of the run.
 
@@ -255,6 +268,10 @@ def command_line(recipe: Recipe, description: str | None = None) -> argparse.Arg
     run.add_argument("--output-dir", type=Path, help="default: runs/ROW/METHOD-seedN")
     run.add_argument("--teacher", metavar="PATH|timm:NAME", help="default: train one first, in runs/ROW/teacher")
     run.add_argument("--any-teacher", action="store_true", help="go on with a teacher that is no better than chance")
+    run.add_argument(
+        "--teacher-cache", type=_count, metavar="VIEWS", help="ask the teacher once for VIEWS augmentations of an image"
+    )
+    run.add_argument("--teacher-cache-dir", type=Path, help="default: teacher_cache beside the output folder")
     run.add_argument("--overwrite", action="store_true", help="the output folder may hold another run")
     run.add_argument("--resume", metavar="latest|PATH", help="go on from a checkpoint")
     run.add_argument("--seed", type=int, default=0)
@@ -262,7 +279,9 @@ def command_line(recipe: Recipe, description: str | None = None) -> argparse.Arg
     run.add_argument("--devices", type=_devices, default=1, help="how many on each node, or 'auto'")
     run.add_argument("--num-nodes", type=_count, default=1)
     run.add_argument("--strategy", default="auto", help="Lightning's, such as ddp")
-    run.add_argument("-j", "--workers", type=int, default=2, help="loading processes")
+    run.add_argument(
+        "-j", "--workers", type=int, default=default_workers(), help="loading processes; here: %(default)s"
+    )
     run.add_argument("--download", action="store_true", help="fetch the data set if it is missing")
     run.add_argument("--num-classes", type=int, help="say that a number other than the row's own is meant")
     run.add_argument("--train-images", type=int, help="use so many, equally many of each class")

@@ -41,6 +41,7 @@ from torch.utils.data import DataLoader
 from ..compat import has_neurons, neuron_path, neuron_step_modes, use_fast_neurons
 from ..distiller import CKDDistiller, Distiller
 from ..probing import untouched
+from .cache import CachedData, TeacherCache
 from .data import Data, DataOptions
 from .energy import ann_twin, measure_energy
 from .export import file_hash, fill, name_of, save_network
@@ -105,11 +106,13 @@ class Fitted:
         rows: of the history, one for each epoch.
         trainer: Lightning's.
         report: the preflight's findings as plain data, or None.
+        cache: the teacher cache's folder, views, size and filling time as plain data, or None.
     """
 
     rows: list[dict[str, float]]
     trainer: Trainer
     report: dict[str, Any] | None
+    cache: dict[str, Any] | None = None
 
 
 def build_network(build: Callable[..., nn.Module], **wanted: Any) -> tuple[nn.Module, dict[str, Any]]:
@@ -252,13 +255,39 @@ def fit(
         saved = read_checkpoint(checkpoint)
         _check_same_run(checkpoint, saved, settings)
         _check_fits(checkpoint, saved, module)
-    loaders = EpochData(data, batch_size=recipe.batch_size, workers=options.workers, seed=options.seed)
+    loaders = _loaders(module, data, recipe, options, folder)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*exists and is not empty")  # it is ours: resumed, or written to just now
         trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
     if average is not None:
         average.on_train_end(trainer, module)  # Lightning leaves it out where the checkpoint had no epoch left to train
-    return Fitted(history.rows, trainer, _report(trainer))
+    return Fitted(history.rows, trainer, _report(trainer), _cache(loaders))
+
+
+def _loaders(
+    module: TrainingModule, data: Data, recipe: Recipe, options: argparse.Namespace, folder: Path
+) -> EpochData:
+    """The loaders of a run, with the teacher cache if it was asked for."""
+    if options.teacher_cache is None or not isinstance(module, DistillationModule):
+        return EpochData(data, batch_size=recipe.batch_size, workers=options.workers, seed=options.seed)
+    root = options.teacher_cache_dir or folder.parent / "teacher_cache"
+    module.distiller.to(_device(options))
+    cache = TeacherCache(root, module.distiller, data, seed=options.seed, views=options.teacher_cache)
+    return CachedData(cache, batch_size=recipe.batch_size, workers=options.workers)
+
+
+def _cache(loaders: EpochData) -> dict[str, Any] | None:
+    """What a record says of the teacher cache; the time of filling is in no epoch's seconds."""
+    if not isinstance(loaders, CachedData):
+        return None
+    views, seconds = loaders.views, round(loaders.filling_seconds, 1)
+    return {
+        "folder": loaders.cache.folder,
+        "views": views,
+        "bytes": views * loaders.cache.bytes_per_view,
+        "filled": loaders.filled,
+        "filling_seconds": seconds,
+    }
 
 
 def _report(trainer: Trainer) -> dict[str, Any] | None:
@@ -307,6 +336,7 @@ def _settings(
     if data is not None:
         settings["data set"] = f"{data.name} {data.split} ({data.split_hash[:8]})"
     if teacher is not None:
+        settings["teacher_cache"] = options.teacher_cache
         settings["teacher file"] = teacher.source if teacher.sha256 is None else f"of sha256 {teacher.sha256[:8]}"
     return settings
 
@@ -524,9 +554,11 @@ def _before(recipe: Recipe, options: argparse.Namespace, folder: Path, resume: s
     Raises:
         FileNotFoundError: no checkpoint to resume from.
         OSError: the folder cannot be written.
-        ValueError: a device that is not there, another run in the folder, or the one to resume had other settings.
+        ValueError: a device that is not there, a teacher cache that does not go with the recipe, another run in the
+            folder, or the one to resume had other settings.
     """
     _check_devices(options)
+    _check_cache(recipe, options)
     _check_writable(folder)
     checkpoint = find_checkpoint(resume, folder)
     if checkpoint is not None:
@@ -549,6 +581,22 @@ def _check_devices(options: argparse.Namespace) -> None:
     known = ["auto", *sorted(StrategyRegistry.available_strategies())]
     if options.strategy not in known:
         raise ValueError(f"--strategy must be one of {', '.join(known)}, got {options.strategy}")
+
+
+def _check_cache(recipe: Recipe, options: argparse.Namespace) -> None:
+    """Raise where ``--teacher-cache`` does nothing, or holds no image that the student will see."""
+    if options.teacher_cache is None:
+        if options.teacher_cache_dir is not None:
+            raise ValueError("--teacher-cache-dir does nothing without --teacher-cache VIEWS")
+        return
+    if recipe.method == "plain":
+        raise ValueError("--teacher-cache does nothing where no teacher is asked (--method plain); leave it out")
+    if recipe.mixup or recipe.cutmix:
+        raise ValueError("--teacher-cache holds no mixed images: pass --mixup 0 --cutmix 0, or leave it out")
+    if options.smoke:
+        raise ValueError(
+            "--smoke takes two steps of every stage, and --teacher-cache asks for the whole training set; leave one out"
+        )
 
 
 def _check_writable(folder: Path) -> None:
@@ -633,6 +681,7 @@ def _run(recipe: Recipe, options: argparse.Namespace) -> dict[str, Any]:
         resume=resume,
         teacher=teacher,
     )
+    record["teacher_cache"] = fitted.cache
     record |= {"neurons": str(neuron_path(student)), "processes": fitted.trainer.world_size}
     record |= _outcome(fitted.rows, recipe)
     if fitted.trainer.is_global_zero:

@@ -69,6 +69,10 @@ class TeacherInput(nn.Module):
             return images
         return F.interpolate(images, (self.size, self.size), mode="bicubic", antialias=True, align_corners=False)
 
+    def extra_repr(self) -> str:
+        """The size; scale and shift are buffers."""
+        return f"size={self.size}"
+
 
 @dataclass(frozen=True)
 class Teacher:

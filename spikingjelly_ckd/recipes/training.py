@@ -27,6 +27,8 @@ from ..checks import check_choice
 from ..distiller import Distiller, StepOutput
 from ..hooks import listen
 from ..preflight import PreflightReport, preflight
+from ..signals import TeacherOutput
+from .cache import CHANGED, has_changed
 from .loading import seed_all
 
 __all__ = [
@@ -145,14 +147,17 @@ class TrainingModule(LightningModule):
         """Training loss (scalar) and logits ``[N, K]`` of a batch."""
         raise NotImplementedError(f"{type(self).__name__} must define loss(images, labels)")
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """One batch ``(images, labels)``; ``train_loss``, ``train_acc1`` and ``train_acc5`` are logged."""
-        images, labels = batch
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """One batch ``(images, labels)``; ``train_loss``, ``train_acc1`` and ``train_acc5`` are logged.
+
+        What else the batch holds is handed on to :meth:`loss`.
+        """
+        images, labels, *known = batch
         if self.mixup is not None:
             shape = images.shape  # timm cuts [N, C, H, W], so the frames of a recording go as channels
             images, labels = self.mixup(images.flatten(1, -3), labels)
             images = images.view(shape)
-        loss, logits = self.loss(images, labels)
+        loss, logits = self.loss(images, labels, *known)
         accuracy = [100 * count_right(logits.detach(), labels, top) for top in (1, 5)]
         self._log("train", [loss.detach(), *accuracy], batch_size=len(logits))
         return loss
@@ -262,9 +267,29 @@ class DistillationModule(TrainingModule):
         """The student's logits ``[N, K]``, averaged over time."""
         return self.distiller.predict(images)
 
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """One batch ``(images, labels)``, or of a :class:`~spikingjelly_ckd.recipes.cache.CachedData`.
+
+        Of a batch from a teacher cache one image is shown to the live teacher too; which one, the step's number says.
+
+        Raises:
+            RuntimeError: the live teacher says something else of it than the cache holds.
+        """
+        if len(batch) == 2:
+            return super().training_step(batch, batch_idx)
+        images, labels, known = batch
+        output = TeacherOutput(known["logits"], known["maps"])
+        changed = has_changed(self.distiller, images, labels, output, batch_idx % len(labels))
+        loss = super().training_step((images, labels, output), batch_idx)
+        if changed:  # read here, where the device has been waited for
+            raise RuntimeError(CHANGED)
+        return loss
+
+    def loss(
+        self, images: Tensor, labels: Tensor, teacher_output: TeacherOutput | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The distiller's weighted sum, and the student's logits."""
-        out = self.distiller(images, labels)
+        out = self.distiller(images, labels, teacher_output)
         return out.loss, out.logits
 
 
