@@ -354,7 +354,7 @@ def growth(bench: Bench, rounds: int) -> Row:
                 measure(one, {"floor": one.floor(), "CKD": one.ckd()}, rounds) | {"value": next(iter(change.values()))}
             )
         found[axis] = rows
-    return about(bench.pair) | {"axes": found}
+    return about(bench.pair) | {"rounds": rounds, "axes": found}
 
 
 def imports(bench: Bench, rounds: int) -> Row:
@@ -381,21 +381,23 @@ def epoch(bench: Bench, rounds: int) -> Row:
 
     def distiller() -> CKDDistiller:
         student = copy.deepcopy(bench.student)
-        return CKDDistiller(bench.teacher, student, time_steps=pair.time_steps, example=images[:4]).train()
+        return CKDDistiller(
+            bench.teacher, student, time_steps=pair.time_steps, example=images[:4].to(bench.device)
+        ).train()
 
     def loop() -> None:
         module = distiller()
         optimizer = torch.optim.SGD(module.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, cosine_with_warmup(2, batches))
         for _ in range(2):
-            start, sums = time.perf_counter(), torch.zeros(3)
+            start, sums = time.perf_counter(), torch.zeros(3, device=bench.device)
             for inputs, labels in DataLoader(data, pair.batch, shuffle=True):
-                out = module(inputs, labels)
+                out = module(inputs.to(bench.device), labels.to(bench.device))
                 optimizer.zero_grad()
                 out.loss.backward()
                 optimizer.step()
                 schedule.step()
-                right = [count_right(out.logits.detach(), labels, top) for top in (1, 5)]
+                right = [count_right(out.logits.detach(), labels.to(bench.device), top) for top in (1, 5)]
                 sums += torch.stack([out.loss.detach(), *right])
             sums.tolist()
             seconds = time.perf_counter() - start
@@ -411,9 +413,10 @@ def epoch(bench: Bench, rounds: int) -> Row:
     def lightning() -> None:
         clock = Clock()
         trainer = Trainer(
-            accelerator="cpu", max_epochs=2, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, callbacks=[clock], log_every_n_steps=1,
-        )  # fmt: skip
+            **{"accelerator": "gpu" if bench.device.type == "cuda" else "cpu", "devices": 1, "max_epochs": 2},
+            **{"logger": False, "enable_checkpointing": False, "enable_progress_bar": False},
+            **{"enable_model_summary": False, "callbacks": [clock], "log_every_n_steps": 1},
+        )
         trainer.fit(DistillationModule(distiller(), preflight=False), DataLoader(data, pair.batch, shuffle=True))
         times["Lightning"].append(clock.seconds)
 

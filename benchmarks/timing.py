@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +38,7 @@ def wait(device: torch.device) -> None:
 def interleaved(
     arms: Mapping[str, Callable[[], object]], rounds: int, device: torch.device, warmup: int = 2
 ) -> dict[str, list[float]]:
-    """Seconds of every arm in every round; each round runs all arms once and begins with another one.
+    """Seconds of every arm in every round; each round runs all arms once, in an order of its own.
 
     What drifts (clock, temperature, neighbours) then falls on all arms alike, and arms are compared within a round.
     """
@@ -47,8 +48,7 @@ def interleaved(
             arms[name]()
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds):
-        turn = number % len(names)
-        for name in names[turn:] + names[:turn]:
+        for name in random.Random(number).sample(names, len(names)):
             seconds[name].append(timed(arms[name], device))
     return seconds
 

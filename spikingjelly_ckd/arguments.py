@@ -27,12 +27,14 @@ __all__ = [
     "check_replayable",
     "check_teacher_output",
     "explained",
+    "input_faults",
+    "logit_faults",
     "read_layers",
     "read_losses",
     "read_needs",
+    "read_side",
     "read_student_steps",
     "read_time_steps",
-    "value_faults",
 ]
 
 LayerSpec = str | Layer
@@ -190,11 +192,12 @@ def read_layers(
             pair = layers.get(name, (None, None))
             if not isinstance(pair, tuple | list) or len(pair) != 2:
                 raise TypeError(f"layers[{name!r}] must be (student layers, teacher layers), got {pair!r}")
-            given[name] = (_read_side(pair[0], student), _read_side(pair[1], teacher))
+            given[name] = (read_side(pair[0], student), read_side(pair[1], teacher))
     return given
 
 
-def _read_side(side: Any, network: nn.Module | None) -> tuple[Layer, ...] | None:
+def read_side(side: Any, network: nn.Module | None) -> tuple[Layer, ...] | None:
+    """Layers given as a path, a :class:`Layer` or several of them; None where they are to be found."""
     if side is None or network is None:
         return None
     if not isinstance(side, str | Layer | tuple | list):
@@ -226,23 +229,30 @@ def check_replayable(losses: Mapping[str, DistillationLoss]) -> None:
             )
 
 
-def check_teacher_output(known: TeacherOutput, maps: set[str], logits: tuple[int, int]) -> None:
-    """Raise unless ``known`` holds logits of that shape and those class maps."""
-    if not isinstance(known, TeacherOutput):
-        raise TypeError(f"teacher_output must be a TeacherOutput, got {type(known).__name__}")
-    if tuple(known.logits.shape) != logits:
-        raise ValueError(f"teacher_output.logits must be [N, K] = {logits}, got {tuple(known.logits.shape)}")
+def check_teacher_output(known: TeacherOutput, maps: set[str], logits: Tensor) -> None:
+    """Raise unless ``known`` holds logits like these, and those class maps of as many images."""
+    if not isinstance(known, TeacherOutput) or not isinstance(known.class_maps, Mapping):
+        raise TypeError(f"teacher_output must be a TeacherOutput with a mapping of maps, got {type(known).__name__}")
     missing = maps - known.class_maps.keys()
     if missing:
         raise ValueError(f"teacher_output holds class maps of {sorted(known.class_maps)} and none of {sorted(missing)}")
-    for name in maps:
-        shape = tuple(known.class_maps[name].shape)
-        if len(shape) != 3 or shape[0] != logits[0]:
-            raise ValueError(f"teacher_output.class_maps[{name!r}] must be [N, h, w] with N={logits[0]}, got {shape}")
+    named = {"logits": known.logits} | {f"class_maps[{name!r}]": known.class_maps[name] for name in maps}
+    for name, value in named.items():
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            got = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            raise TypeError(f"teacher_output.{name} must be a floating tensor, got {got}")
+        if value.device != logits.device:
+            raise ValueError(
+                f"teacher_output.{name} is on {value.device} and the student on {logits.device}: move it there"
+            )
+        if name == "logits" and value.shape != logits.shape:
+            raise ValueError(f"teacher_output.logits must be [N, K] = {tuple(logits.shape)}, got {tuple(value.shape)}")
+        if name != "logits" and (value.ndim != 3 or len(value) != len(logits)):
+            raise ValueError(f"teacher_output.{name} must be [N, h, w] with N={len(logits)}, got {tuple(value.shape)}")
 
 
 def check_labels(labels: Tensor | None, shape: Size, *, clamp: bool) -> Tensor:
-    """Labels that fit logits ``[N, K]``; out-of-range indices are clamped where :func:`value_faults` reports them."""
+    """Labels that fit logits ``[N, K]``; out-of-range indices are clamped where :func:`input_faults` reports them."""
     if labels is None:
         raise TypeError("labels must be a tensor, got None; use predict(images) where there are no labels")
     if labels.ndim == 2 and labels.shape != shape:
@@ -250,18 +260,18 @@ def check_labels(labels: Tensor | None, shape: Size, *, clamp: bool) -> Tensor:
     return labels.clamp(0, shape[1] - 1) if clamp and labels.ndim == 1 else labels
 
 
-def value_faults(images: Tensor, labels: Tensor | None, student: Tensor, teacher: Tensor) -> dict[str, Tensor]:
-    """Message -> boolean scalar, true where the step's values must not be trained on."""
-    classes = student.shape[1]
-    faults = {
-        "images hold NaN or inf": ~images.isfinite().all(),
-        "the student's logits hold NaN or inf": ~student.isfinite().all(),
-        "the teacher's logits hold NaN or inf; check its weights and its input": ~teacher.isfinite().all(),
-    }
+def input_faults(images: Tensor, labels: Tensor | None, classes: int) -> dict[str, Tensor]:
+    """Message -> boolean scalar, true where a batch must not be trained on."""
+    faults = {"images hold NaN or inf": ~images.isfinite().all()}
     if labels is not None and labels.ndim == 1:
-        faults[f"labels must lie in 0..{classes - 1}, the student's classes"] = (
-            (labels < 0) | (labels >= classes)
-        ).any()
+        outside = ((labels < 0) | (labels >= classes)).any()
+        faults[f"labels must lie in 0..{classes - 1}, the student's classes"] = outside
     elif labels is not None:
         faults["soft labels must be finite and not negative"] = ~(labels.isfinite() & (labels >= 0)).all()
     return faults
+
+
+def logit_faults(role: str, logits: Tensor) -> dict[str, Tensor]:
+    """Message -> boolean scalar, true where a network's logits must not be used."""
+    advice = "; check its weights and its input" if role == "teacher" else ""
+    return {f"the {role}'s logits hold NaN or inf{advice}": ~logits.isfinite().all()}

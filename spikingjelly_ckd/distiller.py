@@ -20,9 +20,10 @@ from .checks import check_choice, check_non_negative
 from .hooks import Recording, record
 from .layers import find_head, find_layer, find_stages
 from .layouts import Layer, arrange, resolve
+from .maps import at_least_float32
 from .methods import NLDLoss, SAMDLoss
 from .probing import fresh, untouched
-from .signals import HEAD_MISFIT, DistillationLoss, LinearHead, Signals, TeacherOutput, Term
+from .signals import DistillationLoss, LinearHead, Signals, TeacherOutput, Term
 from .steps import StepPoint, find_step_logits
 
 __all__ = ["CKDDistiller", "Distiller", "StepOutput"]
@@ -210,12 +211,10 @@ class Distiller(nn.Module):
         with fresh(self.student):  # reset at both ends; whatever raises inside leaves no trace in its buffers
             with self._recorded_student() as seen:
                 student = self._run_student(batch, seen)
-            classes = student.mean.shape[1]
-            teacher = (
-                self._run_teacher(batch, classes)
-                if teacher_output is None
-                else self._given_teacher(batch, classes, teacher_output)
-            )
+            if teacher_output is None:
+                teacher = self._run_teacher(batch, student.mean.shape[1])
+            else:
+                teacher = self._given_teacher(student, teacher_output)
             signals = self._signals(batch, student, teacher, seen)
             terms = {"task": self._task(signals["task"])}
             for name, loss in self._each_loss().items():
@@ -240,19 +239,20 @@ class Distiller(nn.Module):
             ValueError: as for :meth:`forward`; or a loss takes more of the teacher than logits and a class map.
             RuntimeError: as for :meth:`forward`.
         """
+        if not self.asks_teacher:
+            raise ValueError("no loss looks at the teacher, so there is nothing to ask it")
         arguments.check_replayable(self._each_loss())
         batch = self._read(images, labels)
         self._choose_layers(batch)
         teacher = self._run_teacher(batch, None)
-        common = Signals(batch.labels, teacher.logits, teacher.logits, teacher_head=teacher.head)  # type: ignore[arg-type]
-        maps = {}
-        for name, fields in teacher.fields.items():
-            loss, view = self._each_loss()[name], replace(common, **fields)
-            if "teacher_head" in loss.needs and not cast(LinearHead, teacher.head).explains(
-                view.teacher_features[0], teacher.logits
-            ):
-                raise ValueError(HEAD_MISFIT.format(role="teacher"))
-            maps[name] = loss.class_map(view).detach()
+        labels = arguments.check_labels(batch.labels, teacher.logits.shape, clamp=False)
+        if self.check:
+            classes = teacher.logits.shape[1]
+            faults = arguments.input_faults(batch.images, labels, classes)
+            _raise_first(faults | arguments.logit_faults("teacher", teacher.logits))
+        common = Signals(labels, teacher.logits, teacher.logits, teacher_head=teacher.head)
+        views = {name: replace(common, **fields) for name, fields in teacher.fields.items()}
+        maps = {name: self._each_loss()[name].class_map(view).detach() for name, view in views.items()}
         return TeacherOutput(teacher.logits, maps)
 
     def predict(self, images: Tensor) -> Tensor:
@@ -325,13 +325,14 @@ class Distiller(nn.Module):
         images = self._teacher_images(batch)
         images = images.clone() if images.is_inference() else images
         points = self._evidence_paths()
-        features_alone = not self._needs & (arguments.TEACHER_NEEDS - {"features"})
+        features_alone = classes is not None and not self._needs & (arguments.TEACHER_NEEDS - {"features"})
         scores: dict[str, Tensor] = {}
         stop = features_alone and self._teacher_ran_once  # nothing behind the recorded layers is asked for
         with record(self.teacher, self._paths("teacher"), as_leaf=points, stop=stop) as seen, _graph(bool(points)):
             output = read_logits(self._call_teacher(self.teacher, images), role="teacher", size=batch.size).mean
             if classes is not None and output.shape[1] != classes:
                 raise ValueError(f"the teacher has {output.shape[1]} classes and the student {classes}")
+            arguments.check_labels(batch.labels, output.shape, clamp=False)
             if not features_alone:
                 logits = output
             scores = {
@@ -354,12 +355,13 @@ class Distiller(nn.Module):
             }
         return _Teacher(logits.detach(), fields, self._head("teacher", logits.shape[1]))
 
-    def _given_teacher(self, batch: Batch, classes: int, known: TeacherOutput) -> _Teacher:
+    def _given_teacher(self, student: Logits, known: TeacherOutput) -> _Teacher:
         """The teacher's side of a step, from what it said before."""
         arguments.check_replayable(self._each_loss())
-        arguments.check_teacher_output(known, set(self._layers or {}), (batch.size, classes))
-        fields = {name: {"class_map": known.class_maps[name]} for name in self._layers or {}}
-        return _Teacher(known.logits, fields)
+        names = self._layers or {}
+        arguments.check_teacher_output(known, set(names), student.mean)
+        fields = {name: {"class_map": at_least_float32(known.class_maps[name].detach())} for name in names}
+        return _Teacher(at_least_float32(known.logits.detach()), fields)
 
     def _teacher_images(self, batch: Batch) -> Tensor:
         if self.teacher_input is None:
@@ -476,17 +478,14 @@ class Distiller(nn.Module):
         skipped = sum((term.skipped for term in terms.values() if term.skipped is not None), student.mean.new_zeros(()))
         if not self.check or self._reporting:
             return skipped.detach()
-        faults = arguments.value_faults(batch.images, batch.labels, student.mean, teacher)
+        faults = arguments.input_faults(batch.images, batch.labels, student.mean.shape[1])
+        faults |= arguments.logit_faults("student", student.mean) | arguments.logit_faults("teacher", teacher)
         if self._step_point is not None:
             faults |= self._step_point.faults(student)
         for name, term in terms.items():
             faults |= term.faults
             faults[f"the loss {name!r} is not finite (NaN or inf)"] = ~term.value.detach().isfinite().all()
-        *flags, count = torch.stack([*faults.values(), skipped]).to(torch.int64).tolist()
-        for message, flag in zip(faults, flags, strict=True):
-            if flag:
-                raise ValueError(f"{message}. Nothing was trained on; check=False turns these checks off")
-        return int(count)
+        return _raise_first(faults, skipped)
 
     # --- set-up ------------------------------------------------------------------------------------------------------
 
@@ -660,6 +659,16 @@ class _Teacher:
     logits: Tensor
     fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     head: LinearHead | None = None
+
+
+def _raise_first(faults: Mapping[str, Tensor], count: Tensor | None = None) -> int:
+    """Read all faults and ``count`` in one go, raise the first that holds, and return the count."""
+    flags = [*faults.values(), *(() if count is None else (count,))]
+    values = torch.stack([flag.to(torch.int64) for flag in flags]).tolist()
+    for message, value in zip(faults, values, strict=False):
+        if value:
+            raise ValueError(f"{message}. Nothing was trained on; check=False turns these checks off")
+    return 0 if count is None else int(values[-1])
 
 
 def _target_class(target: str, logits: Tensor, labels: Tensor | None) -> Tensor:

@@ -14,7 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-__all__ = ["Recording", "convert_input", "get_layer", "listen", "record", "watch"]
+__all__ = ["MIXED", "Recording", "convert_input", "get_layer", "listen", "record", "watch"]
+
+
+MIXED = (nn.modules.batchnorm._BatchNorm,)
+"""Layers that take half precision with parameters in fp32, and lose accuracy with parameters in half precision."""
 
 
 class Recording(Mapping[str, Tensor]):
@@ -220,24 +224,32 @@ def get_layer(module: nn.Module, path: str) -> nn.Module:
     )
 
 
-class _AllSeen(Exception):  # noqa: N818  # no error: it carries control out of a network
-    """Every recorded layer has run."""
+class _AllSeen(BaseException):
+    """Every recorded layer has run. No error: it carries control out of a network, past its ``except Exception``."""
 
 
 class _ConvertInput:
-    """Hook that hands a network its input in the type of its first parameter; a class, so that it can be pickled."""
+    """Hook that hands a network its images in the type of its weights; a class, so that it can be pickled."""
 
     def __init__(self, memory_format: torch.memory_format) -> None:
         self.memory_format = memory_format
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        images, *others = args
-        dtype = next(parameter.dtype for parameter in module.parameters())
-        return images.to(dtype=dtype, memory_format=self.memory_format), *others
+        if not args:
+            return args
+        weights = (
+            parameter
+            for child in module.modules()
+            if not isinstance(child, MIXED)
+            for parameter in child.parameters(recurse=False)
+        )
+        return args[0].to(dtype=next(weights).dtype, memory_format=self.memory_format), *args[1:]
 
 
 def convert_input(module: nn.Module, memory_format: torch.memory_format) -> RemovableHandle:
     """Let ``module`` take images of any floating type and memory format, until ``remove()`` of the handle is called.
+
+    They are converted to the type of its first weight that is not BatchNorm's.
 
     Args:
         module: takes images ``[N, C, H, W]`` first.
@@ -259,15 +271,18 @@ def convert_input(module: nn.Module, memory_format: torch.memory_format) -> Remo
 
 
 def _hook(recording: Recording, path: str, as_leaf: bool, stop: bool) -> Any:
-    def plain(module: nn.Module, args: Any, output: Any) -> None:
-        recording._add(path, _first_tensor(output, path))
+    def add(tensor: Tensor) -> None:
+        recording._add(path, tensor)
         if stop and recording.complete:
             raise _AllSeen
+
+    def plain(module: nn.Module, args: Any, output: Any) -> None:
+        add(_first_tensor(output, path))
 
     def leaf(module: nn.Module, args: Any, output: Any) -> Any:
         tensor = _first_tensor(output, path)
         point = tensor if tensor.requires_grad else tensor.detach().requires_grad_()
-        recording._add(path, point)
+        add(point)
         if isinstance(output, Tensor):
             return point.clone()
         return type(output)((point.clone(), *output[1:]))

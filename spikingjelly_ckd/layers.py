@@ -180,6 +180,11 @@ def _begin(
     if role is None:
         role = "student" if compat.has_neurons(module) else "teacher"
     check_role(role)
+    if any(child._compiled_call_impl is not None for child in module.modules()):
+        raise ValueError(
+            f"layers cannot be searched in a network with compiled parts, whose insides no hook sees: pass "
+            f"{role}_layer= or layers= (of a teacher from prepare_teacher its layer, and what it was told to keep)"
+        )
     if role == "teacher" and example.ndim != 4:
         raise ValueError(f"a teacher takes images, so example must be [N, C, H, W], got shape {tuple(example.shape)}")
     few = example[:, :_PROBE_IMAGES] if example.ndim == 5 else example[:_PROBE_IMAGES]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from . import compat
-from .arguments import value_faults
+from .arguments import input_faults, logit_faults
 from .balance import AUTO_SHARE, gradient_norm
 from .batch import Batch, read_logits
 from .checks import check_positive
@@ -276,7 +276,9 @@ def _spikes(look: _Look) -> Iterator[Check]:
 
 def _values(look: _Look) -> Check:
     batch = look.batch
-    faults = value_faults(batch.images, batch.labels, look.out.logits.detach(), at_least_float32(look.teacher_logits))
+    logits = look.out.logits.detach()
+    faults = input_faults(batch.images, batch.labels, logits.shape[1]) | logit_faults("student", logits)
+    faults |= logit_faults("teacher", at_least_float32(look.teacher_logits))
     found = [message for message, fault in faults.items() if bool(fault)]
     return Check(
         "values",

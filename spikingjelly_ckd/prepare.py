@@ -7,24 +7,26 @@ import statistics
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .arguments import LayerSpec, read_side
 from .batch import read_logits
-from .checks import check_choice, check_non_negative
-from .hooks import convert_input, get_layer, record
+from .checks import check_non_negative
+from .hooks import MIXED, convert_input, record
 from .layers import find_layer
 from .layouts import Layer, arrange, resolve
-from .maps import grad_cam, normalize_map
+from .maps import grad_cam
 
 __all__ = ["PreparedTeacher", "prepare_teacher"]
 
 TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.02}
 """Largest error of logits and class maps that is taken, by the type of the prepared network."""
 ROUNDS = 5
-MIXED = (nn.modules.batchnorm._BatchNorm,)
-"""Layers that take half precision with parameters in fp32, and lose accuracy with parameters in half precision."""
+FAINT = 0.05
+"""Share of the largest range of the example's class maps under which a map's own range does not count."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,13 @@ class PreparedTeacher:
     Attributes:
         network: to hand to the distiller, with ``teacher_layer=prepared.layer``. Layers keep their paths.
         layer: where its class maps were compared, and where a distiller with SAMD takes them.
-        done: what was changed, in words; empty where it is the teacher as it was.
+        done: what was changed, in words; empty where ``network`` is the teacher as it was. The figures below are then
+            None.
         left_out: why something that was asked for was not done.
         logit_error: of the example's logits, ``|difference| / |logits - their mean over the classes|`` (Euclidean).
-        map_error: largest difference of the example's class maps, each scaled to [0, 1].
+        map_error: largest difference of the example's class maps, as a share of the range of the eager map.
         agreement: share of the example's images with the same first choice.
-        seconds: of one forward of the example, before and after, median of five; None where nothing was done.
+        seconds: of one forward of the example, before and after, median of five.
         accuracy: on the held-out batches, percent, before and after; None without them.
     """
 
@@ -47,15 +50,15 @@ class PreparedTeacher:
     layer: Layer
     done: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
-    logit_error: float = 0.0
-    map_error: float = 0.0
-    agreement: float = 1.0
+    logit_error: float | None = None
+    map_error: float | None = None
+    agreement: float | None = None
     seconds: tuple[float, float] | None = None
     accuracy: tuple[float, float] | None = None
 
     def __str__(self) -> str:
         lines = [f"teacher: {', '.join(self.done) or 'as it was'}; class maps at {self.layer.path!r}"]
-        if self.seconds is not None:
+        if self.seconds is not None and self.agreement is not None:
             before, after = self.seconds
             lines.append(
                 f"  a forward {1000 * before:.1f} ms -> {1000 * after:.1f} ms; logits off by {self.logit_error:.1e}, "
@@ -66,6 +69,16 @@ class PreparedTeacher:
         return "\n".join([*lines, *(f"  left out: {reason}" for reason in self.left_out)])
 
 
+@dataclass(frozen=True)
+class _Eager:
+    """What the teacher as it was says and takes."""
+
+    logits: Tensor
+    maps: Tensor
+    seconds: float
+    accuracy: float | None
+
+
 def prepare_teacher(
     teacher: nn.Module,
     example: Tensor,
@@ -73,7 +86,7 @@ def prepare_teacher(
     dtype: torch.dtype = torch.float32,
     channels_last: bool = True,
     compile: bool = False,  # torch's own word for it
-    layers: Sequence[str] | None = None,
+    layers: LayerSpec | Sequence[LayerSpec] | None = None,
     held_out: Iterable[tuple[Tensor, Tensor]] | None = None,
     tolerance: float | None = None,
     max_drop: float = 0.5,
@@ -86,13 +99,14 @@ def prepare_teacher(
     tells.
 
     The layers that will be recorded keep their hooks: blocks that hold one of them are not compiled as a whole, what
-    is inside is. A distiller that records other layers than these says that a layer did not run.
+    is inside is. A distiller that records other layers than these says that a layer did not run, and layers cannot be
+    searched in a compiled network.
 
     Args:
         teacher: any classifier. It is left as it is, but for ``eval`` and frozen parameters.
         example: images ``[N, C, H, W]`` as the teacher takes them (after ``teacher_input``), real ones if possible.
-        dtype: ``torch.float32`` leaves numbers as they are; ``torch.bfloat16`` about halves the cost where the CPU or
-            GPU is built for it; ``torch.float16`` is for GPUs. BatchNorm keeps parameters of fp32.
+        dtype: ``torch.float32`` leaves numbers as they are; ``torch.bfloat16`` pays where the CPU or GPU is built for
+            it (docs/speed.md); ``torch.float16`` is for GPUs. BatchNorm keeps parameters of fp32.
         channels_last: put images and convolutions into that memory format.
         compile: ``torch.compile`` for every block in front of and behind the recorded layers. The first forward of each
             input shape then takes from seconds to minutes.
@@ -123,40 +137,51 @@ def prepare_teacher(
         raise TypeError(f"teacher must be a torch.nn.Module, got {type(teacher).__name__}")
     if not isinstance(example, Tensor):
         raise TypeError(f"example must be a tensor of images [N, C, H, W], got {type(example).__name__}")
-    names = {str(known).removeprefix("torch."): known for known in TOLERANCES}
-    check_choice("dtype", str(dtype).removeprefix("torch."), names)
+    if dtype not in TOLERANCES:
+        raise ValueError(f"dtype must be one of {', '.join(map(str, TOLERANCES))}, got {dtype!r}")
     allowed = TOLERANCES[dtype] if tolerance is None else check_non_negative("tolerance", tolerance)
     check_non_negative("max_drop", max_drop)
+    kept = {layer.path for layer in read_side(layers, teacher) or ()}
+    batches = None if held_out is None else [_check_batch(batch) for batch in held_out]
+    if batches == []:
+        raise ValueError("held_out must hold at least one batch (images, labels)")
     teacher.eval().requires_grad_(False)
     layer = find_layer(teacher, example, role="teacher", run=lambda net, x: net(x))
-    kept = {layer.path, *(layers or ())}
-    for path in kept:
-        get_layer(teacher, path)
-    batches = None if held_out is None else list(held_out)
+    logits, maps = _explained(teacher, example, layer, None)
+    eager = _Eager(logits, maps, _seconds(teacher, example), _accuracy(teacher, batches))
     left_out: list[str] = []
     for compiled in (True, False) if compile else (False,):
         network, done = _changed(teacher, dtype, channels_last)
-        blocks = list(_blocks(network, kept)) if compiled else []
+        blocks = list(_blocks(network, kept | {layer.path})) if compiled else []
         for block in blocks:
-            block.compile()
+            _compile(block)
         done += [f"{len(blocks)} blocks compiled"] if blocks else []
+        if not done:
+            break
         try:
-            found = _compared(teacher, network, example, layer, batches)
-            reason = _too_far(found, allowed, max_drop)
+            found = _compared(eager, network, example, layer, batches)
         except Exception as error:  # whatever a compiler or a kernel in half precision raises
-            if not done:
-                raise
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-        if reason is None:
-            return replace(found, done=tuple(done), left_out=tuple(left_out))
+            reason: str | None = f"{type(error).__name__}: {error}".splitlines()[0]
+        else:
+            reason = _too_far(found, allowed, max_drop)
+            if reason is None:
+                return replace(found, done=tuple(done), left_out=tuple(left_out))
         left_out.append(f"{' + '.join(done)}: {reason}")
     return PreparedTeacher(teacher, layer, left_out=tuple(left_out))
 
 
+def _check_batch(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    pair = isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(item, Tensor) for item in batch)
+    if not pair or batch[1].shape != batch[0].shape[:1] or batch[1].is_floating_point():
+        got = [tuple(item.shape) if isinstance(item, Tensor) else type(item).__name__ for item in batch]
+        raise ValueError(f"held_out must hold batches (images [N, C, H, W], class indices [N]), got {got}")
+    return batch[0], batch[1]
+
+
 def _too_far(found: PreparedTeacher, allowed: float, max_drop: float) -> str | None:
-    worst = max(found.logit_error, found.map_error)
-    if not worst <= allowed:
-        return f"off by {worst:.1e}, more than {allowed:.1e} (tolerance=)"
+    for name, error in (("logits", found.logit_error), ("class maps", found.map_error)):
+        if error is None or not error <= allowed:  # not above it: NaN is no less
+            return f"{name} off by {error:.1e}, more than {allowed:.1e} (tolerance=)"
     if found.accuracy is not None and found.accuracy[0] - found.accuracy[1] > max_drop:
         return f"held-out accuracy {found.accuracy[0]:.2f} % -> {found.accuracy[1]:.2f} % (max_drop=)"
     return None
@@ -181,6 +206,20 @@ def _changed(teacher: nn.Module, dtype: torch.dtype, channels_last: bool) -> tup
     return network, done
 
 
+def _compile(block: nn.Module) -> None:
+    """Compile one block, ``nn.Sequential`` included.
+
+    ``torch.compile`` counts recompilations by code object and gives up after eight; blocks of one class share theirs,
+    so each gets its own. What is set here is what ``block.compile()`` sets; no copy or pickle of the block keeps it.
+    """
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return block._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    call.__code__ = call.__code__.replace()
+    block._compiled_call_impl = torch.compile(call)
+
+
 def _blocks(module: nn.Module, paths: set[str], prefix: str = "") -> Iterator[nn.Module]:
     """The outermost modules with children that no kept path is, or is inside of."""
     for name, child in module.named_children():
@@ -194,42 +233,48 @@ def _blocks(module: nn.Module, paths: set[str], prefix: str = "") -> Iterator[nn
 
 
 def _compared(
-    teacher: nn.Module,
+    eager: _Eager,
     network: nn.Module,
     example: Tensor,
     layer: Layer,
     held_out: Sequence[tuple[Tensor, Tensor]] | None,
 ) -> PreparedTeacher:
-    (eager, eager_maps), (other, other_maps) = (_explained(net, example, layer) for net in (teacher, network))
-    centred = eager - eager.mean(1, keepdim=True)
+    logits, maps = _explained(network, example, layer, eager.logits)
+    tiny = torch.finfo(maps.dtype).tiny
+    centred = eager.logits - eager.logits.mean(1, keepdim=True)
+    spans = eager.maps.amax((1, 2)) - eager.maps.amin((1, 2))
+    spans = torch.maximum(spans, FAINT * spans.max()).clamp_min(tiny)  # a faint map does not count by its own range
+    accuracy = _accuracy(network, held_out)
     return PreparedTeacher(
         network,
         layer,
-        logit_error=float((other - eager).norm() / centred.norm().clamp_min(torch.finfo(eager.dtype).tiny)),
-        map_error=float((other_maps - eager_maps).abs().max()),
-        agreement=float((eager.argmax(1) == other.argmax(1)).float().mean()),
-        seconds=(_seconds(teacher, example), _seconds(network, example)),
-        accuracy=None if held_out is None else (_accuracy(teacher, held_out), _accuracy(network, held_out)),
+        logit_error=float((logits - eager.logits).norm() / centred.norm().clamp_min(tiny)),
+        map_error=float(((maps - eager.maps).abs().amax((1, 2)) / spans).max()),
+        agreement=float((eager.logits.argmax(1) == logits.argmax(1)).float().mean()),
+        seconds=(eager.seconds, _seconds(network, example)),
+        accuracy=None if accuracy is None or eager.accuracy is None else (eager.accuracy, accuracy),
     )
 
 
-def _explained(network: nn.Module, images: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
-    """Logits and the Grad-CAM of the first choice, each map scaled to [0, 1]."""
+def _explained(network: nn.Module, images: Tensor, layer: Layer, eager: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Logits, and the Grad-CAM of the eager teacher's first choice (None: of the network's own)."""
     with record(network, [layer.path], as_leaf=True) as seen, torch.enable_grad():
         logits = read_logits(network(images), role="teacher", size=len(images)).mean
-        (gradient,) = torch.autograd.grad(logits.amax(1).sum(), seen.calls(layer.path))
+        classes = (logits if eager is None else eager).argmax(1, keepdim=True)
+        (gradient,) = torch.autograd.grad(logits.gather(1, classes).sum(), seen.calls(layer.path))
     calls = seen.calls(layer.path)
     size = (images.shape[-2], images.shape[-1])
     layer = resolve(layer, network, calls, role="teacher", steps=None, batch=len(images), image_size=size)
     features, gradients = (
         arrange(tensors, layer, role="teacher", steps=None, batch=len(images)) for tensors in (calls, [gradient])
     )
-    maps = grad_cam(features.detach(), gradients)
-    return logits.detach(), normalize_map(maps, "sample", eps=torch.finfo(maps.dtype).tiny)
+    return logits.detach(), grad_cam(features.detach(), gradients)
 
 
 @torch.no_grad()
-def _accuracy(network: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
+def _accuracy(network: nn.Module, batches: Sequence[tuple[Tensor, Tensor]] | None) -> float | None:
+    if batches is None:
+        return None
     right = images = 0
     for batch, labels in batches:
         logits = read_logits(network(batch), role="teacher", size=len(batch)).mean
@@ -238,17 +283,19 @@ def _accuracy(network: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> f
     return 100 * right / images
 
 
-@torch.no_grad()
 def _seconds(network: nn.Module, images: Tensor) -> float:
+    """Of a forward as in a step with SAMD: gradients enabled, and a graph for nothing, since all is frozen."""
+
     def finished() -> float:
         if images.device.type == "cuda":
             torch.cuda.synchronize(images.device)
         return time.perf_counter()
 
-    network(images)
     found = []
-    for _ in range(ROUNDS):
-        start = finished()
+    with torch.enable_grad():
         network(images)
-        found.append(finished() - start)
+        for _ in range(ROUNDS):
+            start = finished()
+            network(images)
+            found.append(finished() - start)
     return statistics.median(found)

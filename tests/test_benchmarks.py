@@ -91,9 +91,11 @@ def test_speed_leaves_a_record_of_every_arm_and_keeps_other_pairs(tmp_path):
     assert json.loads((tmp_path / "speed_evaluation.json").read_text())["pairs"].keys() == {"r20_t1", "r20_t4"}
 
 
-def test_arms_are_interleaved_and_each_round_begins_with_another():
+def test_arms_are_interleaved_in_an_order_of_their_own_in_each_round():
     calls = []
     seconds = timing.interleaved({n: lambda n=n: calls.append(n) for n in "abc"}, 3, torch.device("cpu"), warmup=1)
-    assert "".join(calls) == "abc" + "abc" + "bca" + "cab"
-    assert [len(rounds) for rounds in seconds.values()] == [3, 3, 3]
+    rounds = ["".join(calls[first : first + 3]) for first in range(0, 12, 3)]
+    assert all(sorted(order) == list("abc") for order in rounds)
+    assert len(set(rounds[1:])) > 1
+    assert [len(values) for values in seconds.values()] == [3, 3, 3]
     assert timing.ratios([2.0, 6.0, 3.0], [1.0, 2.0, 3.0]) == (1.5, 2.0, 2.5)

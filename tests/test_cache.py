@@ -305,12 +305,15 @@ def test_a_full_disk_is_known_before_anything_is_written(tmp_path, data):
     assert not list(tmp_path.glob("*/*"))
 
 
-@pytest.mark.parametrize("scale", [1e6, float("nan")])
-def test_answers_that_fp16_cannot_hold_are_refused(tmp_path, data, scale):
+@pytest.mark.parametrize(
+    ("scale", "words"),
+    [(1e6, r"hold NaN, inf or numbers beyond fp16 \(65504\)"), (float("nan"), "the teacher's logits hold NaN or inf")],
+)
+def test_answers_that_fp16_cannot_hold_are_refused(tmp_path, data, scale, words):
     distiller = make_distiller()
     cache = TeacherCache(tmp_path, distiller, data)
     distiller.teacher[-1].weight.data.mul_(scale)
-    with pytest.raises(ValueError, match=r"hold NaN, inf or numbers beyond fp16 \(65504\)"):
+    with pytest.raises(ValueError, match=words):
         cache.fill(batch_size=BATCH)
     assert [path.name for path in cache.folder.iterdir()] == ["meta.json"]
 
@@ -392,6 +395,16 @@ def test_a_teacher_that_changed_stops_the_training(tmp_path, data):
         fit(tmp_path, cache, 1)
 
 
+def test_a_teacher_that_says_nan_stops_the_training(tmp_path, data):
+    cache = filled(tmp_path / "cache", data)
+    with torch.no_grad():
+        cache.distiller.teacher[-1].weight.fill_(torch.nan)
+    distiller = cache.distiller
+    images, labels, known = batches_of(CachedData(cache, batch_size=BATCH))[0]
+    distiller.check = False  # the distiller itself would say so first
+    assert has_changed(distiller, images, labels, TeacherOutput(known["logits"], known["maps"]), 0)
+
+
 def test_half_precision_in_training_does_not_look_like_a_change(tmp_path, data):
     cache = TeacherCache(tmp_path, make_distiller(), data)
     trainer, _ = fit(tmp_path, cache, 1, precision="bf16-mixed")
@@ -456,7 +469,7 @@ def with_losses(losses, teacher=None):
 
 
 REFUSED = {
-    "views": (make_distiller, {"views": 0}, "views must be at least 1 and seed at least 0, got 0 and 0"),
+    "seed": (make_distiller, {"seed": -1}, "seed must be at least 0, got -1"),
     "no question": (lambda: with_losses({}), {}, "no loss of the distiller looks at the teacher"),
     "features": (
         lambda: Distiller(
@@ -488,6 +501,32 @@ def test_what_cannot_be_kept_is_refused(tmp_path, data, what):
     with pytest.raises(ValueError, match=words):
         TeacherCache(tmp_path, make(), data, **options)
     assert not list(tmp_path.iterdir())
+
+
+class Scale(nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, images):
+        return images * self.factor
+
+
+def test_modules_that_look_alike_are_told_apart_by_what_they_hold(tmp_path, data):
+    folders = {TeacherCache(tmp_path, make_distiller(teacher_input=Scale(f)), data).folder for f in (1.0, 1.0, 2.0)}
+    assert len(folders) == 2
+
+
+def test_a_student_with_other_classes_shows_before_the_views_are_filled(tmp_path, data):
+    layers = {"teacher_layer": "4", "student_layer": "5"}
+    with pytest.raises(ValueError, match="the teacher has 5 classes and the student 4"):
+        TeacherCache(tmp_path, CKDDistiller(tiny_teacher(), tiny_student(4), time_steps=2, **layers), data)
+
+
+@pytest.mark.parametrize(("views", "error"), [(0, ValueError), (2.5, TypeError), (True, TypeError)])
+def test_views_are_counted(tmp_path, data, views, error):
+    with pytest.raises(error, match="views must be"):
+        TeacherCache(tmp_path, make_distiller(), data, views=views)
 
 
 def test_soft_labels_and_other_objects_are_refused(tmp_path, data):

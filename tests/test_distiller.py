@@ -542,10 +542,13 @@ def test_losses_that_compare_features_cannot_do_with_what_was_said(loss, teacher
 @pytest.mark.parametrize(
     ("known", "error", "message"),
     [
-        (torch.zeros(4, 5), TypeError, "must be a TeacherOutput, got Tensor"),
-        (TeacherOutput(torch.zeros(3, 5)), ValueError, r"\(4, 5\), got \(3, 5\)"),
+        (torch.zeros(4, 5), TypeError, "must be a TeacherOutput .* got Tensor"),
+        (TeacherOutput(torch.zeros(3, 5), {"samd": torch.rand(4, 4, 4)}), ValueError, r"\(4, 5\), got \(3, 5\)"),
         (TeacherOutput(torch.zeros(4, 5)), ValueError, "none of \\['samd'\\]"),
         (TeacherOutput(torch.zeros(4, 5), {"samd": torch.zeros(4, 2)}), ValueError, r"must be \[N, h, w\]"),
+        (TeacherOutput([1.0], {"samd": torch.rand(4, 4, 4)}), TypeError, "logits must be a floating tensor, got list"),
+        (TeacherOutput(torch.zeros(4, 5), {"samd": torch.ones(4, 4, 4).long()}), TypeError, "floating .*int64"),
+        (TeacherOutput(torch.zeros(4, 5, device="meta"), {"samd": torch.rand(4, 4, 4)}), ValueError, "is on meta"),
         (TeacherOutput(torch.full((4, 5), torch.nan), {"samd": torch.rand(4, 4, 4)}), ValueError, "NaN"),
     ],
 )
@@ -561,3 +564,52 @@ def test_a_class_map_by_weights_needs_a_pooled_head_also_when_asked_alone(studen
     distiller = Distiller(teacher, student, {"samd": (SAMDLoss(evidence="weight"), 1.0)}, time_steps=2)
     with pytest.raises(ValueError, match="the teacher's logits are not its last linear layer"):
         distiller.ask_teacher(*batch)
+
+
+def test_what_the_teacher_said_is_detached_and_in_fp32(teacher, student, batch):
+    distiller = CKDDistiller(teacher, student, time_steps=2, gamma=0.0)
+    known = distiller.ask_teacher(*batch)
+    logits = known.logits.clone().requires_grad_()
+    maps = {"samd": known.class_maps["samd"].half()}
+    out = distiller(*batch, TeacherOutput(logits, maps))
+    out.loss.backward()
+    assert logits.grad is None
+    assert out.maps["teacher"].dtype is torch.float32
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": torch.tensor([0, 1, 2, 99])}, "labels must lie in 0..4"),
+        ({"labels": torch.rand(4, 9)}, "soft labels must be"),
+        ({"images": torch.full((4, 3, 8, 8), torch.nan)}, "images hold NaN"),
+    ],
+)
+def test_the_teacher_is_not_asked_of_what_a_step_refuses(change, message, teacher, student, batch):
+    distiller = CKDDistiller(teacher, student, time_steps=2, target_class="label", teacher_layer="5")
+    images, labels = batch
+    with pytest.raises(ValueError, match=message):
+        distiller.ask_teacher(**{"images": images, "labels": labels, **change})
+
+
+def test_a_teacher_that_nobody_looks_at_is_not_asked(student, batch):
+    with pytest.raises(ValueError, match="no loss looks at the teacher"):
+        Distiller(None, student, {}, time_steps=2).ask_teacher(*batch)
+
+
+def test_a_loss_of_ones_own_with_a_class_map_is_replayed(teacher, student, batch):
+    class Activity(DistillationLoss):
+        needs = ("features",)
+
+        def pick(self, signals):
+            return signals.student_features[0].mean((0, 2)), self.class_map(signals)
+
+        def class_map(self, signals):
+            return signals.class_map if signals.class_map is not None else signals.teacher_features[0].mean(1)
+
+        def forward(self, student, teacher):
+            return (student - teacher).square().mean()
+
+    distiller = Distiller(teacher, student, {"own": (Activity(), 1.0)}, time_steps=2, layers={"own": ("5", "5")})
+    expected = distiller(*batch).loss
+    assert torch.equal(distiller(*batch, distiller.ask_teacher(*batch)).loss, expected)

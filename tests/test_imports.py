@@ -28,10 +28,10 @@ ALLOWED = {
     "methods": {"adapted", "adaptors", "checks", "losses", "maps", "randomness", "signals"},
     "arguments": {"checks", "compat", "hooks", "layers", "layouts", "signals"},
     "distiller": {
-        *("arguments", "balance", "batch", "checks", "compat", "hooks", "layers", "layouts", "methods", "probing"),
-        *("signals", "steps"),
+        *("arguments", "balance", "batch", "checks", "compat", "hooks", "layers", "layouts", "maps", "methods"),
+        *("probing", "signals", "steps"),
     },
-    "prepare": {"batch", "checks", "hooks", "layers", "layouts", "maps"},
+    "prepare": {"arguments", "batch", "checks", "hooks", "layers", "layouts", "maps"},
     "preflight": {
         *("arguments", "balance", "batch", "checks", "compat", "distiller", "hooks", "maps", "probing"),
     },

@@ -1,6 +1,7 @@
 """A prepared teacher says the same as the eager one, or is the eager one."""
 
 import copy
+import functools
 import pickle
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from conftest import tiny_student, tiny_teacher
 from torch import nn
 
-from spikingjelly_ckd import CKDDistiller, Distiller, FitNetsLoss, KDLoss, prepare_teacher
+from spikingjelly_ckd import CKDDistiller, Distiller, FitNetsLoss, KDLoss, find_stages, prepare_teacher
 from spikingjelly_ckd.recipes.models import resnet20
 
 BF16 = torch.bfloat16
@@ -21,6 +22,18 @@ def images():
 
 def bytes_of(net):
     return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+def counting(seen):
+    """A backend of torch.compile that runs eagerly and counts the convolutions that it was given, with gradients on."""
+
+    def compiled(graph, inputs):
+        if torch.is_grad_enabled():
+            calls = [node for node in graph.graph.nodes if node.op == "call_function"]
+            seen.append(sum("conv2d" in str(node.target) for node in calls))
+        return graph.forward
+
+    return compiled
 
 
 def blocks_teacher(classes=5):
@@ -78,8 +91,11 @@ def test_a_distiller_takes_it_as_any_teacher(dtype, images):
 
 def test_blocks_around_the_recorded_layer_are_compiled(images):
     teacher = blocks_teacher()
-    prepared = prepare_teacher(teacher, images, layers=["1"], compile=True)
+    graphs = torch._dynamo.utils.counters["stats"]
+    before = graphs["unique_graphs"]
+    prepared = prepare_teacher(teacher, images, layers="1", compile=True)
     assert prepared.done == ("channels_last", "1 blocks compiled"), prepared.left_out
+    assert graphs["unique_graphs"] > before, "nothing was compiled"
     torch.testing.assert_close(prepared.network(images), teacher(images), rtol=1e-4, atol=1e-5)
     labels = torch.arange(8) % 5
     student = tiny_student()
@@ -90,6 +106,58 @@ def test_blocks_around_the_recorded_layer_are_compiled(images):
     torch.testing.assert_close(*losses, rtol=1e-4, atol=1e-5)
     again = pickle.loads(pickle.dumps(copy.deepcopy(prepared.network)))  # without what was compiled
     torch.testing.assert_close(again(images), teacher(images), rtol=1e-4, atol=1e-5)
+
+
+def test_every_block_is_compiled_however_many_of_one_class_there_are(monkeypatch, images):
+    seen = []
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=counting(seen)))
+    teacher = resnet20(10)
+    prepared = prepare_teacher(teacher, images, compile=True)
+    inside = [m for name, m in teacher.named_modules() if isinstance(m, nn.Conv2d) and name.startswith("layer")]
+    assert sum(seen) == len(inside), (prepared.done, prepared.layer.path)
+
+
+def test_layers_are_not_searched_in_a_compiled_network(images):
+    prepared = prepare_teacher(blocks_teacher(), images, layers="1", compile=True)
+    with pytest.raises(ValueError, match="cannot be searched in a network with compiled parts"):
+        find_stages(prepared.network, images)
+
+
+def test_nothing_asked_for_is_the_teacher(images):
+    teacher = tiny_teacher()
+    prepared = prepare_teacher(teacher, images, channels_last=False)
+    assert prepared.network is teacher
+    assert (prepared.done, prepared.left_out, prepared.seconds, prepared.logit_error) == ((), (), None, None)
+
+
+class Faint(nn.Module):
+    """Adds what half precision cannot hold, and whose slope it makes NaN."""
+
+    def forward(self, x):
+        return x + (x.square() * 1e-9).sqrt()
+
+
+class Fp32Only(nn.Module):
+    def forward(self, x):
+        assert x.dtype is torch.float32
+        return x
+
+
+@pytest.mark.parametrize(("module", "reason"), [(Faint(), "off by nan"), (Fp32Only(), "AssertionError")])
+def test_what_half_precision_breaks_hands_back_the_teacher(module, reason, images):
+    teacher = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), module, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)
+    )
+    prepared = prepare_teacher(teacher, images, dtype=torch.float16, tolerance=10.0)
+    if prepared.network is not teacher:
+        assert prepared.map_error == prepared.map_error, "a NaN was taken"
+    else:
+        assert reason in prepared.left_out[0]
+
+
+def test_a_teacher_that_begins_with_batch_norm_can_be_in_half_precision(images):
+    teacher = nn.Sequential(nn.BatchNorm2d(3), *tiny_teacher())
+    assert prepare_teacher(teacher, images, dtype=BF16).done == ("channels_last", "bfloat16")
 
 
 def test_too_large_an_error_hands_back_the_teacher(images):
@@ -135,7 +203,11 @@ def test_accuracy_is_measured_before_and_after_and_a_drop_is_not_taken(images):
     ("change", "error", "message"),
     [
         ({"dtype": torch.int8}, ValueError, "dtype must be one of"),
+        ({"dtype": "bfloat16"}, ValueError, "dtype must be one of"),
         ({"layers": ["9"]}, ValueError, "has no layer '9'"),
+        ({"held_out": []}, ValueError, "at least one batch"),
+        ({"held_out": [(torch.rand(2, 3, 8, 8),)]}, ValueError, "held_out must hold batches"),
+        ({"held_out": [(torch.rand(2, 3, 8, 8), torch.rand(2, 5))]}, ValueError, "held_out must hold batches"),
         ({"tolerance": -1.0}, ValueError, "tolerance must be at least 0"),
         ({"max_drop": "1"}, TypeError, "max_drop must be a number"),
     ],

@@ -117,22 +117,34 @@ class SAMDLoss(DistillationLoss):
         if self.evidence != "weight" or signals.class_map is not None:
             return student, self.class_map(signals)
         features = one_layer(signals.teacher_features, self, "teacher")
-        fits = cast(LinearHead, signals.teacher_head).explains(features, signals.teacher_logits)
-        return student, self.class_map(signals), fits
+        fits = self._head_fits(features, signals)
+        return student, self._weight_map(features, signals), fits
 
     def class_map(self, signals: Signals) -> Tensor:
-        """The teacher's class map ``[N, h, w]``, by the evidence chosen, or as computed before."""
+        """The teacher's class map ``[N, h, w]``, by the evidence chosen, or as computed before.
+
+        Raises:
+            ValueError: evidence ``"weight"``, and the teacher's logits are not its head applied to the layer.
+        """
         if signals.class_map is not None:
             return signals.class_map
         features = one_layer(signals.teacher_features, self, "teacher")
         if self.evidence == "weight":
-            logits = signals.teacher_logits
-            classes = logits.argmax(1) if self.target_class == "teacher" else class_indices(signals.labels, logits)
-            return class_activation_map(features, cast(LinearHead, signals.teacher_head).weight, classes)
+            if not self._head_fits(features, signals):
+                raise ValueError(HEAD_MISFIT.format(role="teacher"))
+            return self._weight_map(features, signals)
         gradients = signals.teacher_gradients[0]
         if self.evidence == "grad_cam":
             return grad_cam(features, gradients, pool=self.cam_pool)
         return (grad_cam_plus_plus if self.evidence == "grad_cam++" else hires_cam)(features, gradients)
+
+    def _weight_map(self, features: Tensor, signals: Signals) -> Tensor:
+        logits = signals.teacher_logits
+        classes = logits.argmax(1) if self.target_class == "teacher" else class_indices(signals.labels, logits)
+        return class_activation_map(features, cast(LinearHead, signals.teacher_head).weight, classes)
+
+    def _head_fits(self, features: Tensor, signals: Signals) -> Tensor:
+        return cast(LinearHead, signals.teacher_head).explains(features, signals.teacher_logits)
 
     def forward(self, spikes: Tensor, teacher_map: Tensor) -> Tensor:
         """The loss.

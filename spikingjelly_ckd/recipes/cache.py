@@ -33,7 +33,9 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, default_collate
 
+from ..checks import check_count
 from ..distiller import Distiller
+from ..probing import untouched
 from ..signals import TeacherOutput
 from .data import Data
 from .loading import EpochData, SeededSamples
@@ -84,8 +86,9 @@ class TeacherCache:
     def __init__(self, root: Path | str, distiller: Distiller, data: Data, *, seed: int = 0, views: int = 1) -> None:
         if not isinstance(distiller, Distiller):
             raise TypeError(f"distiller must be a Distiller, got {type(distiller).__name__}")
-        if views < 1 or seed < 0:
-            raise ValueError(f"views must be at least 1 and seed at least 0, got {views} and {seed}")
+        check_count("views", views)
+        if seed < 0:
+            raise ValueError(f"seed must be at least 0, got {seed}")
         if not distiller.asks_teacher:
             raise ValueError("a teacher cache does nothing: no loss of the distiller looks at the teacher")
         self.distiller = distiller
@@ -97,11 +100,18 @@ class TeacherCache:
         if not tensors:
             raise ValueError("the teacher has no parameters, so it cannot be told from another; train without a cache")
         count = len(self.samples)
+        if not count:
+            raise ValueError("the training set is empty")
         images, labels = default_collate([self.samples[0, i] for i in range(0, count, -(-count // PROBED))])
         if labels.ndim != 1:
             raise ValueError(f"labels must be class indices, got soft labels {tuple(labels.shape[1:])} of an image")
         device = next(iter(tensors.values())).device
-        probe = _ask(distiller, images.to(device), labels.to(device))
+        images, labels = images.to(device), labels.to(device)
+        probe = _ask(distiller, images, labels)
+        with untouched(distiller.student), torch.no_grad():
+            classes = distiller.predict(images).shape[1]
+        if probe.logits.shape[1] != classes:
+            raise ValueError(f"the teacher has {probe.logits.shape[1]} classes and the student {classes}")
         self.maps = sorted(probe.class_maps)
         shapes = [tuple(probe.class_maps[name].shape[1:]) for name in self.maps]
         fields: list[Any] = [("logits", "<f2", tuple(probe.logits.shape[1:]))]
@@ -134,9 +144,12 @@ class TeacherCache:
         loss = self.distiller.losses[name]
         kind = f"{type(loss).__module__}.{type(loss).__qualname__}"
         ours = kind.startswith(f"{Distiller.__module__.partition('.')[0]}.")
-        plain = {key: value for key, value in vars(loss).items() if isinstance(value, str | int | float | None)}
+        plain = _plain(loss)
         layers = [[x.path, x.layout, x.grid, x.prefix] for x in self.distiller.layers[name][1]]
         return {"loss": kind, "layers": layers} | {k: plain[k] for k in plain if k in MAP_SETTINGS or not ours}
+
+    def _first(self, views: int | None) -> int:
+        return self.views if views is None else min(check_count("views", views), self.views)
 
     def path(self, view: int) -> Path:
         """The file of a view."""
@@ -164,7 +177,8 @@ class TeacherCache:
             OSError: too little room on the disk.
             ValueError: logits or maps that are not finite in fp16.
         """
-        views = self.views if views is None else min(views, self.views)
+        check_count("batch_size", batch_size)
+        views = self._first(views)
         missing = [view for view in range(views) if not self.path(view).is_file()]
         if not missing:
             return []
@@ -235,7 +249,7 @@ class TeacherCache:
             RuntimeError: a file is not there.
             ValueError: a file is damaged.
         """
-        views = self.views if views is None else min(views, self.views)
+        views = self._first(views)
         paths = [self.path(view) for view in range(views)]
         return _CachedSamples(self.samples, paths, self.maps, self.dtype)
 
@@ -366,23 +380,32 @@ def has_changed(distiller: Distiller, images: Tensor, labels: Tensor, known: Tea
     one = slice(place, place + 1)
     live = _ask(distiller, images[one], labels[one])
     logits = known.logits[one]
-    changed = (live.logits - logits).abs().max() > TOLERANCE * known.logits.abs().max()
+    changed = ~((live.logits - logits).abs().max() <= TOLERANCE * known.logits.abs().max())  # also of NaN
     same_class = (live.logits.argmax(1) == logits.argmax(1)).all()
     for name, maps in known.class_maps.items():
-        apart = (live.class_maps[name] - maps[one]).abs().max() > TOLERANCE * maps.abs().max()
+        apart = ~((live.class_maps[name] - maps[one]).abs().max() <= TOLERANCE * maps.abs().max())
         changed = changed | (apart & same_class)
     return changed
 
 
 def _describe(name: str, value: Any) -> str:
-    """A text that tells ``value`` from another in every run: its ``repr``, and of a module its tensors."""
+    """A text that tells ``value`` from another in every run: its ``repr``, and what modules in it hold."""
     text = repr(value)
-    if " at 0x" in text:
+    if " at 0x" in text or "Lambda(" in text:  # torchvision's Lambda does not show its function
         raise ValueError(
             f"{name} must say in its repr what it does, so that a teacher cache can tell it from another, got {text}; "
             "give its class a __repr__, or pass a dataclass or a torch.nn.Module"
         )
-    return f"{text} {_hash(text, value.state_dict())}" if isinstance(value, nn.Module) else text
+    if not isinstance(value, nn.Module):
+        return text
+    plain = {path: _plain(child, tuple) for path, child in value.named_modules()}
+    return f"{text} {_hash(repr(plain), value.state_dict())}"
+
+
+def _plain(value: object, *more: type) -> dict[str, Any]:
+    """Attributes that are numbers, texts or None."""
+    kinds: tuple[type, ...] = (str, int, float, type(None), *more)
+    return {name: item for name, item in vars(value).items() if isinstance(item, kinds) and name != "training"}
 
 
 def _ask(distiller: Distiller, images: Tensor, labels: Tensor) -> TeacherOutput:
