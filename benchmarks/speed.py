@@ -10,7 +10,7 @@ the file. Arms are interleaved in one process, but for memory and imports, where
 CPU and with ``--device cuda``. ``python benchmarks/render.py`` makes the tables of docs/speed.md.
 
 On Linux the process starts itself anew with an allocator that keeps its memory: with glibc's own limits, pages that
-one arm gives back to the system fault in another, which is a tenth of a step and falls on arms by chance.
+one arm gives back to the system fault in another, which falls on arms by chance.
 """
 
 from __future__ import annotations
