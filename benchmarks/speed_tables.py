@@ -38,8 +38,8 @@ def how(found: dict[str, Any]) -> str:
     for row in found.values():
         where, versions = row["environment"], row["environment"]["versions"]
         texts.append(
-            f"{where['device']}, {where['threads']} threads, torch {versions['torch']}, SpikingJelly "
-            f"{versions['spikingjelly']}, {row['rounds']} rounds; median and quartiles. "
+            f"{where['device']}, threads: {where['threads']}, torch {versions['torch']}, SpikingJelly "
+            f"{versions['spikingjelly']}, {row['rounds']} rounds; medians, quartiles in brackets. "
             f"Command: `python benchmarks/{where['command']}`."
         )
     return "".join(f"\n\n{text}" for text in dict.fromkeys(texts))
