@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from .arguments import LayerSpec, read_side
 from .batch import read_logits
 from .checks import check_non_negative
+from .class_token import keep_class_token
 from .hooks import MIXED, convert_input, record
 from .layers import find_layer
 from .layouts import Layer, arrange, resolve
@@ -75,6 +77,7 @@ class _Eager:
 
     logits: Tensor
     maps: Tensor
+    shapes: Mapping[str, list[torch.Size]]
     seconds: float
     accuracy: float | None
 
@@ -85,22 +88,26 @@ def prepare_teacher(
     *,
     dtype: torch.dtype = torch.float32,
     channels_last: bool = True,
+    class_token: bool = True,
     compile: bool = False,  # torch's own word for it
     layers: LayerSpec | Sequence[LayerSpec] | None = None,
     held_out: Iterable[tuple[Tensor, Tensor]] | None = None,
     tolerance: float | None = None,
     max_drop: float = 0.5,
 ) -> PreparedTeacher:
-    """A copy of a frozen teacher whose forward is cheaper: other memory format, half precision, compiled blocks.
+    """A copy of a frozen teacher whose forward is cheaper.
+
+    It may have another memory format, half precision, compiled blocks, and the last block of a ViT of timm or
+    torchvision that classifies from its class token computes that token alone.
 
     Nothing is taken on trust. Logits and class maps of the example are compared with the eager teacher's, and where
     they are off by more than ``tolerance``, or the held-out accuracy falls by more than ``max_drop`` points, the
     teacher is handed back as it was and ``left_out`` says why. Whether it pays depends on the machine: ``seconds``
     tells.
 
-    The layers that will be recorded keep their hooks: blocks that hold one of them are not compiled as a whole, what
-    is inside is. A distiller that records other layers than these says that a layer did not run, and layers cannot be
-    searched in a compiled network.
+    The layers that will be recorded keep their hooks and shapes: blocks that hold one of them are not compiled as a
+    whole, what is inside is. A distiller that records other layers than these says that a layer did not run or has no
+    positions, and layers cannot be searched in a compiled network.
 
     Args:
         teacher: any classifier. It is left as it is, but for ``eval`` and frozen parameters.
@@ -108,6 +115,7 @@ def prepare_teacher(
         dtype: ``torch.float32`` leaves numbers as they are; ``torch.bfloat16`` pays where the CPU or GPU is built for
             it (docs/speed.md); ``torch.float16`` is for GPUs. BatchNorm keeps parameters of fp32.
         channels_last: put images and convolutions into that memory format.
+        class_token: let the last block of a ViT compute its class token alone, where no other is recorded.
         compile: ``torch.compile`` for every block in front of and behind the recorded layers. The first forward of each
             input shape then takes from seconds to minutes.
         layers: paths that will be recorded, beside the layer that :func:`~spikingjelly_ckd.find_layer` finds.
@@ -147,17 +155,11 @@ def prepare_teacher(
         raise ValueError("held_out must hold at least one batch (images, labels)")
     teacher.eval().requires_grad_(False)
     layer = find_layer(teacher, example, role="teacher", run=lambda net, x: net(x))
-    logits, maps = _explained(teacher, example, layer, None)
-    eager = _Eager(logits, maps, _seconds(teacher, example), _accuracy(teacher, batches))
+    kept.add(layer.path)
+    logits, maps, shapes = _explained(teacher, example, layer, None, kept)
+    eager = _Eager(logits, maps, shapes, _seconds(teacher, example), _accuracy(teacher, batches))
     left_out: list[str] = []
-    for compiled in (True, False) if compile else (False,):
-        network, done = _changed(teacher, dtype, channels_last)
-        blocks = list(_blocks(network, kept | {layer.path})) if compiled else []
-        for block in blocks:
-            _compile(block)
-        done += [f"{len(blocks)} blocks compiled"] if blocks else []
-        if not done:
-            break
+    for network, done in _variants(teacher, dtype, channels_last, class_token, compile, kept):
         try:
             found = _compared(eager, network, example, layer, batches)
         except Exception as error:  # whatever a compiler or a kernel in half precision raises
@@ -185,6 +187,27 @@ def _too_far(found: PreparedTeacher, allowed: float, max_drop: float) -> str | N
     if found.accuracy is not None and found.accuracy[0] - found.accuracy[1] > max_drop:
         return f"held-out accuracy {found.accuracy[0]:.2f} % -> {found.accuracy[1]:.2f} % (max_drop=)"
     return None
+
+
+def _variants(
+    teacher: nn.Module, dtype: torch.dtype, channels_last: bool, class_token: bool, compile: bool, kept: set[str]
+) -> Iterator[tuple[nn.Module, list[str]]]:
+    """Changed copies and what was done to each: with all that was asked for, then without what may be at fault."""
+    for alone, compiled in itertools.product((True, False) if class_token else (False,), (True, False)):
+        network, done = _changed(teacher, dtype, channels_last)
+        if alone:
+            if not keep_class_token(network):
+                continue
+            done.append("last block for the class token alone")
+        if compiled:
+            blocks = list(_blocks(network, kept)) if compile else []
+            if not blocks:
+                continue
+            for block in blocks:
+                _compile(block)
+            done.append(f"{len(blocks)} blocks compiled")
+        if done:
+            yield network, done
 
 
 def _changed(teacher: nn.Module, dtype: torch.dtype, channels_last: bool) -> tuple[nn.Module, list[str]]:
@@ -239,7 +262,10 @@ def _compared(
     layer: Layer,
     held_out: Sequence[tuple[Tensor, Tensor]] | None,
 ) -> PreparedTeacher:
-    logits, maps = _explained(network, example, layer, eager.logits)
+    logits, maps, shapes = _explained(network, example, layer, eager.logits, eager.shapes)
+    for path, before in eager.shapes.items():
+        if shapes[path] != before:
+            raise ValueError(f"layer {path!r} would hand on {shapes[path]}, not {before}")
     tiny = torch.finfo(maps.dtype).tiny
     centred = eager.logits - eager.logits.mean(1, keepdim=True)
     spans = eager.maps.amax((1, 2)) - eager.maps.amin((1, 2))
@@ -256,9 +282,11 @@ def _compared(
     )
 
 
-def _explained(network: nn.Module, images: Tensor, layer: Layer, eager: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Logits, and the Grad-CAM of the eager teacher's first choice (None: of the network's own)."""
-    with record(network, [layer.path], as_leaf=True) as seen, torch.enable_grad():
+def _explained(
+    network: nn.Module, images: Tensor, layer: Layer, eager: Tensor | None, kept: Iterable[str]
+) -> tuple[Tensor, Tensor, dict[str, list[torch.Size]]]:
+    """Logits, the Grad-CAM of the eager teacher's first choice (None: of the network's own), and the kept shapes."""
+    with record(network, sorted(kept), as_leaf=[layer.path]) as seen, torch.enable_grad():
         logits = read_logits(network(images), role="teacher", size=len(images)).mean
         classes = (logits if eager is None else eager).argmax(1, keepdim=True)
         (gradient,) = torch.autograd.grad(logits.gather(1, classes).sum(), seen.calls(layer.path))
@@ -268,7 +296,8 @@ def _explained(network: nn.Module, images: Tensor, layer: Layer, eager: Tensor |
     features, gradients = (
         arrange(tensors, layer, role="teacher", steps=None, batch=len(images)) for tensors in (calls, [gradient])
     )
-    return logits.detach(), grad_cam(features.detach(), gradients)
+    shapes = {path: [call.shape for call in seen.calls(path)] for path in seen}
+    return logits.detach(), grad_cam(features.detach(), gradients), shapes
 
 
 @torch.no_grad()

@@ -31,7 +31,8 @@ ALLOWED = {
         *("arguments", "balance", "batch", "checks", "compat", "hooks", "layers", "layouts", "maps", "methods"),
         *("probing", "signals", "steps"),
     },
-    "prepare": {"arguments", "batch", "checks", "hooks", "layers", "layouts", "maps"},
+    "class_token": set(),
+    "prepare": {"arguments", "batch", "checks", "class_token", "hooks", "layers", "layouts", "maps"},
     "preflight": {
         *("arguments", "balance", "batch", "checks", "compat", "distiller", "hooks", "maps", "probing"),
     },

@@ -229,3 +229,101 @@ def test_a_teacher_is_left_where_nothing_behind_is_looked_at(batch):
     ran.clear()
     both(*batch), both(*batch)
     assert ran == ["head", "head"]
+
+
+def timm_vit(**options):
+    timm = pytest.importorskip("timm")
+    return timm.models.VisionTransformer(
+        16, 4, num_classes=5, embed_dim=32, depth=3, num_heads=4, qkv_bias=True, **options
+    )
+
+
+def torchvision_vit():
+    models = pytest.importorskip("torchvision.models")
+    vit = models.VisionTransformer(16, 4, 3, 4, 32, 64, num_classes=5)
+    nn.init.normal_(vit.heads.head.weight, std=0.1)  # it begins with zeros
+    return vit
+
+
+VITS = {
+    "timm": timm_vit,
+    "timm, all options": lambda: timm_vit(
+        qk_norm=True, scale_attn_norm=True, scale_mlp_norm=True, init_values=0.1, reg_tokens=2, drop_path_rate=0.1
+    ),
+    "torchvision": torchvision_vit,
+    "within another module": lambda: nn.Sequential(nn.BatchNorm2d(3), timm_vit()),
+}
+
+
+@pytest.mark.parametrize("build", VITS.values(), ids=VITS)
+def test_the_last_block_of_a_vit_computes_its_class_token_alone(build, images):
+    teacher = build()
+    before = bytes_of(teacher)
+    prepared = prepare_teacher(teacher, images, channels_last=False, tolerance=1e-5)
+    assert prepared.done == ("last block for the class token alone",), prepared.left_out
+    assert list(prepared.network.state_dict()) == list(before)
+    assert prepared.layer.path.endswith(("norm1", "ln_1"))
+    tokens = []
+    for net in (teacher, prepared.network):
+        last = net.get_submodule(prepared.layer.path.rpartition(".")[0])
+        last.mlp.register_forward_pre_hook(lambda _, args: tokens.append(args[0].shape[1]))
+        net(images)
+    assert tokens[0] > 16
+    assert tokens[1] == 1
+    labels = torch.arange(8) % 5
+    student = tiny_student()
+    outs = [
+        CKDDistiller(net, student, time_steps=2, gamma=0.0, teacher_layer=prepared.layer)(images, labels)
+        for net in (teacher, prepared.network)
+    ]
+    torch.testing.assert_close(outs[1].maps["teacher"], outs[0].maps["teacher"], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(outs[1].loss, outs[0].loss)
+
+
+def test_a_block_whose_other_tokens_are_asked_for_stays_whole(images):
+    teacher = timm_vit()
+    prepared = prepare_teacher(teacher, images, channels_last=False, layers="blocks.2")
+    assert prepared.network is teacher
+    assert "layer 'blocks.2' would hand on" in prepared.left_out[0]
+    inside = prepare_teacher(teacher, images, dtype=BF16, layers="blocks.2.norm2")
+    assert inside.done == ("channels_last", "bfloat16")
+
+
+def distilled_vit():
+    pytest.importorskip("timm")
+    from timm.models.deit import VisionTransformerDistilled
+
+    return VisionTransformerDistilled(16, 4, num_classes=5, embed_dim=32, depth=2, num_heads=4)
+
+
+def hooked_vit():
+    vit = timm_vit()
+    vit.blocks[-1].register_forward_hook(lambda *_: None)
+    return vit
+
+
+OTHER_VITS = {
+    "pooled": lambda: timm_vit(global_pool="avg"),
+    "two class tokens": distilled_vit,
+    "a hook of the user's": hooked_vit,
+    "no ViT": tiny_teacher,
+}
+
+
+@pytest.mark.parametrize("build", OTHER_VITS.values(), ids=OTHER_VITS)
+def test_other_networks_keep_all_tokens(build, images):
+    teacher = build()
+    prepared = prepare_teacher(teacher, images, channels_last=False)
+    assert prepared.network is teacher
+    assert prepared.left_out == ()
+
+
+def test_a_vit_in_half_precision_and_compiled_blocks(images):
+    teacher = timm_vit()
+    prepared = prepare_teacher(teacher, images, dtype=BF16, compile=True)
+    assert prepared.done == (
+        "channels_last",
+        "bfloat16",
+        "last block for the class token alone",
+        "5 blocks compiled",  # the patches, two whole blocks, attention and MLP of the last
+    ), prepared.left_out
