@@ -3,7 +3,9 @@
     python benchmarks/speed.py steps                # the goals: CKD beside the floor, for every pair of networks
     python benchmarks/speed.py methods              # every method
     python benchmarks/speed.py prepared             # teachers made cheaper by prepare_teacher
+    python benchmarks/speed.py compiled             # the whole distiller under torch.compile
     python benchmarks/speed.py memory growth evaluation preflight imports epoch
+    python benchmarks/speed.py steps compiled --device cuda --autocast bfloat16 --pairs r19_t1 r19_t4 -b 128
 
 Each writes ``speed_<what>.json`` into ``--output`` (default benchmarks/results); pairs that are not run again stay in
 the file. Arms are interleaved in one process, but for memory and imports, where each has a fresh process. Works on the
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
 import os
 import resource
@@ -34,6 +37,7 @@ from methods import RELEASED_MAP, RELEASED_NOISE
 from timing import interleaved, quartiles, ratios, wait
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from spikingjelly_ckd import (
     CKDDistiller,
@@ -110,12 +114,12 @@ PAIRS = {
 class Bench:
     """The networks of a pair, and one call for each arm; every arm has its own copy of the student."""
 
-    def __init__(self, name: str, pair: Pair, device: torch.device) -> None:
+    def __init__(self, name: str, pair: Pair, device: torch.device, autocast: torch.dtype | None = None) -> None:
         torch.manual_seed(0)
-        self.name, self.pair, self.device = name, pair, device
+        self.name, self.pair, self.device, self.autocast = name, pair, device, autocast
         self.teacher = pair.teacher(pair.classes).to(device).eval().requires_grad_(False)
         self.student = pair.student(pair.classes).to(device)
-        use_fast_neurons(self.student)
+        self.neurons = str(use_fast_neurons(self.student))
         self.images = torch.randn(pair.batch, 3, pair.size, pair.size, device=device)
         self.labels = torch.randint(0, pair.classes, (pair.batch,), device=device)
         self._example = torch.randn(4, 3, pair.size, pair.size, device=device)
@@ -123,24 +127,27 @@ class Bench:
     def teacher_alone(self) -> Callable[[], object]:
         return lambda: without_graph(self.teacher, self.images)
 
-    def plain(self, teacher: nn.Module | None = None) -> Callable[[], object]:
+    def plain(self, teacher: nn.Module | None = None, compiled: bool = False) -> Callable[[], object]:
         """Forward, cross-entropy, backward, optimiser; with a teacher's forward too it is the floor."""
         student, optimizer = self._own_student()
+        call, ask = student, teacher
+        if compiled:
+            call, ask = (torch.compile(net, dynamic=False) for net in (student, teacher))
 
         def step() -> None:
             optimizer.zero_grad()
             reset(student)
             frames = self.images.unsqueeze(0).expand(self.pair.time_steps, *self.images.shape)
-            logits = student(frames).mean(0)
-            if teacher is not None:
-                without_graph(teacher, self.images)
+            logits = call(frames).mean(0)
+            if ask is not None:
+                without_graph(ask, self.images)
             cross_entropy(logits, self.labels).backward()
             optimizer.step()
 
         return step
 
-    def floor(self) -> Callable[[], object]:
-        return self.plain(self.teacher)
+    def floor(self, compiled: bool = False) -> Callable[[], object]:
+        return self.plain(self.teacher, compiled)
 
     def distiller(
         self, losses: dict[str, Any], teacher: nn.Module | None = None, **options: Any
@@ -158,20 +165,21 @@ class Bench:
             )
         )
 
-    def ckd(self, teacher: nn.Module | None = None, **options: Any) -> Callable[[], object]:
+    def ckd(self, teacher: nn.Module | None = None, *, compiled: bool = False, **options: Any) -> Callable[[], object]:
         student, _ = self._own_student()
         teacher = teacher or self.teacher
         return self.steps_of(
-            CKDDistiller(teacher, student, time_steps=self.pair.time_steps, example=self._example, **options)
+            CKDDistiller(teacher, student, time_steps=self.pair.time_steps, example=self._example, **options), compiled
         )
 
-    def steps_of(self, distiller: Distiller) -> Callable[[], object]:
+    def steps_of(self, distiller: Distiller, compiled: bool = False) -> Callable[[], object]:
         distiller.train()
         optimizer = torch.optim.SGD(distiller.parameters(), 1e-4, momentum=0.9)
+        call = torch.compile(distiller, dynamic=False) if compiled else distiller
 
         def step() -> None:
             optimizer.zero_grad()
-            distiller(self.images, self.labels).loss.backward()
+            call(self.images, self.labels).loss.backward()
             optimizer.step()
 
         return step
@@ -220,8 +228,9 @@ Row = dict[str, Any]
 
 def measure(bench: Bench, arms: dict[str, Callable[[], object]], rounds: int, base: str = "floor") -> Row:
     """Quartiles of the seconds of each arm, and of its ratio to ``base`` within a round."""
-    seconds = interleaved(arms, rounds, bench.device)
-    return about(bench.pair) | {
+    with torch.autocast(bench.device.type, bench.autocast, enabled=bench.autocast is not None):
+        seconds = interleaved(arms, rounds, bench.device)
+    return about(bench) | {
         "rounds": rounds,
         "seconds": {name: quartiles(values) for name, values in seconds.items()},
         "ratio": {name: ratios(values, seconds[base]) for name, values in seconds.items()},
@@ -229,9 +238,10 @@ def measure(bench: Bench, arms: dict[str, Callable[[], object]], rounds: int, ba
     }
 
 
-def about(pair: Pair) -> Row:
+def about(bench: Bench) -> Row:
     names = ("title", "time_steps", "batch", "size", "classes")
-    return {name: getattr(pair, name) for name in names}
+    autocast = None if bench.autocast is None else str(bench.autocast).removeprefix("torch.")
+    return {name: getattr(bench.pair, name) for name in names} | {"autocast": autocast, "neurons": bench.neurons}
 
 
 def steps(bench: Bench, rounds: int) -> Row:
@@ -240,6 +250,15 @@ def steps(bench: Bench, rounds: int) -> Row:
     if has_pooled_head(bench.pair):
         weight = {"samd": (SAMDLoss(evidence="weight"), 1.0), "nld": (NLDLoss(), 1.0)}
         arms |= {"CKD, weight-CAM": bench.distiller(weight), "as released": bench.released()}
+    if bench.device.type == "cuda":
+        arms["CKD, teacher_stream"] = bench.ckd(teacher_stream=True)
+    return measure(bench, arms, rounds)
+
+
+def compiled(bench: Bench, rounds: int) -> Row:
+    """CKD under ``torch.compile`` as a whole, beside the floor of two compiled networks."""
+    arms = {"floor": bench.floor(), "CKD": bench.ckd()}
+    arms |= {"floor, compiled": bench.floor(compiled=True), "CKD, compiled": bench.ckd(compiled=True)}
     return measure(bench, arms, rounds)
 
 
@@ -260,16 +279,19 @@ def methods(bench: Bench, rounds: int) -> Row:
 def prepared(bench: Bench, rounds: int) -> Row:
     """CKD with teachers from ``prepare_teacher``: what a step costs over the plain one, in eager teacher forwards."""
     settings = {
-        "channels_last": {},
+        "fp32": {},
         "compiled": {"compile": True},
         "bf16": {"dtype": torch.bfloat16},
         "bf16, compiled": {"dtype": torch.bfloat16, "compile": True},
     }
     arms = {"plain": bench.plain(), "teacher": bench.teacher_alone(), "floor": bench.floor(), "CKD": bench.ckd()}
-    notes = {}
+    done, notes = {}, {}
+    folded = with_folded_norms(bench.teacher)
+    if folded is not None:
+        arms["teacher, BatchNorm folded"] = lambda: without_graph(folded, bench.images)
     for name, options in settings.items():
         teacher = prepare_teacher(bench.teacher, bench.images, **options)
-        notes[name] = str(teacher)
+        done[name], notes[name] = ", ".join(teacher.done), str(teacher)
         network = teacher.network
         arms[f"teacher, {name}"] = lambda network=network: without_graph(network, bench.images)
         arms[f"CKD, {name}"] = bench.ckd(network, teacher_layer=teacher.layer)
@@ -280,7 +302,20 @@ def prepared(bench: Bench, rounds: int) -> Row:
         rounds_of = zip(raw[name], raw["plain"], raw["teacher"], strict=True)
         row["over_plain"][name] = quartiles([(step - plain) / forward for step, plain, forward in rounds_of])
     row["forward"] = {name: ratios(raw[name], raw["teacher"]) for name in arms if name.startswith("teacher, ")}
-    return row | {"notes": notes}
+    return row | {"done": done, "notes": notes}
+
+
+def with_folded_norms(network: nn.Module) -> nn.Module | None:
+    """A copy with each BatchNorm taken into the convolution that is defined before it; None where there is none."""
+    twin, folded = copy.deepcopy(network), 0
+    for module in list(twin.modules()):
+        children = list(module.named_children())
+        for (name, conv), (behind, norm) in itertools.pairwise(children):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(conv, norm))
+                setattr(module, behind, nn.Identity())
+                folded += 1
+    return twin if folded else None
 
 
 def evaluation(bench: Bench, rounds: int) -> Row:
@@ -318,7 +353,7 @@ def memory(bench: Bench, rounds: int) -> Row:
             for _ in range(rounds)
         ]
         found[arm] = {key: quartiles([run[key] for run in runs]) for key in ("peak_mib", "step_mib")}
-    return about(bench.pair) | {"rounds": rounds, "memory": found}
+    return about(bench) | {"rounds": rounds, "memory": found}
 
 
 def peak(name: str, arm: str, device: str, threads: int) -> None:
@@ -349,12 +384,12 @@ def growth(bench: Bench, rounds: int) -> Row:
     for axis, changes in ends.items():
         rows = []
         for change in changes:
-            one = Bench(bench.name, replace(bench.pair, **change), bench.device)
+            one = Bench(bench.name, replace(bench.pair, **change), bench.device, bench.autocast)
             rows.append(
                 measure(one, {"floor": one.floor(), "CKD": one.ckd()}, rounds) | {"value": next(iter(change.values()))}
             )
         found[axis] = rows
-    return about(bench.pair) | {"rounds": rounds, "axes": found}
+    return about(bench) | {"rounds": rounds, "axes": found}
 
 
 def imports(bench: Bench, rounds: int) -> Row:
@@ -423,7 +458,7 @@ def epoch(bench: Bench, rounds: int) -> Row:
     for number in range(rounds):
         for one in (loop, lightning) if number % 2 else (lightning, loop):
             one()
-    return about(pair) | {
+    return about(bench) | {
         "rounds": rounds,
         "seconds": {name: quartiles(values) for name, values in times.items()},
         "ratio": {name: ratios(values, times["plain loop"]) for name, values in times.items()},
@@ -434,6 +469,7 @@ WHATS: dict[str, tuple[Callable[[Bench, int], Row], tuple[str, ...], int]] = {
     "steps": (steps, ("r20_t1", "r20_t4", "r19_t1", "sew18", "spikformer", "vit"), 15),
     "methods": (methods, ("r20_t2",), 15),
     "prepared": (prepared, ("r20_t1", "vit"), 15),
+    "compiled": (compiled, ("r20_t1", "r20_t4"), 15),
     "memory": (memory, ("r20_t1", "r20_t4", "sew18", "vit"), 3),
     "growth": (growth, ("r20_t1",), 15),
     "evaluation": (evaluation, ("r20_t1", "r20_t4"), 31),
@@ -454,10 +490,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="default: those of each measurement")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--autocast", choices=("bfloat16", "float16"), help="run every arm under it")
     parser.add_argument("--output", type=Path, default=RESULTS)
     args = parser.parse_args()
     if sys.platform == "linux" and args.what != ["memory"] and not ALLOCATOR.keys() <= os.environ.keys():
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ALLOCATOR})
+    if args.autocast and {"memory", "epoch", "imports"} & set(args.what):
+        parser.error("--autocast: not for memory, epoch and imports")
     torch.set_num_threads(args.threads)
     for what in args.what:
         call, names, rounds = WHATS[what]
@@ -466,7 +505,8 @@ def main() -> None:
         for name in args.pairs or names:
             pair = PAIRS[name]
             pair = replace(pair, batch=args.batch or pair.batch, time_steps=args.T or pair.time_steps)
-            bench = Bench(name, pair, torch.device(args.device))
+            autocast = None if args.autocast is None else getattr(torch, args.autocast)
+            bench = Bench(name, pair, torch.device(args.device), autocast)
             start = time.perf_counter()
             rows[name] = call(bench, args.rounds or rounds) | {"environment": environment()}
             write_record(path, {"what": what, "pairs": rows})

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from timing import ratios
+
 RESULTS = Path(__file__).parent / "results"
 NOT_RUN = "not run"
 HIGH = 1.10
@@ -52,8 +54,39 @@ def steps() -> str:
         ratio, seconds = row["ratio"], row["seconds"]
         cells = [middle(ratio[arm]) if arm in ratio else "-" for arm in ("CKD", "CKD, weight-CAM", "as released")]
         share = f"{100 * ratio['teacher'][1]:.0f} %"
-        rows.append([row["title"], str(row["batch"]), f"{seconds['floor'][1]:.3f} s", share, *cells])
-    head = ["networks", "batch", "floor", "teacher's share", "CKD", "CKD, weight-CAM", "as released"]
+        speeds = [
+            f"{row['batch'] / seconds[arm][1]:.{0 if row['batch'] > 9 * seconds[arm][1] else 1}f}"
+            for arm in ("plain", "floor", "CKD")
+        ]
+        rows.append([row["title"], str(row["batch"]), *speeds, share, *cells])
+    head = [
+        "networks",
+        "batch",
+        "plain, images/s",
+        "floor, images/s",
+        "CKD, images/s",
+        "teacher's share of the floor",
+        "CKD / floor",
+        "CKD, weight-CAM",
+        "as released",
+    ]
+    return table(head, rows) + how(found)
+
+
+def compiled() -> str:
+    found = pairs("compiled")
+    arms = ("CKD", "floor, compiled", "CKD, compiled")
+    rows = []
+    for row in found.values():
+        against = ratios(row["raw"]["CKD, compiled"], row["raw"]["floor, compiled"])
+        rows.append([row["title"], *(middle(row["ratio"][arm]) for arm in arms), middle(against)])
+    head = [
+        "networks",
+        "CKD / floor",
+        "compiled floor / floor",
+        "compiled CKD / floor",
+        "compiled CKD / compiled floor",
+    ]
     return table(head, rows) + how(found)
 
 
@@ -74,13 +107,17 @@ def prepared() -> str:
     found = pairs("prepared")
     rows = []
     for row in found.values():
-        for name in ("CKD", *(arm for arm in row["over_plain"] if arm.startswith("CKD, "))):
-            kind = name.partition(", ")[2]
-            forward = row["forward"].get(f"teacher, {kind}")
-            rows.append([
-                row["title"], kind or "eager, as it was", middle(forward, 2) if forward else "1", middle(
-                    row["over_plain"][name], 2), middle(row["ratio"][name]),
-            ])  # fmt: skip
+        over, ratio, forward, title = row["over_plain"], row["ratio"], row["forward"], row["title"]
+        rows.append([title, "eager, as it was", "1", middle(over["CKD"], 2), middle(ratio["CKD"])])
+        if "teacher, BatchNorm folded" in forward:
+            rows.append(
+                [title, "BatchNorm folded (a trial)", middle(forward["teacher, BatchNorm folded"], 2), "-", "-"]
+            )
+        for name, done in row["done"].items():
+            step = f"CKD, {name}"
+            rows.append(
+                [title, done, middle(forward[f"teacher, {name}"], 2), middle(over[step], 2), middle(ratio[step])]
+            )
     head = ["networks", "teacher", "forward / eager", "(step - plain) / eager forward", "step / floor"]
     return table(head, rows) + how(found)
 
@@ -134,10 +171,9 @@ def goals() -> str:
         how_much = "" if pooled else f", 1 + 0.15 x the teacher's share of {share:.2f}"
         add(f"CKD step / floor, {row['title']}{how_much}", 1.02 if pooled else 1 + 0.15 * share, row["ratio"]["CKD"][1])
     for row in pairs("prepared").values():
-        best = min(("CKD, channels_last", "CKD, compiled"), key=lambda arm: row["over_plain"][arm][1])
-        kind = best.partition(", ")[2]
+        best = min(("CKD, fp32", "CKD, compiled"), key=lambda arm: row["over_plain"][arm][1])
         of = f"(step - plain) / eager forward, {row['title']}"
-        add(f"{of}, fp32 ({kind})", 1.0, row["over_plain"][best][1], 2)
+        add(f"{of}, fp32{', compiled' if 'compiled' in best else ''}", 1.0, row["over_plain"][best][1], 2)
         add(f"{of}, bf16", 0.65, row["over_plain"]["CKD, bf16"][1], 2)
     for row in pairs("memory").values():
         floor, ckd = (row["memory"][arm]["peak_mib"][1] for arm in ("floor", "CKD"))
@@ -164,5 +200,5 @@ def goals() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    f"speed_{call.__name__}": call for call in (goals, steps, methods, prepared, memory, growth, others)
+    f"speed_{call.__name__}": call for call in (goals, steps, compiled, methods, prepared, memory, growth, others)
 }

@@ -25,6 +25,7 @@ from .methods import NLDLoss, SAMDLoss
 from .probing import fresh, untouched
 from .signals import DistillationLoss, LinearHead, Signals, TeacherOutput, Term
 from .steps import StepPoint, find_step_logits
+from .streams import SideStream
 
 __all__ = ["CKDDistiller", "Distiller", "StepOutput"]
 
@@ -88,6 +89,8 @@ class Distiller(nn.Module):
         example: one batch (images, or images with labels); layers are then found, and parameters that depend on them
             built, here instead of at the first step. State, modes, buffers and random numbers stay as they are.
         check: read the step's value checks (finite outputs, label range, constant maps), once a step.
+        teacher_stream: on a GPU, run the teacher on a stream of its own, beside the student's forward. Numbers stay;
+            it takes memory, and time only where one network leaves the GPU idle.
 
     Raises:
         TypeError: a wrong kind of argument, or a network in ``nn.DataParallel``.
@@ -126,6 +129,7 @@ class Distiller(nn.Module):
         teacher_input: Callable[[Tensor], Tensor] | None = None,
         example: Any = None,
         check: bool = True,
+        teacher_stream: bool = False,
     ) -> None:
         super().__init__()
         arguments.check_networks(teacher, student)
@@ -139,6 +143,7 @@ class Distiller(nn.Module):
         self.batch_first = batch_first
         self.teacher_input = teacher_input
         self.check = check
+        self.teacher_stream = teacher_stream
         self._reporting = False  # preflight reports what a step would raise
         modules, self.weights = arguments.read_losses(losses, self.task_weight)
         self.losses = nn.ModuleDict(modules)
@@ -209,10 +214,13 @@ class Distiller(nn.Module):
         batch = self._read(images, labels)
         self._choose_layers(batch)
         with fresh(self.student):  # reset at both ends; whatever raises inside leaves no trace in its buffers
+            beside = SideStream(batch.images.device if self.teacher_stream else None)
             with self._recorded_student() as seen:
                 student = self._run_student(batch, seen)
             if teacher_output is None:
-                teacher = self._run_teacher(batch, student.mean.shape[1])
+                with beside:
+                    teacher = self._run_teacher(batch, student.mean.shape[1])
+                beside.hand_over(teacher.tensors())
             else:
                 teacher = self._given_teacher(student, teacher_output)
             signals = self._signals(batch, student, teacher, seen)
@@ -659,6 +667,12 @@ class _Teacher:
     logits: Tensor
     fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     head: LinearHead | None = None
+
+    def tensors(self) -> Iterator[Tensor]:
+        """What was made in this step."""
+        yield self.logits
+        for tensors in (value for fields in self.fields.values() for value in fields.values()):
+            yield from (tensors,) if isinstance(tensors, Tensor) else tensors
 
 
 def _raise_first(faults: Mapping[str, Tensor], count: Tensor | None = None) -> int:

@@ -470,6 +470,24 @@ def test_compiling_the_whole_distiller_works(teacher, student, batch, frozen_noi
     assert student[0].weight.grad.abs().sum() > 0
 
 
+def test_compiled_steps_have_the_gradients_of_eager_ones_and_compile_once(teacher, student, batch):
+    eager = CKDDistiller(teacher, student, time_steps=2, gamma=0, example=batch)
+    eager(*batch).loss.backward()
+    expected = gradients(student)
+    torch._dynamo.reset()
+    compiled = torch.compile(eager, backend="aot_eager", dynamic=False)
+    counters = torch._dynamo.utils.counters["stats"]
+    graphs = []
+    for _ in range(3):
+        student.zero_grad()
+        compiled(*batch).loss.backward()
+        graphs.append(counters["unique_graphs"])
+        for name, gradient in gradients(student).items():
+            torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-6)
+    assert graphs[0] > 0
+    assert graphs[0] == graphs[1] == graphs[2], "every step compiles anew"
+
+
 def test_batches_of_changing_size(teacher, student):
     distiller = CKDDistiller(teacher, student, time_steps=2)
     for size, side in ((4, 8), (3, 8), (2, 16)):

@@ -29,9 +29,10 @@ ALLOWED = {
     "arguments": {"checks", "compat", "hooks", "layers", "layouts", "signals"},
     "distiller": {
         *("arguments", "balance", "batch", "checks", "compat", "hooks", "layers", "layouts", "maps", "methods"),
-        *("probing", "signals", "steps"),
+        *("probing", "signals", "steps", "streams"),
     },
     "class_token": set(),
+    "streams": set(),
     "prepare": {"arguments", "batch", "checks", "class_token", "hooks", "layers", "layouts", "maps"},
     "preflight": {
         *("arguments", "balance", "batch", "checks", "compat", "distiller", "hooks", "maps", "probing"),
