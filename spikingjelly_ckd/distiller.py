@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ from .layers import find_head, find_layer, find_stages
 from .layouts import Layer, arrange, resolve
 from .maps import at_least_float32
 from .methods import NLDLoss, SAMDLoss
-from .probing import fresh, untouched
+from .probing import fresh, outside_inference, untouched
 from .signals import DistillationLoss, LinearHead, Signals, TeacherOutput, Term
 from .steps import StepPoint, find_step_logits
 from .streams import SideStream
@@ -695,8 +695,7 @@ def _target_class(target: str, logits: Tensor, labels: Tensor | None) -> Tensor:
 @contextmanager
 def _graph(wanted: bool) -> Iterator[None]:
     """Run with or without a graph, whatever mode the caller is in."""
-    outside = torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
-    with outside, torch.set_grad_enabled(wanted):
+    with outside_inference(), torch.set_grad_enabled(wanted):
         yield
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from . import compat
 from .hooks import record, watch
 from .layouts import Layer, RefusedError, arrange, check_role, read_layout
-from .probing import untouched
+from .probing import outside_inference, untouched
 
 __all__ = ["find_head", "find_layer", "find_stages", "preset_student_steps"]
 
@@ -188,6 +188,9 @@ def _begin(
     if role == "teacher" and example.ndim != 4:
         raise ValueError(f"a teacher takes images, so example must be [N, C, H, W], got shape {tuple(example.shape)}")
     few = example[:, :_PROBE_IMAGES] if example.ndim == 5 else example[:_PROBE_IMAGES]
+    if few.is_inference():
+        with outside_inference():
+            few = few.clone()
     return _Search(module, few, role, run)
 
 

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import nn
 
 from . import compat
 
-__all__ = ["fresh", "untouched"]
+__all__ = ["fresh", "outside_inference", "untouched"]
+
+
+def outside_inference() -> AbstractContextManager[Any]:
+    """Leave ``torch.inference_mode``, in which no graph can be made, and change nothing outside it.
+
+    Where it was on, gradients are enabled inside.
+
+    Example:
+        >>> import torch
+        >>> with torch.inference_mode(), outside_inference():
+        ...     torch.is_inference_mode_enabled()
+        False
+    """
+    return torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
 
 
 @contextmanager
@@ -49,6 +64,8 @@ def fresh(student: nn.Module) -> Iterator[None]:
 def untouched(*networks: nn.Module) -> Iterator[None]:
     """Restore what running a network changes: modes, buffers, membranes, gradients and random numbers.
 
+    The block runs outside of ``torch.inference_mode``.
+
     Args:
         *networks: those that will run inside the block. Their membranes are cleared before and after.
 
@@ -71,7 +88,7 @@ def untouched(*networks: nn.Module) -> Iterator[None]:
     gradients = [(parameter, parameter.grad) for network in networks for parameter in network.parameters()]
     everything = [*tensors.values(), *(parameter for parameter, _ in gradients)]
     devices = sorted({tensor.device.index for tensor in everything if tensor.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices):
+    with outside_inference(), torch.random.fork_rng(devices=devices):
         try:
             for network in spiking:
                 compat.reset(network)

@@ -113,3 +113,13 @@ def test_a_teacher_with_folded_norms_says_the_same():
     images = torch.randn(4, 3, 32, 32)
     torch.testing.assert_close(folded(images), teacher(images), rtol=1e-4, atol=1e-4)
     assert speed.with_folded_norms(torch.nn.Linear(2, 2)) is None
+
+
+def test_the_cache_benchmark_leaves_a_record(tmp_path):
+    path = tmp_path / "cache.json"
+    script("--rounds", 1, "--images", 32, "-b", 16, "--output", path, name="cache")
+    record = json.loads(path.read_text())
+    assert record["epoch_s"].keys() == {"plain", "live", "cached"}
+    assert record["costs_s"]["teacher_answer"] > 0
+    assert record["view_bytes"] > 32 * 2 * 100  # a hundred logits in fp16 of each image
+    assert str(ROOT) not in json.dumps(record), "a record names a path of the machine"

@@ -488,6 +488,16 @@ def test_compiled_steps_have_the_gradients_of_eager_ones_and_compile_once(teache
     assert graphs[0] == graphs[1] == graphs[2], "every step compiles anew"
 
 
+@pytest.mark.parametrize("call", ["forward", "ask_teacher"])
+def test_the_first_call_may_be_under_inference_mode(teacher, student, batch, call):
+    distiller = CKDDistiller(teacher, student, time_steps=2)
+    with torch.inference_mode():
+        images = batch[0].clone()
+        getattr(distiller, call)(images, batch[1])
+    distiller(*batch).loss.backward()
+    assert student[0].weight.grad.isfinite().all()
+
+
 def test_batches_of_changing_size(teacher, student):
     distiller = CKDDistiller(teacher, student, time_steps=2)
     for size, side in ((4, 8), (3, 8), (2, 16)):
