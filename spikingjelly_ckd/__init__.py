@@ -1,7 +1,8 @@
 """Distil a trained ANN into a SpikingJelly network: CKDSNN (AAAI 2026, arXiv 2511.06902) and what it compares with."""
 
+from .ckd import CKDDistiller
 from .compat import use_fast_neurons
-from .distiller import CKDDistiller, Distiller, StepOutput
+from .distiller import Distiller, StepOutput
 from .hooks import record
 from .layers import find_layer, find_stages
 from .layouts import Layer

@@ -13,21 +13,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import arguments, compat
-from .arguments import LayerSpec, Weight
+from .arguments import Weight
 from .balance import AutoWeight
 from .batch import Batch, Logits, read_batch, read_logits
-from .checks import check_choice, check_non_negative
+from .checks import check_non_negative
 from .hooks import Recording, record
 from .layers import find_head, find_layer, find_stages
 from .layouts import Layer, arrange, resolve
 from .maps import at_least_float32
-from .methods import NLDLoss, SAMDLoss
 from .probing import fresh, outside_inference, untouched
 from .signals import DistillationLoss, LinearHead, Signals, TeacherOutput, Term
 from .steps import StepPoint, find_step_logits
 from .streams import SideStream
 
-__all__ = ["CKDDistiller", "Distiller", "StepOutput"]
+__all__ = ["Distiller", "StepOutput"]
 
 Sides = tuple[tuple[Layer, ...], tuple[Layer, ...]]
 Evidence = dict[tuple[str, str], list[Tensor]]
@@ -566,98 +565,6 @@ class Distiller(nn.Module):
 
     def _replicate_for_data_parallel(self) -> Distiller:
         raise TypeError(arguments.NO_DATA_PARALLEL)
-
-
-class CKDDistiller(Distiller):
-    """CKDSNN (AAAI 2026, arXiv 2511.06902): cross-entropy + beta SAMD + gamma NLD.
-
-    Args:
-        teacher: any classifier; frozen here.
-        student: any SpikingJelly network.
-        time_steps: as for :class:`Distiller`.
-        teacher_layer: where the class map is taken; a path or :class:`~spikingjelly_ckd.Layer`. None: found.
-        student_layer: where the spikes are taken. None: found.
-        beta: weight of SAMD; a number of at least 0, or ``"auto"``.
-        gamma: weight of NLD; a number of at least 0, or ``"auto"``.
-        map_temperature: of SAMD's softmax over the positions.
-        temperature: of NLD.
-        noise_weight: of NLD.
-        variant: ``"paper"``, or ``"released"`` for the formulas of the authors' code: maps normalised over the whole
-            batch, no squared temperature in SAMD, the logits' variance as the noise's scale, noise mixed into the
-            probabilities.
-        target_class: class that the teacher's map is of: ``"teacher"``, its own first choice, or ``"label"``.
-        negative: what negative values in the student's layer mean, see :class:`~spikingjelly_ckd.methods.SAMDLoss`.
-        generator: random source of the noise, on the networks' device.
-        **options: as for :class:`Distiller`.
-
-    Raises:
-        TypeError: as for :class:`Distiller`.
-        ValueError: as for :class:`Distiller`.
-
-    Example:
-        >>> import torch
-        >>> from torch import nn
-        >>> from spikingjelly.activation_based import layer, neuron
-        >>> teacher = nn.Sequential(
-        ...     nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
-        >>> student = nn.Sequential(
-        ...     layer.Conv2d(3, 4, 3, step_mode="m"), layer.BatchNorm2d(4, step_mode="m"),
-        ...     neuron.LIFNode(step_mode="m"),
-        ...     layer.AdaptiveAvgPool2d(1, step_mode="m"), layer.Flatten(step_mode="m"),
-        ...     layer.Linear(4, 10, step_mode="m"))
-        >>> out = CKDDistiller(teacher, student, time_steps=4)(torch.randn(2, 3, 8, 8), torch.tensor([3, 7]))
-        >>> out.loss.backward()
-        >>> sorted(out.terms), tuple(out.maps["student"].shape)
-        (['nld', 'samd', 'task'], (2, 6, 6))
-    """
-
-    def __init__(
-        self,
-        teacher: nn.Module,
-        student: nn.Module,
-        *,
-        time_steps: int | None = None,
-        teacher_layer: LayerSpec | None = None,
-        student_layer: LayerSpec | None = None,
-        beta: Weight = 1.0,
-        gamma: Weight = 1.0,
-        map_temperature: float = 2.0,
-        temperature: float = 2.0,
-        noise_weight: float = 0.1,
-        variant: str = "paper",
-        target_class: str = "teacher",
-        negative: str = "refuse",
-        generator: torch.Generator | None = None,
-        **options: Any,
-    ) -> None:
-        samd, nld = _VARIANTS[check_choice("variant", variant, _VARIANTS)]
-        self.variant = variant
-        super().__init__(
-            teacher,
-            student,
-            {
-                "samd": (SAMDLoss(map_temperature, target_class=target_class, negative=negative, **samd), beta),
-                "nld": (NLDLoss(temperature, noise_weight, generator=generator, **nld), gamma),
-            },
-            layers={"samd": (student_layer, teacher_layer)},
-            time_steps=time_steps,
-            **options,
-        )
-
-
-_VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "paper": ({}, {}),
-    "released": (
-        {
-            "normalization": "batch",
-            "squared_temperature": False,
-            "cam_pool": "sum",
-            "student_eps": 1e-3,
-            "teacher_eps": 1e-3,
-        },
-        {"mode": "probabilities", "spread": "variance", "detach_statistics": False},
-    ),
-}
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,10 @@ ALLOWED = {
     "methods": {"adapted", "adaptors", "checks", "losses", "maps", "randomness", "signals"},
     "arguments": {"checks", "compat", "hooks", "layers", "layouts", "signals"},
     "distiller": {
-        *("arguments", "balance", "batch", "checks", "compat", "hooks", "layers", "layouts", "maps", "methods"),
+        *("arguments", "balance", "batch", "checks", "compat", "hooks", "layers", "layouts", "maps"),
         *("probing", "signals", "steps", "streams"),
     },
+    "ckd": {"arguments", "checks", "distiller", "methods"},
     "class_token": set(),
     "streams": set(),
     "prepare": {"arguments", "batch", "checks", "class_token", "hooks", "layers", "layouts", "maps"},

@@ -38,8 +38,9 @@ from timm.data import Mixup
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from ..ckd import CKDDistiller
 from ..compat import has_neurons, neuron_path, neuron_step_modes, use_fast_neurons
-from ..distiller import CKDDistiller, Distiller
+from ..distiller import Distiller
 from ..probing import untouched
 from .cache import CachedData, TeacherCache
 from .data import Data, DataOptions
