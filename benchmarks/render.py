@@ -99,6 +99,28 @@ def cache() -> str:
     return render_cache(found[0]) if found else "not measured yet"
 
 
+def cache_views() -> str:
+    """Few augmentations of each image from the cache, beside the live teacher with another one in every epoch."""
+    live = {run["seed"]: run for run in load("cifar10_r20_T1_ckd_seed*.json")}
+    runs = load("cache_views/*.json")
+    if {run["teacher"]["sha256"] for run in [*runs, *live.values()]} != {live[0]["teacher"]["sha256"]}:
+        raise ValueError("the records of cache views are not all of one teacher")
+    last = {seed: run["accuracy"]["last"] for seed, run in live.items()}
+    epochs = live[0]["recipe"]["epochs"]
+    arms = {f"live teacher, {epochs} epochs": last}
+    for views in sorted({run["options"]["teacher_cache"] for run in runs}, reverse=True):
+        own = [run for run in runs if run["options"]["teacher_cache"] == views]
+        arms[str(views)] = {run["seed"]: run["accuracy"]["last"] for run in own}
+    head = "| views of each image | seeds | last epoch, % (95 %) | paired to the live teacher (95 %) |"
+    lines = [head, "|---|---|---|---|"]
+    for arm, found in arms.items():
+        paired = "" if found is last else with_interval([found[seed] - last[seed] for seed in found], "+")
+        seeds = " ".join(map(str, sorted(found)))
+        lines.append(f"| {arm} | {seeds} | {with_interval(list(found.values()))} | {paired} |")
+    command = runs[0]["environment"]["command"]
+    return "\n".join([*lines, "", f"Split `{live[0]['data']['split']}`, T=1. Command of one run: `{command}`."])
+
+
 def compared(folder: str, arms: Iterable[str], beside: Mapping[str, object] | None = None) -> str:
     """Runs of one protocol, best first: each arm over its seeds, and its difference to plain training by seed.
 
@@ -151,6 +173,7 @@ TABLES = {
     "rows": rows,
     "weights": weights,
     "cache": cache,
+    "cache_views": cache_views,
     **speed_tables.TABLES,
 }
 

@@ -50,7 +50,7 @@ def keep_class_token(network: nn.Module) -> int:
             known = _is(blocks[-1], "Block", _TIMM_BLOCK) and _is(
                 blocks[-1].get_submodule("attn"), "Attention", _ATTENTION
             )
-            kind: type[_OneTokenBlock] | type[_OneTokenEncoderBlock] = _OneTokenBlock
+            kind: type[_OneToken] = _OneTokenBlock
         elif source == "torchvision":
             blocks = cast(nn.Sequential, vit.get_submodule("encoder.layers"))
             known = _is(blocks[-1], "EncoderBlock", _TORCHVISION_BLOCK)
@@ -69,7 +69,16 @@ def _is(module: nn.Module, name: str, children: set[str]) -> bool:
     return type(module).__name__ == name and {name for name, _ in module.named_children()} <= children and not hooks
 
 
-class _OneTokenAttention(nn.Module):
+class _OneToken(nn.Module):
+    """Takes the children of a module over under their names, so that paths and parameters stay."""
+
+    def __init__(self, whole: nn.Module) -> None:
+        super().__init__()
+        self._modules.update(whole._modules)
+        self.training = whole.training
+
+
+class _OneTokenAttention(_OneToken):
     """timm's ``Attention`` with one query: ``[N, L, D] -> [N, 1, D]``."""
 
     qkv: nn.Linear
@@ -79,10 +88,8 @@ class _OneTokenAttention(nn.Module):
     proj: nn.Module
 
     def __init__(self, attention: nn.Module) -> None:
-        super().__init__()
-        self._modules.update(attention._modules)
+        super().__init__(attention)
         self.heads = cast(int, attention.num_heads)
-        self.train(attention.training)
 
     def forward(self, tokens: Tensor) -> Tensor:
         weight, bias = self.qkv.weight, self.qkv.bias
@@ -99,7 +106,7 @@ class _OneTokenAttention(nn.Module):
         return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
-class _OneTokenBlock(nn.Module):
+class _OneTokenBlock(_OneToken):
     """timm's ``Block``: ``[N, L, D] -> [N, 1, D]``."""
 
     norm1: nn.Module
@@ -109,28 +116,21 @@ class _OneTokenBlock(nn.Module):
     ls2: nn.Module
 
     def __init__(self, block: nn.Module) -> None:
-        super().__init__()
-        self._modules.update(block._modules)
+        super().__init__(block)
         self.attn = _OneTokenAttention(block.get_submodule("attn"))
-        self.train(block.training)
 
     def forward(self, tokens: Tensor) -> Tensor:
         first = tokens[:, :1] + self.ls1(self.attn(self.norm1(tokens)))
         return cast(Tensor, first + self.ls2(self.mlp(self.norm2(first))))
 
 
-class _OneTokenEncoderBlock(nn.Module):
+class _OneTokenEncoderBlock(_OneToken):
     """torchvision's ``EncoderBlock``: ``[N, L, D] -> [N, 1, D]``."""
 
     ln_1: nn.Module
     self_attention: nn.Module
     ln_2: nn.Module
     mlp: nn.Module
-
-    def __init__(self, block: nn.Module) -> None:
-        super().__init__()
-        self._modules.update(block._modules)
-        self.train(block.training)
 
     def forward(self, tokens: Tensor) -> Tensor:
         normed = self.ln_1(tokens)

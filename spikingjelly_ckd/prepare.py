@@ -193,14 +193,15 @@ def _variants(
     teacher: nn.Module, dtype: torch.dtype, channels_last: bool, class_token: bool, compile: bool, kept: set[str]
 ) -> Iterator[tuple[nn.Module, list[str]]]:
     """Changed copies and what was done to each: with all that was asked for, then without what may be at fault."""
-    for alone, compiled in itertools.product((True, False) if class_token else (False,), (True, False)):
+    both, neither = (True, False), (False,)
+    for alone, compiled in itertools.product(both if class_token else neither, both if compile else neither):
         network, done = _changed(teacher, dtype, channels_last)
         if alone:
             if not keep_class_token(network):
                 continue
             done.append("last block for the class token alone")
         if compiled:
-            blocks = list(_blocks(network, kept)) if compile else []
+            blocks = list(_blocks(network, kept))
             if not blocks:
                 continue
             for block in blocks:

@@ -83,13 +83,15 @@ def test_arms_of_a_seed_start_alike_and_see_the_same(digits):
 def test_speed_leaves_a_record_of_every_arm_and_keeps_other_pairs(tmp_path):
     flags = ("evaluation", "steps", "--rounds", 2, "-b", 4, "--threads", 1, "--output", tmp_path)
     script(*flags, "--pairs", "r20_t1", name="speed")
-    script("evaluation", *flags[2:], "--pairs", "r20_t4", name="speed")
+    script("evaluation", *flags[2:], "--pairs", "r20_t4", "--autocast", "bfloat16", name="speed")
     steps = json.loads((tmp_path / "speed_steps.json").read_text())["pairs"]["r20_t1"]
     assert steps["ratio"].keys() == {"plain", "teacher", "floor", "CKD", "CKD, weight-CAM", "as released"}
     assert steps["ratio"]["floor"] == [1.0, 1.0, 1.0]
     assert all(len(raw) == 2 and min(raw) > 0 for raw in steps["raw"].values())
     assert str(ROOT) not in json.dumps(steps), "a record names a path of the machine"
-    assert json.loads((tmp_path / "speed_evaluation.json").read_text())["pairs"].keys() == {"r20_t1", "r20_t4"}
+    evaluation = json.loads((tmp_path / "speed_evaluation.json").read_text())["pairs"]
+    assert {name: row["autocast"] for name, row in evaluation.items()} == {"r20_t1": None, "r20_t4": "bfloat16"}
+    assert "19 LIFNode on" in evaluation["r20_t1"]["neurons"]
 
 
 def test_arms_are_interleaved_in_an_order_of_their_own_in_each_round():
