@@ -560,7 +560,8 @@ class Distiller(nn.Module):
         memo.update((id(teacher), teacher) for teacher in self._frozen_teacher)
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
-        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        state = self.__getstate__()  # type: ignore[no-untyped-call]  # without what was compiled: that runs this one
+        twin.__dict__.update(copy.deepcopy(state, memo))
         return twin
 
     def _replicate_for_data_parallel(self) -> Distiller:

@@ -488,6 +488,19 @@ def test_compiled_steps_have_the_gradients_of_eager_ones_and_compile_once(teache
     assert graphs[0] == graphs[1] == graphs[2], "every step compiles anew"
 
 
+def test_a_copy_of_a_compiled_distiller_runs_its_own_student(teacher, student, batch):
+    distiller = CKDDistiller(teacher, student, time_steps=2, gamma=0, example=batch)
+    distiller.compile(backend="eager", dynamic=False)
+    distiller(*batch)
+    twin = copy.deepcopy(distiller)
+    assert twin.teacher is teacher
+    twin(*batch).loss.backward()
+    assert gradients(twin.student).keys() == dict(student.named_parameters()).keys()
+    assert not gradients(student)
+    again = pickle.loads(pickle.dumps(distiller))
+    torch.testing.assert_close(again(*batch).loss, distiller(*batch).loss)
+
+
 @pytest.mark.parametrize("call", ["forward", "ask_teacher"])
 def test_the_first_call_may_be_under_inference_mode(teacher, student, batch, call):
     distiller = CKDDistiller(teacher, student, time_steps=2)
