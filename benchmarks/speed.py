@@ -7,9 +7,10 @@
     python benchmarks/speed.py memory growth evaluation preflight imports epoch
     python benchmarks/speed.py steps compiled --device cuda --autocast bfloat16 --pairs r19_t1 r19_t4 -b 128
 
-Each writes ``speed_<what>.json`` into ``--output`` (default benchmarks/results); pairs that are not run again stay in
-the file. Arms are interleaved in one process, but for memory and imports, where each has a fresh process. Works on the
-CPU and with ``--device cuda``. ``python benchmarks/render.py`` makes the tables of docs/speed.md.
+Each writes ``speed_<what>.json`` into ``--output`` (default benchmarks/results), a row for each pair, device and
+autocast; rows that are not run again stay in the file. Arms are interleaved in one process, but for memory and imports,
+where each has a fresh process. Works on the CPU and with ``--device cuda``. ``python benchmarks/render.py`` makes the
+tables of docs/speed.md.
 
 On Linux the process starts itself anew with an allocator that keeps its memory: with glibc's own limits, pages that
 one arm gives back to the system fault in another, which falls on arms by chance.
@@ -27,6 +28,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -124,8 +126,12 @@ class Bench:
         self.labels = torch.randint(0, pair.classes, (pair.batch,), device=device)
         self._example = torch.randn(4, 3, pair.size, pair.size, device=device)
 
-    def teacher_alone(self) -> Callable[[], object]:
-        return lambda: without_graph(self.teacher, self.images)
+    def forward(self) -> AbstractContextManager[Any]:
+        """Around forward and loss; it is entered in each step, since casts of weights are kept until it is left."""
+        return torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None)
+
+    def teacher_alone(self, teacher: nn.Module | None = None) -> Callable[[], object]:
+        return lambda: self.forward()(without_graph)(teacher or self.teacher, self.images)
 
     def plain(self, teacher: nn.Module | None = None, compiled: bool = False) -> Callable[[], object]:
         """Forward, cross-entropy, backward, optimiser; with a teacher's forward too it is the floor."""
@@ -138,10 +144,12 @@ class Bench:
             optimizer.zero_grad()
             reset(student)
             frames = self.images.unsqueeze(0).expand(self.pair.time_steps, *self.images.shape)
-            logits = call(frames).mean(0)
-            if ask is not None:
-                without_graph(ask, self.images)
-            cross_entropy(logits, self.labels).backward()
+            with self.forward():
+                logits = call(frames).mean(0)
+                if ask is not None:
+                    without_graph(ask, self.images)
+                loss = cross_entropy(logits, self.labels)
+            loss.backward()
             optimizer.step()
 
         return step
@@ -179,7 +187,9 @@ class Bench:
 
         def step() -> None:
             optimizer.zero_grad()
-            call(self.images, self.labels).loss.backward()
+            with self.forward():
+                loss = call(self.images, self.labels).loss
+            loss.backward()
             optimizer.step()
 
         return step
@@ -199,11 +209,12 @@ class Bench:
             optimizer.zero_grad()
             reset(student)
             frames = self.images.unsqueeze(0).expand(self.pair.time_steps, *self.images.shape)
-            with record(student, [spiking.path]) as seen, record(teacher, [last.path]) as known:
-                logits = student(frames).mean(0)
-                wanted = teacher(self.images)
-            cam = class_activation_map(known[last.path], head.weight.detach(), wanted.argmax(1))
-            loss = cross_entropy(logits, self.labels) + samd(seen[spiking.path], cam) + nld(logits, wanted)
+            with self.forward():
+                with record(student, [spiking.path]) as seen, record(teacher, [last.path]) as known:
+                    logits = student(frames).mean(0)
+                    wanted = teacher(self.images)
+                cam = class_activation_map(known[last.path], head.weight.detach(), wanted.argmax(1))
+                loss = cross_entropy(logits, self.labels) + samd(seen[spiking.path], cam) + nld(logits, wanted)
             loss.backward()
             optimizer.step()
 
@@ -226,6 +237,7 @@ def compiled_alone(network: nn.Module) -> Callable[[Tensor], Tensor]:
     def call(images: Tensor) -> Tensor:
         return network(images)
 
+    call.__code__ = call.__code__.replace()  # its own count of recompilations
     return torch.compile(call, dynamic=False)
 
 
@@ -238,8 +250,7 @@ Row = dict[str, Any]
 
 def measure(bench: Bench, arms: dict[str, Callable[[], object]], rounds: int, base: str = "floor") -> Row:
     """Quartiles of the seconds of each arm, and of its ratio to ``base`` within a round."""
-    with torch.autocast(bench.device.type, bench.autocast, enabled=bench.autocast is not None):
-        seconds = interleaved(arms, rounds, bench.device)
+    seconds = interleaved(arms, rounds, bench.device)
     return about(bench) | {
         "rounds": rounds,
         "seconds": {name: quartiles(values) for name, values in seconds.items()},
@@ -251,7 +262,8 @@ def measure(bench: Bench, arms: dict[str, Callable[[], object]], rounds: int, ba
 def about(bench: Bench) -> Row:
     names = ("title", "time_steps", "batch", "size", "classes")
     autocast = None if bench.autocast is None else str(bench.autocast).removeprefix("torch.")
-    return {name: getattr(bench.pair, name) for name in names} | {"autocast": autocast, "neurons": bench.neurons}
+    how = {"device": bench.device.type, "autocast": autocast, "neurons": bench.neurons}
+    return {name: getattr(bench.pair, name) for name in names} | how
 
 
 def steps(bench: Bench, rounds: int) -> Row:
@@ -298,13 +310,12 @@ def prepared(bench: Bench, rounds: int) -> Row:
     done, notes = {}, {}
     folded = with_folded_norms(bench.teacher)
     if folded is not None:
-        arms["teacher, BatchNorm folded"] = lambda: without_graph(folded, bench.images)
+        arms["teacher, BatchNorm folded"] = bench.teacher_alone(folded)
     for name, options in settings.items():
         teacher = prepare_teacher(bench.teacher, bench.images, **options)
-        done[name], notes[name] = ", ".join(teacher.done), str(teacher)
-        network = teacher.network
-        arms[f"teacher, {name}"] = lambda network=network: without_graph(network, bench.images)
-        arms[f"CKD, {name}"] = bench.ckd(network, teacher_layer=teacher.layer)
+        done[name], notes[name] = ", ".join(teacher.done) or "as it was", str(teacher)
+        arms[f"teacher, {name}"] = bench.teacher_alone(teacher.network)
+        arms[f"CKD, {name}"] = bench.ckd(teacher.network, teacher_layer=teacher.layer)
     row = measure(bench, arms, rounds)
     raw = row["raw"]
     row["over_plain"] = {}
@@ -336,9 +347,15 @@ def evaluation(bench: Bench, rounds: int) -> Row:
     @torch.no_grad()
     def bare() -> Tensor:
         reset(student)
-        return student(bench.images.unsqueeze(0).expand(bench.pair.time_steps, *bench.images.shape)).mean(0)
+        with bench.forward():
+            return student(bench.images.unsqueeze(0).expand(bench.pair.time_steps, *bench.images.shape)).mean(0)
 
-    arms = {"student": bare, "through the distiller": lambda: torch.no_grad()(distiller.predict)(bench.images)}
+    @torch.no_grad()
+    def through() -> Tensor:
+        with bench.forward():
+            return distiller.predict(bench.images)
+
+    arms = {"student": bare, "through the distiller": through}
     return measure(bench, arms, rounds, "student")
 
 
@@ -347,7 +364,8 @@ def of_preflight(bench: Bench, rounds: int) -> Row:
     distiller = CKDDistiller(
         bench.teacher, copy.deepcopy(bench.student), time_steps=bench.pair.time_steps, example=bench.images[:4]
     )
-    arms = {"plain": bench.plain(), "preflight": lambda: preflight(distiller, (bench.images, bench.labels))}
+    look = bench.forward()(lambda: preflight(distiller, (bench.images, bench.labels)))
+    arms = {"plain": bench.plain(), "preflight": look}
     return measure(bench, arms, rounds, "plain")
 
 
@@ -357,7 +375,8 @@ def memory(bench: Bench, rounds: int) -> Row:
     arms = ("floor", "CKD", "as released") if has_pooled_head(bench.pair) else ("floor", "CKD")
     env = {name: value for name, value in os.environ.items() if name not in ALLOCATOR}
     for arm in arms:
-        code = f"import speed; speed.peak({bench.name!r}, {arm!r}, {str(bench.device)!r}, {torch.get_num_threads()})"
+        pair = (bench.name, bench.pair.batch, bench.pair.time_steps)
+        code = f"import speed; speed.peak(*{pair}, {arm!r}, {str(bench.device)!r}, {torch.get_num_threads()})"
         runs = [
             json.loads(subprocess.check_output([sys.executable, "-c", code], cwd=HERE, env=env, text=True))
             for _ in range(rounds)
@@ -366,10 +385,10 @@ def memory(bench: Bench, rounds: int) -> Row:
     return about(bench) | {"rounds": rounds, "memory": found}
 
 
-def peak(name: str, arm: str, device: str, threads: int) -> None:
+def peak(name: str, batch: int, time_steps: int, arm: str, device: str, threads: int) -> None:
     """Print the memory of one arm in this process, in MiB."""
     torch.set_num_threads(threads)
-    bench = Bench(name, PAIRS[name], torch.device(device))
+    bench = Bench(name, replace(PAIRS[name], batch=batch, time_steps=time_steps), torch.device(device))
     step = {"floor": bench.floor, "CKD": bench.ckd, "as released": bench.released}[arm]()
     if bench.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -518,9 +537,12 @@ def main() -> None:
             autocast = None if args.autocast is None else getattr(torch, args.autocast)
             bench = Bench(name, pair, torch.device(args.device), autocast)
             start = time.perf_counter()
-            rows[name] = call(bench, args.rounds or rounds) | {"environment": environment()}
+            row = call(bench, args.rounds or rounds) | {"environment": environment()}
+            marks = ("" if bench.device.type == "cpu" else bench.device.type, args.autocast)
+            rows["_".join([name, *filter(None, marks)])] = row
             write_record(path, {"what": what, "pairs": rows})
-            print(f"{what} {name}: {time.perf_counter() - start:.0f} s", flush=True)
+            found = {arm: round(ratio[1], 3) for arm, ratio in row.get("ratio", {}).items()}
+            print(f"{what} {name}: {time.perf_counter() - start:.0f} s {found or ''}", flush=True)
 
 
 if __name__ == "__main__":

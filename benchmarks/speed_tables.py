@@ -47,29 +47,26 @@ def how(found: dict[str, Any]) -> str:
     return "".join(f"\n\n{text}" for text in dict.fromkeys(texts))
 
 
+def networks(row: dict[str, Any]) -> str:
+    """The networks, and where and how they ran where that is not a CPU in fp32."""
+    marks = ["on CUDA"] if row.get("device") == "cuda" else []
+    marks += [f"{row['autocast']} autocast"] if row.get("autocast") else []
+    return ", ".join([row["title"], *marks])
+
+
 def steps() -> str:
     found = pairs("steps")
+    arms = ["CKD", "CKD, weight-CAM", "CKD, teacher_stream", "as released"]
+    arms = [arm for arm in arms if any(arm in row["ratio"] for row in found.values())]
     rows = []
     for row in found.values():
         ratio, seconds = row["ratio"], row["seconds"]
-        cells = [middle(ratio[arm]) if arm in ratio else "-" for arm in ("CKD", "CKD, weight-CAM", "as released")]
-        share = f"{100 * ratio['teacher'][1]:.0f} %"
-        speeds = [
-            f"{row['batch'] / seconds[arm][1]:.{0 if row['batch'] > 9 * seconds[arm][1] else 1}f}"
-            for arm in ("plain", "floor", "CKD")
-        ]
-        rows.append([row["title"], str(row["batch"]), *speeds, share, *cells])
-    head = [
-        "networks",
-        "batch",
-        "plain, images/s",
-        "floor, images/s",
-        "CKD, images/s",
-        "teacher's share of the floor",
-        "CKD / floor",
-        "CKD, weight-CAM",
-        "as released",
-    ]
+        speeds = [row["batch"] / seconds[arm][1] for arm in ("plain", "floor", "CKD")]
+        cells = [f"{speed:.{0 if speed >= 10 else 1}f}" for speed in speeds]
+        cells += [f"{100 * ratio['teacher'][1]:.0f} %", *(middle(ratio[arm]) if arm in ratio else "-" for arm in arms)]
+        rows.append([networks(row), str(row["batch"]), *cells])
+    speeds = [f"{arm}, images/s" for arm in ("plain", "floor", "CKD")]
+    head = ["networks", "batch", *speeds, "teacher's share of the floor", *(f"{arm} / floor" for arm in arms)]
     return table(head, rows) + how(found)
 
 
@@ -79,7 +76,7 @@ def compiled() -> str:
     rows = []
     for row in found.values():
         against = ratios(row["raw"]["CKD, compiled"], row["raw"]["floor, compiled"])
-        rows.append([row["title"], *(middle(row["ratio"][arm]) for arm in arms), middle(against)])
+        rows.append([networks(row), *(middle(row["ratio"][arm]) for arm in arms), middle(against)])
     head = [
         "networks",
         "CKD / floor",
@@ -99,7 +96,7 @@ def methods() -> str:
                 if ratio[1] > HIGH and arm not in REASONS:
                     raise ValueError(f"{arm} costs {ratio[1]:.2f} of the floor: say why in REASONS")
                 rows.append([arm, middle(ratio), REASONS[arm] if ratio[1] > HIGH else ""])
-    title = "".join(f"\n\n{row['title']}, batch {row['batch']}." for row in found.values())
+    title = "".join(f"\n\n{networks(row)}, batch {row['batch']}." for row in found.values())
     return table(["method", "step / floor", "why above 1.10"], rows) + title + how(found)
 
 
@@ -107,17 +104,13 @@ def prepared() -> str:
     found = pairs("prepared")
     rows = []
     for row in found.values():
-        over, ratio, forward, title = row["over_plain"], row["ratio"], row["forward"], row["title"]
-        rows.append([title, "eager, as it was", "1", middle(over["CKD"], 2), middle(ratio["CKD"])])
+        over, ratio, forward, on = row["over_plain"], row["ratio"], row["forward"], networks(row)
+        rows.append([on, "eager, as it was", "1", middle(over["CKD"], 2), middle(ratio["CKD"])])
         if "teacher, BatchNorm folded" in forward:
-            rows.append(
-                [title, "BatchNorm folded (a trial)", middle(forward["teacher, BatchNorm folded"], 2), "-", "-"]
-            )
+            rows.append([on, "BatchNorm folded (a trial)", middle(forward["teacher, BatchNorm folded"], 2), "-", "-"])
         for name, done in row["done"].items():
             step = f"CKD, {name}"
-            rows.append(
-                [title, done, middle(forward[f"teacher, {name}"], 2), middle(over[step], 2), middle(ratio[step])]
-            )
+            rows.append([on, done, middle(forward[f"teacher, {name}"], 2), middle(over[step], 2), middle(ratio[step])])
     head = ["networks", "teacher", "forward / eager", "(step - plain) / eager forward", "step / floor"]
     return table(head, rows) + how(found)
 
@@ -130,7 +123,7 @@ def memory() -> str:
         for arm, figures in row["memory"].items():
             step, peak = figures["step_mib"][1], figures["peak_mib"][1]
             cells = [f"{step:.0f}", f"{step / floor['step_mib'][1]:.3f}", f"{peak:.0f}"]
-            rows.append([row["title"], arm, *cells, f"{peak / floor['peak_mib'][1]:.3f}"])
+            rows.append([networks(row), arm, *cells, f"{peak / floor['peak_mib'][1]:.3f}"])
     head = ["networks", "step", "added by the steps, MiB", "/ floor", "whole process, MiB", "/ floor"]
     return table(head, rows) + how(found)
 
@@ -155,7 +148,7 @@ def others() -> str:
         ("preflight", "preflight on one batch / plain step", "preflight"),
         ("epoch", "training epoch through Lightning / plain loop", "Lightning"),
     ):
-        rows += [[title, row["title"], middle(row["ratio"][arm])] for row in pairs(what).values()]
+        rows += [[title, networks(row), middle(row["ratio"][arm])] for row in pairs(what).values()]
     rows += [["`import spikingjelly_ckd`, seconds", "", middle(row["seconds"])] for row in pairs("imports").values()]
     return table(["what", "networks", "measured"], rows) + how(pairs("evaluation"))
 
@@ -168,18 +161,24 @@ def goals() -> str:
         rows.append([what, f"{goal:.{digits}f}", f"{value:.{digits}f}", "met" if value <= goal else "**missed**"])
 
     for row in pairs("steps").values():
+        if row.get("device") == "cuda":
+            overlapped = min(q[1] for arm, q in row["ratio"].items() if arm in ("CKD", "CKD, teacher_stream"))
+            add(f"CKD step / floor, {networks(row)}", 1.0, overlapped)
+            continue
         pooled = "as released" in row["ratio"]
         share = row["ratio"]["teacher"][1]
         how_much = "" if pooled else f", 1 + 0.15 x the teacher's share of {share:.2f}"
-        add(f"CKD step / floor, {row['title']}{how_much}", 1.02 if pooled else 1 + 0.15 * share, row["ratio"]["CKD"][1])
+        add(
+            f"CKD step / floor, {networks(row)}{how_much}", 1.02 if pooled else 1 + 0.15 * share, row["ratio"]["CKD"][1]
+        )
     for row in pairs("prepared").values():
         best = min(("CKD, fp32", "CKD, compiled"), key=lambda arm: row["over_plain"][arm][1])
-        of = f"(step - plain) / eager forward, {row['title']}"
+        of = f"(step - plain) / eager forward, {networks(row)}"
         add(f"{of}, fp32{', compiled' if 'compiled' in best else ''}", 1.0, row["over_plain"][best][1], 2)
         add(f"{of}, bf16", 0.65, row["over_plain"]["CKD, bf16"][1], 2)
     for row in pairs("memory").values():
         floor, ckd = (row["memory"][arm]["peak_mib"][1] for arm in ("floor", "CKD"))
-        add(f"peak memory of the process / floor, {row['title']}", 1.02, ckd / floor)
+        add(f"peak memory of the process / floor, {networks(row)}", 1.02, ckd / floor)
     for row in pairs("growth").values():
         for axis, (low, high) in row["axes"].items():
             grown = high["ratio"]["CKD"][1] / low["ratio"]["CKD"][1]
@@ -190,7 +189,7 @@ def goals() -> str:
         ("epoch", "epoch through Lightning / plain loop", "Lightning", 1.05),
     ):
         for row in pairs(what).values():
-            add(f"{title}, {row['title']}", goal, row["ratio"][arm][1])
+            add(f"{title}, {networks(row)}", goal, row["ratio"][arm][1])
     for row in pairs("imports").values():
         add("`import spikingjelly_ckd`, s", 0.3, row["seconds"][1])
     cache = RESULTS / "cache.json"

@@ -11,7 +11,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["keep_class_token"]
+__all__ = ["has_one_token", "keep_class_token"]
 
 _ATTENTION = {"qkv", "q_norm", "k_norm", "attn_drop", "norm", "proj", "proj_drop"}
 _TIMM_BLOCK = {"norm1", "attn", "ls1", "drop_path1", "norm2", "mlp", "ls2", "drop_path2"}
@@ -47,9 +47,7 @@ def keep_class_token(network: nn.Module) -> int:
         source = type(vit).__module__.partition(".")[0]
         if source == "timm" and getattr(vit, "global_pool", None) == "token" and getattr(vit, "attn_pool", 0) is None:
             blocks = cast(nn.Sequential, vit.blocks)
-            known = _is(blocks[-1], "Block", _TIMM_BLOCK) and _is(
-                blocks[-1].get_submodule("attn"), "Attention", _ATTENTION
-            )
+            known = _is(blocks[-1], "Block", _TIMM_BLOCK) and _is_plain(blocks[-1].get_submodule("attn"))
             kind: type[_OneToken] = _OneTokenBlock
         elif source == "torchvision":
             blocks = cast(nn.Sequential, vit.get_submodule("encoder.layers"))
@@ -63,10 +61,23 @@ def keep_class_token(network: nn.Module) -> int:
     return changed
 
 
+def has_one_token(module: nn.Module) -> bool:
+    """Whether ``module`` is a block that :func:`keep_class_token` has put in place."""
+    return isinstance(module, _OneToken)
+
+
 def _is(module: nn.Module, name: str, children: set[str]) -> bool:
-    """Of that class, with no child that its forward here would leave out, and with no hook."""
-    hooks = module._forward_hooks or module._forward_pre_hooks
-    return type(module).__name__ == name and {name for name, _ in module.named_children()} <= children and not hooks
+    """Of that class, and with nothing that its forward here would leave out: other children, tensors, hooks."""
+    own = module._parameters or module._buffers or module._forward_hooks or module._forward_pre_hooks
+    return type(module).__name__ == name and {name for name, _ in module.named_children()} <= children and not own
+
+
+def _is_plain(attention: nn.Module) -> bool:
+    """Whether it is timm's ``Attention`` with a plain linear ``qkv``, which is used by its weights."""
+    qkv = getattr(attention, "qkv", None)
+    if type(qkv) is not nn.Linear or qkv._forward_hooks or qkv._forward_pre_hooks:
+        return False
+    return _is(attention, "Attention", _ATTENTION)
 
 
 class _OneToken(nn.Module):

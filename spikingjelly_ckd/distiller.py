@@ -88,8 +88,8 @@ class Distiller(nn.Module):
         example: one batch (images, or images with labels); layers are then found, and parameters that depend on them
             built, here instead of at the first step. State, modes, buffers and random numbers stay as they are.
         check: read the step's value checks (finite outputs, label range, constant maps), once a step.
-        teacher_stream: on a GPU, run the teacher on a stream of its own, beside the student's forward. Numbers stay;
-            it takes memory, and time only where one network leaves the GPU idle.
+        teacher_stream: on a GPU, run the teacher on a stream of its own, beside the student's forward. It takes memory,
+            and saves time only where one network leaves the GPU idle. Not measured on a GPU.
 
     Raises:
         TypeError: a wrong kind of argument, or a network in ``nn.DataParallel``.

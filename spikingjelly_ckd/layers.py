@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from . import compat
+from .class_token import has_one_token
 from .hooks import record, watch
 from .layouts import Layer, RefusedError, arrange, check_role, read_layout
 from .probing import outside_inference, untouched
@@ -180,10 +181,11 @@ def _begin(
     if role is None:
         role = "student" if compat.has_neurons(module) else "teacher"
     check_role(role)
-    if any(child._compiled_call_impl is not None for child in module.modules()):
+    if any(child._compiled_call_impl is not None or has_one_token(child) for child in module.modules()):
         raise ValueError(
-            f"layers cannot be searched in a network with compiled parts, whose insides no hook sees: pass "
-            f"{role}_layer= or layers= (of a teacher from prepare_teacher its layer, and what it was told to keep)"
+            "layers cannot be searched in a network with compiled parts or a last block for the class token alone: "
+            f"others than the eager network's would be found. Pass {role}_layer= or layers= (of a teacher from "
+            "prepare_teacher its layer, and what it was told to keep)"
         )
     if role == "teacher" and example.ndim != 4:
         raise ValueError(f"a teacher takes images, so example must be [N, C, H, W], got shape {tuple(example.shape)}")

@@ -6,7 +6,8 @@ import copy
 import itertools
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,10 +18,11 @@ from .arguments import LayerSpec, read_side
 from .batch import read_logits
 from .checks import check_non_negative
 from .class_token import keep_class_token
-from .hooks import MIXED, convert_input, record
+from .hooks import MIXED, convert_input, get_layer, listen, record
 from .layers import find_layer
 from .layouts import Layer, arrange, resolve
 from .maps import grad_cam
+from .probing import outside_inference
 
 __all__ = ["PreparedTeacher", "prepare_teacher"]
 
@@ -77,7 +79,7 @@ class _Eager:
 
     logits: Tensor
     maps: Tensor
-    shapes: Mapping[str, list[torch.Size]]
+    shapes: Mapping[str, list[Any]]
     seconds: float
     accuracy: float | None
 
@@ -106,8 +108,9 @@ def prepare_teacher(
     tells.
 
     The layers that will be recorded keep their hooks and shapes: blocks that hold one of them are not compiled as a
-    whole, what is inside is. A distiller that records other layers than these says that a layer did not run or has no
-    positions, and layers cannot be searched in a compiled network.
+    whole, what is inside is. A distiller that records other layers than these says that a layer did not run or has one
+    position only. In a network with compiled blocks or a class token alone no layers can be searched: hand
+    ``prepared.layer`` and what is in ``layers`` to the distiller.
 
     Args:
         teacher: any classifier. It is left as it is, but for ``eval`` and frozen parameters.
@@ -154,22 +157,24 @@ def prepare_teacher(
     if batches == []:
         raise ValueError("held_out must hold at least one batch (images, labels)")
     teacher.eval().requires_grad_(False)
-    layer = find_layer(teacher, example, role="teacher", run=lambda net, x: net(x))
-    kept.add(layer.path)
-    logits, maps, shapes = _explained(teacher, example, layer, None, kept)
-    eager = _Eager(logits, maps, shapes, _seconds(teacher, example), _accuracy(teacher, batches))
-    left_out: list[str] = []
-    for network, done in _variants(teacher, dtype, channels_last, class_token, compile, kept):
-        try:
-            found = _compared(eager, network, example, layer, batches)
-        except Exception as error:  # whatever a compiler or a kernel in half precision raises
-            reason: str | None = f"{type(error).__name__}: {error}".splitlines()[0]
-        else:
-            reason = _too_far(found, allowed, max_drop)
-            if reason is None:
-                return replace(found, done=tuple(done), left_out=tuple(left_out))
-        left_out.append(f"{' + '.join(done)}: {reason}")
-    return PreparedTeacher(teacher, layer, left_out=tuple(left_out))
+    with outside_inference():
+        example = example.clone() if example.is_inference() else example
+        layer = find_layer(teacher, example, role="teacher", run=lambda net, x: net(x))
+        kept.add(layer.path)
+        logits, maps, shapes = _explained(teacher, example, layer, None, kept)
+        eager = _Eager(logits, maps, shapes, _seconds(teacher, example), _accuracy(teacher, batches))
+        left_out: list[str] = []
+        for network, done in _variants(teacher, dtype, channels_last, class_token, compile, kept):
+            try:
+                found = _compared(eager, network, example, layer, batches)
+            except Exception as error:  # whatever a compiler or a kernel in half precision raises
+                reason: str | None = f"{type(error).__name__}: {error}".splitlines()[0]
+            else:
+                reason = _too_far(found, allowed, max_drop)
+                if reason is None:
+                    return replace(found, done=tuple(done), left_out=tuple(left_out))
+            left_out.append(f"{' + '.join(done)}: {reason}")
+        return PreparedTeacher(teacher, layer, left_out=tuple(left_out))
 
 
 def _check_batch(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -195,6 +200,8 @@ def _variants(
     """Changed copies and what was done to each: with all that was asked for, then without what may be at fault."""
     both, neither = (True, False), (False,)
     for alone, compiled in itertools.product(both if class_token else neither, both if compile else neither):
+        if compiled and next(_blocks(teacher, kept), None) is None:
+            continue
         network, done = _changed(teacher, dtype, channels_last)
         if alone:
             if not keep_class_token(network):
@@ -202,8 +209,6 @@ def _variants(
             done.append("last block for the class token alone")
         if compiled:
             blocks = list(_blocks(network, kept))
-            if not blocks:
-                continue
             for block in blocks:
                 _compile(block)
             done.append(f"{len(blocks)} blocks compiled")
@@ -266,7 +271,7 @@ def _compared(
     logits, maps, shapes = _explained(network, example, layer, eager.logits, eager.shapes)
     for path, before in eager.shapes.items():
         if shapes[path] != before:
-            raise ValueError(f"layer {path!r} would hand on {shapes[path]}, not {before}")
+            raise ValueError(f"layer {path!r} would hand on {shapes[path] or 'nothing'}, not {before}")
     tiny = torch.finfo(maps.dtype).tiny
     centred = eager.logits - eager.logits.mean(1, keepdim=True)
     spans = eager.maps.amax((1, 2)) - eager.maps.amin((1, 2))
@@ -285,9 +290,15 @@ def _compared(
 
 def _explained(
     network: nn.Module, images: Tensor, layer: Layer, eager: Tensor | None, kept: Iterable[str]
-) -> tuple[Tensor, Tensor, dict[str, list[torch.Size]]]:
-    """Logits, the Grad-CAM of the eager teacher's first choice (None: of the network's own), and the kept shapes."""
-    with record(network, sorted(kept), as_leaf=[layer.path]) as seen, torch.enable_grad():
+) -> tuple[Tensor, Tensor, dict[str, list[Any]]]:
+    """Logits, the Grad-CAM of the eager teacher's first choice (None: of the network's own), and the kept shapes.
+
+    Shapes are noted at the call, since what a layer hands on may be changed in place behind it.
+    """
+    shapes: dict[str, list[Any]] = {path: [] for path in sorted(kept)}
+    with ExitStack() as hooks, record(network, [layer.path], as_leaf=True) as seen, torch.enable_grad():
+        for path, found in shapes.items():
+            hooks.callback(listen(get_layer(network, path), _note_shape(found)).remove)
         logits = read_logits(network(images), role="teacher", size=len(images)).mean
         classes = (logits if eager is None else eager).argmax(1, keepdim=True)
         (gradient,) = torch.autograd.grad(logits.gather(1, classes).sum(), seen.calls(layer.path))
@@ -297,8 +308,15 @@ def _explained(
     features, gradients = (
         arrange(tensors, layer, role="teacher", steps=None, batch=len(images)) for tensors in (calls, [gradient])
     )
-    shapes = {path: [call.shape for call in seen.calls(path)] for path in seen}
     return logits.detach(), grad_cam(features.detach(), gradients), shapes
+
+
+def _note_shape(found: list[Any]) -> Callable[[Any], None]:
+    def note(output: Any) -> None:
+        first = output[0] if isinstance(output, tuple | list) and output else output
+        found.append(tuple(first.shape) if isinstance(first, Tensor) else type(first).__name__)
+
+    return note
 
 
 @torch.no_grad()

@@ -64,7 +64,7 @@ def fresh(student: nn.Module) -> Iterator[None]:
 def untouched(*networks: nn.Module) -> Iterator[None]:
     """Restore what running a network changes: modes, buffers, membranes, gradients and random numbers.
 
-    The block runs outside of ``torch.inference_mode``.
+    The block runs outside of ``torch.inference_mode``, in which no gradient could be asked for.
 
     Args:
         *networks: those that will run inside the block. Their membranes are cleared before and after.
@@ -88,13 +88,14 @@ def untouched(*networks: nn.Module) -> Iterator[None]:
     gradients = [(parameter, parameter.grad) for network in networks for parameter in network.parameters()]
     everything = [*tensors.values(), *(parameter for parameter, _ in gradients)]
     devices = sorted({tensor.device.index for tensor in everything if tensor.device.type == "cuda"})
-    with outside_inference(), torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=devices):
         try:
             for network in spiking:
                 compat.reset(network)
             for parameter, _ in gradients:
                 parameter.grad = None
-            yield
+            with outside_inference():
+                yield
         finally:
             for network in spiking:
                 compat.reset(network)

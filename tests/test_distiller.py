@@ -23,6 +23,7 @@ from spikingjelly_ckd import (
     Layer,
     SAMDLoss,
     TDKDLoss,
+    find_layer,
     preflight,
 )
 from spikingjelly_ckd.batch import read_batch
@@ -499,6 +500,12 @@ def test_a_copy_of_a_compiled_distiller_runs_its_own_student(teacher, student, b
     assert not gradients(student)
     again = pickle.loads(pickle.dumps(distiller))
     torch.testing.assert_close(again(*batch).loss, distiller(*batch).loss)
+
+
+def test_layers_are_found_in_a_student_made_under_inference_mode():
+    with torch.inference_mode():
+        frames = torch.rand(2, 4, 3, 8, 8)
+        assert find_layer(tiny_student(), frames).path
 
 
 @pytest.mark.parametrize("call", ["forward", "ask_teacher"])

@@ -23,7 +23,7 @@ ALLOWED = {
     "balance": {"checks"},
     "probing": {"compat"},
     "layouts": {"hooks"},
-    "layers": {"compat", "hooks", "layouts", "probing"},
+    "layers": {"class_token", "compat", "hooks", "layouts", "probing"},
     "steps": {"batch", "hooks", "layers", "probing", "signals"},
     "methods": {"adapted", "adaptors", "checks", "losses", "maps", "randomness", "signals"},
     "arguments": {"checks", "compat", "hooks", "layers", "layouts", "signals"},
@@ -34,7 +34,7 @@ ALLOWED = {
     "ckd": {"arguments", "checks", "distiller", "methods"},
     "class_token": set(),
     "streams": set(),
-    "prepare": {"arguments", "batch", "checks", "class_token", "hooks", "layers", "layouts", "maps"},
+    "prepare": {"arguments", "batch", "checks", "class_token", "hooks", "layers", "layouts", "maps", "probing"},
     "preflight": {
         *("arguments", "balance", "batch", "checks", "compat", "distiller", "hooks", "maps", "probing"),
     },

@@ -123,6 +123,40 @@ def test_layers_are_not_searched_in_a_compiled_network(images):
         find_stages(prepared.network, images)
 
 
+def test_layers_are_not_searched_where_the_class_token_is_alone(images):
+    prepared = prepare_teacher(timm_vit(), images)
+    losses = {"hint": (FitNetsLoss(), 1.0)}
+    with pytest.raises(ValueError, match=r"a last block for the class token alone.*Pass teacher_layer= or layers="):
+        Distiller(prepared.network, tiny_student(), losses, time_steps=2, example=images)
+    whole = prepare_teacher(timm_vit(), images, class_token=False)
+    Distiller(whole.network, tiny_student(), losses, time_steps=2, example=images)
+
+
+def test_a_kept_layer_may_be_changed_in_place_behind_or_not_run(images):
+    class Aside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.aux = nn.Sequential(*tiny_teacher()[:1], nn.ReLU(inplace=True)), nn.Linear(2, 2)
+            self.head = nn.Linear(6, 5)
+
+        def forward(self, x):
+            return self.head(self.body(x).mean((2, 3)))
+
+    prepared = prepare_teacher(Aside(), images, layers=["body.0", "aux"])
+    assert prepared.done == ("channels_last",), prepared.left_out
+
+
+def test_under_inference_mode_it_prepares_the_same(images):
+    teacher = tiny_teacher()
+    with torch.inference_mode():
+        prepared = prepare_teacher(teacher, images.clone())
+    assert prepared.done == ("channels_last",)
+    assert not any(parameter.is_inference() for parameter in prepared.network.parameters())
+    CKDDistiller(prepared.network, tiny_student(), time_steps=2, teacher_layer=prepared.layer)(
+        images, torch.arange(8) % 5
+    ).loss.backward()
+
+
 def test_nothing_asked_for_is_the_teacher(images):
     teacher = tiny_teacher()
     prepared = prepare_teacher(teacher, images, channels_last=False)
@@ -296,16 +330,46 @@ def distilled_vit():
     return VisionTransformerDistilled(16, 4, num_classes=5, embed_dim=32, depth=2, num_heads=4)
 
 
-def hooked_vit():
+def hooked_vit(path):
     vit = timm_vit()
-    vit.blocks[-1].register_forward_hook(lambda *_: None)
+    vit.get_submodule(path).register_forward_hook(lambda *_: None)
+    return vit
+
+
+class Adapted(nn.Module):
+    """A low-rank adapter around a linear layer, with the weights of that layer as its own."""
+
+    def __init__(self, base):
+        super().__init__()
+        self.base, self.adapter = base, nn.Linear(base.in_features, base.out_features)
+        nn.init.normal_(self.adapter.weight, std=0.003)
+
+    weight = property(lambda self: self.base.weight)
+    bias = property(lambda self: self.base.bias)
+
+    def forward(self, x):
+        return self.base(x) + self.adapter(x)
+
+
+def adapted_vit():
+    vit = timm_vit()
+    vit.blocks[-1].attn.qkv = Adapted(vit.blocks[-1].attn.qkv)
+    return vit
+
+
+def biased_vit():
+    vit = timm_vit()
+    vit.blocks[-1].extra = nn.Parameter(torch.zeros(1))
     return vit
 
 
 OTHER_VITS = {
     "pooled": lambda: timm_vit(global_pool="avg"),
     "two class tokens": distilled_vit,
-    "a hook of the user's": hooked_vit,
+    "a hook of the user's": lambda: hooked_vit("blocks.2"),
+    "a hook on the queries": lambda: hooked_vit("blocks.2.attn.qkv"),
+    "an adapter": adapted_vit,
+    "a tensor of its own": biased_vit,
     "no ViT": tiny_teacher,
 }
 

@@ -45,7 +45,7 @@ class Streams:
     def __init__(self):
         self.log, self.current = [], Stream("main", self)
 
-    def Stream(self, device):  # noqa: N802
+    def Stream(self, device=None):  # noqa: N802
         return Stream("side", self)
 
     def current_stream(self, device):
@@ -96,6 +96,22 @@ def test_the_side_begins_where_the_main_stream_was_and_the_main_stream_waits_for
         pass
     assert gpu.log == ["side waits for main", "the student", "the teacher on side", "main waits for side"]
     assert gpu.current.name == "main"
+
+
+def test_the_student_runs_on_the_main_stream_and_the_teacher_beside_it(gpu, monkeypatch, batch):
+    teacher, student = tiny_teacher(), tiny_student()
+    handed = []
+    monkeypatch.setattr(SideStream, "hand_over", lambda self, tensors: handed.extend(tensors))
+    distiller = CKDDistiller(teacher, student, time_steps=2, teacher_stream=True, example=batch)
+    for name, net in (("student", student), ("teacher", teacher)):
+        net.register_forward_pre_hook(lambda *_, name=name: gpu.log.append(f"{name} on {gpu.current.name}"))
+    distiller(*batch)
+    assert gpu.log == ["side waits for main", "student on main", "teacher on side", "main waits for side"]
+    assert [tuple(x.shape) for x in handed] == [(4, 5), (4, 8, 4, 4), (4, 8, 4, 4)]  # logits, features, gradients
+    gpu.log.clear()
+    distiller.teacher_stream = False
+    distiller(*batch)
+    assert gpu.log == ["student on main", "teacher on main"]
 
 
 def test_memory_is_kept_for_the_stream_that_reads(gpu):
