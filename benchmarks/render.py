@@ -107,6 +107,8 @@ def cache_views() -> str:
         return "not run"
     for run in runs:
         beside = live[run["seed"]]
+        if not run["finished"]:
+            raise ValueError("a record of cache views is of a run that was not finished")
         if run["recipe"] != beside["recipe"] or run["data"] != beside["data"]:
             raise ValueError("a record of cache views is of another recipe or split than its live teacher's")
         if run["teacher"]["sha256"] != beside["teacher"]["sha256"]:
