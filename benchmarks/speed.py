@@ -510,15 +510,29 @@ WHATS: dict[str, tuple[Callable[[Bench, int], Row], tuple[str, ...], int]] = {
 ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": str(2**33), "MALLOC_MMAP_THRESHOLD_": str(2**32)}
 
 
+def count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def device(text: str) -> torch.device:
+    """One that is here, or it says why it is not."""
+    try:
+        return torch.zeros(1, device=text).device
+    except (RuntimeError, AssertionError) as error:
+        raise argparse.ArgumentTypeError(str(error).splitlines()[0]) from error
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=WHATS, nargs="+")
     parser.add_argument("--pairs", nargs="+", choices=PAIRS, help="default: those of each measurement")
-    parser.add_argument("-b", "--batch", type=int, help="in place of the pair's")
-    parser.add_argument("-T", type=int, help="in place of the pair's")
-    parser.add_argument("--rounds", type=int, help="default: those of each measurement")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("-b", "--batch", type=count, help="in place of the pair's")
+    parser.add_argument("-T", type=count, help="in place of the pair's")
+    parser.add_argument("--rounds", type=count, help="default: those of each measurement")
+    parser.add_argument("--threads", type=count, default=torch.get_num_threads())
+    parser.add_argument("--device", type=device, default="cpu")
     parser.add_argument("--autocast", choices=("bfloat16", "float16"), help="run every arm under it")
     parser.add_argument("--output", type=Path, default=RESULTS)
     args = parser.parse_args()
@@ -535,7 +549,7 @@ def main() -> None:
             pair = PAIRS[name]
             pair = replace(pair, batch=args.batch or pair.batch, time_steps=args.T or pair.time_steps)
             autocast = None if args.autocast is None else getattr(torch, args.autocast)
-            bench = Bench(name, pair, torch.device(args.device), autocast)
+            bench = Bench(name, pair, args.device, autocast)
             start = time.perf_counter()
             row = call(bench, args.rounds or rounds) | {"environment": environment()}
             marks = ("" if bench.device.type == "cpu" else bench.device.type, args.autocast)

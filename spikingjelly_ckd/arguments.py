@@ -265,7 +265,7 @@ def input_faults(images: Tensor, labels: Tensor | None, classes: int) -> dict[st
     faults = {"images hold NaN or inf": ~images.isfinite().all()}
     if labels is not None and labels.ndim == 1:
         outside = ((labels < 0) | (labels >= classes)).any()
-        faults[f"labels must lie in 0..{classes - 1}, the student's classes"] = outside
+        faults[f"labels must lie in 0..{classes - 1}, as there are {classes} classes"] = outside
     elif labels is not None:
         faults["soft labels must be finite and not negative"] = ~(labels.isfinite() & (labels >= 0)).all()
     return faults

@@ -5,7 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
-__all__ = ["check_both", "check_choice", "check_count", "check_non_negative", "check_positive", "check_share"]
+__all__ = [
+    "check_both",
+    "check_choice",
+    "check_count",
+    "check_flag",
+    "check_non_negative",
+    "check_positive",
+    "check_share",
+]
 
 
 def check_positive(name: str, value: float) -> float:
@@ -57,6 +65,21 @@ def check_count(name: str, value: int) -> int:
         raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value}")
+    return value
+
+
+def check_flag(name: str, value: bool) -> bool:
+    """``value`` if it is True or False.
+
+    Raises:
+        TypeError: it is something else, such as the text ``"no"``.
+
+    Example:
+        >>> check_flag("compile", False)
+        False
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {type(value).__name__} {value!r}")
     return value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,8 +17,8 @@ from . import arguments, compat
 from .arguments import Weight
 from .balance import AutoWeight
 from .batch import Batch, Logits, read_batch, read_logits
-from .checks import check_non_negative
-from .hooks import Recording, record
+from .checks import check_flag, check_non_negative
+from .hooks import Recording, converts_input, record
 from .layers import find_head, find_layer, find_stages
 from .layouts import Layer, arrange, resolve
 from .maps import at_least_float32
@@ -63,8 +64,9 @@ class Distiller(nn.Module):
 
     ``distiller(images, labels)`` runs one step and returns a :class:`StepOutput`; the caller owns ``backward`` and the
     optimiser. ``parameters()`` and ``state_dict()`` hold the student, the losses' own parameters and measured weights,
-    never the teacher; ``.to()`` moves both networks, and ``copy.deepcopy`` shares the teacher. Wrap the distiller, not
-    the student, in ``DistributedDataParallel`` or ``torch.compile``.
+    never the teacher; ``.to()`` moves both networks (a teacher from :func:`~spikingjelly_ckd.prepare_teacher` keeps its
+    types), and ``copy.deepcopy`` shares the teacher. Wrap the distiller, not the student, in
+    ``DistributedDataParallel`` or ``torch.compile``.
 
     Args:
         teacher: any classifier. It is frozen and put into ``eval`` here, in place, and has to stay so. None where no
@@ -74,7 +76,8 @@ class Distiller(nn.Module):
             :class:`~spikingjelly_ckd.balance.AutoWeight`).
         layers: name -> (student layers, teacher layers) for losses that compare layers; each a path, a
             :class:`~spikingjelly_ckd.Layer`, or several. Where a loss has no entry, or None stands in place of
-            a side, the layer is found (:func:`~spikingjelly_ckd.layers.find_layer`).
+            a side, the layer is found (:func:`~spikingjelly_ckd.layers.find_layer`), or for losses that compare stages
+            those whose maps are nearest in size to the side that was given.
         task_loss: None is cross-entropy on the mean logits; a callable ``(logits [N, K], labels) -> scalar``; or a
             :class:`~spikingjelly_ckd.signals.DistillationLoss` that picks what it needs (such as per-step logits).
         task_weight: of the task loss.
@@ -139,10 +142,10 @@ class Distiller(nn.Module):
         self.task_weight = check_non_negative("task_weight", task_weight)
         self.time_steps = arguments.read_time_steps(time_steps)
         self.student_steps = arguments.read_student_steps(student, student_steps)
-        self.batch_first = batch_first
+        self.batch_first = check_flag("batch_first", batch_first)
         self.teacher_input = teacher_input
-        self.check = check
-        self.teacher_stream = teacher_stream
+        self.check = check_flag("check", check)
+        self.teacher_stream = check_flag("teacher_stream", teacher_stream)
         self._reporting = False  # preflight reports what a step would raise
         modules, self.weights = arguments.read_losses(losses, self.task_weight)
         self.losses = nn.ModuleDict(modules)
@@ -239,7 +242,8 @@ class Distiller(nn.Module):
             labels: as for :meth:`forward`; they matter where a class map is of the label's class.
 
         Returns:
-            A :class:`~spikingjelly_ckd.signals.TeacherOutput`, detached, on the images' device.
+            A :class:`~spikingjelly_ckd.signals.TeacherOutput`, detached, on the images' device: ``logits [N, K]``, and
+            ``class_maps``, name of each loss that compares one -> ``[N, h, w]``.
 
         Raises:
             TypeError: as for :meth:`forward`.
@@ -525,7 +529,11 @@ class Distiller(nn.Module):
                 find("student", choice != "last") if student_layers is None else student_layers,
                 find("teacher", choice != "last") if teacher_layers is None else teacher_layers,
             )
-            chosen[name] = _paired(choice, sides, (student_layers is None, teacher_layers is None))
+            if choice != "last" and student_layers is teacher_layers is None:
+                sides = _deepest(choice, *sides)
+            elif choice != "last" and None in (student_layers, teacher_layers):
+                sides = self._nearest(sides, 0 if student_layers is None else 1, batch)
+            chosen[name] = sides
         if "step_logits" in self._needs and batch.steps != 1:
             frames = self._student_frames(batch)
             self._step_point = find_step_logits(self.student, frames, batch.size, run=self._call_student)
@@ -534,26 +542,37 @@ class Distiller(nn.Module):
     def _build(self, batch: Batch) -> None:
         """Choose layers on an example, and let losses create the parameters that depend on their shapes."""
         self._choose_layers(batch)
-        if not any(loss.needs_build for loss in self._each_loss().values()):
-            return
-        with untouched(self.student, self.teacher), torch.no_grad():
-            self.student.eval()
-            with record(self.student, self._paths("student")) as student_seen:
+        for name, (student_layers, teacher_layers) in (self._layers or {}).items():
+            loss = self._each_loss()[name]
+            if loss.needs_build:
+                shapes = self._shapes("student", student_layers, batch), self._shapes("teacher", teacher_layers, batch)
+                loss.build(*shapes)
+                loss.to(batch.images.device)
+
+    def _nearest(self, sides: Sides, searched: int, batch: Batch) -> Sides:
+        """Of the side that was searched, for each layer given on the other the stage whose map is nearest in size."""
+        roles = ("student", "teacher")
+        sizes = [[x[-2:].numel() for x in self._shapes(*side, batch)] for side in zip(roles, sides, strict=True)]
+        apart = [[abs(math.log(one / size)) for one in sizes[searched]] for size in sizes[1 - searched]]
+        stages = tuple(sides[searched][each.index(min(each))] for each in apart)
+        return (stages, sides[1]) if searched == 0 else (sides[0], stages)
+
+    def _shapes(self, role: str, layers: tuple[Layer, ...], batch: Batch) -> list[torch.Size]:
+        """What a loss gets of these layers for such a batch; the network is left as it was found."""
+        network = self.student if role == "student" else self.teacher
+        with untouched(network), torch.no_grad(), record(network.eval(), [layer.path for layer in layers]) as seen:
+            if role == "student":
                 self._read_student(batch)
-            with record(self.teacher, self._paths("teacher")) as teacher_seen:
-                self.teacher(self._teacher_images(batch))
-            for name, (student_layers, teacher_layers) in (self._layers or {}).items():
-                self._each_loss()[name].build(
-                    [self._arrange("student", x, student_seen.calls(x.path), batch).shape for x in student_layers],
-                    [self._arrange("teacher", x, teacher_seen.calls(x.path), batch).shape for x in teacher_layers],
-                )
-        self.losses.to(batch.images.device)
+            else:
+                self._call_teacher(network, self._teacher_images(batch))
+        return [self._arrange(role, layer, seen.calls(layer.path), batch).shape for layer in layers]
 
     # --- being a module ----------------------------------------------------------------------------------------------
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distiller:
         for teacher in self._frozen_teacher:
-            teacher._apply(fn)  # type: ignore[no-untyped-call]
+            prepared = any(converts_input(module) for module in teacher.modules())
+            teacher._apply(_move_only(fn) if prepared else fn)  # type: ignore[no-untyped-call]
         return cast(Distiller, super()._apply(fn, recurse))  # type: ignore[no-untyped-call]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Distiller:
@@ -589,7 +608,7 @@ def _raise_first(faults: Mapping[str, Tensor], count: Tensor | None = None) -> i
     values = torch.stack([flag.to(torch.int64) for flag in flags]).tolist()
     for message, value in zip(faults, values, strict=False):
         if value:
-            raise ValueError(f"{message}. Nothing was trained on; check=False turns these checks off")
+            raise ValueError(f"{message} (nothing was changed; check=False turns these checks off)")
     return 0 if count is None else int(values[-1])
 
 
@@ -600,6 +619,16 @@ def _target_class(target: str, logits: Tensor, labels: Tensor | None) -> Tensor:
     return labels.argmax(1, keepdim=True) if labels.ndim == 2 else labels.clamp(0, logits.shape[1] - 1).unsqueeze(1)
 
 
+def _move_only(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """``fn`` without what it does to a tensor's type."""
+
+    def move(tensor: Tensor) -> Tensor:
+        moved = fn(tensor)
+        return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+    return move
+
+
 @contextmanager
 def _graph(wanted: bool) -> Iterator[None]:
     """Run with or without a graph, whatever mode the caller is in."""
@@ -607,16 +636,13 @@ def _graph(wanted: bool) -> Iterator[None]:
         yield
 
 
-def _paired(choice: str, sides: Sides, searched: tuple[bool, bool]) -> Sides:
-    """Where stages were searched, as many on both sides, the deepest; or the middle one of them."""
-    if choice == "last" or not any(searched):
-        return sides
-    count = min(len(side) for side in sides)
-    deepest = (sides[0][-count:] if searched[0] else sides[0], sides[1][-count:] if searched[1] else sides[1])
+def _deepest(choice: str, student: tuple[Layer, ...], teacher: tuple[Layer, ...]) -> Sides:
+    """As many stages on both sides, the deepest; or the middle one of them."""
+    count = min(len(student), len(teacher))
     if choice == "stages":
-        return deepest
+        return student[-count:], teacher[-count:]
     middle = (count - 1) // 2
-    return tuple(side[middle : middle + 1] if own else side for side, own in zip(deepest, searched, strict=True))  # type: ignore[return-value]
+    return (student[-count:][middle],), (teacher[-count:][middle],)
 
 
 def _gradients(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-__all__ = ["MIXED", "Recording", "convert_input", "get_layer", "listen", "record", "watch"]
+__all__ = ["MIXED", "Recording", "convert_input", "converts_input", "get_layer", "listen", "record", "watch"]
 
 
 MIXED = (nn.modules.batchnorm._BatchNorm,)
@@ -268,6 +268,17 @@ def convert_input(module: nn.Module, memory_format: torch.memory_format) -> Remo
         >>> handle.remove()
     """
     return module.register_forward_pre_hook(_ConvertInput(memory_format))
+
+
+def converts_input(module: nn.Module) -> bool:
+    """Whether :func:`convert_input` was called on ``module`` itself, and its handle not removed.
+
+    Example:
+        >>> from torch import nn
+        >>> converts_input(nn.Conv2d(3, 4, 1))
+        False
+    """
+    return any(isinstance(hook, _ConvertInput) for hook in module._forward_pre_hooks.values())
 
 
 def _hook(recording: Recording, path: str, as_leaf: bool, stop: bool) -> Any:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from .class_token import has_one_token
 from .hooks import get_layer
 
 __all__ = ["LAYOUTS", "Layer", "RefusedError", "arrange", "check_role", "read_layout", "resolve"]
@@ -447,6 +448,11 @@ def _advice(refused: RefusedError, layer: Layer, module: nn.Module, role: str) -
         f"Pass {name}=Layer({layer.path!r}, layout=<one of {', '.join(layouts)}>), for token layouts with "
         "grid=(h, w) and prefix=<leading tokens that are no position>"
     )
+    if refused.kind == "one position" and any(has_one_token(child) for child in module.modules()):
+        return (
+            "The last block of this network was prepared to compute its class token alone: pass "
+            f"{name}=prepared.layer, or prepare it with layers= what is to be recorded, or with class_token=False"
+        )
     if refused.kind == "one position":
         earlier = _sibling_before(module, layer.path)
         such = f", such as {name}={earlier!r}" if earlier else ""

@@ -110,7 +110,8 @@ def preflight(
     about six training steps.
 
     Args:
-        distiller: a :class:`~spikingjelly_ckd.Distiller`, bare or in ``DistributedDataParallel``.
+        distiller: a :class:`~spikingjelly_ckd.Distiller`, bare, in ``DistributedDataParallel``, or compiled, which is
+            looked at as if it were not.
         batches: one batch ``(images, labels)``, or an iterable such as a loader, of which the first 8 are taken; all
             serve the teacher's accuracy, the first serves everything else.
         accumulate: batches for each optimiser step, for the effective batch.
@@ -139,6 +140,7 @@ def preflight(
         'ok'
     """
     inner = getattr(distiller, "module", distiller)
+    inner = getattr(inner, "_orig_mod", inner)
     if not isinstance(inner, Distiller):
         raise TypeError(f"distiller must be a Distiller, got {type(distiller).__name__}")
     if not inner.asks_teacher:
@@ -209,7 +211,7 @@ def _observe(distiller: Distiller, images: Tensor, labels: Tensor) -> _Look:
         record(distiller.student, distiller._paths("student")) as seen,
         record(distiller.teacher, {"", path}, as_leaf={path} - {""}) as teacher_seen,
     ):
-        out = distiller(images, labels)
+        out = distiller.forward(images, labels)  # what is compiled would be run without these hooks
     features = {
         name: tuple(distiller._arrange("student", layer, seen.calls(layer.path), batch).detach() for layer in layers)
         for name, (layers, _) in (distiller._layers or {}).items()
@@ -422,7 +424,7 @@ def _memory(distiller: Distiller, images: Tensor, labels: Tensor) -> Check:
     sizes = []
     for _ in range(MEMORY_STEPS):
         distiller.zero_grad(set_to_none=True)
-        distiller(images, labels).loss.backward()
+        distiller.forward(images, labels).loss.backward()  # type: ignore[no-untyped-call]
         sizes.append(_held_bytes(images.device))
     if all(later > earlier for earlier, later in pairwise(sizes)):
         return Check(

@@ -9,16 +9,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from .arguments import LayerSpec, read_side
-from .batch import read_logits
-from .checks import check_non_negative
-from .class_token import keep_class_token
-from .hooks import MIXED, convert_input, get_layer, listen, record
+from .arguments import LayerSpec, explained, input_faults, read_side
+from .batch import read_batch, read_logits
+from .checks import check_flag, check_non_negative
+from .class_token import has_one_token, keep_class_token
+from .hooks import MIXED, convert_input, converts_input, get_layer, listen, record
 from .layers import find_layer
 from .layouts import Layer, arrange, resolve
 from .maps import grad_cam
@@ -112,8 +112,11 @@ def prepare_teacher(
     position only. In a network with compiled blocks or a class token alone no layers can be searched: hand
     ``prepared.layer`` and what is in ``layers`` to the distiller.
 
+    A prepared network keeps the types that it was prepared in: ``distiller.float()`` or ``.to(torch.bfloat16)`` change
+    the student, and move the teacher only to another device.
+
     Args:
-        teacher: any classifier. It is left as it is, but for ``eval`` and frozen parameters.
+        teacher: any classifier that is not compiled. It is left as it is, but for ``eval`` and frozen parameters.
         example: images ``[N, C, H, W]`` as the teacher takes them (after ``teacher_input``), real ones if possible.
         dtype: ``torch.float32`` leaves numbers as they are; ``torch.bfloat16`` pays where the CPU or GPU is built for
             it (docs/speed.md); ``torch.float16`` is for GPUs. BatchNorm keeps parameters of fp32.
@@ -130,8 +133,11 @@ def prepare_teacher(
         A :class:`PreparedTeacher`; its ``network`` takes fp32 images and is used as any teacher.
 
     Raises:
-        TypeError: ``teacher`` is no module, or ``example`` no tensor.
-        ValueError: a type that is none of the three, a layer that is not there, or an example that does not fit.
+        TypeError: ``teacher`` is no module, ``example`` no floating tensor, an option is no bool, or ``held_out`` holds
+            no batches or can be gone through only once.
+        ValueError: a type that is none of the three, a layer that is not there, a teacher that is compiled or prepared
+            already, an example with NaN or without content, or held-out images or labels that cannot be right.
+        Exception: whatever the teacher raises on the example, with a note.
 
     Example:
         >>> import torch
@@ -146,49 +152,88 @@ def prepare_teacher(
     """
     if not isinstance(teacher, nn.Module):
         raise TypeError(f"teacher must be a torch.nn.Module, got {type(teacher).__name__}")
-    if not isinstance(example, Tensor):
-        raise TypeError(f"example must be a tensor of images [N, C, H, W], got {type(example).__name__}")
+    _check_eager(teacher)
+    _check_example(example)
     if dtype not in TOLERANCES:
         raise ValueError(f"dtype must be one of {', '.join(map(str, TOLERANCES))}, got {dtype!r}")
+    for name, flag in (("channels_last", channels_last), ("class_token", class_token), ("compile", compile)):
+        check_flag(name, flag)
     allowed = TOLERANCES[dtype] if tolerance is None else check_non_negative("tolerance", tolerance)
     check_non_negative("max_drop", max_drop)
     kept = {layer.path for layer in read_side(layers, teacher) or ()}
-    batches = None if held_out is None else [_check_batch(batch) for batch in held_out]
-    if batches == []:
-        raise ValueError("held_out must hold at least one batch (images, labels)")
+    if held_out is not None and (not isinstance(held_out, Iterable) or isinstance(held_out, Iterator)):
+        raise TypeError(
+            "held_out must be batches that can be gone through more than once, such as a list or a DataLoader, got "
+            f"{type(held_out).__name__}"
+        )
     teacher.eval().requires_grad_(False)
     with outside_inference():
         example = example.clone() if example.is_inference() else example
-        layer = find_layer(teacher, example, role="teacher", run=lambda net, x: net(x))
+        with explained(f"raised on the example {tuple(example.shape)}, which the teacher gets as it is"):
+            layer = find_layer(teacher, example, role="teacher", run=lambda net, x: net(x))
         kept.add(layer.path)
         logits, maps, shapes = _explained(teacher, example, layer, None, kept)
-        eager = _Eager(logits, maps, shapes, _seconds(teacher, example), _accuracy(teacher, batches))
+        accuracy = None if held_out is None else _accuracy(teacher, held_out, example.device)
+        eager = _Eager(logits, maps, shapes, _seconds(teacher, example), accuracy)
         left_out: list[str] = []
+        if compile and next(_blocks(teacher, kept), None) is None:
+            left_out.append(f"compile: no block in front of or behind {', '.join(map(repr, sorted(kept)))}")
+            compile = False
         for network, done in _variants(teacher, dtype, channels_last, class_token, compile, kept):
             try:
-                found = _compared(eager, network, example, layer, batches)
+                found = _compared(eager, network, example, layer)
+                reason = _too_far(found, allowed)
+                if reason is None and held_out is not None and eager.accuracy is not None:
+                    found = replace(found, accuracy=(eager.accuracy, _accuracy(network, held_out, example.device)))
+                    reason = _too_low(found, max_drop)
             except Exception as error:  # whatever a compiler or a kernel in half precision raises
-                reason: str | None = f"{type(error).__name__}: {error}".splitlines()[0]
-            else:
-                reason = _too_far(found, allowed, max_drop)
-                if reason is None:
-                    return replace(found, done=tuple(done), left_out=tuple(left_out))
+                reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            if reason is None:
+                return replace(found, done=tuple(done), left_out=tuple(left_out))
             left_out.append(f"{' + '.join(done)}: {reason}")
         return PreparedTeacher(teacher, layer, left_out=tuple(left_out))
 
 
-def _check_batch(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    pair = isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(item, Tensor) for item in batch)
-    if not pair or batch[1].shape != batch[0].shape[:1] or batch[1].is_floating_point():
+def _check_eager(teacher: nn.Module) -> None:
+    for path, module in teacher.named_modules():
+        where = f"at {path!r}" if path else "as a whole"
+        if module._compiled_call_impl is not None or hasattr(module, "_orig_mod"):
+            raise ValueError(f"the teacher is compiled, {where}: pass the eager one, with compile=True")
+        if has_one_token(module) or converts_input(module):
+            raise ValueError(f"the teacher was prepared before, {where}: pass the eager one")
+
+
+def _check_example(example: Tensor) -> None:
+    if not isinstance(example, Tensor) or not example.is_floating_point():
+        got = example.dtype if isinstance(example, Tensor) else type(example).__name__
+        raise TypeError(f"example must be a floating tensor of images [N, C, H, W], got {got}")
+    if example.ndim != 4 or not example.numel():
+        raise ValueError(f"example must hold images [N, C, H, W], got shape {tuple(example.shape)}")
+    if not example.isfinite().all():
+        raise ValueError("example holds NaN or inf")
+    if (example == example.flatten()[0]).all():
+        raise ValueError("example has one value throughout, so no class map can be judged on it; pass real images")
+
+
+def _read_held_out(batch: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        raise TypeError(f"held_out must hold batches (images, labels), got {type(batch).__name__} in place of one")
+    if not all(isinstance(item, Tensor) for item in batch) or batch[1].ndim != 1:
         got = [tuple(item.shape) if isinstance(item, Tensor) else type(item).__name__ for item in batch]
-        raise ValueError(f"held_out must hold batches (images [N, C, H, W], class indices [N]), got {got}")
-    return batch[0], batch[1]
+        raise TypeError(f"held_out must hold batches (images [N, C, H, W], class indices [N]), got {got}")
+    with explained("raised by a batch of held_out"):
+        read = read_batch(batch[0].to(device), batch[1].to(device), time_steps=None, batch_first=False)
+    return read.images, cast(Tensor, read.labels)
 
 
-def _too_far(found: PreparedTeacher, allowed: float, max_drop: float) -> str | None:
+def _too_far(found: PreparedTeacher, allowed: float) -> str | None:
     for name, error in (("logits", found.logit_error), ("class maps", found.map_error)):
         if error is None or not error <= allowed:  # not above it: NaN is no less
             return f"{name} off by {error:.1e}, more than {allowed:.1e} (tolerance=)"
+    return None
+
+
+def _too_low(found: PreparedTeacher, max_drop: float) -> str | None:
     if found.accuracy is not None and found.accuracy[0] - found.accuracy[1] > max_drop:
         return f"held-out accuracy {found.accuracy[0]:.2f} % -> {found.accuracy[1]:.2f} % (max_drop=)"
     return None
@@ -200,8 +245,6 @@ def _variants(
     """Changed copies and what was done to each: with all that was asked for, then without what may be at fault."""
     both, neither = (True, False), (False,)
     for alone, compiled in itertools.product(both if class_token else neither, both if compile else neither):
-        if compiled and next(_blocks(teacher, kept), None) is None:
-            continue
         network, done = _changed(teacher, dtype, channels_last)
         if alone:
             if not keep_class_token(network):
@@ -261,13 +304,7 @@ def _blocks(module: nn.Module, paths: set[str], prefix: str = "") -> Iterator[nn
             yield from _blocks(child, paths, f"{path}.")
 
 
-def _compared(
-    eager: _Eager,
-    network: nn.Module,
-    example: Tensor,
-    layer: Layer,
-    held_out: Sequence[tuple[Tensor, Tensor]] | None,
-) -> PreparedTeacher:
+def _compared(eager: _Eager, network: nn.Module, example: Tensor, layer: Layer) -> PreparedTeacher:
     logits, maps, shapes = _explained(network, example, layer, eager.logits, eager.shapes)
     for path, before in eager.shapes.items():
         if shapes[path] != before:
@@ -276,7 +313,6 @@ def _compared(
     centred = eager.logits - eager.logits.mean(1, keepdim=True)
     spans = eager.maps.amax((1, 2)) - eager.maps.amin((1, 2))
     spans = torch.maximum(spans, FAINT * spans.max()).clamp_min(tiny)  # a faint map does not count by its own range
-    accuracy = _accuracy(network, held_out)
     return PreparedTeacher(
         network,
         layer,
@@ -284,7 +320,6 @@ def _compared(
         map_error=float(((maps - eager.maps).abs().amax((1, 2)) / spans).max()),
         agreement=float((eager.logits.argmax(1) == logits.argmax(1)).float().mean()),
         seconds=(eager.seconds, _seconds(network, example)),
-        accuracy=None if accuracy is None or eager.accuracy is None else (eager.accuracy, accuracy),
     )
 
 
@@ -320,14 +355,18 @@ def _note_shape(found: list[Any]) -> Callable[[Any], None]:
 
 
 @torch.no_grad()
-def _accuracy(network: nn.Module, batches: Sequence[tuple[Tensor, Tensor]] | None) -> float | None:
-    if batches is None:
-        return None
+def _accuracy(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> float:
     right = images = 0
-    for batch, labels in batches:
+    for pair in batches:
+        batch, labels = _read_held_out(pair, device)
         logits = read_logits(network(batch), role="teacher", size=len(batch)).mean
+        for fault, found in input_faults(batch, labels, logits.shape[1]).items():
+            if found:
+                raise ValueError(f"a batch of held_out: {fault}")
         right += int((logits.argmax(1) == labels).sum())
-        images += len(labels)
+        images += len(batch)
+    if not images:
+        raise ValueError("held_out must hold at least one batch (images, labels)")
     return 100 * right / images
 
 

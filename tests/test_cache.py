@@ -391,8 +391,9 @@ def test_a_value_that_was_tampered_with_stops_the_training(tmp_path, data, field
 def test_a_teacher_that_changed_stops_the_training(tmp_path, data):
     cache = filled(tmp_path, data, views=1)
     cache.distiller.teacher[-1].bias.data += 0.2
-    with pytest.raises(RuntimeError, match="the teacher was changed after the cache was opened"):
+    with pytest.raises(RuntimeError, match="the teacher was changed after the cache was opened") as raised:
         fit(tmp_path, cache, 1)
+    assert str(cache.folder) in str(raised.value), "what is to be deleted is named"
 
 
 def test_a_teacher_that_says_nan_stops_the_training(tmp_path, data):

@@ -825,6 +825,27 @@ def test_layers_that_were_given_stay(batch):
     assert tuple(map(paths, half.layers["at"])) == (["5"], ["5"])
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ((["2"], None), (["2"], ["2"])),
+        ((None, ["2"]), (["2"], ["2"])),
+        ((None, ["5"]), (["5"], ["5"])),
+        ((["5", "2"], None), (["5", "2"], ["5", "2"])),
+        ((None, ["0", "2"]), (["2", "2"], ["0", "2"])),
+    ],
+)
+def test_a_side_that_is_not_given_follows_the_sizes_of_the_other(batch, given, expected):
+    losses = {"at": (ATLoss(), 1.0)}
+    layers = {"at": given}
+    if len(expected[0]) == 1:
+        losses["hint"], layers["hint"] = (FitNetsLoss(), 1.0), given
+    distiller = Distiller(tiny_teacher(), tiny_student(), losses, layers=layers, time_steps=2, example=batch)
+    for name in losses:
+        assert tuple(map(paths, distiller.layers[name])) == expected, name
+    distiller(*batch).loss.backward()
+
+
 def test_an_unknown_choice_of_layers_is_refused(teacher, student):
     class Wrong(ATLoss):
         layer_choice = "first"

@@ -11,6 +11,7 @@ from torch import nn
 
 from spikingjelly_ckd import CKDDistiller, Distiller, KDLoss, SAMDLoss, preflight
 from spikingjelly_ckd.balance import AUTO_SHARE
+from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet
 
 BATCH = (torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(1)), torch.arange(16) % 5)
 
@@ -59,6 +60,24 @@ def test_everything_is_left_as_found():
     assert student[3].weight.grad is None
     assert distiller.check
     assert sum(len(m._forward_hooks) for net in (teacher, student) for m in net.modules()) == 0
+
+
+@pytest.mark.parametrize("form", ["in place", "wrapped"])
+def test_a_distiller_that_was_compiled_and_trained(form):
+    teacher, student = ResNet((4, 8, 16), (1, 1, 1), 5), SpikingResNet((4, 8, 16), (1, 1, 1), 5)
+    distiller = CKDDistiller(teacher, student, time_steps=3, gamma=0.0, example=BATCH)
+    call = distiller if form == "in place" else torch.compile(distiller, backend="eager", dynamic=False)
+    if form == "in place":
+        distiller.compile(backend="eager", dynamic=False)
+    call(*BATCH).loss.backward()
+    eager = copy.deepcopy(distiller)  # without what was compiled
+    found, expected = (
+        [check for check in preflight(one, BATCH).checks if check.name != "memory"] for one in (call, eager)
+    )
+    assert found == expected
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    call(*BATCH)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs, "what is compiled serves on"
 
 
 def test_silent_student():

@@ -3,6 +3,7 @@
 import copy
 import functools
 import pickle
+import weakref
 
 import pytest
 import torch
@@ -157,6 +158,62 @@ def test_under_inference_mode_it_prepares_the_same(images):
     ).loss.backward()
 
 
+@pytest.mark.parametrize("move", [lambda net: net.float(), lambda net: net.to(BF16), lambda net: net.half().float()])
+def test_a_distiller_that_changes_type_leaves_a_prepared_teacher_its_own(move, images):
+    prepared = prepare_teacher(tiny_teacher(), images, dtype=BF16)
+    wrapped = nn.Sequential(nn.Identity(), prepared.network)  # as behind a normalisation of the user's
+    distiller = CKDDistiller(wrapped, tiny_student(), time_steps=2, teacher_layer="1.5", student_layer="5", gamma=0.0)
+    before = {name: tensor.clone() for name, tensor in wrapped.state_dict().items()}
+    move(distiller)
+    for name, tensor in wrapped.state_dict().items():
+        assert tensor.dtype == before[name].dtype, name
+        assert torch.equal(tensor, before[name]), name
+    dtype = distiller.student[0].weight.dtype
+    distiller(images.to(dtype), torch.arange(8) % 5).loss.backward()
+    assert CKDDistiller(tiny_teacher(), tiny_student(), time_steps=2).double().teacher[0].weight.dtype is torch.float64
+
+
+def test_what_is_compiled_or_prepared_is_not_prepared_again(images):
+    half = prepare_teacher(timm_vit(), images, dtype=BF16).network
+    alone = prepare_teacher(timm_vit(), images, channels_last=False).network
+    inside = tiny_teacher()
+    inside[3].compile()
+    for teacher, message in (
+        (half, "was prepared before, as a whole"),
+        (nn.Sequential(nn.Identity(), half), "was prepared before, at '1'"),
+        (alone, "was prepared before, at 'blocks.2'"),
+        (torch.compile(tiny_teacher()), "is compiled, as a whole"),
+        (inside, "is compiled, at '3'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            prepare_teacher(teacher, images)
+
+
+def test_nothing_to_compile_is_said(images):
+    prepared = prepare_teacher(tiny_teacher(), images, compile=True)
+    assert prepared.done == ("channels_last",)
+    assert "compile: no block in front of or behind '5'" in prepared.left_out[0]
+    assert prepared.left_out[0] in str(prepared)
+
+
+def test_held_out_batches_are_not_kept(images):
+    class Loader:
+        """Batches that are made when they are asked for."""
+
+        def __iter__(self):
+            alive = []
+            for _ in range(3):
+                assert sum(batch() is not None for batch in alive) <= 1, "one batch at a time"
+                batch = images.clone()
+                alive.append(weakref.ref(batch))
+                yield batch, torch.arange(8) % 5
+                del batch
+
+    prepared = prepare_teacher(tiny_teacher(), images, held_out=Loader())
+    before, after = prepared.accuracy
+    assert before == after
+
+
 def test_nothing_asked_for_is_the_teacher(images):
     teacher = tiny_teacher()
     prepared = prepare_teacher(teacher, images, channels_last=False)
@@ -213,8 +270,9 @@ def test_a_layer_without_half_precision_hands_back_the_teacher(images):
 
 
 def test_what_raises_in_the_eager_teacher_raises(images):
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError) as raised:
         prepare_teacher(tiny_teacher(channels=4), images, channels_last=False)
+    assert "raised on the example (8, 3, 16, 16)" in raised.value.__notes__[0]
 
 
 def test_accuracy_is_measured_before_and_after_and_a_drop_is_not_taken(images):
@@ -231,6 +289,9 @@ def test_accuracy_is_measured_before_and_after_and_a_drop_is_not_taken(images):
     assert "100.00 % -> 0.00 %" in str(taken)
 
 
+HELD_OUT = torch.rand(2, 3, 8, 8)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -238,15 +299,34 @@ def test_accuracy_is_measured_before_and_after_and_a_drop_is_not_taken(images):
         ({"dtype": "bfloat16"}, ValueError, "dtype must be one of"),
         ({"layers": ["9"]}, ValueError, "has no layer '9'"),
         ({"held_out": []}, ValueError, "at least one batch"),
-        ({"held_out": [(torch.rand(2, 3, 8, 8),)]}, ValueError, "held_out must hold batches"),
-        ({"held_out": [(torch.rand(2, 3, 8, 8), torch.rand(2, 5))]}, ValueError, "held_out must hold batches"),
+        ({"held_out": 5}, TypeError, "gone through more than once.*got int$"),
+        (
+            {"held_out": iter([(HELD_OUT, torch.tensor([0, 1]))])},
+            TypeError,
+            "gone through more than once.*got list_iter",
+        ),
+        ({"held_out": [1, 2]}, TypeError, "held_out must hold batches.*got int"),
+        ({"held_out": (HELD_OUT, torch.tensor([0, 1]))}, TypeError, "held_out must hold batches.*got Tensor"),
+        ({"held_out": [(HELD_OUT,)]}, TypeError, "held_out must hold batches"),
+        ({"held_out": [(HELD_OUT, torch.rand(2, 5))]}, TypeError, "held_out must hold batches"),
+        ({"held_out": [(HELD_OUT, torch.tensor([True, False]))]}, TypeError, "integer class indices, got torch.bool"),
+        ({"held_out": [(HELD_OUT, torch.tensor([0]))]}, ValueError, r"labels must be \[N\]"),
+        ({"held_out": [(HELD_OUT, torch.tensor([0, 5]))]}, ValueError, r"held_out: labels must lie in 0\.\.4"),
+        ({"held_out": [(HELD_OUT * torch.nan, torch.tensor([0, 1]))]}, ValueError, "held_out: images hold NaN"),
+        ({"held_out": [(HELD_OUT[:0], torch.tensor([0])[:0])]}, ValueError, "images are empty"),
+        ({"example": torch.zeros(4, 3, 8, 8)}, ValueError, "example has one value throughout"),
+        ({"example": torch.full((4, 3, 8, 8), torch.nan)}, ValueError, "example holds NaN"),
+        ({"example": torch.rand(4, 3, 8, 8).long()}, TypeError, "example must be a floating tensor.*int64"),
+        ({"example": torch.rand(0, 3, 8, 8)}, ValueError, r"images \[N, C, H, W\], got shape \(0, 3"),
+        ({"example": torch.rand(3, 8, 8)}, ValueError, r"images \[N, C, H, W\], got shape \(3, 8"),
+        ({"compile": "yes"}, TypeError, "compile must be True or False, got str 'yes'"),
         ({"tolerance": -1.0}, ValueError, "tolerance must be at least 0"),
         ({"max_drop": "1"}, TypeError, "max_drop must be a number"),
     ],
 )
 def test_bad_arguments(change, error, message, images):
     with pytest.raises(error, match=message):
-        prepare_teacher(tiny_teacher(), images, **change)
+        prepare_teacher(**{"teacher": tiny_teacher(), "example": images} | change)
 
 
 def test_a_teacher_is_left_where_nothing_behind_is_looked_at(batch):
@@ -287,6 +367,14 @@ VITS = {
     "torchvision": torchvision_vit,
     "within another module": lambda: nn.Sequential(nn.BatchNorm2d(3), timm_vit()),
 }
+
+
+@pytest.mark.parametrize("layer", ["blocks.2", "norm"])
+def test_a_layer_that_has_the_class_token_alone_says_how_to_keep_the_others(layer, images):
+    prepared = prepare_teacher(timm_vit(), images)
+    distiller = CKDDistiller(prepared.network, tiny_student(), time_steps=2, teacher_layer=layer)
+    with pytest.raises(ValueError, match=r"class token alone: pass teacher_layer=prepared.layer.*class_token=False"):
+        distiller(images, torch.arange(8) % 5)
 
 
 @pytest.mark.parametrize("build", VITS.values(), ids=VITS)

@@ -53,8 +53,8 @@ LEFTOVER = 3600
 """Seconds after which the unfinished file of a killed run is deleted."""
 CHANGED = (
     "the live teacher says something else of an image than the teacher cache holds: the teacher was changed after the "
-    "cache was opened, a transform draws from a source of its own, or a file was damaged; delete the folder of the "
-    "cache to fill it anew, or train without one"
+    "cache was opened, an image was replaced, a transform draws from a source of its own, or a file of the cache was "
+    "damaged; delete the folder of the cache to fill it anew, or train without one"
 )
 
 

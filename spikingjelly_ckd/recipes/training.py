@@ -282,7 +282,8 @@ class DistillationModule(TrainingModule):
         changed = has_changed(self.distiller, images, labels, output, batch_idx % len(labels))
         loss = super().training_step((images, labels, output), batch_idx)
         if changed:  # read here, where the device has been waited for
-            raise RuntimeError(CHANGED)
+            cache = getattr(getattr(self.trainer, "datamodule", None), "cache", None)
+            raise RuntimeError(CHANGED if cache is None else f"{CHANGED} ({cache.folder})")
         return loss
 
     def loss(
