@@ -520,7 +520,7 @@ def device(text: str) -> torch.device:
     """One that is here, or it says why it is not."""
     try:
         return torch.zeros(1, device=text).device
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise argparse.ArgumentTypeError(str(error).splitlines()[0]) from error
 
 
@@ -540,6 +540,12 @@ def main() -> None:
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ALLOCATOR})
     if args.autocast and {"memory", "epoch", "imports"} & set(args.what):
         parser.error("--autocast: not for memory, epoch and imports")
+    if "methods" in args.what and any(
+        (args.T or PAIRS[name].time_steps) < 2 for name in args.pairs or WHATS["methods"][1]
+    ):
+        parser.error("methods: some of them compare time steps; pass -T 2, or pairs with T of at least 2")
+    if args.output.exists() and not args.output.is_dir():
+        parser.error(f"--output: {args.output} is no folder")
     torch.set_num_threads(args.threads)
     for what in args.what:
         call, names, rounds = WHATS[what]

@@ -10,7 +10,7 @@ from torch import Size, Tensor, nn
 
 from .checks import check_both, check_count
 from .randomness import RandomLoss
-from .signals import Signals, one_pair
+from .signals import Signals, one_layer, one_pair
 
 __all__ = ["AdaptedLoss"]
 
@@ -66,9 +66,14 @@ class AdaptedLoss(RandomLoss):
         return self.adaptor is None
 
     def build(self, student_shapes: Sequence[Size], teacher_shapes: Sequence[Size]) -> None:
-        """Make the adaptor, unless it is there."""
+        """Make the adaptor, unless it is there.
+
+        Raises:
+            ValueError: not exactly one pair of layers.
+        """
         if self.adaptor is None:
-            self.adaptor = self.make(student_shapes[0][2:], teacher_shapes[0][1:])
+            student, teacher = one_layer(student_shapes, self, "student"), one_layer(teacher_shapes, self, "teacher")
+            self.adaptor = self.make(student[2:], teacher[1:])
 
     def pick(self, signals: Signals) -> tuple[Tensor, Tensor]:
         """The layers of both networks.

@@ -57,7 +57,8 @@ def check_networks(teacher: nn.Module | None, student: nn.Module) -> None:
     networks = {"student": student} if teacher is None else {"teacher": teacher, "student": student}
     for role, network in networks.items():
         if not isinstance(network, nn.Module):
-            raise TypeError(f"{role} must be a torch.nn.Module, got {type(network).__name__}")
+            advice = "; pass its .network" if isinstance(getattr(network, "network", None), nn.Module) else ""
+            raise TypeError(f"{role} must be a torch.nn.Module, got {type(network).__name__}{advice}")
         if any(isinstance(module, nn.DataParallel) for module in network.modules()):
             raise TypeError(f"the {role} is in nn.DataParallel. {NO_DATA_PARALLEL}")
     if teacher is None:
@@ -106,7 +107,7 @@ def read_time_steps(time_steps: int | None) -> int | None:
 def read_student_steps(student: nn.Module, student_steps: str) -> str:
     """How the student walks through time; networks known by name override the default."""
     check_choice("student_steps", student_steps, ("multi", "loop", "internal"))
-    modes = compat.neuron_step_modes(student)
+    modes = set(compat.neuron_step_modes(student).values())
     if student_steps == "multi":
         student_steps = preset_student_steps(student) or "multi"
     if student_steps == "multi" and modes == {"s"}:
@@ -127,9 +128,13 @@ def read_losses(
     losses: Mapping[str, tuple[DistillationLoss, Weight]], task_weight: float
 ) -> tuple[dict[str, DistillationLoss], dict[str, float]]:
     """The losses, and the weights that are numbers (those that are missing are ``"auto"``)."""
+    if not isinstance(losses, Mapping):
+        raise TypeError(f"losses must be a dict, name -> (loss, weight), got {type(losses).__name__}")
     modules: dict[str, DistillationLoss] = {}
     weights: dict[str, float] = {}
     for name, entry in losses.items():
+        if not isinstance(name, str) or not name or "." in name:
+            raise ValueError(f"the name of a loss must be a text without a full stop, got {name!r}")
         if name == "task":
             raise ValueError("the name 'task' is the task loss's; give the loss another name")
         if not isinstance(entry, tuple | list) or len(entry) != 2:
@@ -137,6 +142,12 @@ def read_losses(
         loss, weight = entry
         if not isinstance(loss, DistillationLoss):
             raise TypeError(f"losses[{name!r}] must be a DistillationLoss, got {type(loss).__name__}")
+        twin = next((other for other, known in modules.items() if known is loss), None)
+        if twin is not None and (loss.needs_build or next(loss.parameters(), None) is not None):
+            raise ValueError(
+                f"the losses {twin!r} and {name!r} are one {type(loss).__name__}, and would share its parameters: make "
+                "one for each"
+            )
         modules[name] = loss
         if weight != "auto":
             if isinstance(weight, str):

@@ -77,6 +77,12 @@ class CKDDistiller(Distiller):
         generator: torch.Generator | None = None,
         **options: Any,
     ) -> None:
+        taken = {"losses", "layers"} & options.keys()
+        if taken:
+            raise TypeError(
+                f"CKDDistiller has its own losses and layers, got {', '.join(sorted(taken))}: pass student_layer= and "
+                "teacher_layer=, or use a Distiller"
+            )
         samd, nld = _VARIANTS[check_choice("variant", variant, _VARIANTS)]
         self.variant = variant
         super().__init__(

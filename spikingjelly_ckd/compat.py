@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from importlib.metadata import version
+from typing import ParamSpec, TypeVar
 
 import torch
 from spikingjelly.activation_based import base, functional, layer, neuron
@@ -23,10 +26,15 @@ __all__ = [
     "is_neuron",
     "neuron_path",
     "neuron_step_modes",
+    "obeys_step_mode",
     "reset",
     "spikingjelly_version",
+    "untraced",
     "use_fast_neurons",
 ]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 _NEURONS = tuple(
     item
@@ -75,10 +83,15 @@ def has_neurons(module: nn.Module) -> bool:
     return any(is_neuron(child) for child in module.modules())
 
 
-def neuron_step_modes(module: nn.Module) -> set[str]:
-    """The step modes (``"s"``, ``"m"``) found among the neurons inside ``module``.
+def neuron_step_modes(module: nn.Module) -> dict[str, str]:
+    """Path and step mode (``"s"``, ``"m"``) of each neuron inside ``module``.
 
     A ``layer.MultiStepContainer`` walks through time itself, so what it holds counts as multi-step.
+
+    Example:
+        >>> from spikingjelly.activation_based import neuron
+        >>> neuron_step_modes(nn.Sequential(neuron.IFNode(step_mode="m"), neuron.IFNode()))
+        {'0': 'm', '1': 's'}
     """
     inside = {
         id(child)
@@ -87,14 +100,50 @@ def neuron_step_modes(module: nn.Module) -> set[str]:
         for child in container.modules()
     }
     return {
-        "m" if id(child) in inside else str(child.step_mode)
-        for child in module.modules()
+        path: "m" if id(child) in inside else str(child.step_mode)
+        for path, child in module.named_modules()
         if is_neuron(child) and hasattr(child, "step_mode")
     }
 
 
+def obeys_step_mode(module: nn.Module) -> bool:
+    """Whether ``module`` is one of SpikingJelly, or has its ``forward``, in which ``step_mode`` decides.
+
+    Example:
+        >>> from spikingjelly.activation_based import neuron
+        >>> obeys_step_mode(neuron.IFNode())
+        True
+    """
+    ours = getattr(type(module), "forward", None) is base.MemoryModule.forward
+    return ours or type(module).__module__.startswith("spikingjelly.")
+
+
+def untraced(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """``function`` as ``torch.compile`` has to leave it alone: it runs as written.
+
+    ``torch.compiler.disable`` says that too, and imports the compiler at once; here this is put off to the first call.
+
+    Example:
+        >>> untraced(len)([1, 2])
+        2
+    """
+    made: list[Callable[_P, _R]] = []
+
+    @wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if not made:
+            made.append(torch.compiler.disable(function))  # type: ignore[no-untyped-call]
+        return made[0](*args, **kwargs)
+
+    return call
+
+
+@untraced
 def reset(module: nn.Module) -> None:
-    """Clear the membranes of every neuron inside ``module``; gradients of the past forward stay computable."""
+    """Clear the membranes of every neuron inside ``module``; gradients of the past forward stay computable.
+
+    Traced by ``torch.compile`` it would miss the neurons of a second network.
+    """
     functional.reset_net(module)
 
 

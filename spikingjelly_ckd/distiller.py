@@ -24,12 +24,13 @@ from .layouts import Layer, arrange, resolve
 from .maps import at_least_float32
 from .probing import fresh, outside_inference, untouched
 from .signals import DistillationLoss, LinearHead, Signals, TeacherOutput, Term
-from .steps import StepPoint, find_step_logits
+from .steps import StepPoint, check_step_modes, find_step_logits
 from .streams import SideStream
 
 __all__ = ["Distiller", "StepOutput"]
 
 Sides = tuple[tuple[Layer, ...], tuple[Layer, ...]]
+Shapes = dict[Layer, torch.Size]
 Evidence = dict[tuple[str, str], list[Tensor]]
 """Target class and path -> gradients, one for each call of the layer."""
 
@@ -502,10 +503,15 @@ class Distiller(nn.Module):
 
     def _choose_layers(self, batch: Batch) -> None:
         """Find the layers that were not given, once."""
-        if self._layers is not None:
-            return
+        if self._layers is None:
+            self._search(batch)
+
+    @compat.untraced
+    def _search(self, batch: Batch) -> None:
         if not batch.images.isfinite().all():
             raise ValueError("images hold NaN or inf, so no layer can be chosen on them")
+        if self.student_steps == "multi" and batch.steps is not None:
+            check_step_modes(self.student, self._student_frames(batch), batch.steps, batch.size, run=self._call_student)
         found: dict[tuple[str, bool], tuple[Layer, ...]] = {}
 
         def find(role: str, stages: bool) -> tuple[Layer, ...]:
@@ -532,7 +538,7 @@ class Distiller(nn.Module):
             if choice != "last" and student_layers is teacher_layers is None:
                 sides = _deepest(choice, *sides)
             elif choice != "last" and None in (student_layers, teacher_layers):
-                sides = self._nearest(sides, 0 if student_layers is None else 1, batch)
+                sides = self._nearest(name, sides, 0 if student_layers is None else 1, batch)
             chosen[name] = sides
         if "step_logits" in self._needs and batch.steps != 1:
             frames = self._student_frames(batch)
@@ -542,37 +548,52 @@ class Distiller(nn.Module):
     def _build(self, batch: Batch) -> None:
         """Choose layers on an example, and let losses create the parameters that depend on their shapes."""
         self._choose_layers(batch)
-        for name, (student_layers, teacher_layers) in (self._layers or {}).items():
-            loss = self._each_loss()[name]
-            if loss.needs_build:
-                shapes = self._shapes("student", student_layers, batch), self._shapes("teacher", teacher_layers, batch)
-                loss.build(*shapes)
-                loss.to(batch.images.device)
+        losses = self._each_loss()
+        waiting = {name: sides for name, sides in (self._layers or {}).items() if losses[name].needs_build}
+        if waiting:
+            student, teacher = zip(*waiting.values(), strict=True)
+            student_shapes, teacher_shapes = self._shapes(sum(student, ()), sum(teacher, ()), batch)
+            for name, (student_layers, teacher_layers) in waiting.items():
+                losses[name].build(
+                    [student_shapes[x] for x in student_layers], [teacher_shapes[x] for x in teacher_layers]
+                )
+        self.losses.to(batch.images.device)
 
-    def _nearest(self, sides: Sides, searched: int, batch: Batch) -> Sides:
+    def _nearest(self, name: str, sides: Sides, searched: int, batch: Batch) -> Sides:
         """Of the side that was searched, for each layer given on the other the stage whose map is nearest in size."""
-        roles = ("student", "teacher")
-        sizes = [[x[-2:].numel() for x in self._shapes(*side, batch)] for side in zip(roles, sides, strict=True)]
+        shapes = self._shapes(*sides, batch)
+        sizes = [[of[layer][-2:].numel() for layer in side] for of, side in zip(shapes, sides, strict=True)]
         apart = [[abs(math.log(one / size)) for one in sizes[searched]] for size in sizes[1 - searched]]
         stages = tuple(sides[searched][each.index(min(each))] for each in apart)
+        if len(set(stages)) < len(stages):
+            role = ("student", "teacher")[searched]
+            raise ValueError(
+                f"layers[{name!r}] names {len(stages)} layers of one side, and two of them are nearest in size to one "
+                f"stage of the {role}; its stages are {[stage.path for stage in sides[searched]]}: name the layers of "
+                "both sides"
+            )
         return (stages, sides[1]) if searched == 0 else (sides[0], stages)
 
-    def _shapes(self, role: str, layers: tuple[Layer, ...], batch: Batch) -> list[torch.Size]:
-        """What a loss gets of these layers for such a batch; the network is left as it was found."""
-        network = self.student if role == "student" else self.teacher
-        with untouched(network), torch.no_grad(), record(network.eval(), [layer.path for layer in layers]) as seen:
-            if role == "student":
+    def _shapes(self, student: tuple[Layer, ...], teacher: tuple[Layer, ...], batch: Batch) -> tuple[Shapes, Shapes]:
+        """What losses get of these layers for such a batch; the networks are left as they were found."""
+        with untouched(self.student, self.teacher), torch.no_grad():
+            self.student.eval()
+            with record(self.student, {layer.path for layer in student}) as student_seen:
                 self._read_student(batch)
-            else:
-                self._call_teacher(network, self._teacher_images(batch))
-        return [self._arrange(role, layer, seen.calls(layer.path), batch).shape for layer in layers]
+            with record(self.teacher, {layer.path for layer in teacher}) as teacher_seen:
+                self._call_teacher(self.teacher, self._teacher_images(batch))
+        return (
+            {x: self._arrange("student", x, student_seen.calls(x.path), batch).shape for x in student},
+            {x: self._arrange("teacher", x, teacher_seen.calls(x.path), batch).shape for x in teacher},
+        )
 
     # --- being a module ----------------------------------------------------------------------------------------------
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distiller:
         for teacher in self._frozen_teacher:
-            prepared = any(converts_input(module) for module in teacher.modules())
-            teacher._apply(_move_only(fn) if prepared else fn)  # type: ignore[no-untyped-call]
+            prepared = [module for module in teacher.modules() if converts_input(module)]
+            own = {id(tensor) for module in prepared for tensor in (*module.parameters(), *module.buffers())}
+            teacher._apply(lambda x, own=own: _moved(x, fn(x)) if id(x) in own else fn(x))  # type: ignore[no-untyped-call]
         return cast(Distiller, super()._apply(fn, recurse))  # type: ignore[no-untyped-call]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Distiller:
@@ -619,14 +640,9 @@ def _target_class(target: str, logits: Tensor, labels: Tensor | None) -> Tensor:
     return labels.argmax(1, keepdim=True) if labels.ndim == 2 else labels.clamp(0, logits.shape[1] - 1).unsqueeze(1)
 
 
-def _move_only(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """``fn`` without what it does to a tensor's type."""
-
-    def move(tensor: Tensor) -> Tensor:
-        moved = fn(tensor)
-        return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
-
-    return move
+def _moved(tensor: Tensor, converted: Tensor) -> Tensor:
+    """``tensor`` on the device of ``converted``, in its own type."""
+    return converted if converted.dtype == tensor.dtype else tensor.to(converted.device)
 
 
 @contextmanager

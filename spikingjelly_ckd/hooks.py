@@ -66,7 +66,8 @@ class Recording(Mapping[str, Tensor]):
         if not seen:
             raise RuntimeError(
                 f"layer {path!r} did not run in this forward, so there is nothing to compare. Likely causes: the "
-                "network was compiled before recording (compile the whole distiller instead), the layer sits in a "
+                "network was compiled before recording (compile the whole distiller instead; of a teacher from "
+                "prepare_teacher(compile=True) name the layer in its layers=), the layer sits in a "
                 "checkpointed nn.Sequential or is called through a functional forward (record its parent), or the "
                 "forward does not use it (record another layer)"
             )
@@ -231,8 +232,8 @@ class _AllSeen(BaseException):
 class _ConvertInput:
     """Hook that hands a network its images in the type of its weights; a class, so that it can be pickled."""
 
-    def __init__(self, memory_format: torch.memory_format) -> None:
-        self.memory_format = memory_format
+    def __init__(self, channels_last: bool) -> None:
+        self.channels_last = channels_last  # and no torch.memory_format, which torch.save cannot write
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         if not args:
@@ -243,17 +244,19 @@ class _ConvertInput:
             if not isinstance(child, MIXED)
             for parameter in child.parameters(recurse=False)
         )
-        return args[0].to(dtype=next(weights).dtype, memory_format=self.memory_format), *args[1:]
+        weight = next(weights, args[0])
+        memory_format = torch.channels_last if self.channels_last else torch.preserve_format
+        return args[0].to(dtype=weight.dtype, memory_format=memory_format), *args[1:]
 
 
-def convert_input(module: nn.Module, memory_format: torch.memory_format) -> RemovableHandle:
+def convert_input(module: nn.Module, *, channels_last: bool) -> RemovableHandle:
     """Let ``module`` take images of any floating type and memory format, until ``remove()`` of the handle is called.
 
     They are converted to the type of its first weight that is not BatchNorm's.
 
     Args:
         module: takes images ``[N, C, H, W]`` first.
-        memory_format: such as ``torch.channels_last``.
+        channels_last: convert them to that memory format too.
 
     Returns:
         The handle.
@@ -262,12 +265,12 @@ def convert_input(module: nn.Module, memory_format: torch.memory_format) -> Remo
         >>> import torch
         >>> from torch import nn
         >>> net = nn.Conv2d(3, 4, 1).bfloat16()
-        >>> handle = convert_input(net, torch.channels_last)
+        >>> handle = convert_input(net, channels_last=True)
         >>> net(torch.zeros(1, 3, 2, 2)).dtype
         torch.bfloat16
         >>> handle.remove()
     """
-    return module.register_forward_pre_hook(_ConvertInput(memory_format))
+    return module.register_forward_pre_hook(_ConvertInput(channels_last))
 
 
 def converts_input(module: nn.Module) -> bool:

@@ -476,7 +476,8 @@ class _Search:
         return ValueError(
             f"{type(self.module).__name__} has {what} for an input of shape {list(self.example.shape)}. "
             f"Candidates from the last back: {tried}. {self.hint}Pass {argument}='path' or "
-            f"{argument}=Layer('path', layout=..., grid=...) with a path of named_modules(), or use larger images"
+            f"{argument}=Layer('path', layout=..., grid=...) with a path of named_modules(), which a Distiller takes "
+            "in layers=, or use larger images"
         )
 
 

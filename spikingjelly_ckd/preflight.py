@@ -190,11 +190,14 @@ def _relaxed(distiller: Distiller) -> Iterator[None]:
     sources = [getattr(loss, "generator", None) for loss in distiller.losses.values()]
     generators = [source for source in sources if isinstance(source, torch.Generator)]
     states = [generator.get_state() for generator in generators]
-    distiller._reporting, distiller.training = True, False
+    ran_once = distiller._teacher_ran_once
+    distiller._reporting, distiller.training, distiller._teacher_ran_once = True, False, False  # it is to run whole
+    compiled, distiller._compiled_call_impl = distiller._compiled_call_impl, None  # it would run without more hooks
     try:
         yield
     finally:
-        distiller._reporting, distiller.training = False, training
+        distiller._reporting, distiller.training, distiller._compiled_call_impl = False, training, compiled
+        distiller._teacher_ran_once = ran_once
         for parameter, requires_grad in trainable:
             parameter.requires_grad_(requires_grad)
         for generator, state in zip(generators, states, strict=True):
@@ -205,13 +208,12 @@ def _observe(distiller: Distiller, images: Tensor, labels: Tensor) -> _Look:
     """One step, with what passed the recorded layers kept."""
     batch = distiller._read(images, labels)
     distiller._choose_layers(batch)
-    norms = ((path, module) for path, module in distiller.teacher.named_modules() if isinstance(module, nn.BatchNorm2d))
-    path, norm = next(((path, norm) for path, norm in norms if norm.running_mean is not None), ("", None))
+    path, norm = _first_norm(distiller.teacher)
     with (
         record(distiller.student, distiller._paths("student")) as seen,
         record(distiller.teacher, {"", path}, as_leaf={path} - {""}) as teacher_seen,
     ):
-        out = distiller.forward(images, labels)  # what is compiled would be run without these hooks
+        out = distiller(images, labels)
     features = {
         name: tuple(distiller._arrange("student", layer, seen.calls(layer.path), batch).detach() for layer in layers)
         for name, (layers, _) in (distiller._layers or {}).items()
@@ -224,6 +226,16 @@ def _observe(distiller: Distiller, images: Tensor, labels: Tensor) -> _Look:
         teacher_logits=teacher_seen.calls("")[0].detach(),
         first_norm=None if norm is None else _undo_affine(norm, teacher_seen.calls(path)[0]),
     )
+
+
+def _first_norm(teacher: nn.Module) -> tuple[str, nn.BatchNorm2d | None]:
+    """The first BatchNorm with statistics that is in no compiled block, where it would not be seen."""
+    compiled = [f"{path}." for path, module in teacher.named_modules() if module._compiled_call_impl is not None]
+    for path, module in teacher.named_modules():
+        seen = not path.startswith(tuple(compiled))
+        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and seen:
+            return path, module
+    return "", None
 
 
 def _neurons(distiller: Distiller) -> Check:
@@ -378,7 +390,11 @@ def _normalisation(distiller: Distiller, look: _Look) -> Check:
         spread = float(images.std(dim=(0, 2, 3)).mean())
         source = "mean 0 and standard deviation 1"
     else:
-        return Check("teacher input", "info", "not checked: the teacher has no BatchNorm2d and no pretrained_cfg")
+        return Check(
+            "teacher input",
+            "info",
+            "not checked: the teacher has no BatchNorm2d outside compiled blocks, and no pretrained_cfg",
+        )
     data = {"shift": shift, "spread": spread}
     text = f"against {source}: shifted by {shift:.2g} and spread {spread:.2g} times"
     if shift > STATISTICS_OFF or not 0.5 <= spread <= 2:
@@ -424,7 +440,7 @@ def _memory(distiller: Distiller, images: Tensor, labels: Tensor) -> Check:
     sizes = []
     for _ in range(MEMORY_STEPS):
         distiller.zero_grad(set_to_none=True)
-        distiller.forward(images, labels).loss.backward()  # type: ignore[no-untyped-call]
+        distiller(images, labels).loss.backward()
         sizes.append(_held_bytes(images.device))
     if all(later > earlier for earlier, later in pairwise(sizes)):
         return Check(

@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from .arguments import LayerSpec, explained, input_faults, read_side
+from .arguments import NO_DATA_PARALLEL, LayerSpec, explained, input_faults, read_side
 from .batch import read_batch, read_logits
 from .checks import check_flag, check_non_negative
 from .class_token import has_one_token, keep_class_token
@@ -81,7 +81,6 @@ class _Eager:
     maps: Tensor
     shapes: Mapping[str, list[Any]]
     seconds: float
-    accuracy: float | None
 
 
 def prepare_teacher(
@@ -116,7 +115,8 @@ def prepare_teacher(
     the student, and move the teacher only to another device.
 
     Args:
-        teacher: any classifier that is not compiled. It is left as it is, but for ``eval`` and frozen parameters.
+        teacher: a classifier that is not compiled and has a layer for class maps. It is left as it is, but for ``eval``
+            and frozen parameters.
         example: images ``[N, C, H, W]`` as the teacher takes them (after ``teacher_input``), real ones if possible.
         dtype: ``torch.float32`` leaves numbers as they are; ``torch.bfloat16`` pays where the CPU or GPU is built for
             it (docs/speed.md); ``torch.float16`` is for GPUs. BatchNorm keeps parameters of fp32.
@@ -130,11 +130,11 @@ def prepare_teacher(
         max_drop: points of held-out accuracy that may be lost.
 
     Returns:
-        A :class:`PreparedTeacher`; its ``network`` takes fp32 images and is used as any teacher.
+        A :class:`PreparedTeacher`; its ``network`` takes images of any floating type and is used as any teacher.
 
     Raises:
         TypeError: ``teacher`` is no module, ``example`` no floating tensor, an option is no bool, or ``held_out`` holds
-            no batches or can be gone through only once.
+            something else than pairs of tensors or can be gone through only once.
         ValueError: a type that is none of the three, a layer that is not there, a teacher that is compiled or prepared
             already, an example with NaN or without content, or held-out images or labels that cannot be right.
         Exception: whatever the teacher raises on the example, with a note.
@@ -169,12 +169,15 @@ def prepare_teacher(
     teacher.eval().requires_grad_(False)
     with outside_inference():
         example = example.clone() if example.is_inference() else example
-        with explained(f"raised on the example {tuple(example.shape)}, which the teacher gets as it is"):
+        note = (
+            f"raised on the example {tuple(example.shape)}, which the teacher gets as it is. Class maps are compared, "
+            "so a layer has to be found for them; a teacher that has none can be used unprepared"
+        )
+        with explained(note):
             layer = find_layer(teacher, example, role="teacher", run=lambda net, x: net(x))
         kept.add(layer.path)
         logits, maps, shapes = _explained(teacher, example, layer, None, kept)
-        accuracy = None if held_out is None else _accuracy(teacher, held_out, example.device)
-        eager = _Eager(logits, maps, shapes, _seconds(teacher, example), accuracy)
+        eager = _Eager(logits, maps, shapes, _seconds(teacher, example))
         left_out: list[str] = []
         if compile and next(_blocks(teacher, kept), None) is None:
             left_out.append(f"compile: no block in front of or behind {', '.join(map(repr, sorted(kept)))}")
@@ -183,11 +186,10 @@ def prepare_teacher(
             try:
                 found = _compared(eager, network, example, layer)
                 reason = _too_far(found, allowed)
-                if reason is None and held_out is not None and eager.accuracy is not None:
-                    found = replace(found, accuracy=(eager.accuracy, _accuracy(network, held_out, example.device)))
-                    reason = _too_low(found, max_drop)
             except Exception as error:  # whatever a compiler or a kernel in half precision raises
-                reason = f"{type(error).__name__}: {error}".splitlines()[0]
+                reason = _first_line(error)
+            if reason is None and held_out is not None:
+                found, reason = _on_held_out(found, teacher, held_out, max_drop, example.device)
             if reason is None:
                 return replace(found, done=tuple(done), left_out=tuple(left_out))
             left_out.append(f"{' + '.join(done)}: {reason}")
@@ -196,6 +198,8 @@ def prepare_teacher(
 
 def _check_eager(teacher: nn.Module) -> None:
     for path, module in teacher.named_modules():
+        if isinstance(module, nn.DataParallel):
+            raise TypeError(f"the teacher is in nn.DataParallel. {NO_DATA_PARALLEL}")
         where = f"at {path!r}" if path else "as a whole"
         if module._compiled_call_impl is not None or hasattr(module, "_orig_mod"):
             raise ValueError(f"the teacher is compiled, {where}: pass the eager one, with compile=True")
@@ -215,17 +219,6 @@ def _check_example(example: Tensor) -> None:
         raise ValueError("example has one value throughout, so no class map can be judged on it; pass real images")
 
 
-def _read_held_out(batch: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
-    if not isinstance(batch, tuple | list) or len(batch) != 2:
-        raise TypeError(f"held_out must hold batches (images, labels), got {type(batch).__name__} in place of one")
-    if not all(isinstance(item, Tensor) for item in batch) or batch[1].ndim != 1:
-        got = [tuple(item.shape) if isinstance(item, Tensor) else type(item).__name__ for item in batch]
-        raise TypeError(f"held_out must hold batches (images [N, C, H, W], class indices [N]), got {got}")
-    with explained("raised by a batch of held_out"):
-        read = read_batch(batch[0].to(device), batch[1].to(device), time_steps=None, batch_first=False)
-    return read.images, cast(Tensor, read.labels)
-
-
 def _too_far(found: PreparedTeacher, allowed: float) -> str | None:
     for name, error in (("logits", found.logit_error), ("class maps", found.map_error)):
         if error is None or not error <= allowed:  # not above it: NaN is no less
@@ -233,10 +226,53 @@ def _too_far(found: PreparedTeacher, allowed: float) -> str | None:
     return None
 
 
-def _too_low(found: PreparedTeacher, max_drop: float) -> str | None:
-    if found.accuracy is not None and found.accuracy[0] - found.accuracy[1] > max_drop:
-        return f"held-out accuracy {found.accuracy[0]:.2f} % -> {found.accuracy[1]:.2f} % (max_drop=)"
-    return None
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+@torch.no_grad()
+def _on_held_out(
+    found: PreparedTeacher, teacher: nn.Module, batches: Iterable[Any], max_drop: float, device: torch.device
+) -> tuple[PreparedTeacher, str | None]:
+    """With the accuracy of both networks on the same images, and why it is not taken.
+
+    What is wrong with the data, or raises in the eager teacher, raises; what raises in the other is a reason.
+    """
+    right, images = [0, 0], 0
+    for pair in batches:
+        batch, labels = _read_held_out(pair, device)
+        for place, network in enumerate((teacher, found.network)):
+            try:
+                with explained(f"raised on held-out images {tuple(batch.shape)}, which the teacher gets as they are"):
+                    logits = read_logits(network(batch), role="teacher", size=len(batch)).mean
+            except Exception as error:
+                if network is teacher:
+                    raise
+                return found, f"on held-out images {_first_line(error)}"
+            faults = input_faults(batch, labels, logits.shape[1])
+            for message in [message for message, fault in faults.items() if fault]:
+                raise ValueError(f"held_out: {message}")
+            right[place] += int((logits.argmax(1) == labels).sum())
+        images += len(batch)
+    if not images:
+        raise ValueError("held_out gave no batch (images, labels); it has to give them each time it is gone through")
+    before, after = (100 * count / images for count in right)
+    low = before - after > max_drop
+    reason = f"held-out accuracy {before:.2f} % -> {after:.2f} % (max_drop=)" if low else None
+    return replace(found, accuracy=(before, after)), reason
+
+
+def _read_held_out(batch: Any, device: torch.device) -> tuple[Tensor, Tensor]:
+    pair = isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(item, Tensor) for item in batch)
+    if not pair:
+        got = [type(item).__name__ for item in batch] if isinstance(batch, tuple | list) else type(batch).__name__
+        raise TypeError(f"held_out must hold batches (images, labels) of two tensors, got {got} in place of one")
+    if batch[0].ndim != 4 or batch[1].ndim != 1:
+        shapes = [tuple(item.shape) for item in batch]
+        raise ValueError(f"held_out must hold batches (images [N, C, H, W], class indices [N]), got shapes {shapes}")
+    with explained("raised by a batch of held_out"):
+        read = read_batch(batch[0].to(device), batch[1].to(device), time_steps=None, batch_first=False)
+    return read.images, cast(Tensor, read.labels)
 
 
 def _variants(
@@ -256,16 +292,15 @@ def _variants(
                 _compile(block)
             done.append(f"{len(blocks)} blocks compiled")
         if done:
+            convert_input(network, channels_last="channels_last" in done)
             yield network, done
 
 
 def _changed(teacher: nn.Module, dtype: torch.dtype, channels_last: bool) -> tuple[nn.Module, list[str]]:
     """A copy in another memory format and type, and what was done."""
     network, done = copy.deepcopy(teacher), []
-    memory_format = torch.preserve_format
     if channels_last and any(isinstance(module, nn.Conv2d) for module in network.modules()):
-        memory_format = torch.channels_last
-        network.to(memory_format=memory_format)  # type: ignore[call-overload]
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         done.append("channels_last")
     if dtype is not torch.float32:
         network.to(dtype)
@@ -273,8 +308,6 @@ def _changed(teacher: nn.Module, dtype: torch.dtype, channels_last: bool) -> tup
             if isinstance(module, MIXED):
                 module.float()
         done.append(str(dtype).removeprefix("torch."))
-    if done:
-        convert_input(network, memory_format)
     return network, done
 
 
@@ -352,22 +385,6 @@ def _note_shape(found: list[Any]) -> Callable[[Any], None]:
         found.append(tuple(first.shape) if isinstance(first, Tensor) else type(first).__name__)
 
     return note
-
-
-@torch.no_grad()
-def _accuracy(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> float:
-    right = images = 0
-    for pair in batches:
-        batch, labels = _read_held_out(pair, device)
-        logits = read_logits(network(batch), role="teacher", size=len(batch)).mean
-        for fault, found in input_faults(batch, labels, logits.shape[1]).items():
-            if found:
-                raise ValueError(f"a batch of held_out: {fault}")
-        right += int((logits.argmax(1) == labels).sum())
-        images += len(batch)
-    if not images:
-        raise ValueError("held_out must hold at least one batch (images, labels)")
-    return 100 * right / images
 
 
 def _seconds(network: nn.Module, images: Tensor) -> float:

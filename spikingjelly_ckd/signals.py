@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import torch
 from torch import Size, Tensor, nn
@@ -21,6 +21,8 @@ __all__ = [
     "one_layer",
     "one_pair",
 ]
+
+_Item = TypeVar("_Item", Tensor, Size)
 
 NEEDS = {
     "labels": "the labels",
@@ -170,8 +172,8 @@ def one_pair(signals: Signals, asking: object) -> tuple[Tensor, Tensor]:
     )
 
 
-def one_layer(layers: Sequence[Tensor], asking: object, role: str) -> Tensor:
-    """The one layer of ``layers``, those of one network.
+def one_layer(layers: Sequence[_Item], asking: object, role: str) -> _Item:
+    """The one layer, or its shape, of ``layers``, those of one network.
 
     Raises:
         ValueError: there are none, or several.

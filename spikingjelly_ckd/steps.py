@@ -1,4 +1,4 @@
-"""The student's logits of every time step, where the network hands on their mean alone."""
+"""How the student takes its time steps, and its logits of every step where it hands on their mean alone."""
 
 from __future__ import annotations
 
@@ -9,13 +9,59 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from . import compat
 from .batch import Logits, read_logits
 from .hooks import watch
 from .layers import find_head
 from .probing import untouched
 from .signals import LinearHead
 
-__all__ = ["StepPoint", "find_step_logits"]
+__all__ = ["StepPoint", "check_step_modes", "find_step_logits"]
+
+
+def check_step_modes(
+    network: nn.Module, frames: Tensor, steps: int, batch: int, *, run: Callable[[nn.Module, Tensor], Any]
+) -> None:
+    """Raise if a neuron in single-step mode takes all time steps for images.
+
+    Only a network that has such neurons is run, in eval mode; it is left as it was found. One that is called once a
+    step, in a loop of its own, is no fault.
+
+    Args:
+        network: the student, in multi-step mode.
+        frames: what it takes.
+        steps: ``T``.
+        batch: ``N``.
+        run: how to run it.
+
+    Raises:
+        ValueError: so it is; the message names the neuron.
+
+    Example:
+        >>> from spikingjelly.activation_based import neuron
+        >>> network = nn.Sequential(neuron.IFNode(step_mode="m"))
+        >>> check_step_modes(network, torch.zeros(2, 1, 3), 2, 1, run=lambda network, frames: network(frames))
+    """
+    modes = compat.neuron_step_modes(network)
+    single = {
+        path for path, mode in modes.items() if mode == "s" and compat.obeys_step_mode(network.get_submodule(path))
+    }
+    if steps == 1 or not single:
+        return
+    shapes: dict[str, list[torch.Size]] = {}
+
+    def note(path: str, output: Tensor) -> None:
+        shapes.setdefault(path, []).append(output.shape)
+
+    with untouched(network), torch.no_grad(), watch(network.eval(), note):
+        run(network, frames)
+    for path, seen in shapes.items():
+        whole = seen[0][:2] == (steps, batch) or seen[0][:1] == (steps * batch,)
+        if path in single and len(seen) == 1 and whole:
+            raise ValueError(
+                f"the student's neuron {path!r} is in single-step mode and got all {steps} time steps in one call, as "
+                "if they were images: call functional.set_step_mode(student, 'm')"
+            )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from conftest import tiny_student, tiny_teacher
 from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
-from spikingjelly_ckd import CKDDistiller, Distiller, KDLoss, SAMDLoss
+from spikingjelly_ckd import CKDDistiller, Distiller, FitNetsLoss, KDLoss, SAMDLoss, prepare_teacher
 
 SEEDED = torch.Generator().manual_seed(0)
 IMAGES, LABELS = torch.randn(4, 3, 8, 8, generator=SEEDED), torch.tensor([0, 1, 2, 4])
@@ -295,6 +295,50 @@ CONSTRUCTION = {
         TypeError,
         "DistillationLoss",
     ),
+    "losses in a list": (
+        lambda: Distiller(tiny_teacher(), tiny_student(), [(KDLoss(), 1)]),
+        TypeError,
+        "losses must be a dict",
+    ),
+    "a full stop in a name": (
+        lambda: Distiller(tiny_teacher(), tiny_student(), {"kd.1": (KDLoss(), 1)}),
+        ValueError,
+        "without a full stop",
+    ),
+    "one loss with parameters twice": (
+        lambda: Distiller(
+            tiny_teacher(),
+            tiny_student(),
+            dict.fromkeys("ab", (FitNetsLoss((6, 8, 8), (6, 8, 8)), 1)),
+        ),
+        ValueError,
+        "the losses 'a' and 'b' are one FitNetsLoss",
+    ),
+    "layers of a CKDDistiller": (
+        lambda: CKDDistiller(tiny_teacher(), tiny_student(), layers={"samd": ("5", "5")}),
+        TypeError,
+        "pass student_layer= and teacher_layer=",
+    ),
+    "the preparation in place of its network": (
+        lambda: CKDDistiller(prepare_teacher(tiny_teacher(), IMAGES), tiny_student()),
+        TypeError,
+        r"got PreparedTeacher; pass its \.network",
+    ),
+    "a word for check": (
+        lambda: CKDDistiller(tiny_teacher(), tiny_student(), check="no"),
+        TypeError,
+        "check must be True or False, got str 'no'",
+    ),
+    "a number for batch_first": (
+        lambda: CKDDistiller(tiny_teacher(), tiny_student(), batch_first=1),
+        TypeError,
+        "batch_first must be True or False",
+    ),
+    "a word for teacher_stream": (
+        lambda: CKDDistiller(tiny_teacher(), tiny_student(), teacher_stream="yes"),
+        TypeError,
+        "teacher_stream must be True or False",
+    ),
     "unknown needs": (
         lambda: Distiller(tiny_teacher(), tiny_student(), {"kd": (WrongNeeds(), 1)}),
         ValueError,
@@ -328,6 +372,38 @@ def test_construction(case):
     make, error, message = CONSTRUCTION[case]
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("frames", [False, True])
+def test_one_neuron_left_in_single_step_mode(frames):
+    student = tiny_student()
+    student[2].step_mode = "s"
+    batch = (torch.randn(3, *IMAGES.shape), LABELS) if frames else (IMAGES, LABELS)
+    distiller = CKDDistiller(tiny_teacher(), student, time_steps=None if frames else 3)
+    with pytest.raises(ValueError, match=r"neuron '2' is in single-step mode and got all 3 time steps.*set_step_mode"):
+        distiller(*batch)
+
+
+def test_a_neuron_in_single_step_mode_that_is_called_once_a_step_is_no_fault():
+    class Walks(nn.Module):
+        """A block that walks through time itself."""
+
+        def __init__(self, neuron):
+            super().__init__()
+            self.neuron = neuron
+
+        def forward(self, frames):
+            return torch.stack([self.neuron(frame) for frame in frames])
+
+    student = tiny_student()
+    student[2].step_mode = "s"
+    expected = tiny_student()
+    expected.load_state_dict(student.state_dict())
+    student[2] = Walks(student[2])
+    first, second = (
+        CKDDistiller(tiny_teacher(), net, time_steps=3, gamma=0.0)(IMAGES, LABELS) for net in (student, expected)
+    )
+    torch.testing.assert_close(first.terms["task"], second.terms["task"])
 
 
 def test_the_distiller_itself_in_data_parallel():

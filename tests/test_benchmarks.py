@@ -51,6 +51,23 @@ def test_runs_leave_records_and_are_not_run_twice(tmp_path):
     assert sorted(again.stdout.splitlines()) == sorted(first.stdout.splitlines())  # the old records, seconds and all
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--rounds", 0), "argument --rounds: must be a whole number of at least 1, got '0'"),
+        (("-b", -1), "argument -b/--batch: must be a whole number"),
+        (("--device", "nowhere"), "argument --device: Expected one of cpu, cuda"),
+        ((), "methods: some of them compare time steps"),
+        (("-T", 2, "--output", __file__), "is no folder"),
+    ],
+)
+def test_settings_that_measure_nothing_are_refused(tmp_path, flags, said):
+    with pytest.raises(subprocess.CalledProcessError) as raised:
+        script("methods", "--pairs", "r20_t1", "--output", tmp_path, *flags, name="speed")
+    assert said in raised.value.stderr
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", [f"methods: {n}" for n in methods.ARMS] + [f"ablations: {n}" for n in ablations.ARMS])
 def test_every_arm_takes_a_step(name, digits):
     module, _, arm = name.partition(": ")

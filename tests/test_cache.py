@@ -470,7 +470,8 @@ def with_losses(losses, teacher=None):
 
 
 REFUSED = {
-    "seed": (make_distiller, {"seed": -1}, "seed must be at least 0, got -1"),
+    "seed": (make_distiller, {"seed": -1}, "seed must be an integer of at least 0, got -1"),
+    "a text as seed": (make_distiller, {"seed": "0"}, "seed must be an integer of at least 0, got '0'"),
     "no question": (lambda: with_losses({}), {}, "no loss of the distiller looks at the teacher"),
     "features": (
         lambda: Distiller(

@@ -489,6 +489,17 @@ def test_compiled_steps_have_the_gradients_of_eager_ones_and_compile_once(teache
     assert graphs[0] == graphs[1] == graphs[2], "every step compiles anew"
 
 
+def test_two_compiled_distillers_in_one_process_clear_their_own_students(batch):
+    torch._dynamo.reset()
+    for _ in range(3):
+        student = tiny_student()
+        distiller = CKDDistiller(tiny_teacher(), student, time_steps=2, gamma=0, example=batch)
+        distiller.compile(backend="eager", dynamic=False)
+        for _ in range(2):
+            distiller(*batch).loss.backward()
+            assert [module.v for module in student.modules() if hasattr(module, "v")] == [0.0, 0.0]
+
+
 def test_a_copy_of_a_compiled_distiller_runs_its_own_student(teacher, student, batch):
     distiller = CKDDistiller(teacher, student, time_steps=2, gamma=0, example=batch)
     distiller.compile(backend="eager", dynamic=False)

@@ -159,7 +159,7 @@ def test_stop_hides_no_error(teacher, batch):
 
 
 def test_converted_input_follows_the_network(teacher, batch):
-    handle = convert_input(teacher.bfloat16(), torch.channels_last)
+    handle = convert_input(teacher.bfloat16(), channels_last=True)
     assert teacher(batch[0]).dtype is torch.bfloat16
     assert teacher.double()(batch[0]).dtype is torch.float64
     handle.remove()

@@ -22,9 +22,9 @@ ALLOWED = {
     "batch": {"maps"},
     "balance": {"checks"},
     "probing": {"compat"},
-    "layouts": {"hooks"},
+    "layouts": {"class_token", "hooks"},
     "layers": {"class_token", "compat", "hooks", "layouts", "probing"},
-    "steps": {"batch", "hooks", "layers", "probing", "signals"},
+    "steps": {"batch", "compat", "hooks", "layers", "probing", "signals"},
     "methods": {"adapted", "adaptors", "checks", "losses", "maps", "randomness", "signals"},
     "arguments": {"checks", "compat", "hooks", "layers", "layouts", "signals"},
     "distiller": {

@@ -832,7 +832,6 @@ def test_layers_that_were_given_stay(batch):
         ((None, ["2"]), (["2"], ["2"])),
         ((None, ["5"]), (["5"], ["5"])),
         ((["5", "2"], None), (["5", "2"], ["5", "2"])),
-        ((None, ["0", "2"]), (["2", "2"], ["0", "2"])),
     ],
 )
 def test_a_side_that_is_not_given_follows_the_sizes_of_the_other(batch, given, expected):
@@ -844,6 +843,38 @@ def test_a_side_that_is_not_given_follows_the_sizes_of_the_other(batch, given, e
     for name in losses:
         assert tuple(map(paths, distiller.layers[name])) == expected, name
     distiller(*batch).loss.backward()
+
+
+@pytest.mark.parametrize(("given", "expected"), [("2", ["2"]), ("5", ["6"]), ("8", ["6"]), ("11", ["9"])])
+def test_the_stage_that_is_nearest_in_size_is_taken(given, expected):
+    teacher = nn.Sequential(  # 32, 17, 8, 3 wide
+        *(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 2, 2, 1), nn.BatchNorm2d(4), nn.ReLU()),
+        *(nn.Conv2d(4, 4, 2, 2), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 4, 2), nn.BatchNorm2d(4), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)),
+    )
+    kit = {"step_mode": "m"}
+    student = nn.Sequential(  # 30, 12, 5 wide
+        *(layer.Conv2d(3, 4, 3, **kit), layer.BatchNorm2d(4, **kit), neuron.LIFNode(**kit)),
+        *(layer.Conv2d(4, 4, 8, 2, **kit), layer.BatchNorm2d(4, **kit), nn.Identity(), neuron.LIFNode(**kit)),
+        *(layer.Conv2d(4, 4, 4, 2, **kit), layer.BatchNorm2d(4, **kit), neuron.LIFNode(**kit)),
+        *(layer.AdaptiveAvgPool2d(1, **kit), layer.Flatten(**kit), layer.Linear(4, 5, **kit)),
+    )
+    images = torch.rand(2, 3, 32, 32)
+    options = {"layers": {"at": (None, given)}, "time_steps": 2, "example": images}
+    distiller = Distiller(teacher, student, {"at": (ATLoss(), 1.0)}, **options)
+    assert [paths(side) for side in distiller.layers["at"]] == [expected, [given]]
+
+
+def test_two_layers_that_would_share_a_stage_are_refused(batch):
+    options = {"layers": {"at": (None, ["0", "2"])}, "time_steps": 2}
+    with pytest.raises(ValueError, match=r"layers\['at'\].*stages are \['2', '5'\]: name the layers of both sides"):
+        Distiller(tiny_teacher(), tiny_student(), {"at": (ATLoss(), 1.0)}, example=batch, **options)
+
+
+def test_two_layers_for_a_loss_of_one_pair_are_refused_at_construction(batch):
+    options = {"layers": {"hint": (["2", "5"], None)}, "time_steps": 2, "example": batch}
+    with pytest.raises(ValueError, match=r"FitNetsLoss compares one student layer.*got 2 of the student"):
+        Distiller(tiny_teacher(), tiny_student(), {"hint": (FitNetsLoss(), 1.0)}, **options)
 
 
 def test_an_unknown_choice_of_layers_is_refused(teacher, student):

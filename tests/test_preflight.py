@@ -9,7 +9,7 @@ from conftest import tiny_student, tiny_teacher
 from spikingjelly.activation_based import base, layer, neuron
 from torch import nn
 
-from spikingjelly_ckd import CKDDistiller, Distiller, KDLoss, SAMDLoss, preflight
+from spikingjelly_ckd import CKDDistiller, Distiller, FitNetsLoss, KDLoss, SAMDLoss, preflight
 from spikingjelly_ckd.balance import AUTO_SHARE
 from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet
 
@@ -78,6 +78,29 @@ def test_a_distiller_that_was_compiled_and_trained(form):
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     call(*BATCH)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs, "what is compiled serves on"
+
+
+def test_losses_on_features_alone_again_and_again():
+    losses = {"hint": (FitNetsLoss(), 1.0)}
+    distiller = Distiller(tiny_teacher(), tiny_student(), losses, time_steps=3, example=BATCH)
+    first = str(preflight(distiller, BATCH))
+    assert not distiller._teacher_ran_once, "a step still runs the whole teacher once"
+    assert str(preflight(distiller, BATCH)) == first
+    distiller(*BATCH)
+    assert preflight(distiller, BATCH).ok
+    assert distiller._teacher_ran_once
+
+
+def test_a_teacher_whose_first_batch_norm_is_compiled():
+    teacher = ResNet((4, 8, 16), (1, 1, 1), 5).eval()
+    teacher.layer1.compile(backend="eager")
+    teacher.bn1 = nn.Identity()
+    found = report(teacher, teacher_layer="layer3", student_layer="5")
+    assert found["teacher input"].status in ("ok", "warn")
+    for stage in (teacher.layer2, teacher.layer3):
+        stage.compile(backend="eager")
+    found = report(teacher, teacher_layer="layer3", student_layer="5")
+    assert "not checked" in found["teacher input"].message
 
 
 def test_silent_student():

@@ -2,8 +2,9 @@
 
 import copy
 import functools
-import pickle
+import io
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
@@ -105,7 +106,10 @@ def test_blocks_around_the_recorded_layer_are_compiled(images):
         for net in (teacher, prepared.network)
     ]
     torch.testing.assert_close(*losses, rtol=1e-4, atol=1e-5)
-    again = pickle.loads(pickle.dumps(copy.deepcopy(prepared.network)))  # without what was compiled
+    file = io.BytesIO()
+    torch.save(copy.deepcopy(prepared.network), file)  # without what was compiled
+    file.seek(0)
+    again = torch.load(file, weights_only=False)
     torch.testing.assert_close(again(images), teacher(images), rtol=1e-4, atol=1e-5)
 
 
@@ -158,19 +162,26 @@ def test_under_inference_mode_it_prepares_the_same(images):
     ).loss.backward()
 
 
-@pytest.mark.parametrize("move", [lambda net: net.float(), lambda net: net.to(BF16), lambda net: net.half().float()])
-def test_a_distiller_that_changes_type_leaves_a_prepared_teacher_its_own(move, images):
-    prepared = prepare_teacher(tiny_teacher(), images, dtype=BF16)
-    wrapped = nn.Sequential(nn.Identity(), prepared.network)  # as behind a normalisation of the user's
-    distiller = CKDDistiller(wrapped, tiny_student(), time_steps=2, teacher_layer="1.5", student_layer="5", gamma=0.0)
-    before = {name: tensor.clone() for name, tensor in wrapped.state_dict().items()}
+@pytest.mark.parametrize("move", [lambda net: net.float(), lambda net: net.to(BF16), lambda net: net.double()])
+@pytest.mark.parametrize(
+    ("build", "options"),
+    [(tiny_teacher, {"dtype": BF16}), (lambda: timm_vit(), {"channels_last": False})],
+    ids=["half precision", "class token alone"],
+)
+def test_a_distiller_that_changes_type_leaves_a_prepared_teacher_its_own(build, options, move, images):
+    prepared = prepare_teacher(build(), images, **options)
+    assert prepared.done
+    wrapped = nn.Sequential(nn.Conv2d(3, 3, 1), prepared.network)  # as behind an adaptor of the user's
+    layer = replace(prepared.layer, path=f"1.{prepared.layer.path}")
+    distiller = CKDDistiller(wrapped, tiny_student(), time_steps=2, teacher_layer=layer, student_layer="5", gamma=0.0)
+    before = {name: tensor.clone() for name, tensor in prepared.network.state_dict().items()}
     move(distiller)
-    for name, tensor in wrapped.state_dict().items():
+    for name, tensor in prepared.network.state_dict().items():
         assert tensor.dtype == before[name].dtype, name
         assert torch.equal(tensor, before[name]), name
     dtype = distiller.student[0].weight.dtype
+    assert wrapped[0].weight.dtype == dtype, "what was not prepared is converted as ever"
     distiller(images.to(dtype), torch.arange(8) % 5).loss.backward()
-    assert CKDDistiller(tiny_teacher(), tiny_student(), time_steps=2).double().teacher[0].weight.dtype is torch.float64
 
 
 def test_what_is_compiled_or_prepared_is_not_prepared_again(images):
@@ -181,11 +192,13 @@ def test_what_is_compiled_or_prepared_is_not_prepared_again(images):
     for teacher, message in (
         (half, "was prepared before, as a whole"),
         (nn.Sequential(nn.Identity(), half), "was prepared before, at '1'"),
-        (alone, "was prepared before, at 'blocks.2'"),
+        (alone, "was prepared before, as a whole"),
+        (alone.blocks, "was prepared before, at '2'"),
+        (nn.Sequential(nn.DataParallel(tiny_teacher())), "is in nn.DataParallel"),
         (torch.compile(tiny_teacher()), "is compiled, as a whole"),
         (inside, "is compiled, at '3'"),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((TypeError, ValueError), match=message):
             prepare_teacher(teacher, images)
 
 
@@ -212,6 +225,50 @@ def test_held_out_batches_are_not_kept(images):
     prepared = prepare_teacher(tiny_teacher(), images, held_out=Loader())
     before, after = prepared.accuracy
     assert before == after
+
+
+def test_accuracies_are_of_the_same_images_though_each_pass_gives_others(images):
+    class Augmented:
+        def __iter__(self):
+            for _ in range(4):
+                yield torch.randn(8, 3, 16, 16), torch.randint(0, 5, (8,))
+
+    prepared = prepare_teacher(tiny_teacher(), images, held_out=Augmented(), max_drop=0.0)
+    before, after = prepared.accuracy
+    assert 0 < before == after < 100
+
+
+def test_held_out_data_that_can_be_read_once_is_refused_where_it_is_read_again(images):
+    class Once:
+        def __init__(self):
+            self.batches = [(images, torch.ones(8, dtype=torch.int64))]
+
+        def __iter__(self):
+            while self.batches:
+                yield self.batches.pop()
+
+    teacher = timm_vit()
+    with torch.no_grad():  # two classes that bf16 cannot tell apart
+        teacher.head.weight[1] = teacher.head.weight[0]
+        teacher.head.bias.copy_(torch.tensor([1.0, 1.001, -9.0, -9.0, -9.0]))
+    with pytest.raises(ValueError, match="held_out gave no batch"):
+        prepare_teacher(teacher, images, dtype=BF16, tolerance=10.0, held_out=Once())
+
+
+def test_a_prepared_teacher_that_raises_on_held_out_images_is_not_taken(images):
+    class OneSize(nn.Module):
+        def forward(self, x):
+            assert x.dtype is torch.float32 or len(x) == 8
+            return x
+
+    teacher = nn.Sequential(*tiny_teacher()[:6], OneSize(), *tiny_teacher()[6:])
+    held_out = [(images, torch.arange(8) % 5), (images[:4], torch.arange(4))]
+    prepared = prepare_teacher(teacher, images, dtype=BF16, held_out=held_out)
+    assert prepared.network is teacher
+    assert "on held-out images AssertionError" in prepared.left_out[0]
+    with pytest.raises(RuntimeError) as raised:
+        prepare_teacher(tiny_teacher(), images, held_out=[(images[:, :2], torch.arange(8) % 5)])
+    assert "raised on held-out images (8, 2, 16, 16)" in raised.value.__notes__[0]
 
 
 def test_nothing_asked_for_is_the_teacher(images):
@@ -289,7 +346,7 @@ def test_accuracy_is_measured_before_and_after_and_a_drop_is_not_taken(images):
     assert "100.00 % -> 0.00 %" in str(taken)
 
 
-HELD_OUT = torch.rand(2, 3, 8, 8)
+HELD_OUT = torch.linspace(0, 1, 2 * 3 * 8 * 8).reshape(2, 3, 8, 8)
 
 
 @pytest.mark.parametrize(
@@ -298,7 +355,7 @@ HELD_OUT = torch.rand(2, 3, 8, 8)
         ({"dtype": torch.int8}, ValueError, "dtype must be one of"),
         ({"dtype": "bfloat16"}, ValueError, "dtype must be one of"),
         ({"layers": ["9"]}, ValueError, "has no layer '9'"),
-        ({"held_out": []}, ValueError, "at least one batch"),
+        ({"held_out": []}, ValueError, "held_out gave no batch"),
         ({"held_out": 5}, TypeError, "gone through more than once.*got int$"),
         (
             {"held_out": iter([(HELD_OUT, torch.tensor([0, 1]))])},
@@ -307,8 +364,10 @@ HELD_OUT = torch.rand(2, 3, 8, 8)
         ),
         ({"held_out": [1, 2]}, TypeError, "held_out must hold batches.*got int"),
         ({"held_out": (HELD_OUT, torch.tensor([0, 1]))}, TypeError, "held_out must hold batches.*got Tensor"),
-        ({"held_out": [(HELD_OUT,)]}, TypeError, "held_out must hold batches"),
-        ({"held_out": [(HELD_OUT, torch.rand(2, 5))]}, TypeError, "held_out must hold batches"),
+        ({"held_out": [(HELD_OUT,)]}, TypeError, r"held_out must hold batches.*got \['Tensor'\]"),
+        ({"held_out": [(HELD_OUT, [0, 1])]}, TypeError, r"held_out must hold batches.*got \['Tensor', 'list'\]"),
+        ({"held_out": [(HELD_OUT, torch.ones(2, 5))]}, ValueError, r"class indices \[N\]\), got shapes.*\(2, 5\)"),
+        ({"held_out": [(HELD_OUT[None], torch.tensor([0]))]}, ValueError, r"images \[N, C, H, W\].*got shapes"),
         ({"held_out": [(HELD_OUT, torch.tensor([True, False]))]}, TypeError, "integer class indices, got torch.bool"),
         ({"held_out": [(HELD_OUT, torch.tensor([0]))]}, ValueError, r"labels must be \[N\]"),
         ({"held_out": [(HELD_OUT, torch.tensor([0, 5]))]}, ValueError, r"held_out: labels must lie in 0\.\.4"),
@@ -320,6 +379,8 @@ HELD_OUT = torch.rand(2, 3, 8, 8)
         ({"example": torch.rand(0, 3, 8, 8)}, ValueError, r"images \[N, C, H, W\], got shape \(0, 3"),
         ({"example": torch.rand(3, 8, 8)}, ValueError, r"images \[N, C, H, W\], got shape \(3, 8"),
         ({"compile": "yes"}, TypeError, "compile must be True or False, got str 'yes'"),
+        ({"channels_last": 1}, TypeError, "channels_last must be True or False, got int 1"),
+        ({"class_token": None}, TypeError, "class_token must be True or False, got NoneType None"),
         ({"tolerance": -1.0}, ValueError, "tolerance must be at least 0"),
         ({"max_drop": "1"}, TypeError, "max_drop must be a number"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -58,10 +59,10 @@ class ReviewKDLoss(DistillationLoss):
             teacher_shapes: of each layer, ``[N, C, h, w]``.
 
         Raises:
-            ValueError: unlike numbers of layers, or maps of unlike size.
+            ValueError: unlike numbers of layers, maps of unlike size, or maps that grow with depth.
         """
         sizes = [tuple(shape[-2:]) for shape in student_shapes], [tuple(shape[-2:]) for shape in teacher_shapes]
-        if sizes[0] != sizes[1]:
+        if sizes[0] != sizes[1] or sizes[0] != sorted(sizes[0], key=math.prod, reverse=True):
             raise ValueError(
                 f"ReviewKDLoss needs layers of one size on both sides, shallow to deep, got {sizes[0]} and {sizes[1]}; "
                 "name them (layers=)"

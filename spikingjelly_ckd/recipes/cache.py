@@ -54,7 +54,7 @@ LEFTOVER = 3600
 CHANGED = (
     "the live teacher says something else of an image than the teacher cache holds: the teacher was changed after the "
     "cache was opened, an image was replaced, a transform draws from a source of its own, or a file of the cache was "
-    "damaged; delete the folder of the cache to fill it anew, or train without one"
+    "damaged; delete the folder {} to fill it anew, or train without one"
 )
 
 
@@ -73,7 +73,7 @@ class TeacherCache:
         folder: where they are.
 
     Raises:
-        TypeError: no distiller.
+        TypeError: no distiller, or no ``Data``.
         ValueError: what cannot be kept or told from another: ``views`` or ``seed`` out of range, no loss that looks at
             the teacher, a loss that compares features, soft labels, a teacher without parameters, a transform or
             ``teacher_input`` that does not describe itself; or the folder belongs to another key.
@@ -86,9 +86,11 @@ class TeacherCache:
     def __init__(self, root: Path | str, distiller: Distiller, data: Data, *, seed: int = 0, views: int = 1) -> None:
         if not isinstance(distiller, Distiller):
             raise TypeError(f"distiller must be a Distiller, got {type(distiller).__name__}")
+        if not isinstance(data, Data):
+            raise TypeError(f"data must be a Data of spikingjelly_ckd.recipes.data, got {type(data).__name__}")
         check_count("views", views)
-        if seed < 0:
-            raise ValueError(f"seed must be at least 0, got {seed}")
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise ValueError(f"seed must be an integer of at least 0, got {seed!r}")
         if not distiller.asks_teacher:
             raise ValueError("a teacher cache does nothing: no loss of the distiller looks at the teacher")
         self.distiller = distiller
@@ -180,7 +182,7 @@ class TeacherCache:
         check_count("batch_size", batch_size)
         views = self._first(views)
         missing = [view for view in range(views) if not self.path(view).is_file()]
-        if not missing:
+        if not missing and (self.folder / META).is_file():
             return []
         self.folder.mkdir(parents=True, exist_ok=True)
         for part in self.folder.glob("*.part"):
@@ -312,10 +314,13 @@ class CachedData(EpochData):
         workers: loading processes.
 
     Raises:
+        TypeError: no :class:`TeacherCache`.
         ValueError: as for :class:`~spikingjelly_ckd.recipes.loading.EpochData`.
     """
 
     def __init__(self, cache: TeacherCache, *, batch_size: int, workers: int = 0) -> None:
+        if not isinstance(cache, TeacherCache):
+            raise TypeError(f"cache must be a TeacherCache, got {type(cache).__name__}")
         super().__init__(cache.data, batch_size=batch_size, workers=workers, seed=cache.seed)
         self.prepare_data_per_node = False
         self.cache = cache

@@ -31,6 +31,7 @@ from torch.utils.data import Dataset
 from torchvision import datasets
 from torchvision.datasets.utils import check_integrity
 
+from ..checks import check_flag
 from .augment import event_transform, image_transform
 from .splits import (
     DVS_CLASSES,
@@ -117,8 +118,7 @@ class DataOptions:
             if value < low:
                 raise ValueError(f"{name} must be at least {low}, got {value}")
         for name in ("resized_crop", "flip", "nda", "download", "allow_partial"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} must be True or False, got {getattr(self, name)!r}")
+            check_flag(name, getattr(self, name))
         if not isinstance(self.auto_augment, str):
             raise TypeError(f"auto_augment must be a string, got {self.auto_augment!r}")
         if isinstance(self.erase, bool) or not isinstance(self.erase, int | float):

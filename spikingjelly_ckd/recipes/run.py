@@ -706,7 +706,7 @@ def _check_student(student: nn.Module, recipe: Recipe, data: Data, options: argp
     try:
         distiller = Distiller(None, student, {}, time_steps=recipe.time_steps, batch_first=True)
     except ValueError as error:
-        if neuron_step_modes(student) != {"s"}:
+        if set(neuron_step_modes(student).values()) != {"s"}:
             raise
         raise ValueError(
             f"{name} is in single-step mode: let its function call functional.set_step_mode(network, 'm') before it "

@@ -280,10 +280,14 @@ class DistillationModule(TrainingModule):
         images, labels, known = batch
         output = TeacherOutput(known["logits"], known["maps"])
         changed = has_changed(self.distiller, images, labels, output, batch_idx % len(labels))
-        loss = super().training_step((images, labels, output), batch_idx)
+        try:
+            loss = super().training_step((images, labels, output), batch_idx)
+        except ValueError:  # such as a constant map, which a damaged file explains
+            if not changed:
+                raise
         if changed:  # read here, where the device has been waited for
             cache = getattr(getattr(self.trainer, "datamodule", None), "cache", None)
-            raise RuntimeError(CHANGED if cache is None else f"{CHANGED} ({cache.folder})")
+            raise RuntimeError(CHANGED.format("of the cache" if cache is None else cache.folder))
         return loss
 
     def loss(

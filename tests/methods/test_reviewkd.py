@@ -72,6 +72,8 @@ def test_wrong_use(layers):
         ReviewKDLoss()(student, teacher)
     with pytest.raises(ValueError, match="layers of one size on both sides"):
         ReviewKDLoss().build([(2, 1, 4, 8, 8)], [(1, 4, 4, 4)])
+    with pytest.raises(ValueError, match="shallow to deep"):
+        ReviewKDLoss().build([(2, 1, 4, 4, 4), (2, 1, 4, 8, 8)], [(1, 4, 4, 4), (1, 4, 8, 8)])
     with pytest.raises(ValueError, match="one shape"):
         loss(student, [teacher[0], F.avg_pool2d(teacher[1], 2)])
     for few in ((student[:1], teacher[:1]), (student, teacher[:1]), (3 * student, 3 * teacher)):
