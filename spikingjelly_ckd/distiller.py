@@ -508,6 +508,7 @@ class Distiller(nn.Module):
 
     @compat.untraced
     def _search(self, batch: Batch) -> None:
+        """For all losses, so that no network is searched twice."""
         if not batch.images.isfinite().all():
             raise ValueError("images hold NaN or inf, so no layer can be chosen on them")
         if self.student_steps == "multi" and batch.steps is not None:
@@ -515,7 +516,7 @@ class Distiller(nn.Module):
         found: dict[tuple[str, bool], tuple[Layer, ...]] = {}
 
         def find(role: str, stages: bool) -> tuple[Layer, ...]:
-            """Searched once for all losses; the grid is left open, since it follows the input's size."""
+            """The grid is left open, since it follows the input's size."""
             if (role, stages) not in found:
                 network = self.student if role == "student" else self.teacher
                 images = self._student_frames(batch) if role == "student" else self._teacher_images(batch)

@@ -249,9 +249,9 @@ def _on_held_out(
                 if network is teacher:
                     raise
                 return found, f"on held-out images {_first_line(error)}"
-            faults = input_faults(batch, labels, logits.shape[1])
-            for message in [message for message, fault in faults.items() if fault]:
-                raise ValueError(f"held_out: {message}")
+            faults = [text for text, fault in input_faults(batch, labels, logits.shape[1]).items() if fault]
+            if faults:
+                raise ValueError(f"held_out: {faults[0]}")
             right[place] += int((logits.argmax(1) == labels).sum())
         images += len(batch)
     if not images:
