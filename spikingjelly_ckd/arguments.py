@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Size, Tensor, nn
 
 from . import compat
@@ -273,7 +274,7 @@ def check_labels(labels: Tensor | None, shape: Size, *, clamp: bool) -> Tensor:
 
 def input_faults(images: Tensor, labels: Tensor | None, classes: int) -> dict[str, Tensor]:
     """Message -> boolean scalar, true where a batch must not be trained on."""
-    faults = {"images hold NaN or inf": ~images.isfinite().all()}
+    faults = {"images hold NaN or inf": ~_all_finite(images)}
     if labels is not None and labels.ndim == 1:
         outside = ((labels < 0) | (labels >= classes)).any()
         faults[f"labels must lie in 0..{classes - 1}, as there are {classes} classes"] = outside
@@ -285,4 +286,11 @@ def input_faults(images: Tensor, labels: Tensor | None, classes: int) -> dict[st
 def logit_faults(role: str, logits: Tensor) -> dict[str, Tensor]:
     """Message -> boolean scalar, true where a network's logits must not be used."""
     advice = "; check its weights and its input" if role == "teacher" else ""
-    return {f"the {role}'s logits hold NaN or inf{advice}": ~logits.isfinite().all()}
+    return {f"the {role}'s logits hold NaN or inf{advice}": ~_all_finite(logits)}
+
+
+def _all_finite(values: Tensor) -> Tensor:
+    """Boolean scalar. One pass without a tensor of that size: NaN and inf show in the extremes."""
+    if not values.numel():
+        return values.new_ones((), dtype=torch.bool)
+    return torch.stack(torch.aminmax(values.detach())).isfinite().all()
