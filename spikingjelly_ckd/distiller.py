@@ -210,8 +210,9 @@ class Distiller(nn.Module):
 
         Raises:
             TypeError: a wrong kind of input or output.
-            ValueError: wrong shapes, labels out of range, values that are not finite, constant maps, or a loss that
-                needs more of the teacher than ``teacher_output`` holds.
+            ValueError: wrong shapes, labels out of range, values that are not finite, constant maps, a neuron in
+                single-step mode that takes time steps for images, or a loss that needs more of the teacher than
+                ``teacher_output`` holds.
             RuntimeError: a teacher in train mode, a layer that did not run or was changed in place.
         """
         batch = self._read(images, labels)

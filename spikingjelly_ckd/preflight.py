@@ -184,15 +184,18 @@ def _pairs(batches: Any) -> list[tuple[Tensor, Tensor]]:
 
 @contextmanager
 def _relaxed(distiller: Distiller) -> Iterator[None]:
-    """Report value faults instead of raising, hold automatic weights and the noise's random source still."""
+    """Report value faults instead of raising, hold automatic weights and the noise's random source still.
+
+    The teacher runs to its end, and nothing runs compiled, so that all that is recorded is seen.
+    """
     training = distiller.training
     trainable = [(parameter, parameter.requires_grad) for parameter in distiller.teacher.parameters()]
     sources = [getattr(loss, "generator", None) for loss in distiller.losses.values()]
     generators = [source for source in sources if isinstance(source, torch.Generator)]
     states = [generator.get_state() for generator in generators]
     ran_once = distiller._teacher_ran_once
-    distiller._reporting, distiller.training, distiller._teacher_ran_once = True, False, False  # it is to run whole
-    compiled, distiller._compiled_call_impl = distiller._compiled_call_impl, None  # it would run without more hooks
+    distiller._reporting, distiller.training, distiller._teacher_ran_once = True, False, False
+    compiled, distiller._compiled_call_impl = distiller._compiled_call_impl, None
     try:
         yield
     finally:

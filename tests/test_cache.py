@@ -388,6 +388,24 @@ def test_a_value_that_was_tampered_with_stops_the_training(tmp_path, data, field
     )
 
 
+def test_a_view_of_zeros_is_the_caches_fault_and_not_the_teachers(tmp_path, data):
+    cache = filled(tmp_path, data, views=1)
+    np.save(cache.path(0), np.zeros_like(np.load(cache.path(0))))
+    with pytest.raises(RuntimeError, match="a file of the cache was damaged") as raised:
+        fit(tmp_path, cache, 1)
+    assert str(cache.folder) in str(raised.value)
+
+
+def test_the_description_of_a_whole_cache_is_written_again(tmp_path, data):
+    cache = filled(tmp_path, data, views=1)
+    before = (cache.folder / "meta.json").read_bytes()
+    view = cache.path(0).stat()
+    (cache.folder / "meta.json").unlink()
+    assert cache.fill(batch_size=BATCH) == []
+    assert (cache.folder / "meta.json").read_bytes() == before
+    assert cache.path(0).stat().st_mtime_ns == view.st_mtime_ns, "no view was written anew"
+
+
 def test_a_teacher_that_changed_stops_the_training(tmp_path, data):
     cache = filled(tmp_path, data, views=1)
     cache.distiller.teacher[-1].bias.data += 0.2
@@ -534,6 +552,10 @@ def test_views_are_counted(tmp_path, data, views, error):
 def test_soft_labels_and_other_objects_are_refused(tmp_path, data):
     with pytest.raises(ValueError, match="labels must be class indices, got soft labels"):
         TeacherCache(tmp_path, make_distiller(), replace(data, train=SoftLabels()))
+    with pytest.raises(TypeError, match="data must be a Data .* got list"):
+        TeacherCache(tmp_path, make_distiller(), [])
+    with pytest.raises(TypeError, match="cache must be a TeacherCache, got NoneType"):
+        CachedData(None, batch_size=BATCH)
     with pytest.raises(TypeError, match="distiller must be a Distiller, got Sequential"):
         TeacherCache(tmp_path, tiny_student(), data)
 

@@ -196,7 +196,8 @@ class TeacherCache:
             )
         with _whole(self.folder / META) as file:
             file.write(self._text.encode())
-        rank_zero_info(f"Teacher cache: {len(missing)} of {views} views are to be filled, in {self.folder}")
+        if missing:
+            rank_zero_info(f"Teacher cache: {len(missing)} of {views} views are to be filled, in {self.folder}")
         for view in missing:
             start = time.perf_counter()
             with _whole(self.path(view)) as file:

@@ -282,13 +282,17 @@ class DistillationModule(TrainingModule):
         changed = has_changed(self.distiller, images, labels, output, batch_idx % len(labels))
         try:
             loss = super().training_step((images, labels, output), batch_idx)
-        except ValueError:  # such as a constant map, which a damaged file explains
-            if not changed:
-                raise
+        except ValueError as error:  # such as a constant map, which a damaged file explains
+            if changed:
+                raise self._cache_changed() from error
+            raise
         if changed:  # read here, where the device has been waited for
-            cache = getattr(getattr(self.trainer, "datamodule", None), "cache", None)
-            raise RuntimeError(CHANGED.format("of the cache" if cache is None else cache.folder))
+            raise self._cache_changed()
         return loss
+
+    def _cache_changed(self) -> RuntimeError:
+        cache = getattr(getattr(self.trainer, "datamodule", None), "cache", None)
+        return RuntimeError(CHANGED.format("of the cache" if cache is None else cache.folder))
 
     def loss(
         self, images: Tensor, labels: Tensor, teacher_output: TeacherOutput | None = None
