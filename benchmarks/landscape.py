@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 from spikingjelly_ckd import Distiller
 from spikingjelly_ckd.recipes.export import load_network
-from spikingjelly_ckd.recipes.landscape import loss_surface, random_direction
-from spikingjelly_ckd.recipes.records import environment, write_record
+from spikingjelly_ckd.recipes.report.landscape import loss_surface, random_direction
+from spikingjelly_ckd.recipes.report.records import environment, write_record
 
 SHOWN = ("plain", "CKDSNN (paper)", "NLD alone")
 

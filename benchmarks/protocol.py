@@ -23,10 +23,10 @@ from torch.utils.data import DataLoader
 
 from spikingjelly_ckd import DistillationLoss, Distiller
 from spikingjelly_ckd.recipes.data import DataOptions, cifar10
-from spikingjelly_ckd.recipes.events import EventCamera, digit_events
+from spikingjelly_ckd.recipes.data.digits import EventCamera, digit_events
 from spikingjelly_ckd.recipes.export import file_hash, load_network, save_network
 from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet, resnet20, spiking_resnet20
-from spikingjelly_ckd.recipes.records import environment, read_record, summary, write_record
+from spikingjelly_ckd.recipes.report.records import environment, read_record, summary, write_record
 
 Part = tuple[Tensor, Tensor]
 

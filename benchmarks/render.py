@@ -22,7 +22,7 @@ from cache import render as render_cache
 from weights import ARMS
 from weights import render as render_weights
 
-from spikingjelly_ckd.recipes.table import interval95, tabulate
+from spikingjelly_ckd.recipes.report.table import interval95, tabulate
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"

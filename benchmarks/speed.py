@@ -52,9 +52,9 @@ from spikingjelly_ckd import (
     record,
     use_fast_neurons,
 )
-from spikingjelly_ckd.compat import reset
+from spikingjelly_ckd.networks.compat import reset
 from spikingjelly_ckd.recipes.models import resnet19, resnet20, spikformer_4_384, spiking_resnet19, spiking_resnet20
-from spikingjelly_ckd.recipes.records import environment, read_record, write_record
+from spikingjelly_ckd.recipes.report.records import environment, read_record, write_record
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

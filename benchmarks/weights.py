@@ -25,8 +25,8 @@ from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import Tensor, nn
 
 from spikingjelly_ckd import Distiller, NLDLoss, SAMDLoss
-from spikingjelly_ckd.compat import spikingjelly_version
-from spikingjelly_ckd.recipes.events import EventCamera, digit_events
+from spikingjelly_ckd.networks.compat import spikingjelly_version
+from spikingjelly_ckd.recipes.data.digits import EventCamera, digit_events
 from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet
 
 ARMS: dict[str, dict[str, object]] = {

@@ -3,7 +3,7 @@
 from spikingjelly_ckd.recipes.data import cifar100
 from spikingjelly_ckd.recipes.models import resnet19, spiking_resnet19
 from spikingjelly_ckd.recipes.recipe import Recipe, ours, paper, released
-from spikingjelly_ckd.recipes.run import run_row
+from spikingjelly_ckd.recipes.row import run_row
 
 RECIPE = Recipe(
     name="cifar100_r19_t4",

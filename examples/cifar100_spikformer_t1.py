@@ -7,7 +7,7 @@ Which teacher and schedule the paper used is not published. BKDSNN trains this n
 from spikingjelly_ckd.recipes.data import cifar100
 from spikingjelly_ckd.recipes.models import resnet19, spikformer_4_384
 from spikingjelly_ckd.recipes.recipe import Recipe, ours, paper, released
-from spikingjelly_ckd.recipes.run import run_row
+from spikingjelly_ckd.recipes.row import run_row
 
 RECIPE = Recipe(
     name="cifar100_spikformer_t1",

@@ -3,7 +3,7 @@
 from spikingjelly_ckd.recipes.data import cifar10
 from spikingjelly_ckd.recipes.models import resnet20, spiking_resnet20
 from spikingjelly_ckd.recipes.recipe import Recipe, paper, released
-from spikingjelly_ckd.recipes.run import run_row
+from spikingjelly_ckd.recipes.row import run_row
 
 RECIPE = Recipe(
     name="cifar10_r20",

@@ -6,7 +6,7 @@ Three splits are in use and not comparable: --split first90, tebn or random42. T
 from spikingjelly_ckd.recipes.data import cifar10dvs
 from spikingjelly_ckd.recipes.models import resnet20, spiking_resnet20
 from spikingjelly_ckd.recipes.recipe import Recipe, ours, paper, released
-from spikingjelly_ckd.recipes.run import run_row
+from spikingjelly_ckd.recipes.row import run_row
 
 RECIPE = Recipe(
     name="cifar10dvs_r20",

@@ -7,7 +7,7 @@ Its settings are not published; epochs and lr are those of BKDSNN's SEW-ResNet-3
 from spikingjelly_ckd.recipes.data import imagenet
 from spikingjelly_ckd.recipes.models import resnet34, spiking_resnet34
 from spikingjelly_ckd.recipes.recipe import Recipe, ours, paper, released
-from spikingjelly_ckd.recipes.run import run_row
+from spikingjelly_ckd.recipes.row import run_row
 
 RECIPE = Recipe(
     name="imagenet_r34_t2",

@@ -29,7 +29,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from spikingjelly_ckd import CKDDistiller, __version__, preflight, record, use_fast_neurons
-from spikingjelly_ckd.recipes.events import EventCamera, digit_events
+from spikingjelly_ckd.recipes.data.digits import EventCamera, digit_events
 from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet
 
 CAMERA = EventCamera(size=24, threshold=0.25, mismatch=0.03, noise=0.1)

@@ -9,7 +9,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from spikingjelly_ckd.recipes.run import run_teacher
+from spikingjelly_ckd.recipes.row import run_teacher
 
 HERE = Path(__file__).parent
 ROWS = sorted(path.stem for path in HERE.glob("*.py") if "\nRECIPE = Recipe(" in path.read_text("utf8"))

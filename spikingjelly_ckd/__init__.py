@@ -1,12 +1,8 @@
 """Distil a trained ANN into a SpikingJelly network: CKDSNN (AAAI 2026, arXiv 2511.06902) and what it compares with."""
 
 from .ckd import CKDDistiller
-from .compat import use_fast_neurons
 from .distiller import Distiller, StepOutput
-from .hooks import record
-from .layers import find_layer, find_stages
-from .layouts import Layer
-from .maps import class_activation_map, grad_cam, spike_activation_map
+from .functional.maps import class_activation_map, grad_cam, spike_activation_map
 from .methods import (
     ATLoss,
     BKDSNNLoss,
@@ -31,9 +27,13 @@ from .methods import (
     TSERLoss,
     WeightedSoftLabelLoss,
 )
+from .methods.base import DistillationLoss, Signals, TeacherOutput
+from .networks.compat import use_fast_neurons
+from .networks.reading import Layer
+from .networks.recording import record
+from .networks.search import find_layer, find_stages
 from .preflight import preflight
 from .prepare import prepare_teacher
-from .signals import DistillationLoss, Signals, TeacherOutput
 
 __version__ = "0.1.0"
 

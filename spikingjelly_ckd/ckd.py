@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from .arguments import LayerSpec, Weight
-from .checks import check_choice
 from .distiller import Distiller
+from .functional.checks import check_choice
 from .methods import NLDLoss, SAMDLoss
+from .step.arguments import LayerSpec, Weight
 
 __all__ = ["CKDDistiller"]
 

@@ -13,19 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import arguments, compat
-from .arguments import Weight
-from .balance import AutoWeight
-from .batch import Batch, Logits, read_batch, read_logits
-from .checks import check_flag, check_non_negative
-from .hooks import Recording, converts_input, record
-from .layers import find_head, find_layer, find_stages
-from .layouts import Layer, arrange, resolve
-from .maps import at_least_float32
-from .probing import fresh, outside_inference, untouched
-from .signals import DistillationLoss, LinearHead, Signals, TeacherOutput, Term
-from .steps import StepPoint, check_step_modes, find_step_logits
-from .streams import SideStream
+from .functional.checks import check_flag, check_non_negative
+from .functional.maps import at_least_float32
+from .methods.base import DistillationLoss, LinearHead, Signals, TeacherOutput, Term
+from .networks import compat
+from .networks.guards import fresh, outside_inference, untouched
+from .networks.reading import Layer, arrange, resolve
+from .networks.recording import Recording, converts_input, record
+from .networks.search import find_head, find_layer, find_stages
+from .step import arguments
+from .step.arguments import Weight
+from .step.auto_weight import AutoWeight
+from .step.batch import Batch, Logits, read_batch, read_logits
+from .step.streams import SideStream
+from .step.time_steps import StepPoint, check_step_modes, find_step_logits
 
 __all__ = ["Distiller", "StepOutput"]
 
@@ -74,13 +75,13 @@ class Distiller(nn.Module):
             loss looks at a teacher: plain training on the same data path. It runs only where a loss needs it.
         student: any SpikingJelly network. Its state is reset at both ends of every step.
         losses: name -> (loss, weight). The weight is a number of at least 0, or ``"auto"`` (see
-            :class:`~spikingjelly_ckd.balance.AutoWeight`).
+            :class:`~spikingjelly_ckd.step.auto_weight.AutoWeight`).
         layers: name -> (student layers, teacher layers) for losses that compare layers; each a path, a
             :class:`~spikingjelly_ckd.Layer`, or several. Where a loss has no entry, or None stands in place of
-            a side, the layer is found (:func:`~spikingjelly_ckd.layers.find_layer`), or for losses that compare stages
-            those whose maps are nearest in size to the side that was given.
+            a side, the layer is found (:func:`~spikingjelly_ckd.find_layer`), or for losses that compare stages those
+            whose maps are nearest in size to the side that was given.
         task_loss: None is cross-entropy on the mean logits; a callable ``(logits [N, K], labels) -> scalar``; or a
-            :class:`~spikingjelly_ckd.signals.DistillationLoss` that picks what it needs (such as per-step logits).
+            :class:`~spikingjelly_ckd.DistillationLoss` that picks what it needs (such as per-step logits).
         task_weight: of the task loss.
         time_steps: None hands the batch on unchanged (event frames, or a network that repeats by itself); ``T``
             repeats images ``[N, C, H, W]`` over time without copying, and must equal the time axis of event frames.
@@ -244,7 +245,7 @@ class Distiller(nn.Module):
             labels: as for :meth:`forward`; they matter where a class map is of the label's class.
 
         Returns:
-            A :class:`~spikingjelly_ckd.signals.TeacherOutput`, detached, on the images' device: ``logits [N, K]``, and
+            A :class:`~spikingjelly_ckd.TeacherOutput`, detached, on the images' device: ``logits [N, K]``, and
             ``class_maps``, name of each loss that compares one -> ``[N, h, w]``.
 
         Raises:

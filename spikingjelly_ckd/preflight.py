@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from . import compat
-from .arguments import input_faults, logit_faults
-from .balance import AUTO_SHARE, gradient_norm
-from .batch import Batch, read_logits
-from .checks import check_positive
 from .distiller import Distiller, StepOutput
-from .hooks import record
-from .maps import at_least_float32, is_constant
-from .probing import untouched
+from .functional.checks import check_positive
+from .functional.maps import at_least_float32, is_constant
+from .networks import compat
+from .networks.guards import untouched
+from .networks.recording import record
+from .step.arguments import input_faults, logit_faults
+from .step.auto_weight import AUTO_SHARE, gradient_norm
+from .step.batch import Batch, read_logits
 
 __all__ = ["Check", "PreflightReport", "preflight"]
 

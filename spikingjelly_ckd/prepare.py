@@ -14,15 +14,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from .arguments import NO_DATA_PARALLEL, LayerSpec, explained, input_faults, read_side
-from .batch import read_batch, read_logits
-from .checks import check_flag, check_non_negative
-from .class_token import has_one_token, keep_class_token
-from .hooks import MIXED, convert_input, converts_input, get_layer, listen, record
-from .layers import find_layer
-from .layouts import Layer, arrange, resolve
-from .maps import grad_cam
-from .probing import outside_inference
+from .functional.checks import check_flag, check_non_negative
+from .functional.maps import grad_cam
+from .networks.class_token import has_one_token, keep_class_token
+from .networks.guards import outside_inference
+from .networks.reading import Layer, arrange, resolve
+from .networks.recording import MIXED, convert_input, converts_input, get_layer, listen, record
+from .networks.search import find_layer
+from .step.arguments import NO_DATA_PARALLEL, LayerSpec, explained, input_faults, read_side
+from .step.batch import read_batch, read_logits
 
 __all__ = ["PreparedTeacher", "prepare_teacher"]
 

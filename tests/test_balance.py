@@ -7,7 +7,7 @@ import torch
 from conftest import tiny_student, tiny_teacher
 
 from spikingjelly_ckd import CKDDistiller, record
-from spikingjelly_ckd.balance import AUTO_BATCHES, AUTO_SHARE, AutoWeight, gradient_norm
+from spikingjelly_ckd.step.auto_weight import AUTO_BATCHES, AUTO_SHARE, AutoWeight, gradient_norm
 
 
 def test_gradient_norm_is_the_norm_over_all_points():

@@ -20,14 +20,14 @@ from torch import distributed, nn
 from torch import multiprocessing as mp
 
 from spikingjelly_ckd import ATLoss, CKDDistiller, Distiller, E2KDLoss, KDLoss, SAMDLoss
+from spikingjelly_ckd.methods.base import TeacherOutput
 from spikingjelly_ckd.recipes.cache import CachedData, TeacherCache, has_changed
 from spikingjelly_ckd.recipes.data import DataOptions, image_folder
+from spikingjelly_ckd.recipes.data.loading import EpochData, seed_all, seeded
 from spikingjelly_ckd.recipes.export import save_network
-from spikingjelly_ckd.recipes.loading import EpochData, seed_all, seeded
-from spikingjelly_ckd.recipes.records import read_record
-from spikingjelly_ckd.recipes.run import run_row
+from spikingjelly_ckd.recipes.report.records import read_record
+from spikingjelly_ckd.recipes.row import run_row
 from spikingjelly_ckd.recipes.training import DistillationModule, StepSeeds
-from spikingjelly_ckd.signals import TeacherOutput
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 OPTIONS = DataOptions(size=16, crop_padding=2, flip=True, erase=0.5)

@@ -7,7 +7,8 @@ from conftest import tiny_student
 from spikingjelly.activation_based import functional, layer, neuron
 from torch import nn
 
-from spikingjelly_ckd import compat, use_fast_neurons
+from spikingjelly_ckd import use_fast_neurons
+from spikingjelly_ckd.networks import compat
 
 
 def test_neurons_are_told_from_other_modules_with_memory():

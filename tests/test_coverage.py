@@ -36,7 +36,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikingjelly_ckd import Distiller, SAMDLoss
-from spikingjelly_ckd.compat import spikingjelly_version
+from spikingjelly_ckd.networks.compat import spikingjelly_version
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "docs" / "coverage.md"

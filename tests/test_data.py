@@ -16,9 +16,9 @@ from tiny_data import CLASSES, write_cifar, write_dvs, write_event_folder, write
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, random_split
 
-from spikingjelly_ckd.recipes.augment import EventNDA, EventResize, EventRoll, event_transform, image_transform
 from spikingjelly_ckd.recipes.data import DataOptions, cifar10, cifar10dvs, cifar100, image_folder, imagenet
-from spikingjelly_ckd.recipes.splits import SPLIT_HASHES, dvs_samples, split, split_hash, stratified_subset
+from spikingjelly_ckd.recipes.data.augment import EventNDA, EventResize, EventRoll, event_transform, image_transform
+from spikingjelly_ckd.recipes.data.splits import SPLIT_HASHES, dvs_samples, split, split_hash, stratified_subset
 
 AUTHORS = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 PARTIAL = DataOptions(allow_partial=True)

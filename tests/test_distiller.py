@@ -26,9 +26,9 @@ from spikingjelly_ckd import (
     find_layer,
     preflight,
 )
-from spikingjelly_ckd.batch import read_batch
-from spikingjelly_ckd.compat import is_neuron
-from spikingjelly_ckd.signals import TeacherOutput
+from spikingjelly_ckd.methods.base import TeacherOutput
+from spikingjelly_ckd.networks.compat import is_neuron
+from spikingjelly_ckd.step.batch import read_batch
 
 
 def gradients(module):

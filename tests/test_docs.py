@@ -14,8 +14,9 @@ import torch
 from conftest import tiny_student, tiny_teacher
 
 import spikingjelly_ckd
-from spikingjelly_ckd import CKDDistiller, balance, preflight
-from spikingjelly_ckd.maps import SPIKE_EPS
+from spikingjelly_ckd import CKDDistiller, preflight
+from spikingjelly_ckd.functional.maps import SPIKE_EPS
+from spikingjelly_ckd.step import auto_weight as balance
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(p for p in ROOT.glob("docs/**/*.md") if "_build" not in p.parts)])

@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models import VisionTransformer, resnet18
 
-from spikingjelly_ckd.recipes import energy as energies
-from spikingjelly_ckd.recipes.energy import Energy, ann_twin, count_operations, measure_energy
 from spikingjelly_ckd.recipes.models import resnet20, spiking_resnet20
+from spikingjelly_ckd.recipes.report import energy as energies
+from spikingjelly_ckd.recipes.report.energy import Energy, ann_twin, count_operations, measure_energy
 
 needs_op_counter = pytest.mark.skipif(energies.op_counter is None, reason="this SpikingJelly has no op_counter")
 NEURON = {"spiking_neuron": neuron.IFNode, "surrogate_function": surrogate.ATan(), "detach_reset": True}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikingjelly_ckd.recipes.events import EventCamera, digit_events, random_paths, stratified_split
+from spikingjelly_ckd.recipes.data.digits import EventCamera, digit_events, random_paths, stratified_split
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -13,14 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from spikingjelly_ckd.recipes.export import (
-    file_hash,
-    load_network,
-    name_of,
-    read_weights,
-    resolve_name,
-    save_network,
-)
+from spikingjelly_ckd.recipes.export import file_hash, load_network, name_of, read_weights, resolve_name, save_network
 
 HERE = Path(__file__).parent
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from spikingjelly_ckd.hooks import convert_input, get_layer, record
+from spikingjelly_ckd.networks.recording import convert_input, get_layer, record
 
 
 def hooks_left(net: nn.Module) -> int:

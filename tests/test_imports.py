@@ -3,82 +3,93 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "spikingjelly_ckd"
-CORE_OUTSIDE = {"torch", "spikingjelly.activation_based"}
-ALLOWED = {
-    "checks": set(),
-    "maps": set(),
-    "hooks": set(),
-    "compat": set(),
-    "losses": {"maps"},
-    "signals": set(),
-    "adaptors": {"losses"},
-    "randomness": {"signals"},
-    "adapted": {"checks", "randomness", "signals"},
-    "batch": {"maps"},
-    "balance": {"checks"},
-    "probing": {"compat"},
-    "layouts": {"class_token", "hooks"},
-    "layers": {"class_token", "compat", "hooks", "layouts", "probing"},
-    "steps": {"batch", "compat", "hooks", "layers", "probing", "signals"},
-    "methods": {"adapted", "adaptors", "checks", "losses", "maps", "randomness", "signals"},
-    "arguments": {"checks", "compat", "hooks", "layers", "layouts", "signals"},
-    "distiller": {
-        *("arguments", "balance", "batch", "checks", "compat", "hooks", "layers", "layouts", "maps"),
-        *("probing", "signals", "steps", "streams"),
-    },
-    "ckd": {"arguments", "checks", "distiller", "methods"},
-    "class_token": set(),
-    "streams": set(),
-    "prepare": {"arguments", "batch", "checks", "class_token", "hooks", "layers", "layouts", "maps", "probing"},
-    "preflight": {
-        *("arguments", "balance", "batch", "checks", "compat", "distiller", "hooks", "maps", "probing"),
-    },
+BELOW = {
+    "functional": set(),
+    "networks": set(),
+    "methods": {"functional"},
+    "step": {"methods.base", "networks", "functional"},
+    "distiller": {"step", "methods.base", "networks", "functional"},
+    "prepare": {"step", "methods.base", "networks", "functional"},
+    "ckd": {"distiller", "methods", "step", "networks", "functional"},
+    "preflight": {"distiller", "methods", "step", "networks", "functional"},
 }
+"""Part of the package -> the parts that it may import. A part may always import itself, and ``recipes`` may import
+the public names of every part."""
 HEAVY = (
     *("torchvision", "torchaudio", "timm", "lightning", "matplotlib", "sklearn", "pytorch_grad_cam"),
     *("spikingjelly.datasets", "spikingjelly.activation_based.model"),
 )
 
 
-def imports(path: Path) -> tuple[set[str], set[str]]:
-    """Names imported from inside the package, and modules imported from outside it."""
-    inside, outside = set(), set()
+def name_of(path: Path) -> str:
+    """Dotted name of a module inside the package; empty for the package itself."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+
+
+def imports(path: Path) -> tuple[dict[str, set[str]], set[str]]:
+    """Modules of the package -> names taken from them, and modules imported from outside the package."""
+    inside: dict[str, set[str]] = {}
+    outside = set()
+    here = path.relative_to(PACKAGE).parent.parts
     for node in ast.walk(ast.parse(path.read_text("utf8"))):
         if isinstance(node, ast.Import):
             outside |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level:
-            inside |= {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and not node.level:
             outside.add(node.module)
+        elif isinstance(node, ast.ImportFrom):
+            package = here[: len(here) - node.level + 1]
+            base = ".".join([*package, *([node.module] if node.module else [])])
+            for alias in node.names:
+                submodule = f"{base}.{alias.name}".lstrip(".")
+                if (PACKAGE / submodule.replace(".", "/")).with_suffix(".py").exists():
+                    inside.setdefault(submodule, set())
+                else:
+                    inside.setdefault(base, set()).add(alias.name)
     return inside, outside
 
 
-def core_files() -> list[Path]:
-    return [p for p in PACKAGE.rglob("*.py") if "recipes" not in p.parts and p.name != "__init__.py"]
+def files(*, recipes: bool) -> list[Path]:
+    return [
+        path
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if ("recipes" in path.relative_to(PACKAGE).parts) == recipes and name_of(path)
+    ]
 
 
-@pytest.mark.parametrize("path", core_files(), ids=lambda p: str(p.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", files(recipes=False), ids=name_of)
 def test_dependencies_point_one_way(path):
     inside, outside = imports(path)
-    unit = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    assert inside <= ALLOWED[unit], f"{unit} may not import {inside - ALLOWED[unit]}"
+    part = name_of(path).split(".")[0]
+    allowed = (part, *BELOW[part])
+    for name in inside:
+        assert any(name == one or name.startswith(f"{one}.") for one in allowed), f"{part} may not import {name}"
     foreign = {name for name in outside if name.split(".")[0] not in sys.stdlib_module_names}
     for name in foreign:
-        assert name.split(".")[0] == "torch" or name in CORE_OUTSIDE or unit == "compat", f"{unit} imports {name}"
-    if unit not in ("compat",):
-        assert not any(name.startswith("spikingjelly") for name in foreign), (
-            f"only compat.py knows SpikingJelly: {unit}"
-        )
+        assert name.split(".")[0] == "torch" or name_of(path) == "networks.compat", f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", files(recipes=True), ids=name_of)
+def test_recipes_use_public_names(path):
+    inside, _ = imports(path)
+    private = {f"{module}.{name}" for module, names in inside.items() for name in names if name.startswith("_")}
+    assert not private
+
+
+def test_no_two_modules_import_each_other():
+    """Imports for types alone count too, and so do those of a package's ``__init__``."""
+    graph = {name_of(path): set(imports(path)[0]) for path in PACKAGE.rglob("*.py") if name_of(path)}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def test_hooks_are_registered_in_one_file():
     for path in PACKAGE.rglob("*.py"):
-        if path.name != "hooks.py":
+        if path.name != "recording.py":
             assert "register_forward" not in path.read_text("utf8"), path
 
 

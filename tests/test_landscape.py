@@ -7,7 +7,7 @@ import torch
 from conftest import tiny_student
 from torch import nn
 
-from spikingjelly_ckd.recipes.landscape import filter_normalized, loss_surface, random_direction
+from spikingjelly_ckd.recipes.report.landscape import filter_normalized, loss_surface, random_direction
 
 
 def test_every_filter_of_a_direction_has_the_length_of_the_networks():

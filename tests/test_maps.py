@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from spikingjelly_ckd.hooks import record
-from spikingjelly_ckd.maps import (
+from spikingjelly_ckd.functional.maps import (
     SPIKE_EPS,
     class_activation_map,
     fold_time,
@@ -17,6 +16,7 @@ from spikingjelly_ckd.maps import (
     normalize_map,
     spike_activation_map,
 )
+from spikingjelly_ckd.networks.recording import record
 
 
 def evidence(net, images, path, classes):

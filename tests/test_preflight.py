@@ -10,8 +10,8 @@ from spikingjelly.activation_based import base, layer, neuron
 from torch import nn
 
 from spikingjelly_ckd import CKDDistiller, Distiller, FitNetsLoss, KDLoss, SAMDLoss, preflight
-from spikingjelly_ckd.balance import AUTO_SHARE
 from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet
+from spikingjelly_ckd.step.auto_weight import AUTO_SHARE
 
 BATCH = (torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(1)), torch.arange(16) % 5)
 

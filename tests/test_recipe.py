@@ -17,7 +17,7 @@ from torch import nn
 from spikingjelly_ckd.recipes import models
 from spikingjelly_ckd.recipes.data import cifar10, cifar10dvs, cifar100, imagenet
 from spikingjelly_ckd.recipes.recipe import Recipe, command_line, default_workers, ours, paper, parse, released
-from spikingjelly_ckd.recipes.run import run_row
+from spikingjelly_ckd.recipes.row import run_row
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 DATA = ("--data-path", "somewhere")
@@ -99,7 +99,7 @@ def test_plain_data_name_the_functions():
     found = make_recipe(student=functools.partial(tiny_nets.student, in_channels=2)).to_json()
     assert json.loads(json.dumps(found)) == found
     assert found["teacher"] == "tiny_nets:teacher"
-    assert found["data"] == "spikingjelly_ckd.recipes.data:cifar10"
+    assert found["data"] == "spikingjelly_ckd.recipes.data.sets:cifar10"
     assert "partial" in found["student"]
     assert "sources" not in found
 

@@ -24,8 +24,8 @@ from torch.nn.functional import cross_entropy
 from spikingjelly_ckd.recipes.data import DataOptions, cifar10
 from spikingjelly_ckd.recipes.export import load_network, save_network
 from spikingjelly_ckd.recipes.recipe import parse
-from spikingjelly_ckd.recipes.records import read_record
-from spikingjelly_ckd.recipes.run import _check_student, _with_flags, run_row
+from spikingjelly_ckd.recipes.report.records import read_record
+from spikingjelly_ckd.recipes.row import _check_student, _with_flags, run_row
 from spikingjelly_ckd.recipes.training import StepSeeds
 
 HERE = Path(__file__).parent

@@ -10,10 +10,10 @@ import torch
 from spikingjelly.activation_based import functional
 from tiny_data import write_cifar, write_dvs, write_image_folder
 
-from spikingjelly_ckd.recipes import table
+from spikingjelly_ckd.recipes.data.loading import seed_all
 from spikingjelly_ckd.recipes.export import file_hash, load_network
-from spikingjelly_ckd.recipes.loading import seed_all
-from spikingjelly_ckd.recipes.records import read_record
+from spikingjelly_ckd.recipes.report import table
+from spikingjelly_ckd.recipes.report.records import read_record
 from spikingjelly_ckd.recipes.training import StepSeeds
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

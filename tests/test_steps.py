@@ -7,8 +7,8 @@ from spikingjelly.activation_based import functional
 from torch import nn
 
 from spikingjelly_ckd import Distiller
-from spikingjelly_ckd.signals import DistillationLoss
-from spikingjelly_ckd.steps import find_step_logits
+from spikingjelly_ckd.methods.base import DistillationLoss
+from spikingjelly_ckd.step.time_steps import find_step_logits
 
 
 class Steps(DistillationLoss):

@@ -4,8 +4,9 @@ import pytest
 import torch
 from conftest import tiny_student, tiny_teacher
 
-from spikingjelly_ckd import CKDDistiller, Distiller, FitNetsLoss, KDLoss, streams
-from spikingjelly_ckd.streams import SideStream
+from spikingjelly_ckd import CKDDistiller, Distiller, FitNetsLoss, KDLoss
+from spikingjelly_ckd.step import streams
+from spikingjelly_ckd.step.streams import SideStream
 
 DEVICES = [
     "cpu",

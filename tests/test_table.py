@@ -11,8 +11,8 @@ import pytest
 import torch
 from scipy import stats
 
-from spikingjelly_ckd.recipes.records import FORMAT, environment, read_record, summary, write_record
-from spikingjelly_ckd.recipes.table import interval95, main, tabulate
+from spikingjelly_ckd.recipes.report.records import FORMAT, environment, read_record, summary, write_record
+from spikingjelly_ckd.recipes.report.table import interval95, main, tabulate
 
 HASHES = {"official": "a" * 64, "cifar10dvs-first90": "b" * 64, "cifar10dvs-random42": "c" * 64, "folders": "d" * 64}
 
@@ -311,7 +311,7 @@ def runs(tmp_path):
 
 def command(*arguments):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, "-m", "spikingjelly_ckd.recipes.table", *map(str, arguments)]
+    line = [sys.executable, "-m", "spikingjelly_ckd.recipes.report.table", *map(str, arguments)]
     return subprocess.run(line, env=environment, capture_output=True, text=True)
 
 

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from spikingjelly_ckd import CKDDistiller, Distiller
 from spikingjelly_ckd.recipes.data import Data
-from spikingjelly_ckd.recipes.loading import EpochData, EpochSampler, SeededSamples, seed_all, seeded
+from spikingjelly_ckd.recipes.data.loading import EpochData, EpochSampler, SeededSamples, seed_all, seeded
 from spikingjelly_ckd.recipes.training import (
     ClassifierModule,
     DistillationCallback,

@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..checks import check_positive
-from ..losses import attention_distance
-from ..maps import time_mean
-from ..signals import DistillationLoss, Signals
+from ..functional.checks import check_positive
+from ..functional.divergences import attention_distance
+from ..functional.maps import time_mean
+from .base import DistillationLoss, Signals
 
 __all__ = ["ATLoss"]
 

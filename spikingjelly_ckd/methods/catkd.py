@@ -7,8 +7,8 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..maps import at_least_float32
-from ..signals import HEAD_MISFIT, DistillationLoss, Signals, Term, one_pair
+from ..functional.maps import at_least_float32
+from .base import HEAD_MISFIT, DistillationLoss, Signals, Term, one_pair
 
 __all__ = ["CATKDLoss"]
 

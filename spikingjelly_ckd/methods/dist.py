@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..checks import check_non_negative, check_positive
-from ..maps import at_least_float32
-from ..signals import DistillationLoss, Signals
+from ..functional.checks import check_non_negative, check_positive
+from ..functional.maps import at_least_float32
+from .base import DistillationLoss, Signals
 
 __all__ = ["DISTLoss"]
 

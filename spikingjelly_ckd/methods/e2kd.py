@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..checks import check_choice
-from ..maps import fold_time, grad_cam, is_constant, match_maps
-from ..signals import DistillationLoss, Signals, Term, one_layer
+from ..functional.checks import check_choice
+from ..functional.maps import fold_time, grad_cam, is_constant, match_maps
+from .base import DistillationLoss, Signals, Term, one_layer
 
 __all__ = ["E2KDLoss"]
 

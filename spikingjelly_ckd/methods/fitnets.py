@@ -8,9 +8,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..adapted import AdaptedLoss
-from ..adaptors import regressor
-from ..maps import at_least_float32, time_mean
+from ..functional.maps import at_least_float32, time_mean
+from .projected import AdaptedLoss
+from .projectors import regressor
 
 __all__ = ["FitNetsLoss"]
 

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..checks import check_positive
-from ..losses import soft_kl
-from ..signals import DistillationLoss, Signals
+from ..functional.checks import check_positive
+from ..functional.divergences import soft_kl
+from .base import DistillationLoss, Signals
 
 __all__ = ["KDLoss"]
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ..adapted import AdaptedLoss
-from ..adaptors import align
-from ..losses import feature_error
-from ..maps import at_least_float32, time_mean
+from ..functional.divergences import feature_error
+from ..functional.maps import at_least_float32, time_mean
+from .projected import AdaptedLoss
+from .projectors import align
 
 __all__ = ["KDSNNLoss"]
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..adapted import AdaptedLoss
-from ..adaptors import BlurredGenerator
-from ..checks import check_share
-from ..losses import feature_error
-from ..maps import time_mean
+from ..functional.checks import check_share
+from ..functional.divergences import feature_error
+from ..functional.maps import time_mean
+from .projected import AdaptedLoss
+from .projectors import BlurredGenerator
 
 __all__ = ["MGDLoss"]
 

@@ -7,11 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..checks import check_choice, check_non_negative, check_positive
-from ..losses import gaussian_like, probability_kl, soft_kl
-from ..maps import at_least_float32
-from ..randomness import RandomLoss
-from ..signals import Signals
+from ..functional.checks import check_choice, check_non_negative, check_positive
+from ..functional.divergences import gaussian_like, probability_kl, soft_kl
+from ..functional.maps import at_least_float32
+from .base import Signals
+from .stochastic import RandomLoss
 
 __all__ = ["NLDLoss"]
 

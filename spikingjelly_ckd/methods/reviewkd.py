@@ -10,9 +10,9 @@ import torch
 from torch import Size, Tensor
 from torch.nn import functional as F
 
-from ..adaptors import AttentionFusion
-from ..maps import at_least_float32, time_mean
-from ..signals import DistillationLoss, Signals
+from ..functional.maps import at_least_float32, time_mean
+from .base import DistillationLoss, Signals
+from .projectors import AttentionFusion
 
 __all__ = ["ReviewKDLoss"]
 
@@ -23,9 +23,9 @@ class ReviewKDLoss(DistillationLoss):
     r"""Knowledge review, ReviewKD (Chen et al., CVPR 2021, arXiv 2104.09044).
 
     The student's layers, averaged over time, are fused from deep to shallow
-    (:class:`~spikingjelly_ckd.adaptors.AttentionFusion`) and each result is compared with the teacher's layer by the
-    hierarchical context loss: the mean squared error at full size, and average-pooled to 4, 2 and 1 positions a side
-    where the map is larger, with weights 1, 1/2, 1/4, 1/8 divided by their sum; summed over the layers. The pooled
+    (:class:`~spikingjelly_ckd.methods.projectors.AttentionFusion`) and each result is compared with the teacher's
+    layer by the hierarchical context loss: the mean squared error at full size, and average-pooled to 4, 2 and 1
+    positions a side where the map is larger, with weights 1, 1/2, 1/4, 1/8 divided by their sum; summed over the layers. The pooled
     vector in front of the classifier, which the authors add as a last level, is left out. Layers before their
     activation, which the authors compare, do not exist behind a spiking neuron: name the normalisation in front of it
     (``layers=``).

@@ -7,9 +7,9 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
-from ..checks import check_choice, check_positive
-from ..losses import SCALINGS, class_indices, map_divergence
-from ..maps import (
+from ..functional.checks import check_choice, check_positive
+from ..functional.divergences import SCALINGS, class_indices, map_divergence
+from ..functional.maps import (
     NORMALIZATIONS,
     SPIKE_EPS,
     class_activation_map,
@@ -22,7 +22,7 @@ from ..maps import (
     normalize_map,
     spike_activation_map,
 )
-from ..signals import HEAD_MISFIT, DistillationLoss, LinearHead, Signals, Term, one_layer
+from .base import HEAD_MISFIT, DistillationLoss, LinearHead, Signals, Term, one_layer
 
 __all__ = ["SAMDLoss"]
 
@@ -43,9 +43,9 @@ class SAMDLoss(DistillationLoss):
     Args:
         temperature: :math:`\mathcal{T} > 0`.
         normalization: ``"sample"``, ``"batch"`` (the authors' code: a map then depends on the batch it is in) or
-            ``"none"`` (the paper's literal sums); see :func:`~spikingjelly_ckd.maps.normalize_map`.
+            ``"none"`` (the paper's literal sums); see :func:`~spikingjelly_ckd.functional.maps.normalize_map`.
         scaling: ``"softmax"``, ``"none"``, ``"zscore"`` or ``"l2"``, after normalisation; the distances of the last
-            three are ours, see :func:`~spikingjelly_ckd.losses.map_divergence`.
+            three are ours, see :func:`~spikingjelly_ckd.functional.divergences.map_divergence`.
         squared_temperature: multiply by :math:`\mathcal{T}^2` as the paper does; the authors' code does not.
         target_class: class that the teacher's map is of: ``"teacher"``, its own first choice, or ``"label"``.
         cam_pool: ``"mean"`` over the positions (Grad-CAM), or ``"sum"``, which for a pooled linear head is the

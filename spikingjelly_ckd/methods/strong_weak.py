@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..checks import check_choice, check_positive
-from ..losses import check_steps, soft_kl
-from ..maps import at_least_float32
-from ..signals import DistillationLoss, Signals
+from ..functional.checks import check_choice, check_positive
+from ..functional.divergences import check_steps, soft_kl
+from ..functional.maps import at_least_float32
+from .base import DistillationLoss, Signals
 
 __all__ = ["StrongWeakLoss"]
 

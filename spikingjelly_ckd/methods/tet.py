@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..checks import check_non_negative
-from ..losses import check_steps, class_indices
-from ..maps import at_least_float32
-from ..signals import DistillationLoss, Signals
+from ..functional.checks import check_non_negative
+from ..functional.divergences import check_steps, class_indices
+from ..functional.maps import at_least_float32
+from .base import DistillationLoss, Signals
 
 __all__ = ["TETLoss"]
 

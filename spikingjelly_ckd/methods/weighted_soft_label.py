@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..checks import check_positive
-from ..maps import at_least_float32
-from ..signals import DistillationLoss, Signals
+from ..functional.checks import check_positive
+from ..functional.maps import at_least_float32
+from .base import DistillationLoss, Signals
 
 __all__ = ["WeightedSoftLabelLoss"]
 

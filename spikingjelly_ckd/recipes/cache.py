@@ -1,7 +1,7 @@
 """What the teacher says of every training image, kept on disk, for runs in which the teacher takes most of the time.
 
 ``TeacherCache`` asks the teacher once for each image and augmentation view and writes one file a view: logits and class
-maps. ``CachedData`` is an :class:`~spikingjelly_ckd.recipes.loading.EpochData` that hands them on with the images:
+maps. ``CachedData`` is an :class:`~spikingjelly_ckd.recipes.data.loading.EpochData` that hands them on with the images:
 the augmentation of view ``v`` of image ``i`` follows from ``(seed, v, i)``, epoch ``e`` uses view ``e % views``, so the
 student sees the images that the teacher saw. The teacher answers in fp32, whatever the precision of the run.
 
@@ -33,12 +33,12 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, default_collate
 
-from ..checks import check_count
 from ..distiller import Distiller
-from ..probing import untouched
-from ..signals import TeacherOutput
-from .data import Data
-from .loading import EpochData, SeededSamples
+from ..functional.checks import check_count
+from ..methods.base import TeacherOutput
+from ..networks.guards import untouched
+from .data.loading import EpochData, SeededSamples
+from .data.sets import Data
 
 __all__ = ["CHANGED", "CachedData", "TeacherCache", "has_changed"]
 
@@ -65,7 +65,7 @@ class TeacherCache:
         root: folder of all caches; this one gets a folder of its own in it, named by its key.
         distiller: whose teacher is asked. Layers that were not given are found here, on a few training images.
         data: whose training set is used; its transform has to say in its ``repr`` what it does.
-        seed: of the augmentation, as for :class:`~spikingjelly_ckd.recipes.loading.EpochData`.
+        seed: of the augmentation, as for :class:`~spikingjelly_ckd.recipes.data.loading.EpochData`.
         views: how many augmentations of each image there are.
 
     Attributes:
@@ -316,7 +316,7 @@ class CachedData(EpochData):
 
     Raises:
         TypeError: no :class:`TeacherCache`.
-        ValueError: as for :class:`~spikingjelly_ckd.recipes.loading.EpochData`.
+        ValueError: as for :class:`~spikingjelly_ckd.recipes.data.loading.EpochData`.
     """
 
     def __init__(self, cache: TeacherCache, *, batch_size: int, workers: int = 0) -> None:

@@ -5,7 +5,7 @@ import torch
 from conftest import tiny_student, tiny_teacher
 
 from spikingjelly_ckd import Distiller, FitNetsLoss
-from spikingjelly_ckd.adaptors import regressor
+from spikingjelly_ckd.methods.projectors import regressor
 
 
 def test_is_its_formula():

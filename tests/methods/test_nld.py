@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from spikingjelly_ckd import KDLoss, NLDLoss
-from spikingjelly_ckd.losses import gaussian_like
+from spikingjelly_ckd.functional.divergences import gaussian_like
 
 
 def softmax(values, temperature):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .class_token import has_one_token
-from .hooks import get_layer
+from .recording import get_layer
 
 __all__ = ["LAYOUTS", "Layer", "RefusedError", "arrange", "check_role", "read_layout", "resolve"]
 

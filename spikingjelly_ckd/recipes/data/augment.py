@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torchvision import transforms
 
 if TYPE_CHECKING:
-    from .data import DataOptions
+    from .options import DataOptions
 
 __all__ = ["EventNDA", "EventResize", "EventRoll", "event_transform", "image_transform"]
 

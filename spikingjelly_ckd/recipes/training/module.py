@@ -22,14 +22,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
-from .. import compat
-from ..checks import check_choice
-from ..distiller import Distiller, StepOutput
-from ..hooks import listen
-from ..preflight import PreflightReport, preflight
-from ..signals import TeacherOutput
-from .cache import CHANGED, has_changed
-from .loading import seed_all
+from ...distiller import Distiller, StepOutput
+from ...functional.checks import check_choice
+from ...methods.base import TeacherOutput
+from ...networks import compat
+from ...networks.recording import listen
+from ...preflight import PreflightReport, preflight
+from ..cache import CHANGED, has_changed
+from ..data.loading import seed_all
 
 __all__ = [
     "ClassifierModule",
@@ -376,9 +376,9 @@ class DistillationCallback(Callback):
 class StepSeeds(Callback):
     """Seeds everything before each step from ``(seed, epoch, batch, rank)``, so that no step depends on the past.
 
-    With :class:`~spikingjelly_ckd.recipes.loading.EpochData` a run that resumes from the checkpoint of any epoch's end
-    gives, on the CPU, bit for bit the weights of one that was never interrupted: noise of NLD, dropout and mixup
-    included.
+    With :class:`~spikingjelly_ckd.recipes.data.loading.EpochData` a run that resumes from the checkpoint of any
+    epoch's end gives, on the CPU, bit for bit the weights of one that was never interrupted: noise of NLD, dropout
+    and mixup included.
 
     Args:
         seed: at least 0.

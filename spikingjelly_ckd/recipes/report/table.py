@@ -1,4 +1,4 @@
-"""Run records into one table: ``python -m spikingjelly_ckd.recipes.table RECORD.json ...``.
+"""Run records into one table: ``python -m spikingjelly_ckd.recipes.report.table RECORD.json ...``.
 
 One line for each row, method and setting over its seeds: mean, standard deviation and 95 % interval, the paper's number
 beside them, and the difference to plain training paired by seed. The best epoch, chosen on the test set as in papers

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .maps import at_least_float32
+from ..functional.maps import at_least_float32
 
 __all__ = ["Batch", "Logits", "read_batch", "read_logits"]
 

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Size, Tensor, nn
 
-from . import compat
-from .checks import check_choice, check_non_negative
-from .hooks import get_layer
-from .layers import preset_student_steps
-from .layouts import Layer
-from .signals import LAYER_CHOICES, NEEDS, DistillationLoss, TeacherOutput
+from ..functional.checks import check_choice, check_non_negative
+from ..methods.base import LAYER_CHOICES, NEEDS, DistillationLoss, TeacherOutput
+from ..networks import compat
+from ..networks.reading import Layer
+from ..networks.recording import get_layer
+from ..networks.search import preset_student_steps
 
 __all__ = [
     "NO_DATA_PARALLEL",

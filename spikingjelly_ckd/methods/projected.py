@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Size, Tensor, nn
 
-from .checks import check_both, check_count
-from .randomness import RandomLoss
-from .signals import Signals, one_layer, one_pair
+from ..functional.checks import check_both, check_count
+from .base import Signals, one_layer, one_pair
+from .stochastic import RandomLoss
 
 __all__ = ["AdaptedLoss"]
 

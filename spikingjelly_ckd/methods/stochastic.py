@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from .signals import DistillationLoss
+from .base import DistillationLoss
 
 __all__ = ["RandomLoss"]
 

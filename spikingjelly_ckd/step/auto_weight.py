@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from .checks import check_positive
+from ..functional.checks import check_positive
 
 __all__ = ["AUTO_BATCHES", "AUTO_SHARE", "AutoWeight", "gradient_norm"]
 

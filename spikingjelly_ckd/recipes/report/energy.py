@@ -32,9 +32,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.module_tracker import ModuleTracker
 
-from .. import compat
-from ..hooks import watch
-from ..probing import fresh, untouched
+from ...networks import compat
+from ...networks.guards import fresh, untouched
+from ...networks.recording import watch
 
 try:
     from spikingjelly.activation_based import op_counter

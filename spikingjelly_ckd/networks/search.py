@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from . import compat
 from .class_token import has_one_token
-from .hooks import record, watch
-from .layouts import Layer, RefusedError, arrange, check_role, read_layout
-from .probing import outside_inference, untouched
+from .guards import outside_inference, untouched
+from .reading import Layer, RefusedError, arrange, check_role, read_layout
+from .recording import record, watch
 
 __all__ = ["find_head", "find_layer", "find_stages", "preset_student_steps"]
 

@@ -18,7 +18,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
-from .data import Data
+from .sets import Data
 
 __all__ = ["EpochData", "EpochSampler", "SeededSamples", "seed_all", "seeded"]
 

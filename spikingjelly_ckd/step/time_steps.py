@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import compat
+from ..methods.base import LinearHead
+from ..networks import compat
+from ..networks.guards import untouched
+from ..networks.recording import watch
+from ..networks.search import find_head
 from .batch import Logits, read_logits
-from .hooks import watch
-from .layers import find_head
-from .probing import untouched
-from .signals import LinearHead
 
 __all__ = ["StepPoint", "check_step_modes", "find_step_logits"]
 

@@ -39,18 +39,25 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..ckd import CKDDistiller
-from ..compat import has_neurons, neuron_path, neuron_step_modes, use_fast_neurons
 from ..distiller import Distiller
-from ..probing import untouched
+from ..networks.compat import has_neurons, neuron_path, neuron_step_modes, use_fast_neurons
+from ..networks.guards import untouched
 from .cache import CachedData, TeacherCache
-from .data import Data, DataOptions
-from .energy import ann_twin, measure_energy
+from .data.loading import EpochData, seed_all
+from .data.sets import Data, DataOptions
 from .export import file_hash, fill, name_of, save_network
-from .loading import EpochData, seed_all
 from .recipe import Recipe, parse, shown
-from .records import environment, read_record, summary, write_record
+from .report.energy import ann_twin, measure_energy
+from .report.records import environment, read_record, summary, write_record
 from .teachers import Teacher, check_teacher, load_teacher, timm_network
-from .training import ClassifierModule, DistillationCallback, DistillationModule, History, StepSeeds, TrainingModule
+from .training.module import (
+    ClassifierModule,
+    DistillationCallback,
+    DistillationModule,
+    History,
+    StepSeeds,
+    TrainingModule,
+)
 
 __all__ = ["Fitted", "build_network", "fit", "make_distiller", "run_row", "run_teacher"]
 

@@ -1,0 +1,53 @@
+"""Every formula of the package as a pure function: tensors in, tensors out."""
+
+from .divergences import (
+    attention_distance,
+    blur,
+    check_steps,
+    class_indices,
+    correct_steps,
+    feature_error,
+    gaussian_like,
+    map_divergence,
+    probability_kl,
+    soft_kl,
+    step_kl,
+)
+from .maps import (
+    at_least_float32,
+    class_activation_map,
+    fold_time,
+    grad_cam,
+    grad_cam_plus_plus,
+    hires_cam,
+    is_constant,
+    match_maps,
+    normalize_map,
+    spike_activation_map,
+    time_mean,
+)
+
+__all__ = [
+    "at_least_float32",
+    "attention_distance",
+    "blur",
+    "check_steps",
+    "class_activation_map",
+    "class_indices",
+    "correct_steps",
+    "feature_error",
+    "fold_time",
+    "gaussian_like",
+    "grad_cam",
+    "grad_cam_plus_plus",
+    "hires_cam",
+    "is_constant",
+    "map_divergence",
+    "match_maps",
+    "normalize_map",
+    "probability_kl",
+    "soft_kl",
+    "spike_activation_map",
+    "step_kl",
+    "time_mean",
+]

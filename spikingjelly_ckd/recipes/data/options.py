@@ -1,0 +1,80 @@
+"""What a recipe fixes about its data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...functional.checks import check_flag
+
+__all__ = ["DataOptions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """What a recipe fixes about its data. The defaults change nothing but the size.
+
+    Attributes:
+        size: ``H`` and ``W`` of what the networks get, pixels.
+        time_steps: ``T`` of event frames; images need none.
+        split: of CIFAR10-DVS, by name, see :func:`spikingjelly_ckd.recipes.data.splits.split`; data sets with a
+            split of their own need none.
+        crop_padding: images; pixels of the border of a random crop, 0 for none. CIFAR usually has 4.
+        resized_crop: images; a random part, resized, as is usual for photographs.
+        flip: left and right, with probability one half.
+        auto_augment: images; ``""`` for none, ``"cifar10"`` for torchvision's AutoAugment policy, or a policy of timm
+            such as ``"rand-m9-mstd0.5-inc1"``.
+        erase: images; probability of random erasing of 2 to 20 percent.
+        roll: events; largest shift along each axis, pixels.
+        nda: events; see :class:`spikingjelly_ckd.recipes.data.augment.EventNDA`.
+        train_images: how many samples of the training part to use, equally many of each class; None for all. Which
+            ones is fixed, see :func:`spikingjelly_ckd.recipes.data.splits.stratified_subset`.
+        test_images: the same for the test part.
+        num_classes: how many classes there are, to say that a number other than the data set's own is meant.
+        download: fetch CIFAR or CIFAR10-DVS if it is not there.
+        allow_partial: take data of the official layout that is not the official data: for trying things out.
+
+    Raises:
+        TypeError: a value of the wrong kind.
+        ValueError: a value out of range, or both kinds of crop.
+
+    Example:
+        >>> DataOptions(crop_padding=4, flip=True).size
+        32
+    """
+
+    size: int = 32
+    time_steps: int | None = None
+    split: str | None = None
+    crop_padding: int = 0
+    resized_crop: bool = False
+    flip: bool = False
+    auto_augment: str = ""
+    erase: float = 0.0
+    roll: int = 0
+    nda: bool = False
+    train_images: int | None = None
+    test_images: int | None = None
+    num_classes: int | None = None
+    download: bool = False
+    allow_partial: bool = False
+
+    def __post_init__(self) -> None:
+        least = {"size": 1, "crop_padding": 0, "roll": 0}
+        optional = ("time_steps", "train_images", "test_images", "num_classes")
+        least |= {name: 1 for name in optional if getattr(self, name) is not None}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} must be an integer, got {type(value).__name__} {value!r}")
+            if value < low:
+                raise ValueError(f"{name} must be at least {low}, got {value}")
+        for name in ("resized_crop", "flip", "nda", "download", "allow_partial"):
+            check_flag(name, getattr(self, name))
+        if not isinstance(self.auto_augment, str):
+            raise TypeError(f"auto_augment must be a string, got {self.auto_augment!r}")
+        if isinstance(self.erase, bool) or not isinstance(self.erase, int | float):
+            raise TypeError(f"erase must be a number, got {type(self.erase).__name__} {self.erase!r}")
+        if not 0 <= self.erase <= 1:
+            raise ValueError(f"erase must be a probability from 0 to 1, got {self.erase}")
+        if self.crop_padding and self.resized_crop:
+            raise ValueError("crop_padding and resized_crop are two kinds of random crop; use one")

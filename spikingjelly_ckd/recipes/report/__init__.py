@@ -1,0 +1,1 @@
+"""What a run leaves: its record, tables of records, energy and the loss around a network."""

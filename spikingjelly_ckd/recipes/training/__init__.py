@@ -1,0 +1,23 @@
+"""The training loop around a distiller, on Lightning."""
+
+from .module import (
+    ClassifierModule,
+    DistillationCallback,
+    DistillationModule,
+    History,
+    StepSeeds,
+    TrainingModule,
+    cosine_with_warmup,
+    count_right,
+)
+
+__all__ = [
+    "ClassifierModule",
+    "DistillationCallback",
+    "DistillationModule",
+    "History",
+    "StepSeeds",
+    "TrainingModule",
+    "cosine_with_warmup",
+    "count_right",
+]

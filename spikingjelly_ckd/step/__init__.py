@@ -1,0 +1,1 @@
+"""One step of two networks: what a batch is, what was observed, and what the losses get of it."""
