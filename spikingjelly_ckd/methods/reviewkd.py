@@ -25,10 +25,10 @@ class ReviewKDLoss(DistillationLoss):
     The student's layers, averaged over time, are fused from deep to shallow
     (:class:`~spikingjelly_ckd.methods.projectors.AttentionFusion`) and each result is compared with the teacher's
     layer by the hierarchical context loss: the mean squared error at full size, and average-pooled to 4, 2 and 1
-    positions a side where the map is larger, with weights 1, 1/2, 1/4, 1/8 divided by their sum; summed over the layers. The pooled
-    vector in front of the classifier, which the authors add as a last level, is left out. Layers before their
-    activation, which the authors compare, do not exist behind a spiking neuron: name the normalisation in front of it
-    (``layers=``).
+    positions a side where the map is larger, with weights 1, 1/2, 1/4, 1/8 divided by their sum; summed over the
+    layers. The pooled vector in front of the classifier, which the authors add as a last level, is left out. Layers
+    before their activation, which the authors compare, do not exist behind a spiking neuron: name the normalisation
+    in front of it (``layers=``).
 
     Example:
         >>> loss = ReviewKDLoss()
