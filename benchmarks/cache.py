@@ -29,7 +29,7 @@ from torchvision import transforms
 from spikingjelly_ckd import CKDDistiller, Distiller, use_fast_neurons
 from spikingjelly_ckd.recipes.cache import CachedData, TeacherCache
 from spikingjelly_ckd.recipes.data import Data
-from spikingjelly_ckd.recipes.data.loading import EpochData
+from spikingjelly_ckd.recipes.data.loading import ReproducibleDataModule
 from spikingjelly_ckd.recipes.models import ResNet, spiking_resnet20
 from spikingjelly_ckd.recipes.report.records import environment, write_record
 from spikingjelly_ckd.recipes.training import DistillationModule, StepSeeds
@@ -88,7 +88,7 @@ def choose_teacher(student: nn.Module, batch: tuple[torch.Tensor, torch.Tensor],
         calls = {
             "student_forward": lambda d=plain: d(*batch),
             "student_step": step,
-            "teacher_answer": lambda d=distiller: d.ask_teacher(*batch),
+            "teacher_answer": lambda d=distiller: d.run_teacher(*batch),
         }
         found = {name: quartiles(values)[1] for name, values in interleaved(calls, 5, device).items()}
         print(f"teacher of {factor} x ResNet-20's width:", {k: round(v, 4) for k, v in found.items()}, flush=True)
@@ -137,7 +137,7 @@ def main() -> None:
                 distiller, loaders = cache.distiller, CachedData(cache, **common)
             else:
                 plain = Distiller(None, copy.deepcopy(first), {}, time_steps=args.T)
-                distiller, loaders = plain if arm == "plain" else distil(), EpochData(data, **common)
+                distiller, loaders = plain if arm == "plain" else distil(), ReproducibleDataModule(data, **common)
             clock = EpochClock(device)
             trainer = Trainer(
                 **{"accelerator": {"cuda": "gpu"}.get(args.device, "cpu"), "devices": 1, "max_epochs": 2},

@@ -64,7 +64,7 @@ class Setup:
         student: builds the spiking network.
         time_steps: ``T`` for images; None for event frames.
         augment: ``(images, generator) -> images``.
-        optimizer: of the parameters of networks and adaptors.
+        optimizer: of the parameters of networks and projectors.
         batch: images in a batch.
         epochs: of the students.
         teacher_epochs: of the teacher.
@@ -198,7 +198,7 @@ def make(setup: Setup, arm: Arm, seed: int, parts: tuple[Part, Part], teacher: n
     task = None if arm.task_loss is None else arm.task_loss()
     options = {"task_loss": task, "task_weight": arm.task_weight, "time_steps": setup.time_steps, **arm.more}
     distiller = Distiller(teacher, student, arm.losses(), example=example, **options)
-    torch.manual_seed(seed)  # adaptors took random numbers, or did not
+    torch.manual_seed(seed)  # projectors took random numbers, or did not
     return distiller
 
 

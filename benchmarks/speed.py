@@ -248,7 +248,7 @@ def has_pooled_head(pair: Pair) -> bool:
 Row = dict[str, Any]
 
 
-def measure(bench: Bench, arms: dict[str, Callable[[], object]], rounds: int, base: str = "floor") -> Row:
+def compute(bench: Bench, arms: dict[str, Callable[[], object]], rounds: int, base: str = "floor") -> Row:
     """Quartiles of the seconds of each arm, and of its ratio to ``base`` within a round."""
     seconds = interleaved(arms, rounds, bench.device)
     return about(bench) | {
@@ -274,14 +274,14 @@ def steps(bench: Bench, rounds: int) -> Row:
         arms |= {"CKD, weight-CAM": bench.distiller(weight), "as released": bench.released()}
     if bench.device.type == "cuda":
         arms["CKD, teacher_stream"] = bench.ckd(teacher_stream=True)
-    return measure(bench, arms, rounds)
+    return compute(bench, arms, rounds)
 
 
 def compiled(bench: Bench, rounds: int) -> Row:
     """CKD under ``torch.compile`` as a whole, beside the floor of two compiled networks."""
     arms = {"floor": bench.floor(), "CKD": bench.ckd()}
     arms |= {"floor, compiled": bench.floor(compiled=True), "CKD, compiled": bench.ckd(compiled=True)}
-    return measure(bench, arms, rounds)
+    return compute(bench, arms, rounds)
 
 
 def methods(bench: Bench, rounds: int) -> Row:
@@ -291,7 +291,7 @@ def methods(bench: Bench, rounds: int) -> Row:
         if name != "plain" and "ReLU" not in name and not name.endswith(("(auto)", "(released)")):
             task = None if arm.task_loss is None else arm.task_loss()
             arms[name] = bench.distiller(arm.losses(), task_loss=task, task_weight=arm.task_weight)
-    row = measure(bench, arms, rounds)
+    row = compute(bench, arms, rounds)
     for name in arms:  # where no teacher runs, the floor is the plain step
         if name.endswith("(no teacher)"):
             row["ratio"][name] = ratios(row["raw"][name], row["raw"]["plain"])
@@ -316,7 +316,7 @@ def prepared(bench: Bench, rounds: int) -> Row:
         done[name], notes[name] = ", ".join(teacher.done) or "as it was", str(teacher)
         arms[f"teacher, {name}"] = bench.teacher_alone(teacher.network)
         arms[f"CKD, {name}"] = bench.ckd(teacher.network, teacher_layer=teacher.layer)
-    row = measure(bench, arms, rounds)
+    row = compute(bench, arms, rounds)
     raw = row["raw"]
     row["over_plain"] = {}
     for name in ("floor", *(name for name in arms if name.startswith("CKD"))):
@@ -356,7 +356,7 @@ def evaluation(bench: Bench, rounds: int) -> Row:
             return distiller.predict(bench.images)
 
     arms = {"student": bare, "through the distiller": through}
-    return measure(bench, arms, rounds, "student")
+    return compute(bench, arms, rounds, "student")
 
 
 def of_preflight(bench: Bench, rounds: int) -> Row:
@@ -366,7 +366,7 @@ def of_preflight(bench: Bench, rounds: int) -> Row:
     )
     look = bench.forward()(lambda: preflight(distiller, (bench.images, bench.labels)))
     arms = {"plain": bench.plain(), "preflight": look}
-    return measure(bench, arms, rounds, "plain")
+    return compute(bench, arms, rounds, "plain")
 
 
 def memory(bench: Bench, rounds: int) -> Row:
@@ -415,7 +415,7 @@ def growth(bench: Bench, rounds: int) -> Row:
         for change in changes:
             one = Bench(bench.name, replace(bench.pair, **change), bench.device, bench.autocast)
             rows.append(
-                measure(one, {"floor": one.floor(), "CKD": one.ckd()}, rounds) | {"value": next(iter(change.values()))}
+                compute(one, {"floor": one.floor(), "CKD": one.ckd()}, rounds) | {"value": next(iter(change.values()))}
             )
         found[axis] = rows
     return about(bench) | {"rounds": rounds, "axes": found}
@@ -436,7 +436,7 @@ def epoch(bench: Bench, rounds: int) -> Row:
     from lightning.pytorch import Callback, Trainer
     from torch.utils.data import DataLoader, TensorDataset
 
-    from spikingjelly_ckd.recipes.training import DistillationModule, cosine_with_warmup, count_right
+    from spikingjelly_ckd.recipes.training import DistillationModule, cosine_with_warmup, topk_accuracy
 
     pair, batches = bench.pair, 16
     images = torch.randn(batches * pair.batch, 3, pair.size, pair.size)
@@ -461,7 +461,7 @@ def epoch(bench: Bench, rounds: int) -> Row:
                 out.loss.backward()
                 optimizer.step()
                 schedule.step()
-                right = [count_right(out.logits.detach(), labels.to(bench.device), top) for top in (1, 5)]
+                right = [topk_accuracy(out.logits.detach(), labels.to(bench.device), top) for top in (1, 5)]
                 sums += torch.stack([out.loss.detach(), *right])
             sums.tolist()
             seconds = time.perf_counter() - start

@@ -17,7 +17,7 @@ from .functional.checks import check_flag, check_non_negative
 from .functional.maps import at_least_float32
 from .methods.base import DistillationLoss, LinearHead, Signals, TeacherOutput, Term
 from .networks import compat
-from .networks.guards import fresh, outside_inference, untouched
+from .networks.guards import outside_inference, preserve_state, reset_states
 from .networks.reading import Layer, arrange, resolve
 from .networks.recording import Recording, converts_input, record
 from .networks.search import find_head, find_layer, find_stages
@@ -26,7 +26,7 @@ from .step.arguments import Weight
 from .step.auto_weight import AutoWeight
 from .step.batch import Batch, Logits, read_batch, read_logits
 from .step.streams import SideStream
-from .step.time_steps import StepPoint, check_step_modes, find_step_logits
+from .step.time_steps import PerStepReadout, check_step_modes, find_per_step_logits
 
 __all__ = ["Distiller", "StepOutput"]
 
@@ -157,7 +157,7 @@ class Distiller(nn.Module):
         self._layers: dict[str, Sides] | None = None
         self._resolved: dict[Any, Layer] = {}
         self._heads: dict[str, str] = {}
-        self._step_point: StepPoint | None = None
+        self._step_point: PerStepReadout | None = None
         self._teacher_ran_once = False  # to its end, and each recorded layer was called once
         compat.invalidate_reset_cache(student)
         if example is not None:
@@ -177,7 +177,7 @@ class Distiller(nn.Module):
         return self._frozen_teacher[0]
 
     @property
-    def asks_teacher(self) -> bool:
+    def uses_teacher(self) -> bool:
         """Whether any loss looks at the teacher; otherwise it does not run."""
         return bool(self._needs & arguments.TEACHER_NEEDS)
 
@@ -204,7 +204,7 @@ class Distiller(nn.Module):
         Args:
             images: ``[N, C, H, W]``, or event frames ``[T, N, C, H, W]`` (``[N, T, ...]`` with ``batch_first``).
             labels: class indices ``[N]``, or soft labels ``[N, K]``.
-            teacher_output: what the teacher said of these images before, see :meth:`ask_teacher`; it does not run then.
+            teacher_output: what the teacher said of these images before, see :meth:`run_teacher`; it does not run then.
 
         Returns:
             A :class:`StepOutput`. No parameter and no ``.grad`` was touched.
@@ -218,7 +218,7 @@ class Distiller(nn.Module):
         """
         batch = self._read(images, labels)
         self._choose_layers(batch)
-        with fresh(self.student):  # reset at both ends; whatever raises inside leaves no trace in its buffers
+        with reset_states(self.student):  # reset at both ends; whatever raises inside leaves no trace in its buffers
             beside = SideStream(batch.images.device if self.teacher_stream else None)
             with self._recorded_student() as seen:
                 student = self._run_student(batch, seen)
@@ -231,13 +231,13 @@ class Distiller(nn.Module):
             signals = self._signals(batch, student, teacher, seen)
             terms = {"task": self._task(signals["task"])}
             for name, loss in self._each_loss().items():
-                terms[name] = loss.measure(*loss.pick(signals[name]))
+                terms[name] = loss.compute(*loss.select(signals[name]))
             skipped = self._verify(batch, student, teacher.logits, terms)
             weights = self._weigh(terms, student, seen)
             total = torch.stack([weights[name] * term.value for name, term in terms.items()]).sum()
         return _output(total, student.mean, terms, weights, skipped)
 
-    def ask_teacher(self, images: Tensor, labels: Tensor) -> TeacherOutput:
+    def run_teacher(self, images: Tensor, labels: Tensor) -> TeacherOutput:
         """The teacher alone: what the losses take of it, to be kept and handed to :meth:`forward` later.
 
         Args:
@@ -253,7 +253,7 @@ class Distiller(nn.Module):
             ValueError: as for :meth:`forward`; or a loss takes more of the teacher than logits and a class map.
             RuntimeError: as for :meth:`forward`.
         """
-        if not self.asks_teacher:
+        if not self.uses_teacher:
             raise ValueError("no loss looks at the teacher, so there is nothing to ask it")
         arguments.check_replayable(self._each_loss())
         batch = self._read(images, labels)
@@ -262,8 +262,8 @@ class Distiller(nn.Module):
         labels = arguments.check_labels(batch.labels, teacher.logits.shape, clamp=False)
         if self.check:
             classes = teacher.logits.shape[1]
-            faults = arguments.input_faults(batch.images, labels, classes)
-            _raise_first(faults | arguments.logit_faults("teacher", teacher.logits))
+            violations = arguments.input_violations(batch.images, labels, classes)
+            _raise_first(violations | arguments.logit_violations("teacher", teacher.logits))
         common = Signals(labels, teacher.logits, teacher.logits, teacher_head=teacher.head)
         views = {name: replace(common, **fields) for name, fields in teacher.fields.items()}
         maps = {name: self._each_loss()[name].class_map(view).detach() for name, view in views.items()}
@@ -282,7 +282,7 @@ class Distiller(nn.Module):
             ValueError: wrong shapes.
         """
         batch = self._read(images, None)
-        with fresh(self.student):
+        with reset_states(self.student):
             return self._read_student(batch).mean
 
     # --- the networks ------------------------------------------------------------------------------------------------
@@ -302,7 +302,7 @@ class Distiller(nn.Module):
         """Logits, with those of every step read where the network hides them, if a loss needs them."""
         with _graph(torch.is_grad_enabled() or "student_gradients" in self._needs):
             logits = self._read_student(batch)
-            if "step_logits" not in self._needs or logits.steps is not None:
+            if "per_step_logits" not in self._needs or logits.steps is not None:
                 return logits
             if self._step_point is None:  # one step
                 return Logits(logits.mean, logits.mean.unsqueeze(0))
@@ -315,7 +315,7 @@ class Distiller(nn.Module):
     def _call_student(self, student: nn.Module, frames: Tensor) -> Any:
         if self.student_steps == "loop" and frames.ndim != 5:
             raise ValueError("student_steps='loop' calls the student once a time step: pass time_steps=")
-        with arguments.explained(
+        with arguments.add_note_on_error(
             f"raised by the student on input {tuple(frames.shape)} with time_steps={self.time_steps}, "
             f"student_steps={self.student_steps!r}. A network in multi-step mode takes [T, N, C, H, W]: pass "
             "time_steps= for images, and call functional.set_step_mode(student, 'm') on the whole network"
@@ -325,7 +325,7 @@ class Distiller(nn.Module):
             return torch.stack([read_logits(student(x), role="student", size=x.shape[0]).mean for x in frames])
 
     def _call_teacher(self, teacher: nn.Module, images: Tensor) -> Any:
-        with arguments.explained(
+        with arguments.add_note_on_error(
             f"raised by the teacher on input {tuple(images.shape)}; teacher_input= can resize or renormalise it"
         ):
             return teacher(images)
@@ -333,7 +333,7 @@ class Distiller(nn.Module):
     def _run_teacher(self, batch: Batch, classes: int | None) -> _Teacher:
         """The teacher's side of a step. Where no loss asks for its logits, they are ``[0, K]``."""
         logits = batch.images.new_empty(0, classes or 0)
-        if not self.asks_teacher:
+        if not self.uses_teacher:
             return _Teacher(logits)
         arguments.check_frozen(self.teacher)
         images = self._teacher_images(batch)
@@ -472,7 +472,7 @@ class Distiller(nn.Module):
         if self.task_loss is None:
             return Term(F.cross_entropy(view.student_logits, view.labels))
         if isinstance(self.task_loss, DistillationLoss):
-            return self.task_loss.measure(*self.task_loss.pick(view))
+            return self.task_loss.compute(*self.task_loss.select(view))
         return Term(self.task_loss(view.student_logits, view.labels))
 
     def _weigh(self, terms: Mapping[str, Term], student: Logits, seen: Recording) -> dict[str, float | Tensor]:
@@ -492,14 +492,16 @@ class Distiller(nn.Module):
         skipped = sum((term.skipped for term in terms.values() if term.skipped is not None), student.mean.new_zeros(()))
         if not self.check or self._reporting:
             return skipped.detach()
-        faults = arguments.input_faults(batch.images, batch.labels, student.mean.shape[1])
-        faults |= arguments.logit_faults("student", student.mean) | arguments.logit_faults("teacher", teacher)
+        violations = arguments.input_violations(batch.images, batch.labels, student.mean.shape[1])
+        violations |= arguments.logit_violations("student", student.mean) | arguments.logit_violations(
+            "teacher", teacher
+        )
         if self._step_point is not None:
-            faults |= self._step_point.faults(student)
+            violations |= self._step_point.violations(student)
         for name, term in terms.items():
-            faults |= term.faults
-            faults[f"the loss {name!r} is not finite (NaN or inf)"] = ~term.value.detach().isfinite().all()
-        return _raise_first(faults, skipped)
+            violations |= term.violations
+            violations[f"the loss {name!r} is not finite (NaN or inf)"] = ~term.value.detach().isfinite().all()
+        return _raise_first(violations, skipped)
 
     # --- set-up ------------------------------------------------------------------------------------------------------
 
@@ -543,9 +545,9 @@ class Distiller(nn.Module):
             elif choice != "last" and None in (student_layers, teacher_layers):
                 sides = self._nearest(name, sides, 0 if student_layers is None else 1, batch)
             chosen[name] = sides
-        if "step_logits" in self._needs and batch.steps != 1:
+        if "per_step_logits" in self._needs and batch.steps != 1:
             frames = self._student_frames(batch)
-            self._step_point = find_step_logits(self.student, frames, batch.size, run=self._call_student)
+            self._step_point = find_per_step_logits(self.student, frames, batch.size, run=self._call_student)
         self._layers = chosen
 
     def _build(self, batch: Batch) -> None:
@@ -579,7 +581,7 @@ class Distiller(nn.Module):
 
     def _shapes(self, student: tuple[Layer, ...], teacher: tuple[Layer, ...], batch: Batch) -> tuple[Shapes, Shapes]:
         """What losses get of these layers for such a batch; the networks are left as they were found."""
-        with untouched(self.student, self.teacher), torch.no_grad():
+        with preserve_state(self.student, self.teacher), torch.no_grad():
             self.student.eval()
             with record(self.student, {layer.path for layer in student}) as student_seen:
                 self._read_student(batch)
@@ -626,11 +628,11 @@ class _Teacher:
             yield from (tensors,) if isinstance(tensors, Tensor) else tensors
 
 
-def _raise_first(faults: Mapping[str, Tensor], count: Tensor | None = None) -> int:
-    """Read all faults and ``count`` in one go, raise the first that holds, and return the count."""
-    flags = [*faults.values(), *(() if count is None else (count,))]
+def _raise_first(violations: Mapping[str, Tensor], count: Tensor | None = None) -> int:
+    """Read all violations and ``count`` in one go, raise the first that holds, and return the count."""
+    flags = [*violations.values(), *(() if count is None else (count,))]
     values = torch.stack([flag.to(torch.int64) for flag in flags]).tolist()
-    for message, value in zip(faults, values, strict=False):
+    for message, value in zip(violations, values, strict=False):
         if value:
             raise ValueError(f"{message} (nothing was changed; check=False turns these checks off)")
     return 0 if count is None else int(values[-1])

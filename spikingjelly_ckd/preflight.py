@@ -16,9 +16,9 @@ from .distiller import Distiller, StepOutput
 from .functional.checks import check_positive
 from .functional.maps import at_least_float32, is_constant
 from .networks import compat
-from .networks.guards import untouched
+from .networks.guards import preserve_state
 from .networks.recording import record
-from .step.arguments import input_faults, logit_faults
+from .step.arguments import input_violations, logit_violations
 from .step.auto_weight import AUTO_SHARE, gradient_norm
 from .step.batch import Batch, read_logits
 
@@ -143,12 +143,12 @@ def preflight(
     inner = getattr(inner, "_orig_mod", inner)
     if not isinstance(inner, Distiller):
         raise TypeError(f"distiller must be a Distiller, got {type(distiller).__name__}")
-    if not inner.asks_teacher:
+    if not inner.uses_teacher:
         raise ValueError("no loss of this distiller looks at a teacher, so there is nothing to look at before training")
     accumulate = int(check_positive("accumulate", accumulate))
     pairs = _pairs(batches)
     images, labels = pairs[0]
-    with untouched(inner.student, inner.teacher, inner.losses), _relaxed(inner), torch.enable_grad():
+    with preserve_state(inner.student, inner.teacher, inner.losses), _relaxed(inner), torch.enable_grad():
         frozen = _frozen(inner)
         inner.teacher.requires_grad_(False).eval()
         inner.student.train()
@@ -184,7 +184,7 @@ def _pairs(batches: Any) -> list[tuple[Tensor, Tensor]]:
 
 @contextmanager
 def _relaxed(distiller: Distiller) -> Iterator[None]:
-    """Report value faults instead of raising, hold automatic weights and the noise's random source still.
+    """Report value violations instead of raising, hold automatic weights and the noise's random source still.
 
     The teacher runs to its end, and nothing runs compiled, so that all that is recorded is seen.
     """
@@ -294,14 +294,14 @@ def _spikes(look: _Look) -> Iterator[Check]:
 def _values(look: _Look) -> Check:
     batch = look.batch
     logits = look.out.logits.detach()
-    faults = input_faults(batch.images, batch.labels, logits.shape[1]) | logit_faults("student", logits)
-    faults |= logit_faults("teacher", at_least_float32(look.teacher_logits))
-    found = [message for message, fault in faults.items() if bool(fault)]
+    violations = input_violations(batch.images, batch.labels, logits.shape[1]) | logit_violations("student", logits)
+    violations |= logit_violations("teacher", at_least_float32(look.teacher_logits))
+    found = [message for message, fault in violations.items() if bool(fault)]
     return Check(
         "values",
         "fail" if found else "ok",
         "; ".join(found) or "images, labels and logits are sound",
-        {"faults": found},
+        {"violations": found},
     )
 
 

@@ -21,7 +21,7 @@ from .networks.guards import outside_inference
 from .networks.reading import Layer, arrange, resolve
 from .networks.recording import MIXED, convert_input, converts_input, get_layer, listen, record
 from .networks.search import find_layer
-from .step.arguments import NO_DATA_PARALLEL, LayerSpec, explained, input_faults, read_side
+from .step.arguments import NO_DATA_PARALLEL, LayerSpec, add_note_on_error, input_violations, read_side
 from .step.batch import read_batch, read_logits
 
 __all__ = ["PreparedTeacher", "prepare_teacher"]
@@ -173,7 +173,7 @@ def prepare_teacher(
             f"raised on the example {tuple(example.shape)}, which the teacher gets as it is. Class maps are compared, "
             "so a layer has to be found for them; a teacher that has none can be used unprepared"
         )
-        with explained(note):
+        with add_note_on_error(note):
             layer = find_layer(teacher, example, role="teacher", run=lambda net, x: net(x))
         kept.add(layer.path)
         logits, maps, shapes = _explained(teacher, example, layer, None, kept)
@@ -243,15 +243,17 @@ def _on_held_out(
         batch, labels = _read_held_out(pair, device)
         for place, network in enumerate((teacher, found.network)):
             try:
-                with explained(f"raised on held-out images {tuple(batch.shape)}, which the teacher gets as they are"):
+                with add_note_on_error(
+                    f"raised on held-out images {tuple(batch.shape)}, which the teacher gets as they are"
+                ):
                     logits = read_logits(network(batch), role="teacher", size=len(batch)).mean
             except Exception as error:
                 if network is teacher:
                     raise
                 return found, f"on held-out images {_first_line(error)}"
-            faults = [text for text, fault in input_faults(batch, labels, logits.shape[1]).items() if fault]
-            if faults:
-                raise ValueError(f"held_out: {faults[0]}")
+            violations = [text for text, fault in input_violations(batch, labels, logits.shape[1]).items() if fault]
+            if violations:
+                raise ValueError(f"held_out: {violations[0]}")
             right[place] += int((logits.argmax(1) == labels).sum())
         images += len(batch)
     if not images:
@@ -270,7 +272,7 @@ def _read_held_out(batch: Any, device: torch.device) -> tuple[Tensor, Tensor]:
     if batch[0].ndim != 4 or batch[1].ndim != 1:
         shapes = [tuple(item.shape) for item in batch]
         raise ValueError(f"held_out must hold batches (images [N, C, H, W], class indices [N]), got shapes {shapes}")
-    with explained("raised by a batch of held_out"):
+    with add_note_on_error("raised by a batch of held_out"):
         read = read_batch(batch[0].to(device), batch[1].to(device), time_steps=None, batch_first=False)
     return read.images, cast(Tensor, read.labels)
 

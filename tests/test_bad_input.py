@@ -9,7 +9,7 @@ from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
 from spikingjelly_ckd import CKDDistiller, Distiller, FitNetsLoss, KDLoss, SAMDLoss, prepare_teacher
-from spikingjelly_ckd.step.arguments import input_faults, logit_faults
+from spikingjelly_ckd.step.arguments import input_violations, logit_violations
 
 SEEDED = torch.Generator().manual_seed(0)
 IMAGES, LABELS = torch.randn(4, 3, 8, 8, generator=SEEDED), torch.tensor([0, 1, 2, 4])
@@ -51,13 +51,13 @@ INPUTS = {
 def test_no_value_that_is_not_finite_is_missed_wherever_it_is(value, dtype):
     for size in (1, 5, 64, 1001):
         clean = torch.linspace(-1, 1, size, dtype=dtype)
-        assert not any(fault.item() for fault in logit_faults("student", clean).values())
+        assert not any(fault.item() for fault in logit_violations("student", clean).values())
         for place in {0, size // 2, size - 1}:
             values = clean.clone()
             values[place] = value
-            for faults in (logit_faults("teacher", values), input_faults(values, None, 5)):
-                assert all(fault.item() for fault in faults.values()), (size, place)
-    assert not any(fault.item() for fault in logit_faults("teacher", torch.empty(0, 5, dtype=dtype)).values())
+            for violations in (logit_violations("teacher", values), input_violations(values, None, 5)):
+                assert all(fault.item() for fault in violations.values()), (size, place)
+    assert not any(fault.item() for fault in logit_violations("teacher", torch.empty(0, 5, dtype=dtype)).values())
 
 
 @pytest.mark.parametrize("case", INPUTS)

@@ -21,9 +21,9 @@ from torch import multiprocessing as mp
 
 from spikingjelly_ckd import ATLoss, CKDDistiller, Distiller, E2KDLoss, KDLoss, SAMDLoss
 from spikingjelly_ckd.methods.base import TeacherOutput
-from spikingjelly_ckd.recipes.cache import CachedData, TeacherCache, has_changed
+from spikingjelly_ckd.recipes.cache import CachedData, TeacherCache, is_stale
 from spikingjelly_ckd.recipes.data import DataOptions, image_folder
-from spikingjelly_ckd.recipes.data.loading import EpochData, seed_all, seeded
+from spikingjelly_ckd.recipes.data.loading import ReproducibleDataModule, seed_all, seeded
 from spikingjelly_ckd.recipes.export import save_network
 from spikingjelly_ckd.recipes.report.records import read_record
 from spikingjelly_ckd.recipes.row import run_row
@@ -94,7 +94,7 @@ def test_maps_far_below_what_fp16_holds_are_kept(tmp_path, data):
     image, label = data.train[3]
     with seeded(0, 0, 3):
         image, label = data.train[3]
-    live = distiller.ask_teacher(image[None], torch.tensor([label])).class_maps["samd"][0]
+    live = distiller.run_teacher(image[None], torch.tensor([label])).class_maps["samd"][0]
     assert 0 < live.max() < 6e-8
     torch.testing.assert_close(known["maps"]["samd"], live, rtol=0, atol=1e-3 * live.max().item())
 
@@ -145,7 +145,10 @@ def test_views_alternate_by_epoch_each_with_what_the_teacher_says_of_it(tmp_path
 def test_batches_are_those_without_a_cache_as_long_as_there_are_views(tmp_path, data, workers):
     """Order and augmentation, bit for bit; so with workers they are those of none."""
     cache = filled(tmp_path, data, views=2, seed=4)
-    plain, cached = EpochData(data, batch_size=BATCH, seed=4), CachedData(cache, batch_size=BATCH, workers=workers)
+    plain, cached = (
+        ReproducibleDataModule(data, batch_size=BATCH, seed=4),
+        CachedData(cache, batch_size=BATCH, workers=workers),
+    )
     for epoch in (0, 1):
         pairs = zip(batches_of(plain, epoch), batches_of(cached, epoch), strict=True)
         for (images, labels), (others, their_labels, known) in pairs:
@@ -178,7 +181,7 @@ def test_maps_of_two_losses_do_not_mix(tmp_path, data):
         cache = filled(tmp_path, data, views=1, distiller=distiller)
         folders.add(cache.folder)
         image, label, known = cache.read()[0, 0]
-        live = distiller.ask_teacher(image[None], torch.tensor([label]))
+        live = distiller.run_teacher(image[None], torch.tensor([label]))
         for name, values in live.class_maps.items():
             torch.testing.assert_close(known["maps"][name], values[0], rtol=0, atol=1e-3 * values.max().item())
     assert len(folders) == 1
@@ -421,7 +424,7 @@ def test_a_teacher_that_says_nan_stops_the_training(tmp_path, data):
     distiller = cache.distiller
     images, labels, known = batches_of(CachedData(cache, batch_size=BATCH))[0]
     distiller.check = False  # the distiller itself would say so first
-    assert has_changed(distiller, images, labels, TeacherOutput(known["logits"], known["maps"]), 0)
+    assert is_stale(distiller, images, labels, TeacherOutput(known["logits"], known["maps"]), 0)
 
 
 def test_half_precision_in_training_does_not_look_like_a_change(tmp_path, data):
@@ -433,16 +436,16 @@ def test_half_precision_in_training_does_not_look_like_a_change(tmp_path, data):
 def test_a_tie_of_two_classes_is_no_change(data):
     distiller = make_distiller()
     images, labels = torch.stack([data.test[0][0]]), torch.tensor([0])
-    known = distiller.ask_teacher(images, labels)
-    assert not has_changed(distiller, images, labels, known, 0)
+    known = distiller.run_teacher(images, labels)
+    assert not is_stale(distiller, images, labels, known, 0)
     other = {"samd": known.class_maps["samd"].flip(-1) + 1}
-    assert has_changed(distiller, images, labels, TeacherOutput(known.logits, other), 0)
+    assert is_stale(distiller, images, labels, TeacherOutput(known.logits, other), 0)
     tied = known.logits.clone()
     first, second = tied[0].topk(2).indices
     with torch.no_grad():  # the teacher is all but undecided, and rounding decides otherwise
         distiller.teacher[-1].bias[second] += tied[0, first] - tied[0, second] - 1e-4
     tied[0, second] = tied[0, first] + 1e-3
-    assert not has_changed(distiller, images, labels, TeacherOutput(tied, other), 0)
+    assert not is_stale(distiller, images, labels, TeacherOutput(tied, other), 0)
 
 
 def one_of_two(rank, port, folder, tree, found):

@@ -66,10 +66,10 @@ class Row:
 class Seen(SAMDLoss):
     """SAMD that keeps the shapes it compared and the teacher's maps as they came."""
 
-    def pick(self, signals: Any) -> tuple[Tensor, Tensor]:
+    def select(self, signals: Any) -> tuple[Tensor, Tensor]:
         self.student_shape = list(signals.student_features[0].shape)
         self.teacher_shape = list(signals.teacher_features[0].shape)
-        spikes, self.teacher_map = super().pick(signals)
+        spikes, self.teacher_map = super().select(signals)
         return spikes, self.teacher_map
 
 
@@ -303,7 +303,7 @@ def render(path: Path) -> int:
     return 0
 
 
-def pick() -> int:
+def select() -> int:
     """Print the smallest classifying member of every timm module, counted without allocating weights."""
     import timm
 
@@ -327,4 +327,4 @@ if __name__ == "__main__":
     parser.add_argument("--render", type=Path, metavar="FILE", help="run every row and write the table")
     parser.add_argument("--pick", action="store_true", help="print timm's smallest classifiers")
     arguments = parser.parse_args()
-    sys.exit(pick() if arguments.pick else render(arguments.render or TABLE))
+    sys.exit(select() if arguments.pick else render(arguments.render or TABLE))

@@ -257,10 +257,10 @@ def test_layers_by_path_and_by_layer_object(teacher, student, batch):
 
 def test_a_per_step_task_loss(teacher, student, batch):
     class TET(DistillationLoss):
-        needs = ("step_logits", "labels")
+        needs = ("per_step_logits", "labels")
 
-        def pick(self, signals):
-            return signals.student_step_logits, signals.labels
+        def select(self, signals):
+            return signals.student_per_step_logits, signals.labels
 
         def forward(self, steps, labels):
             return torch.stack([F.cross_entropy(z, labels) for z in steps]).mean()
@@ -289,29 +289,29 @@ class Adapted(DistillationLoss):
 
     def __init__(self):
         super().__init__()
-        self.adaptor = None
+        self.projector = None
 
     @property
     def needs_build(self):
-        return self.adaptor is None
+        return self.projector is None
 
     def build(self, student_shapes, teacher_shapes):
-        self.adaptor = nn.Conv2d(student_shapes[0][2], teacher_shapes[0][1], 1)
+        self.projector = nn.Conv2d(student_shapes[0][2], teacher_shapes[0][1], 1)
 
-    def pick(self, signals):
+    def select(self, signals):
         return signals.student_features[0], signals.teacher_features[0]
 
     def forward(self, student, teacher):
-        return F.mse_loss(self.adaptor(student.mean(0)), teacher)
+        return F.mse_loss(self.projector(student.mean(0)), teacher)
 
 
 def test_losses_with_parameters_are_built_from_the_example(teacher, student, batch):
     with pytest.raises(ValueError, match="pass example="):
         Distiller(teacher, student, {"hint": (Adapted(), 1.0)}, time_steps=2)
     distiller = Distiller(teacher, student, {"hint": (Adapted(), 1.0)}, time_steps=2, example=batch)
-    assert "losses.hint.adaptor.weight" in distiller.state_dict()
+    assert "losses.hint.projector.weight" in distiller.state_dict()
     distiller(*batch).loss.backward()
-    assert distiller.losses["hint"].adaptor.weight.grad.abs().sum() > 0
+    assert distiller.losses["hint"].projector.weight.grad.abs().sum() > 0
 
 
 def test_the_example_leaves_both_networks_as_they_were(teacher, student, batch):
@@ -519,7 +519,7 @@ def test_layers_are_found_in_a_student_made_under_inference_mode():
         assert find_layer(tiny_student(), frames).path
 
 
-@pytest.mark.parametrize("call", ["forward", "ask_teacher"])
+@pytest.mark.parametrize("call", ["forward", "run_teacher"])
 def test_the_first_call_may_be_under_inference_mode(teacher, student, batch, call):
     distiller = CKDDistiller(teacher, student, time_steps=2)
     with torch.inference_mode():
@@ -577,7 +577,7 @@ CACHEABLE = {
 def test_what_the_teacher_said_before_takes_its_place(losses, teacher, student, batch):
     distiller = Distiller(teacher, student, losses(), time_steps=2)
     live = distiller(*batch)
-    known = distiller.ask_teacher(*batch)
+    known = distiller.run_teacher(*batch)
     assert not known.logits.requires_grad
     handle = teacher.register_forward_pre_hook(lambda *_: pytest.fail("the teacher ran"))
     again = distiller(*batch, known)
@@ -593,7 +593,7 @@ def test_what_the_teacher_said_before_takes_its_place(losses, teacher, student, 
 def test_losses_that_compare_features_cannot_do_with_what_was_said(loss, teacher, student, batch):
     distiller = Distiller(teacher, student, {"loss": (loss(), 1.0)}, time_steps=2, example=batch)
     known = TeacherOutput(torch.zeros(4, 5), {})
-    for call in (lambda: distiller.ask_teacher(*batch), lambda: distiller(*batch, known)):
+    for call in (lambda: distiller.run_teacher(*batch), lambda: distiller(*batch, known)):
         with pytest.raises(ValueError, match=r"'loss' .* compares the teacher's features"):
             call()
 
@@ -622,12 +622,12 @@ def test_a_class_map_by_weights_needs_a_pooled_head_also_when_asked_alone(studen
     teacher.insert(8, nn.Sigmoid())
     distiller = Distiller(teacher, student, {"samd": (SAMDLoss(evidence="weight"), 1.0)}, time_steps=2)
     with pytest.raises(ValueError, match="the teacher's logits are not its last linear layer"):
-        distiller.ask_teacher(*batch)
+        distiller.run_teacher(*batch)
 
 
 def test_what_the_teacher_said_is_detached_and_in_fp32(teacher, student, batch):
     distiller = CKDDistiller(teacher, student, time_steps=2, gamma=0.0)
-    known = distiller.ask_teacher(*batch)
+    known = distiller.run_teacher(*batch)
     logits = known.logits.clone().requires_grad_()
     maps = {"samd": known.class_maps["samd"].half()}
     out = distiller(*batch, TeacherOutput(logits, maps))
@@ -648,19 +648,19 @@ def test_the_teacher_is_not_asked_of_what_a_step_refuses(change, message, teache
     distiller = CKDDistiller(teacher, student, time_steps=2, target_class="label", teacher_layer="5")
     images, labels = batch
     with pytest.raises(ValueError, match=message):
-        distiller.ask_teacher(**{"images": images, "labels": labels, **change})
+        distiller.run_teacher(**{"images": images, "labels": labels, **change})
 
 
 def test_a_teacher_that_nobody_looks_at_is_not_asked(student, batch):
     with pytest.raises(ValueError, match="no loss looks at the teacher"):
-        Distiller(None, student, {}, time_steps=2).ask_teacher(*batch)
+        Distiller(None, student, {}, time_steps=2).run_teacher(*batch)
 
 
 def test_a_loss_of_ones_own_with_a_class_map_is_replayed(teacher, student, batch):
     class Activity(DistillationLoss):
         needs = ("features",)
 
-        def pick(self, signals):
+        def select(self, signals):
             return signals.student_features[0].mean((0, 2)), self.class_map(signals)
 
         def class_map(self, signals):
@@ -671,4 +671,4 @@ def test_a_loss_of_ones_own_with_a_class_map_is_replayed(teacher, student, batch
 
     distiller = Distiller(teacher, student, {"own": (Activity(), 1.0)}, time_steps=2, layers={"own": ("5", "5")})
     expected = distiller(*batch).loss
-    assert torch.equal(distiller(*batch, distiller.ask_teacher(*batch)).loss, expected)
+    assert torch.equal(distiller(*batch, distiller.run_teacher(*batch)).loss, expected)

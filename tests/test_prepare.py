@@ -171,7 +171,7 @@ def test_under_inference_mode_it_prepares_the_same(images):
 def test_a_distiller_that_changes_type_leaves_a_prepared_teacher_its_own(build, options, move, images):
     prepared = prepare_teacher(build(), images, **options)
     assert prepared.done
-    wrapped = nn.Sequential(nn.Conv2d(3, 3, 1), prepared.network)  # as behind an adaptor of the user's
+    wrapped = nn.Sequential(nn.Conv2d(3, 3, 1), prepared.network)  # as behind an projector of the user's
     layer = replace(prepared.layer, path=f"1.{prepared.layer.path}")
     distiller = CKDDistiller(wrapped, tiny_student(), time_steps=2, teacher_layer=layer, student_layer="5", gamma=0.0)
     before = {name: tensor.clone() for name, tensor in prepared.network.state_dict().items()}

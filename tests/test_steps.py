@@ -8,16 +8,16 @@ from torch import nn
 
 from spikingjelly_ckd import Distiller
 from spikingjelly_ckd.methods.base import DistillationLoss
-from spikingjelly_ckd.step.time_steps import find_step_logits
+from spikingjelly_ckd.step.time_steps import find_per_step_logits
 
 
 class Steps(DistillationLoss):
     """Keeps what it was given."""
 
-    needs = ("step_logits",)
+    needs = ("per_step_logits",)
 
-    def pick(self, signals):
-        return (signals.student_step_logits,)
+    def select(self, signals):
+        return (signals.student_per_step_logits,)
 
     def forward(self, steps):
         self.steps = steps
@@ -96,7 +96,7 @@ def test_one_step_needs_no_search(batch):
 
 def test_a_student_that_returns_them_is_left_alone(batch):
     frames = batch[0].expand(3, *batch[0].shape)
-    assert find_step_logits(tiny_student(), frames, 4, run=lambda net, x: net(x)) is None
+    assert find_per_step_logits(tiny_student(), frames, 4, run=lambda net, x: net(x)) is None
 
 
 def test_a_student_that_hides_them_for_good_is_refused(batch):
@@ -115,7 +115,7 @@ def test_dropout_between_is_said_at_once(batch):
 def test_the_search_leaves_the_student_as_it_was(batch):
     student = MeanOfLogits().train()
     before = {key: value.clone() for key, value in student.state_dict().items()}
-    find_step_logits(student, batch[0].expand(3, *batch[0].shape), 4, run=lambda net, x: net(x))
+    find_per_step_logits(student, batch[0].expand(3, *batch[0].shape), 4, run=lambda net, x: net(x))
     assert student.training
     assert all(torch.equal(value, before[key]) for key, value in student.state_dict().items())
 

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from spikingjelly_ckd import CKDDistiller, Distiller
 from spikingjelly_ckd.recipes.data import Data
-from spikingjelly_ckd.recipes.data.loading import EpochData, EpochSampler, SeededSamples, seed_all, seeded
+from spikingjelly_ckd.recipes.data.loading import EpochSampler, ReproducibleDataModule, SeededSamples, seed_all, seeded
 from spikingjelly_ckd.recipes.training import (
     ClassifierModule,
     DistillationCallback,
@@ -33,7 +33,7 @@ from spikingjelly_ckd.recipes.training import (
     StepSeeds,
     TrainingModule,
     cosine_with_warmup,
-    count_right,
+    topk_accuracy,
 )
 
 TAGS = {f"{part}_{what}" for part in ("train", "test") for what in ("loss", "acc1", "acc5")}
@@ -75,7 +75,7 @@ def same(first, other):
 
 
 def epochs_of(workers: int, seed: int = 0) -> list:
-    loader = EpochData(make_data(), batch_size=8, workers=workers, seed=seed).train_dataloader()
+    loader = ReproducibleDataModule(make_data(), batch_size=8, workers=workers, seed=seed).train_dataloader()
     epochs = []
     for epoch in (0, 1):
         loader.sampler.set_epoch(epoch)
@@ -156,7 +156,7 @@ def test_two_ranks_with_half_the_batch_draw_what_one_process_draws(count):
         assert {epoch for epoch, _ in whole} == {5}
 
 
-class Placed(EpochData):
+class Placed(ReproducibleDataModule):
     """Loaders as process ``rank`` of ``world`` makes them."""
 
     place = (0, 1)
@@ -186,7 +186,7 @@ def test_each_test_image_is_on_one_rank_only_in_order(world, count):
 
 
 def test_the_last_smaller_batch_is_left_out_of_training_only():
-    loaders = EpochData(make_data(43, 15), batch_size=8)
+    loaders = ReproducibleDataModule(make_data(43, 15), batch_size=8)
     assert [len(labels) for _, labels in loaders.train_dataloader()] == [8] * 5
     assert [len(labels) for _, labels in loaders.val_dataloader()] == [8, 7]
 
@@ -194,9 +194,9 @@ def test_the_last_smaller_batch_is_left_out_of_training_only():
 def test_sizes_out_of_range_and_sets_too_small():
     for wrong in ({"batch_size": 0}, {"batch_size": 4, "workers": -1}, {"batch_size": 4, "seed": -1}):
         with pytest.raises(ValueError, match="batch_size must be at least 1, workers and seed at least 0"):
-            EpochData(make_data(), **wrong)
+            ReproducibleDataModule(make_data(), **wrong)
     with pytest.raises(ValueError, match=r"40 training images do not fill one batch of 41 on 1 processes.*\(-b\)"):
-        EpochData(make_data(), batch_size=41).train_dataloader()
+        ReproducibleDataModule(make_data(), batch_size=41).train_dataloader()
     loaders = Placed(make_data(), batch_size=21)
     loaders.place = (0, 2)
     with pytest.raises(ValueError, match="do not fill one batch of 21 on 2 processes"):
@@ -235,9 +235,9 @@ def test_a_warm_up_that_leaves_nothing_is_refused(epochs, warmup):
 def test_right_answers_are_counted():
     logits = torch.tensor([[3.0, 2, 1, 0], [0, 1, 2, 3], [1, 3, 2, 0], [3, 0, 1, 2]])
     labels = torch.tensor([0, 2, 2, 1])
-    assert [count_right(logits, labels, top).item() for top in (1, 2, 3, 5)] == [0.25, 0.75, 0.75, 1.0]
+    assert [topk_accuracy(logits, labels, top).item() for top in (1, 2, 3, 5)] == [0.25, 0.75, 0.75, 1.0]
     soft = 0.9 * F.one_hot(labels, 4) + 0.1 / 4
-    assert count_right(logits, soft).item() == 0.25
+    assert topk_accuracy(logits, soft).item() == 0.25
 
 
 # --- modules on a Trainer --------------------------------------------------------------------------------------------
@@ -330,7 +330,9 @@ def figures_of_the_test_set(folder, **processes) -> dict[str, float]:
     seed_all(0)
     data = replace(make_data(train=16), test=[Noisy(15, classes=4)[index] for index in range(15)])
     trainer = make_trainer(folder, use_distributed_sampler=False, **processes)
-    trainer.validate(ClassifierModule(tiny_teacher(4)), datamodule=EpochData(data, batch_size=4), verbose=False)
+    trainer.validate(
+        ClassifierModule(tiny_teacher(4)), datamodule=ReproducibleDataModule(data, batch_size=4), verbose=False
+    )
     return {name: value.item() for name, value in trainer.callback_metrics.items()}
 
 
@@ -477,7 +479,7 @@ def repeated(tmp_path, *, seed=0, workers=0) -> dict[str, bytes]:
     distiller = CKDDistiller(teacher, student, time_steps=2, teacher_layer="layer2", student_layer="layer2")
     trainer = make_trainer(tmp_path, 2, callbacks=[StepSeeds(seed)], use_distributed_sampler=False)
     module = DistillationModule(distiller, mixup=Mixup(0.5, num_classes=5), preflight=False)
-    trainer.fit(module, datamodule=EpochData(make_data(), batch_size=8, workers=workers, seed=seed))
+    trainer.fit(module, datamodule=ReproducibleDataModule(make_data(), batch_size=8, workers=workers, seed=seed))
     return contents(student)
 
 

@@ -51,7 +51,7 @@ class ATLoss(DistillationLoss):
                 f"power must be at least 1, got {power}: below, the gradient is not finite where nothing fires"
             )
 
-    def pick(self, signals: Signals) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    def select(self, signals: Signals) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """The layers of both networks."""
         return signals.student_features, signals.teacher_features
 

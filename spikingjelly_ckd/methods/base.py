@@ -27,7 +27,7 @@ _Item = TypeVar("_Item", Tensor, Size)
 NEEDS = {
     "labels": "the labels",
     "logits": "the logits of both networks, [N, K]",
-    "step_logits": "the student's logits of every time step, [T, N, K]",
+    "per_step_logits": "the student's logits of every time step, [T, N, K]",
     "features": "recorded layers, student [T, N, C, h, w] and teacher [N, C, h, w]",
     "gradients": "of the teacher's class score at its recorded layers, [N, C, h, w]",
     "student_gradients": "of the student's score for the same class at its recorded layers, [T, N, C, h, w]",
@@ -103,7 +103,7 @@ class LinearHead:
 class TeacherOutput:
     """What the teacher says of a batch, in the form that can be kept: no features, no gradients.
 
-    ``Distiller.ask_teacher(images, labels)`` gives it, and ``distiller(images, labels, teacher_output)`` takes it in
+    ``Distiller.run_teacher(images, labels)`` gives it, and ``distiller(images, labels, teacher_output)`` takes it in
     place of a teacher's forward.
 
     Attributes:
@@ -126,7 +126,7 @@ class Signals:
         labels: class indices ``[N]``, or soft labels ``[N, K]``.
         student_logits: mean over time, ``[N, K]``.
         teacher_logits: ``[N, K]``; ``[0, K]`` where no loss needs them.
-        student_step_logits: ``[T, N, K]``, or None where no loss needs them.
+        student_per_step_logits: ``[T, N, K]``, or None where no loss needs them.
         student_features: one ``[T, N, C, h, w]`` for each of the loss's layers.
         teacher_features: one ``[N, C, h, w]`` for each of the loss's layers.
         teacher_gradients: of each image's class score, shaped as ``teacher_features``; empty where no loss needs them.
@@ -141,7 +141,7 @@ class Signals:
     labels: Tensor
     student_logits: Tensor
     teacher_logits: Tensor
-    student_step_logits: Tensor | None = None
+    student_per_step_logits: Tensor | None = None
     student_features: tuple[Tensor, ...] = ()
     teacher_features: tuple[Tensor, ...] = ()
     teacher_gradients: tuple[Tensor, ...] = ()
@@ -198,14 +198,14 @@ class Term:
         value: the loss, scalar, unweighted, with its graph.
         maps: ``{"student", "teacher"}``, each ``[N, h, w]``, detached, as they were compared.
         skipped: how many images the loss had to leave out, integer scalar on the device.
-        faults: message -> boolean scalar on the device, true where the step must not be trained on. They are read
+        violations: message -> boolean scalar on the device, true where the step must not be trained on. They are read
             together, once a step.
     """
 
     value: Tensor
     maps: Mapping[str, Tensor] = field(default_factory=dict)
     skipped: Tensor | None = None
-    faults: Mapping[str, Tensor] = field(default_factory=dict)
+    violations: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class DistillationLoss(nn.Module):
@@ -218,7 +218,7 @@ class DistillationLoss(nn.Module):
         >>> import torch
         >>> class LogitMSE(DistillationLoss):
         ...     needs = ("logits",)
-        ...     def pick(self, signals):
+        ...     def select(self, signals):
         ...         return signals.student_logits, signals.teacher_logits
         ...     def forward(self, student, teacher):
         ...         return (student - teacher).square().mean()
@@ -232,9 +232,9 @@ class DistillationLoss(nn.Module):
     target_class: str = "teacher"
     """Class whose score the gradients are of: ``"teacher"``, its own first choice, or ``"label"``."""
 
-    def pick(self, signals: Signals) -> tuple[Any, ...]:
+    def select(self, signals: Signals) -> tuple[Any, ...]:
         """The arguments of ``forward``."""
-        raise NotImplementedError(f"{type(self).__name__} must define pick(signals)")
+        raise NotImplementedError(f"{type(self).__name__} must define select(signals)")
 
     def class_map(self, signals: Signals) -> Tensor:
         """The teacher's class map, ``[N, h, w]``, for a loss to which nothing else of the teacher's layers matters.
@@ -243,7 +243,7 @@ class DistillationLoss(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} compares no class map of the teacher")
 
-    def measure(self, *picked: Any) -> Term:
+    def compute(self, *picked: Any) -> Term:
         """``forward`` with what else it has to report; the distiller calls this."""
         return Term(self(*picked))
 

@@ -10,13 +10,13 @@ from torch import Tensor
 from ..functional.checks import check_share
 from ..functional.divergences import feature_error
 from ..functional.maps import at_least_float32, time_mean
-from .projected import AdaptedLoss
+from .projected import ProjectedLoss
 from .projectors import BlurredGenerator
 
 __all__ = ["BKDSNNLoss"]
 
 
-class BKDSNNLoss(AdaptedLoss):
+class BKDSNNLoss(ProjectedLoss):
     r"""Blurred knowledge distillation, the feature part of BKDSNN (Xu et al., ECCV 2024, arXiv 2407.09083).
 
     :math:`\|G(M \odot \mathrm{align}(F_S)) - F_T\|^2 / N`, summed over all entries of an image: MGD's formula on the

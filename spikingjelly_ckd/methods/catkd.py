@@ -46,7 +46,7 @@ class CATKDLoss(DistillationLoss):
         self.size = size
         self.normalize = normalize
 
-    def pick(self, signals: Signals) -> tuple[Tensor, ...]:
+    def select(self, signals: Signals) -> tuple[Tensor, ...]:
         """The maps of every class of both networks, and whether their heads make their logits of these layers.
 
         Raises:
@@ -89,13 +89,13 @@ class CATKDLoss(DistillationLoss):
             )
         return F.mse_loss(self._pooled(student), self._pooled(teacher))
 
-    def measure(self, student: Tensor, teacher: Tensor, student_fits: Tensor, teacher_fits: Tensor) -> Term:
+    def compute(self, student: Tensor, teacher: Tensor, student_fits: Tensor, teacher_fits: Tensor) -> Term:
         """The loss, and a fault where a head is not what makes the logits of the recorded layer."""
-        faults = {
+        violations = {
             HEAD_MISFIT.format(role="student"): ~student_fits,
             HEAD_MISFIT.format(role="teacher"): ~teacher_fits,
         }
-        return Term(self(student, teacher), faults=faults)
+        return Term(self(student, teacher), violations=violations)
 
     def _pooled(self, maps: Tensor) -> Tensor:
         pooled = F.adaptive_avg_pool2d(at_least_float32(maps), self.size)

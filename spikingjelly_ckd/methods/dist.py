@@ -45,7 +45,7 @@ class DISTLoss(DistillationLoss):
         self.beta = check_non_negative("beta", beta)
         self.gamma = check_non_negative("gamma", gamma)
 
-    def pick(self, signals: Signals) -> tuple[Tensor, Tensor]:
+    def select(self, signals: Signals) -> tuple[Tensor, Tensor]:
         """The logits of both networks."""
         return signals.student_logits, signals.teacher_logits
 

@@ -48,7 +48,7 @@ class DKDLoss(DistillationLoss):
         self.alpha = check_non_negative("alpha", alpha)
         self.beta = check_non_negative("beta", beta)
 
-    def pick(self, signals: Signals) -> tuple[Tensor, Tensor, Tensor]:
+    def select(self, signals: Signals) -> tuple[Tensor, Tensor, Tensor]:
         """The logits of both networks, and the labels."""
         return signals.student_logits, signals.teacher_logits, signals.labels
 

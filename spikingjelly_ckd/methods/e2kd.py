@@ -43,7 +43,7 @@ class E2KDLoss(DistillationLoss):
         super().__init__()
         self.target_class = check_choice("target_class", target_class, ("teacher", "label"))
 
-    def pick(self, signals: Signals) -> tuple[Tensor, Tensor]:
+    def select(self, signals: Signals) -> tuple[Tensor, Tensor]:
         """The Grad-CAMs of both networks.
 
         Raises:
@@ -71,17 +71,17 @@ class E2KDLoss(DistillationLoss):
         Raises:
             ValueError: shapes that do not fit, or maps of a single position.
         """
-        return self.measure(student, teacher).value
+        return self.compute(student, teacher).value
 
-    def measure(self, student: Tensor, teacher: Tensor) -> Term:
+    def compute(self, student: Tensor, teacher: Tensor) -> Term:
         """The loss with the compared maps and the count of images left out."""
         student, teacher = match_maps(student, teacher)
         blind = is_constant(teacher)
         distance = 1 - F.cosine_similarity(student.flatten(1), teacher.flatten(1), dim=1)
         distance = torch.where((student == 0).flatten(1).all(1), 1.0, distance)  # the slope there is 1 / 1e-8
-        faults = {"every teacher map of the batch is constant; pass teacher_layer=": blind.all()}
+        violations = {"every teacher map of the batch is constant; pass teacher_layer=": blind.all()}
         value = torch.where(blind, 0.0, distance).mean()
-        return Term(value, {"student": student.detach(), "teacher": teacher}, blind.sum(), faults)
+        return Term(value, {"student": student.detach(), "teacher": teacher}, blind.sum(), violations)
 
     def extra_repr(self) -> str:
         """The settings, for ``print``."""

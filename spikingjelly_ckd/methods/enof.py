@@ -46,7 +46,7 @@ class EnOFLoss(DistillationLoss):
         super().__init__()
         self.temperature = check_positive("temperature", temperature)
 
-    def pick(self, signals: Signals) -> tuple[Tensor, ...]:
+    def select(self, signals: Signals) -> tuple[Tensor, ...]:
         """The teacher's classifier on the student's features, the teacher's logits, and whether that classifier fits.
 
         Raises:
@@ -78,9 +78,9 @@ class EnOFLoss(DistillationLoss):
         """
         return soft_kl(student, teacher, self.temperature).mean()
 
-    def measure(self, student: Tensor, teacher: Tensor, fits: Tensor) -> Term:
+    def compute(self, student: Tensor, teacher: Tensor, fits: Tensor) -> Term:
         """The loss, and a fault where the classifier is not what makes the teacher's logits of its features."""
-        return Term(self(student, teacher), faults={HEAD_MISFIT.format(role="teacher"): ~fits})
+        return Term(self(student, teacher), violations={HEAD_MISFIT.format(role="teacher"): ~fits})
 
     def extra_repr(self) -> str:
         """The settings, for ``print``."""

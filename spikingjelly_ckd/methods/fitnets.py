@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..functional.maps import at_least_float32, time_mean
-from .projected import AdaptedLoss
+from .projected import ProjectedLoss
 from .projectors import regressor
 
 __all__ = ["FitNetsLoss"]
 
 
-class FitNetsLoss(AdaptedLoss):
+class FitNetsLoss(ProjectedLoss):
     r"""Hints for thin deep nets, FitNets (Romero et al., ICLR 2015, arXiv 1412.6550).
 
     :math:`\mathrm{mean}\,(r(F_S) - F_T)^2` over all entries, with :math:`F_S` averaged over time and :math:`r` a

@@ -37,7 +37,7 @@ class KDLoss(DistillationLoss):
         super().__init__()
         self.temperature = check_positive("temperature", temperature)
 
-    def pick(self, signals: Signals) -> tuple[Tensor, Tensor]:
+    def select(self, signals: Signals) -> tuple[Tensor, Tensor]:
         """The logits of both networks."""
         return signals.student_logits, signals.teacher_logits
 

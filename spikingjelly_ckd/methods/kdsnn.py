@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from ..functional.divergences import feature_error
 from ..functional.maps import at_least_float32, time_mean
-from .projected import AdaptedLoss
+from .projected import ProjectedLoss
 from .projectors import align
 
 __all__ = ["KDSNNLoss"]
 
 
-class KDSNNLoss(AdaptedLoss):
+class KDSNNLoss(ProjectedLoss):
     r"""Feature-based KDSNN (Xu et al., CVPR 2023), **as BKDSNN's authors re-implemented it** for their comparison.
 
     :math:`\|\mathrm{align}(f_S) - f_T\|^2 / N`, with :math:`f` the mean of the last layer over the positions, the

@@ -44,7 +44,7 @@ class LSKDLoss(DistillationLoss):
         self.temperature = check_positive("temperature", temperature)
         self.eps = check_positive("eps", eps)
 
-    def pick(self, signals: Signals) -> tuple[Tensor, Tensor]:
+    def select(self, signals: Signals) -> tuple[Tensor, Tensor]:
         """The logits of both networks."""
         return signals.student_logits, signals.teacher_logits
 

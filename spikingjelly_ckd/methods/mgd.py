@@ -10,13 +10,13 @@ from torch import Tensor
 from ..functional.checks import check_share
 from ..functional.divergences import feature_error
 from ..functional.maps import time_mean
-from .projected import AdaptedLoss
+from .projected import ProjectedLoss
 from .projectors import BlurredGenerator
 
 __all__ = ["MGDLoss"]
 
 
-class MGDLoss(AdaptedLoss):
+class MGDLoss(ProjectedLoss):
     r"""Masked generative distillation, MGD (Yang et al., ECCV 2022, arXiv 2205.01529), in its form for classifiers.
 
     :math:`\|G(M \odot \mathrm{align}(F_S)) - F_T\|^2 / N`, summed over all entries of an image: :math:`F_S` averaged

@@ -11,12 +11,12 @@ from ..functional.checks import check_choice, check_non_negative, check_positive
 from ..functional.divergences import gaussian_like, probability_kl, soft_kl
 from ..functional.maps import at_least_float32
 from .base import Signals
-from .stochastic import RandomLoss
+from .stochastic import StochasticLoss
 
 __all__ = ["NLDLoss"]
 
 
-class NLDLoss(RandomLoss):
+class NLDLoss(StochasticLoss):
     r"""Noise-smoothed logits distillation, CKDSNN (AAAI 2026, arXiv 2511.06902).
 
     With :math:`\epsilon \sim N(\mathrm{mean}(z_S), \mathrm{std}(z_S)^2)` drawn anew each step for each image over its
@@ -73,7 +73,7 @@ class NLDLoss(RandomLoss):
         if mode == "probabilities" and noise_weight >= 1:
             raise ValueError(f"noise_weight must be below 1 where probabilities are mixed, got {noise_weight}")
 
-    def pick(self, signals: Signals) -> tuple[Tensor, Tensor]:
+    def select(self, signals: Signals) -> tuple[Tensor, Tensor]:
         """The logits of both networks."""
         return signals.student_logits, signals.teacher_logits
 

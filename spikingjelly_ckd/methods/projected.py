@@ -10,15 +10,15 @@ from torch import Size, Tensor, nn
 
 from ..functional.checks import check_both, check_count
 from .base import Signals, one_layer, one_pair
-from .stochastic import RandomLoss
+from .stochastic import StochasticLoss
 
-__all__ = ["AdaptedLoss"]
+__all__ = ["ProjectedLoss"]
 
 
-class AdaptedLoss(RandomLoss):
-    """Base of losses whose adaptor is made from the shapes of the two layers: given, or read off the example.
+class ProjectedLoss(StochasticLoss):
+    """Base of losses whose projector is made from the shapes of the two layers: given, or read off the example.
 
-    A subclass defines :meth:`make`. The adaptor trains with the student and is not in the exported student.
+    A subclass defines :meth:`make`. The projector trains with the student and is not in the exported student.
 
     Args:
         student: channels of the student's layer, or its ``(C, h, w)``, as :meth:`make` needs; None waits for
@@ -43,16 +43,16 @@ class AdaptedLoss(RandomLoss):
     ) -> None:
         super().__init__(generator)
         check_both(names[0], student, names[1], teacher)
-        self.adaptor: nn.Module | None = None
+        self.projector: nn.Module | None = None
         if student is not None and teacher is not None:
             shapes = [
                 [check_count(name, number) for number in (given if isinstance(given, Sequence) else [given])]
                 for name, given in zip(names, (student, teacher), strict=True)
             ]
-            self.adaptor = self.make(*shapes)
+            self.projector = self.make(*shapes)
 
     def make(self, student: Sequence[int], teacher: Sequence[int]) -> nn.Module:
-        """The adaptor.
+        """The projector.
 
         Args:
             student: ``(C, h, w)`` of the student's layer, or ``(C,)`` where channels alone were given.
@@ -62,20 +62,20 @@ class AdaptedLoss(RandomLoss):
 
     @property
     def needs_build(self) -> bool:
-        """Whether the adaptor waits for the layers' shapes."""
-        return self.adaptor is None
+        """Whether the projector waits for the layers' shapes."""
+        return self.projector is None
 
     def build(self, student_shapes: Sequence[Size], teacher_shapes: Sequence[Size]) -> None:
-        """Make the adaptor, unless it is there.
+        """Make the projector, unless it is there.
 
         Raises:
             ValueError: not exactly one pair of layers.
         """
-        if self.adaptor is None:
+        if self.projector is None:
             student, teacher = one_layer(student_shapes, self, "student"), one_layer(teacher_shapes, self, "teacher")
-            self.adaptor = self.make(student[2:], teacher[1:])
+            self.projector = self.make(student[2:], teacher[1:])
 
-    def pick(self, signals: Signals) -> tuple[Tensor, Tensor]:
+    def select(self, signals: Signals) -> tuple[Tensor, Tensor]:
         """The layers of both networks.
 
         Raises:
@@ -84,14 +84,14 @@ class AdaptedLoss(RandomLoss):
         return one_pair(signals, self)
 
     def built(self) -> nn.Module:
-        """The adaptor.
+        """The projector.
 
         Raises:
             RuntimeError: it was not made yet.
         """
-        if self.adaptor is None:
+        if self.projector is None:
             raise RuntimeError(
-                f"the adaptor of {type(self).__name__} was not built: pass the layers' sizes, or example= to the "
+                f"the projector of {type(self).__name__} was not built: pass the layers' sizes, or example= to the "
                 "distiller"
             )
-        return self.adaptor
+        return self.projector

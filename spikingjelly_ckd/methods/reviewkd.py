@@ -70,7 +70,7 @@ class ReviewKDLoss(DistillationLoss):
         if self.fusion is None:
             self.fusion = AttentionFusion(student_shapes, teacher_shapes)
 
-    def pick(self, signals: Signals) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    def select(self, signals: Signals) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """The layers of both networks."""
         return signals.student_features, signals.teacher_features
 

@@ -105,7 +105,7 @@ class SAMDLoss(DistillationLoss):
         more = () if student_map == "spikes" else ("student_gradients",)
         self.needs = (*needs, *more)  # type: ignore[misc]  # of this object: what is not asked for is not computed
 
-    def pick(self, signals: Signals) -> tuple[Tensor, ...]:
+    def select(self, signals: Signals) -> tuple[Tensor, ...]:
         """The student's layer (or its own Grad-CAM), the teacher's class map, and whether the head fits the layer.
 
         Raises:
@@ -159,9 +159,9 @@ class SAMDLoss(DistillationLoss):
         Raises:
             ValueError: shapes that do not fit, or maps of a single position.
         """
-        return self.measure(spikes, teacher_map).value
+        return self.compute(spikes, teacher_map).value
 
-    def measure(self, spikes: Tensor, teacher_map: Tensor, head_fits: Tensor | None = None) -> Term:
+    def compute(self, spikes: Tensor, teacher_map: Tensor, head_fits: Tensor | None = None) -> Term:
         """The loss with the compared maps, the count of images left out, and what must not be trained on."""
         if spikes.ndim == 3:
             student, teacher = match_maps(spikes, teacher_map)
@@ -169,7 +169,7 @@ class SAMDLoss(DistillationLoss):
             raw = spike_activation_map(spikes, negative="abs" if self.negative == "abs" else "sum")
             student, teacher = match_maps(raw, teacher_map)
         blind = is_constant(teacher)
-        faults = {
+        violations = {
             "every teacher map of the batch is constant, so SAMD has nothing to teach; pass teacher_layer= (for a ViT "
             "with a class token, a point before its last attention)": blind.all(),
             "the student's recorded layer gives a constant map for every image (it does not fire, or fires "
@@ -178,12 +178,12 @@ class SAMDLoss(DistillationLoss):
             ).all(),
         }
         if self.negative == "refuse":
-            faults[
+            violations[
                 "the student's recorded layer holds negative values, which a sum of spikes cannot mean; record a layer "
                 "of spikes (student_layer=), or pass negative='abs' for ternary spikes and membranes"
             ] = (spikes.detach() < 0).any()
         if head_fits is not None:
-            faults[HEAD_MISFIT.format(role="teacher")] = ~head_fits
+            violations[HEAD_MISFIT.format(role="teacher")] = ~head_fits
         tiny = torch.finfo(teacher.dtype).tiny
         student = normalize_map(student, self.normalization, eps=self.student_eps)
         teacher = normalize_map(teacher, self.normalization, eps=self.teacher_eps or tiny)
@@ -191,7 +191,7 @@ class SAMDLoss(DistillationLoss):
             student, teacher, temperature=self.temperature, scaling=self.scaling, squared=self.squared_temperature
         )
         value = torch.where(blind, 0.0, distance).mean()
-        return Term(value, {"student": student.detach(), "teacher": teacher.detach()}, blind.sum(), faults)
+        return Term(value, {"student": student.detach(), "teacher": teacher.detach()}, blind.sum(), violations)
 
     def extra_repr(self) -> str:
         """The settings, for ``print``."""

@@ -48,7 +48,7 @@ class SeAlKDLoss(DistillationLoss):
         tensor(0.4438)
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("logits", "step_logits", "labels")
+    needs: ClassVar[tuple[str, ...]] = ("logits", "per_step_logits", "labels")
 
     def __init__(self, alpha: float = 0.6, beta: float = 0.15, temperature: float = 3.0) -> None:
         super().__init__()
@@ -56,9 +56,9 @@ class SeAlKDLoss(DistillationLoss):
         self.beta = check_non_negative("beta", beta)
         self.temperature = check_positive("temperature", temperature)
 
-    def pick(self, signals: Signals) -> tuple[Tensor | None, Tensor, Tensor]:
+    def select(self, signals: Signals) -> tuple[Tensor | None, Tensor, Tensor]:
         """The student's logits of every time step, the teacher's logits, and the labels."""
-        return signals.student_step_logits, signals.teacher_logits, signals.labels
+        return signals.student_per_step_logits, signals.teacher_logits, signals.labels
 
     def forward(self, steps: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         """The loss.

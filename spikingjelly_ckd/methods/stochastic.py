@@ -8,19 +8,19 @@ import torch
 
 from .base import DistillationLoss
 
-__all__ = ["RandomLoss"]
+__all__ = ["StochasticLoss"]
 
 
-class RandomLoss(DistillationLoss):
+class StochasticLoss(DistillationLoss):
     """A loss that draws random numbers; its generator's state is in ``state_dict()``: a resumed run draws what was due.
 
     Args:
         generator: random source on the networks' device; None is PyTorch's own, whose state checkpoints hold anyway.
 
     Example:
-        >>> RandomLoss(torch.Generator().manual_seed(0)).state_dict()["generator"].dtype
+        >>> StochasticLoss(torch.Generator().manual_seed(0)).state_dict()["generator"].dtype
         torch.uint8
-        >>> RandomLoss().state_dict()
+        >>> StochasticLoss().state_dict()
         OrderedDict()
     """
 

@@ -38,7 +38,7 @@ class StrongWeakLoss(DistillationLoss):
         tensor(0.4438)
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("step_logits",)
+    needs: ClassVar[tuple[str, ...]] = ("per_step_logits",)
 
     def __init__(
         self,
@@ -54,9 +54,9 @@ class StrongWeakLoss(DistillationLoss):
         self.squared_temperature = squared_temperature
         self.detach_target = detach_target
 
-    def pick(self, signals: Signals) -> tuple[Tensor | None]:
+    def select(self, signals: Signals) -> tuple[Tensor | None]:
         """The student's logits of every time step."""
-        return (signals.student_step_logits,)
+        return (signals.student_per_step_logits,)
 
     def forward(self, steps: Tensor) -> Tensor:
         """The loss.

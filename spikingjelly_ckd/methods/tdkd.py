@@ -40,7 +40,7 @@ class TDKDLoss(DistillationLoss):
         tensor(0.4438)
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("logits", "step_logits", "labels")
+    needs: ClassVar[tuple[str, ...]] = ("logits", "per_step_logits", "labels")
 
     def __init__(self, alpha: float = 0.2, beta: float = 0.5, temperature: float = 3.0, ensemble: str = "mean") -> None:
         super().__init__()
@@ -49,9 +49,9 @@ class TDKDLoss(DistillationLoss):
         self.temperature = check_positive("temperature", temperature)
         self.ensemble = check_choice("ensemble", ensemble, ("mean", "correct"))
 
-    def pick(self, signals: Signals) -> tuple[Tensor | None, Tensor, Tensor]:
+    def select(self, signals: Signals) -> tuple[Tensor | None, Tensor, Tensor]:
         """The student's logits of every time step, the teacher's logits, and the labels."""
-        return signals.student_step_logits, signals.teacher_logits, signals.labels
+        return signals.student_per_step_logits, signals.teacher_logits, signals.labels
 
     def forward(self, steps: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         """The loss.

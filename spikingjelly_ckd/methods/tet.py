@@ -39,7 +39,7 @@ class TETLoss(DistillationLoss):
         tensor(0.4100)
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("step_logits", "labels")
+    needs: ClassVar[tuple[str, ...]] = ("per_step_logits", "labels")
 
     def __init__(self, lamb: float = 0.0, means: float = 1.0, label_smoothing: float = 0.0) -> None:
         super().__init__()
@@ -47,9 +47,9 @@ class TETLoss(DistillationLoss):
         self.means = check_non_negative("means", means)
         self.label_smoothing = _check_share("label_smoothing", label_smoothing)
 
-    def pick(self, signals: Signals) -> tuple[Tensor | None, Tensor]:
+    def select(self, signals: Signals) -> tuple[Tensor | None, Tensor]:
         """The student's logits of every time step, and the labels."""
-        return signals.student_step_logits, signals.labels
+        return signals.student_per_step_logits, signals.labels
 
     def forward(self, steps: Tensor, labels: Tensor) -> Tensor:
         """The loss.

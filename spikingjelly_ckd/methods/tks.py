@@ -37,16 +37,16 @@ class TKSLoss(DistillationLoss):
         tensor(2.7726)
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("step_logits", "labels")
+    needs: ClassVar[tuple[str, ...]] = ("per_step_logits", "labels")
 
     def __init__(self, temperature: float = 3.0, *, detach_target: bool = False) -> None:
         super().__init__()
         self.temperature = check_positive("temperature", temperature)
         self.detach_target = detach_target
 
-    def pick(self, signals: Signals) -> tuple[Tensor | None, Tensor]:
+    def select(self, signals: Signals) -> tuple[Tensor | None, Tensor]:
         """The student's logits of every time step, and the labels."""
-        return signals.student_step_logits, signals.labels
+        return signals.student_per_step_logits, signals.labels
 
     def forward(self, steps: Tensor, labels: Tensor) -> Tensor:
         """The loss.

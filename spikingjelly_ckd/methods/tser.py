@@ -41,7 +41,7 @@ class TSERLoss(DistillationLoss):
         (tensor(-0.6931), tensor(0.6931))
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("logits", "step_logits")
+    needs: ClassVar[tuple[str, ...]] = ("logits", "per_step_logits")
 
     def __init__(
         self, alpha: float = 0.5, gamma: float = 0.1, temperature: float = 4.0, entropy: str = "reward"
@@ -52,9 +52,9 @@ class TSERLoss(DistillationLoss):
         self.temperature = check_positive("temperature", temperature)
         self.entropy = check_choice("entropy", entropy, ("reward", "penalty"))
 
-    def pick(self, signals: Signals) -> tuple[Tensor | None, Tensor]:
+    def select(self, signals: Signals) -> tuple[Tensor | None, Tensor]:
         """The student's logits of every time step, and the teacher's logits."""
-        return signals.student_step_logits, signals.teacher_logits
+        return signals.student_per_step_logits, signals.teacher_logits
 
     def forward(self, steps: Tensor, teacher: Tensor) -> Tensor:
         """The loss.

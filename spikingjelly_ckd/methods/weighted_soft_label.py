@@ -43,7 +43,7 @@ class WeightedSoftLabelLoss(DistillationLoss):
         super().__init__()
         self.temperature = check_positive("temperature", temperature)
 
-    def pick(self, signals: Signals) -> tuple[Tensor, Tensor, Tensor]:
+    def select(self, signals: Signals) -> tuple[Tensor, Tensor, Tensor]:
         """The logits of both networks, and the labels."""
         return signals.student_logits, signals.teacher_logits, signals.labels
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from . import compat
 
-__all__ = ["fresh", "outside_inference", "untouched"]
+__all__ = ["outside_inference", "preserve_state", "reset_states"]
 
 
 def outside_inference() -> AbstractContextManager[Any]:
@@ -29,7 +29,7 @@ def outside_inference() -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def fresh(student: nn.Module) -> Iterator[None]:
+def reset_states(student: nn.Module) -> Iterator[None]:
     """Clear a student's membranes before and after the block; if the block raises, its buffers are as before.
 
     Membranes cleared before ``backward`` change no gradient, and a student that kept them could not be copied. The
@@ -42,7 +42,7 @@ def fresh(student: nn.Module) -> Iterator[None]:
         >>> import torch
         >>> from spikingjelly.activation_based import neuron
         >>> net = neuron.IFNode()
-        >>> with fresh(net):
+        >>> with reset_states(net):
         ...     _ = net(torch.tensor([0.6]))
         >>> net.v
         0.0
@@ -61,7 +61,7 @@ def fresh(student: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def untouched(*networks: nn.Module) -> Iterator[None]:
+def preserve_state(*networks: nn.Module) -> Iterator[None]:
     """Restore what running a network changes: modes, buffers, membranes, gradients and random numbers.
 
     The block runs outside of ``torch.inference_mode``, in which no gradient could be asked for.
@@ -73,7 +73,7 @@ def untouched(*networks: nn.Module) -> Iterator[None]:
         >>> import torch
         >>> from torch import nn
         >>> norm = nn.BatchNorm2d(2)
-        >>> with untouched(norm):
+        >>> with preserve_state(norm):
         ...     _ = norm.train()(torch.rand(4, 2, 3, 3))
         >>> norm.running_mean
         tensor([0., 0.])

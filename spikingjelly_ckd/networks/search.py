@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from . import compat
 from .class_token import has_one_token
-from .guards import outside_inference, untouched
+from .guards import outside_inference, preserve_state
 from .reading import Layer, RefusedError, arrange, check_role, read_layout
 from .recording import record, watch
 
@@ -96,7 +96,7 @@ def find_layer(
         '1'
     """
     search = _begin(module, example, role, run)
-    with untouched(module):
+    with preserve_state(module):
         module.eval()
         return search.student() if search.role == "student" else search.teacher()
 
@@ -137,7 +137,7 @@ def find_stages(
         ['1', '4']
     """
     search = _begin(module, example, role, run)
-    with untouched(module):
+    with preserve_state(module):
         module.eval()
         return search.stages()
 

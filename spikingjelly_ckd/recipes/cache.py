@@ -1,7 +1,8 @@
 """What the teacher says of every training image, kept on disk, for runs in which the teacher takes most of the time.
 
 ``TeacherCache`` asks the teacher once for each image and augmentation view and writes one file a view: logits and class
-maps. ``CachedData`` is an :class:`~spikingjelly_ckd.recipes.data.loading.EpochData` that hands them on with the images:
+maps. ``CachedData`` is a :class:`~spikingjelly_ckd.recipes.data.loading.ReproducibleDataModule` that returns them with
+the images:
 the augmentation of view ``v`` of image ``i`` follows from ``(seed, v, i)``, epoch ``e`` uses view ``e % views``, so the
 student sees the images that the teacher saw. The teacher answers in fp32, whatever the precision of the run.
 
@@ -36,11 +37,11 @@ from torch.utils.data import DataLoader, default_collate
 from ..distiller import Distiller
 from ..functional.checks import check_count
 from ..methods.base import TeacherOutput
-from ..networks.guards import untouched
-from .data.loading import EpochData, SeededSamples
+from ..networks.guards import preserve_state
+from .data.loading import ReproducibleDataModule, SeededSamples
 from .data.sets import Data
 
-__all__ = ["CHANGED", "CachedData", "TeacherCache", "has_changed"]
+__all__ = ["CHANGED", "CachedData", "TeacherCache", "is_stale"]
 
 FORMAT = 1
 META = "meta.json"
@@ -65,7 +66,7 @@ class TeacherCache:
         root: folder of all caches; this one gets a folder of its own in it, named by its key.
         distiller: whose teacher is asked. Layers that were not given are found here, on a few training images.
         data: whose training set is used; its transform has to say in its ``repr`` what it does.
-        seed: of the augmentation, as for :class:`~spikingjelly_ckd.recipes.data.loading.EpochData`.
+        seed: of the augmentation, as for :class:`~spikingjelly_ckd.recipes.data.loading.ReproducibleDataModule`.
         views: how many augmentations of each image there are.
 
     Attributes:
@@ -91,7 +92,7 @@ class TeacherCache:
         check_count("views", views)
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise ValueError(f"seed must be an integer of at least 0, got {seed!r}")
-        if not distiller.asks_teacher:
+        if not distiller.uses_teacher:
             raise ValueError("a teacher cache does nothing: no loss of the distiller looks at the teacher")
         self.distiller = distiller
         self.data = data
@@ -110,7 +111,7 @@ class TeacherCache:
         device = next(iter(tensors.values())).device
         images, labels = images.to(device), labels.to(device)
         probe = _ask(distiller, images, labels)
-        with untouched(distiller.student), torch.no_grad():
+        with preserve_state(distiller.student), torch.no_grad():
             classes = distiller.predict(images).shape[1]
         if probe.logits.shape[1] != classes:
             raise ValueError(f"the teacher has {probe.logits.shape[1]} classes and the student {classes}")
@@ -303,7 +304,7 @@ class _CachedSamples(SeededSamples):
         return self.__dict__ | {"_files": None}  # a mapped file would travel to a worker with all it holds
 
 
-class CachedData(EpochData):
+class CachedData(ReproducibleDataModule):
     """The loaders of a run with a teacher cache; batches are ``(images, labels, known)``.
 
     The views that the run needs and that are not there are filled before training, by one process, while the others
@@ -316,7 +317,7 @@ class CachedData(EpochData):
 
     Raises:
         TypeError: no :class:`TeacherCache`.
-        ValueError: as for :class:`~spikingjelly_ckd.recipes.data.loading.EpochData`.
+        ValueError: as for :class:`~spikingjelly_ckd.recipes.data.loading.ReproducibleDataModule`.
     """
 
     def __init__(self, cache: TeacherCache, *, batch_size: int, workers: int = 0) -> None:
@@ -354,7 +355,7 @@ class CachedData(EpochData):
         return self.cache.read(self.views)
 
 
-def has_changed(distiller: Distiller, images: Tensor, labels: Tensor, known: TeacherOutput, place: int) -> Tensor:
+def is_stale(distiller: Distiller, images: Tensor, labels: Tensor, known: TeacherOutput, place: int) -> Tensor:
     """Whether the live teacher says something else of one image of a batch than ``known`` does.
 
     What differs by at most 0.02 of the batch's largest logit or map value is rounding. A map is of a class, so it is
@@ -378,9 +379,9 @@ def has_changed(distiller: Distiller, images: Tensor, labels: Tensor, known: Tea
         >>> distiller = Distiller(teacher, student, {"kd": (KDLoss(), 1.0)}, student_steps="internal")
         >>> images, labels = torch.rand(3, 1, 2, 2), torch.zeros(3, dtype=torch.long)
         >>> known = TeacherOutput(teacher(images).detach())
-        >>> has_changed(distiller, images, labels, known, 1)
+        >>> is_stale(distiller, images, labels, known, 1)
         tensor(False)
-        >>> has_changed(distiller, images.flip(0), labels, known, 0)
+        >>> is_stale(distiller, images.flip(0), labels, known, 0)
         tensor(True)
     """
     one = slice(place, place + 1)
@@ -416,7 +417,7 @@ def _plain(value: object, *more: type) -> dict[str, Any]:
 
 def _ask(distiller: Distiller, images: Tensor, labels: Tensor) -> TeacherOutput:
     with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-        return distiller.ask_teacher(images, labels)
+        return distiller.run_teacher(images, labels)
 
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:

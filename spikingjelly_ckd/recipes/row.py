@@ -41,9 +41,9 @@ from torch.utils.data import DataLoader
 from ..ckd import CKDDistiller
 from ..distiller import Distiller
 from ..networks.compat import has_neurons, neuron_path, neuron_step_modes, use_fast_neurons
-from ..networks.guards import untouched
+from ..networks.guards import preserve_state
 from .cache import CachedData, TeacherCache
-from .data.loading import EpochData, seed_all
+from .data.loading import ReproducibleDataModule, seed_all
 from .data.sets import Data, DataOptions
 from .export import file_hash, fill, name_of, save_network
 from .recipe import Recipe, parse, shown
@@ -59,7 +59,7 @@ from .training.module import (
     TrainingModule,
 )
 
-__all__ = ["Fitted", "build_network", "fit", "make_distiller", "run_row", "run_teacher"]
+__all__ = ["FitResult", "build_network", "fit", "make_distiller", "run_row", "run_teacher"]
 
 TEACHER_FILE = "teacher.safetensors"
 FLAGS = {item.name: "--" + item.name.replace("_", "-") for item in fields(DataOptions)} | {"root": "--data-path"}
@@ -107,7 +107,7 @@ def _with_flags(message: str) -> str:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FitResult:
     """What a training left.
 
     Attributes:
@@ -205,7 +205,7 @@ def fit(
     on_row: Callable[[list[dict[str, float]]], None] | None = None,
     resume: str | None = None,
     teacher: Teacher | None = None,
-) -> Fitted:
+) -> FitResult:
     """Train a module as the recipe says, with checkpoints, logs and seeds for every step.
 
     Args:
@@ -219,7 +219,7 @@ def fit(
         teacher: whose file a resumed run has to have in common with the run before.
 
     Returns:
-        :class:`Fitted`.
+        :class:`FitResult`.
 
     Raises:
         FileNotFoundError: no checkpoint to resume from.
@@ -269,22 +269,22 @@ def fit(
         trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
     if average is not None:
         average.on_train_end(trainer, module)  # Lightning leaves it out where the checkpoint had no epoch left to train
-    return Fitted(history.rows, trainer, _report(trainer), _cache(loaders))
+    return FitResult(history.rows, trainer, _report(trainer), _cache(loaders))
 
 
 def _loaders(
     module: TrainingModule, data: Data, recipe: Recipe, options: argparse.Namespace, folder: Path
-) -> EpochData:
+) -> ReproducibleDataModule:
     """The loaders of a run, with the teacher cache if it was asked for."""
     if options.teacher_cache is None or not isinstance(module, DistillationModule):
-        return EpochData(data, batch_size=recipe.batch_size, workers=options.workers, seed=options.seed)
+        return ReproducibleDataModule(data, batch_size=recipe.batch_size, workers=options.workers, seed=options.seed)
     root = options.teacher_cache_dir or folder.parent / "teacher_cache"
     module.distiller.to(_device(options))
     cache = TeacherCache(root, module.distiller, data, seed=options.seed, views=options.teacher_cache)
     return CachedData(cache, batch_size=recipe.batch_size, workers=options.workers)
 
 
-def _cache(loaders: EpochData) -> dict[str, Any] | None:
+def _cache(loaders: ReproducibleDataModule) -> dict[str, Any] | None:
     """What a record says of the teacher cache; the time of filling is in no epoch's seconds."""
     if not isinstance(loaders, CachedData):
         return None
@@ -722,7 +722,7 @@ def _check_student(student: nn.Module, recipe: Recipe, data: Data, options: argp
     student.to(_device(options))
     images = torch.stack([data.test[0][0]] * 2).to(_device(options))
     try:
-        with untouched(student):
+        with preserve_state(student):
             logits = distiller.eval().predict(images)
     except Exception as error:
         if has_neurons(student):

@@ -21,15 +21,15 @@ __all__ = [
     "TEACHER_NEEDS",
     "LayerSpec",
     "Weight",
+    "add_note_on_error",
     "check_built",
     "check_frozen",
     "check_labels",
     "check_networks",
     "check_replayable",
     "check_teacher_output",
-    "explained",
-    "input_faults",
-    "logit_faults",
+    "input_violations",
+    "logit_violations",
     "read_layers",
     "read_losses",
     "read_needs",
@@ -49,7 +49,7 @@ NO_DATA_PARALLEL = (
 
 TEACHER_NEEDS = frozenset({"logits", "features", "gradients", "student_gradients", "teacher_head"})
 """Signals that take a teacher."""
-TASK_NEEDS = frozenset({"labels", "logits", "step_logits"})
+TASK_NEEDS = frozenset({"labels", "logits", "per_step_logits"})
 """Signals that a task loss sees."""
 
 
@@ -85,7 +85,7 @@ def check_frozen(teacher: nn.Module) -> None:
 
 
 @contextmanager
-def explained(note: str) -> Iterator[None]:
+def add_note_on_error(note: str) -> Iterator[None]:
     """Add ``note`` to whatever a network raises inside the block."""
     try:
         yield
@@ -264,7 +264,7 @@ def check_teacher_output(known: TeacherOutput, maps: set[str], logits: Tensor) -
 
 
 def check_labels(labels: Tensor | None, shape: Size, *, clamp: bool) -> Tensor:
-    """Labels that fit logits ``[N, K]``; out-of-range indices are clamped where :func:`input_faults` reports them."""
+    """Labels that fit logits ``[N, K]``; indices out of range are clamped, since they are reported elsewhere."""
     if labels is None:
         raise TypeError("labels must be a tensor, got None; use predict(images) where there are no labels")
     if labels.ndim == 2 and labels.shape != shape:
@@ -272,18 +272,18 @@ def check_labels(labels: Tensor | None, shape: Size, *, clamp: bool) -> Tensor:
     return labels.clamp(0, shape[1] - 1) if clamp and labels.ndim == 1 else labels
 
 
-def input_faults(images: Tensor, labels: Tensor | None, classes: int) -> dict[str, Tensor]:
+def input_violations(images: Tensor, labels: Tensor | None, classes: int) -> dict[str, Tensor]:
     """Message -> boolean scalar, true where a batch must not be trained on."""
-    faults = {"images hold NaN or inf": ~_all_finite(images)}
+    violations = {"images hold NaN or inf": ~_all_finite(images)}
     if labels is not None and labels.ndim == 1:
         outside = ((labels < 0) | (labels >= classes)).any()
-        faults[f"labels must lie in 0..{classes - 1}, as there are {classes} classes"] = outside
+        violations[f"labels must lie in 0..{classes - 1}, as there are {classes} classes"] = outside
     elif labels is not None:
-        faults["soft labels must be finite and not negative"] = ~(labels.isfinite() & (labels >= 0)).all()
-    return faults
+        violations["soft labels must be finite and not negative"] = ~(labels.isfinite() & (labels >= 0)).all()
+    return violations
 
 
-def logit_faults(role: str, logits: Tensor) -> dict[str, Tensor]:
+def logit_violations(role: str, logits: Tensor) -> dict[str, Tensor]:
     """Message -> boolean scalar, true where a network's logits must not be used."""
     advice = "; check its weights and its input" if role == "teacher" else ""
     return {f"the {role}'s logits hold NaN or inf{advice}": ~_all_finite(logits)}

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from ..methods.base import LinearHead
 from ..networks import compat
-from ..networks.guards import untouched
+from ..networks.guards import preserve_state
 from ..networks.recording import watch
 from ..networks.search import find_head
 from .batch import Logits, read_logits
 
-__all__ = ["StepPoint", "check_step_modes", "find_step_logits"]
+__all__ = ["PerStepReadout", "check_step_modes", "find_per_step_logits"]
 
 
 def check_step_modes(
@@ -53,7 +53,7 @@ def check_step_modes(
     def note(path: str, output: Tensor) -> None:
         shapes.setdefault(path, []).append(output.shape)
 
-    with untouched(network), torch.no_grad(), watch(network.eval(), note):
+    with preserve_state(network), torch.no_grad(), watch(network.eval(), note):
         run(network, frames)
     for path, seen in shapes.items():
         whole = seen[0][:2] == (steps, batch) or seen[0][:1] == (steps * batch,)
@@ -65,7 +65,7 @@ def check_step_modes(
 
 
 @dataclass(frozen=True)
-class StepPoint:
+class PerStepReadout:
     """Where a network's per-step logits are read.
 
     Attributes:
@@ -102,7 +102,7 @@ class StepPoint:
             raise ValueError(f"layer {self.path!r} handed on {tuple(steps.shape)}, which is not what was found there")
         return head(features)
 
-    def faults(self, logits: Logits) -> dict[str, Tensor]:
+    def violations(self, logits: Logits) -> dict[str, Tensor]:
         """Message -> boolean scalar, true where the steps read are not what the network's logits are the mean of."""
         if logits.steps is None:
             return {}
@@ -114,9 +114,9 @@ class StepPoint:
         }
 
 
-def find_step_logits(
+def find_per_step_logits(
     network: nn.Module, frames: Tensor, batch: int, *, run: Callable[[nn.Module, Tensor], Any]
-) -> StepPoint | None:
+) -> PerStepReadout | None:
     """Find a module whose outputs, averaged over time, are the network's logits.
 
     The network runs once on ``frames``, in eval mode, and is left as it was found. Looked for is first a module that
@@ -144,11 +144,11 @@ def find_step_logits(
         ...         self.fc = nn.Linear(4, 3)
         ...     def forward(self, frames):
         ...         return self.fc(frames.flatten(2)).mean(0)
-        >>> find_step_logits(Mean(), torch.rand(5, 2, 1, 2, 2), 2, run=lambda net, x: net(x)).path
+        >>> find_per_step_logits(Mean(), torch.rand(5, 2, 1, 2, 2), 2, run=lambda net, x: net(x)).path
         'fc'
     """
     seen: dict[str, list[Tensor]] = {}
-    with untouched(network), torch.no_grad():
+    with preserve_state(network), torch.no_grad():
         network.eval()
         with watch(network, lambda path, tensor: seen.setdefault(path, []).append(tensor)):
             output = read_logits(run(network, frames), role="student", size=batch)
@@ -158,13 +158,13 @@ def find_step_logits(
     over_time = {path: steps for path, calls in seen.items() if (steps := _over_time(calls, batch)) is not None}
     for path, steps in reversed(over_time.items()):
         if steps.ndim == 3 and steps.shape[2] == classes and _close(steps.mean(0), output.mean):
-            return StepPoint(path)
+            return PerStepReadout(path)
     path_of_head = find_head(network, classes, role="student")
     head = LinearHead.at(network, path_of_head)
     for path, steps in reversed(over_time.items()):
         features = _pooled(steps, head)
         if features is not None and _close(head(features.mean(0)), output.mean):
-            return StepPoint(path, path_of_head)
+            return PerStepReadout(path, path_of_head)
     raise ValueError(
         f"a loss needs the logits of every time step, but {type(network).__name__} returns their mean, and no module "
         "of it hands on what that is the mean of; let the network return [T, N, K]"

@@ -11,14 +11,14 @@ from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet
 def reference(loss, student, teacher, kept):
     """By hand but for the two convolutions behind the mask."""
     mean = student.sum(0) / student.shape[0]
-    weight, bias = loss.adaptor.align.weight[:, :, 0, 0], loss.adaptor.align.bias
+    weight, bias = loss.projector.align.weight[:, :, 0, 0], loss.projector.align.bias
     aligned = torch.zeros(*teacher.shape, dtype=torch.float64)
     for n in range(len(teacher)):
         for k in range(teacher.shape[1]):
             for c in range(mean.shape[1]):
                 aligned[n, k] += weight[k, c] * mean[n, c]
             aligned[n, k] = (aligned[n, k] + bias[k]) * kept[n, k]
-    first, second = loss.adaptor.generate[0], loss.adaptor.generate[2]
+    first, second = loss.projector.generate[0], loss.projector.generate[2]
     guess = torch.conv2d(aligned, first.weight, first.bias, padding=1).clamp_min(0)
     guess = torch.conv2d(guess, second.weight, second.bias, padding=1)
     return guess
@@ -58,7 +58,7 @@ def test_built_trained_and_not_exported(batch):
     distiller = Distiller(tiny_teacher(), tiny_student(), losses, time_steps=2, example=batch)
     distiller(*batch).loss.backward()
     assert all(p.grad.abs().sum() > 0 for p in distiller.losses.parameters())
-    assert not any("adaptor" in key for key in distiller.student.state_dict())
+    assert not any("projector" in key for key in distiller.student.state_dict())
 
 
 def test_a_wider_teacher_brings_a_convolution_that_is_trained_and_not_exported(batch):
@@ -68,11 +68,11 @@ def test_a_wider_teacher_brings_a_convolution_that_is_trained_and_not_exported(b
     )
     distiller = Distiller(teacher, student, {"loss": (BKDSNNLoss(), 1.0)}, time_steps=2, example=batch)
     distiller(*batch).values["loss"].backward()
-    weight = distiller.losses["loss"].adaptor.align.weight
+    weight = distiller.losses["loss"].projector.align.weight
     assert weight.shape == (24, 16, 1, 1)
     assert weight.grad.abs().sum() > 0
     assert any(weight is p for p in distiller.parameters())
-    assert "losses.loss.adaptor.align.weight" in distiller.state_dict()
+    assert "losses.loss.projector.align.weight" in distiller.state_dict()
     assert not any("align" in key for key in distiller.student.state_dict())
 
 
@@ -80,7 +80,7 @@ def test_explicit_channels_win():
     loss = BKDSNNLoss(student_channels=3, teacher_channels=5)
     assert not loss.needs_build
     loss.build([torch.Size([2, 1, 7, 4, 4])], [torch.Size([1, 9, 4, 4])])
-    assert loss.adaptor.align.weight.shape == (5, 3, 1, 1)
+    assert loss.projector.align.weight.shape == (5, 3, 1, 1)
 
 
 @pytest.mark.parametrize(("channels", "error"), [(0, ValueError), ("3", TypeError), (3.5, TypeError)])

@@ -11,7 +11,7 @@ from spikingjelly_ckd.methods.projectors import regressor
 def test_is_its_formula():
     loss = FitNetsLoss((4, 6, 6), (5, 3, 3)).double()
     student, teacher = torch.rand(3, 2, 4, 6, 6, dtype=torch.float64), torch.randn(2, 5, 3, 3, dtype=torch.float64)
-    convolution, norm = loss.adaptor[0], loss.adaptor[1]
+    convolution, norm = loss.projector[0], loss.projector[1]
     mean = torch.nn.functional.pad(student.sum(0) / 3, [1, 1, 1, 1])
     out = torch.zeros(2, 5, 3, 3, dtype=torch.float64)
     for y in range(3):
@@ -46,9 +46,9 @@ def test_built_from_the_middle_stage_trained_and_not_exported(batch):
     (student_layer,), (teacher_layer,) = distiller.layers["hint"]
     assert (student_layer.path, teacher_layer.path) == ("2", "2")  # of two stages the first
     distiller(*batch).values["hint"].backward()
-    assert distiller.losses["hint"].adaptor[0].weight.grad.abs().sum() > 0
-    assert any("adaptor" in key for key in distiller.state_dict())
-    assert not any("adaptor" in key for key in distiller.student.state_dict())
+    assert distiller.losses["hint"].projector[0].weight.grad.abs().sum() > 0
+    assert any("projector" in key for key in distiller.state_dict())
+    assert not any("projector" in key for key in distiller.student.state_dict())
 
 
 def test_wrong_use():

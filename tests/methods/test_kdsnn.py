@@ -11,7 +11,7 @@ from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet
 def test_is_its_formula():
     loss = KDSNNLoss(3, 5).double()
     student, teacher = torch.rand(2, 4, 3, 4, 4, dtype=torch.float64), torch.randn(4, 5, 8, 8, dtype=torch.float64)
-    weight, bias = loss.adaptor.weight.tolist(), loss.adaptor.bias.tolist()
+    weight, bias = loss.projector.weight.tolist(), loss.projector.bias.tolist()
     total = 0.0
     for n in range(4):
         pooled = [student[:, n, c].sum().item() / (2 * 16) for c in range(3)]
@@ -42,19 +42,19 @@ def test_a_wider_teacher_brings_a_convolution_that_is_trained_and_not_exported(b
     )
     distiller = Distiller(teacher, student, {"loss": (KDSNNLoss(), 1.0)}, time_steps=2, example=batch)
     distiller(*batch).values["loss"].backward()
-    weight = distiller.losses["loss"].adaptor.weight
+    weight = distiller.losses["loss"].projector.weight
     assert weight.shape == (24, 16, 1, 1)
     assert weight.grad.abs().sum() > 0
     assert any(weight is p for p in distiller.parameters())
-    assert "losses.loss.adaptor.weight" in distiller.state_dict()
-    assert not any("adaptor" in key for key in distiller.student.state_dict())
+    assert "losses.loss.projector.weight" in distiller.state_dict()
+    assert not any("projector" in key for key in distiller.student.state_dict())
 
 
 def test_explicit_channels_win():
     loss = KDSNNLoss(student_channels=3, teacher_channels=5)
     assert not loss.needs_build
     loss.build([torch.Size([2, 1, 7, 4, 4])], [torch.Size([1, 9, 4, 4])])
-    assert loss.adaptor.weight.shape == (5, 3, 1, 1)
+    assert loss.projector.weight.shape == (5, 3, 1, 1)
 
 
 @pytest.mark.parametrize(("channels", "error"), [(0, ValueError), ("3", TypeError), (3.5, TypeError)])

@@ -100,7 +100,7 @@ def test_gradcheck(normalization, scaling):
 
 def test_other_scalings_are_correlation_and_cosine(pair):
     spikes, cam = pair
-    term = SAMDLoss(scaling="zscore").measure(*pair)
+    term = SAMDLoss(scaling="zscore").compute(*pair)
     rows = torch.stack([term.maps["student"].flatten(1), term.maps["teacher"].flatten(1)], 1)
     correlation = torch.stack([torch.corrcoef(row)[0, 1] for row in rows])
     assert term.value.item() == pytest.approx((2 - 2 * correlation).mean().item(), rel=1e-4)
@@ -130,27 +130,27 @@ def test_constant_teacher_maps_weigh_nothing_and_are_counted(pair):
     spikes, cam = pair
     flat = cam.clone()
     flat[1] = 0.5
-    term = SAMDLoss().measure(spikes, flat)
+    term = SAMDLoss().compute(spikes, flat)
     assert term.skipped == 1
     alone = [SAMDLoss()(spikes[:, i : i + 1], flat[i : i + 1]).item() for i in (0, 2, 3)]
     assert term.value.item() == pytest.approx(sum(alone) / 4)
-    assert not any(term.faults.values())
-    assert any(SAMDLoss().measure(spikes, torch.ones_like(cam)).faults.values())
+    assert not any(term.violations.values())
+    assert any(SAMDLoss().compute(spikes, torch.ones_like(cam)).violations.values())
 
 
 def test_faults_name_silence_and_negatives(pair):
     spikes, cam = pair
-    silent = SAMDLoss().measure(torch.zeros_like(spikes), cam)
-    assert "does not fire" in next(message for message, fault in silent.faults.items() if fault)
-    signed = SAMDLoss().measure(spikes - 0.3, cam)
-    assert "negative" in next(message for message, fault in signed.faults.items() if fault)
+    silent = SAMDLoss().compute(torch.zeros_like(spikes), cam)
+    assert "does not fire" in next(message for message, fault in silent.violations.items() if fault)
+    signed = SAMDLoss().compute(spikes - 0.3, cam)
+    assert "negative" in next(message for message, fault in signed.violations.items() if fault)
     for meaning in ("abs", "sum"):
-        assert not any(SAMDLoss(negative=meaning).measure(spikes - 0.3, cam).faults.values())
+        assert not any(SAMDLoss(negative=meaning).compute(spikes - 0.3, cam).violations.values())
 
 
 def test_gradient_reaches_the_spikes_and_not_the_target(pair):
     spikes, cam = pair[0].requires_grad_(), pair[1].requires_grad_()
-    term = SAMDLoss().measure(spikes, cam.detach())
+    term = SAMDLoss().compute(spikes, cam.detach())
     term.value.backward()
     assert spikes.grad.abs().sum() > 0
     assert cam.grad is None

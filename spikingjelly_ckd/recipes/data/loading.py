@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
 from .sets import Data
 
-__all__ = ["EpochData", "EpochSampler", "SeededSamples", "seed_all", "seeded"]
+__all__ = ["EpochSampler", "ReproducibleDataModule", "SeededSamples", "seed_all", "seeded"]
 
 
 def seed_all(*numbers: int) -> None:
@@ -107,8 +107,8 @@ class SeededSamples(Dataset[Any]):
             return self.dataset[index]
 
 
-class EpochData(LightningDataModule):
-    """The loaders of a run, for ``Trainer.fit(module, datamodule=EpochData(...))``.
+class ReproducibleDataModule(LightningDataModule):
+    """The loaders of a run, for ``Trainer.fit(module, datamodule=ReproducibleDataModule(...))``.
 
     Args:
         data: what to load.

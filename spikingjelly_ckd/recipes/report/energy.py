@@ -33,7 +33,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.module_tracker import ModuleTracker
 
 from ...networks import compat
-from ...networks.guards import fresh, untouched
+from ...networks.guards import preserve_state, reset_states
 from ...networks.recording import watch
 
 try:
@@ -199,7 +199,7 @@ def ann_twin(student: nn.Module) -> nn.Module:
     _check_network(student)
     if not compat.has_neurons(student):
         raise ValueError(f"student must have spiking neurons, {type(student).__name__} has none: it is its own twin")
-    with fresh(student):
+    with reset_states(student):
         twin = copy.deepcopy(student)
     if compat.is_neuron(twin):
         return nn.ReLU()
@@ -269,7 +269,7 @@ def _inference(network: nn.Module) -> Iterator[None]:
     fast_path = mha.get_fastpath_enabled()
     mha.set_fastpath_enabled(False)
     try:
-        with untouched(network), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), cudnn.flags(enabled=False):
+        with preserve_state(network), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), cudnn.flags(enabled=False):
             network.eval()
             yield
     finally:

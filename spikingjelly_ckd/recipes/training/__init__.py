@@ -8,7 +8,7 @@ from .module import (
     StepSeeds,
     TrainingModule,
     cosine_with_warmup,
-    count_right,
+    topk_accuracy,
 )
 
 __all__ = [
@@ -19,5 +19,5 @@ __all__ = [
     "StepSeeds",
     "TrainingModule",
     "cosine_with_warmup",
-    "count_right",
+    "topk_accuracy",
 ]

@@ -28,7 +28,7 @@ from ...methods.base import TeacherOutput
 from ...networks import compat
 from ...networks.recording import listen
 from ...preflight import PreflightReport, preflight
-from ..cache import CHANGED, has_changed
+from ..cache import CHANGED, is_stale
 from ..data.loading import seed_all
 
 __all__ = [
@@ -39,7 +39,7 @@ __all__ = [
     "StepSeeds",
     "TrainingModule",
     "cosine_with_warmup",
-    "count_right",
+    "topk_accuracy",
 ]
 
 OPTIMIZERS = ("sgd", "adamw")
@@ -79,7 +79,7 @@ def cosine_with_warmup(epochs: int, steps_per_epoch: int, warmup_epochs: int = 0
     return factor
 
 
-def count_right(logits: Tensor, labels: Tensor, top: int = 1) -> Tensor:
+def topk_accuracy(logits: Tensor, labels: Tensor, top: int = 1) -> Tensor:
     """Share of images whose label is among the ``top`` largest logits (all classes, where there are fewer).
 
     Args:
@@ -92,7 +92,7 @@ def count_right(logits: Tensor, labels: Tensor, top: int = 1) -> Tensor:
 
     Example:
         >>> import torch
-        >>> count_right(torch.eye(3), torch.tensor([0, 1, 1]))
+        >>> topk_accuracy(torch.eye(3), torch.tensor([0, 1, 1]))
         tensor(0.6667)
     """
     return _right(logits, labels, top).float().mean()
@@ -158,7 +158,7 @@ class TrainingModule(LightningModule):
             images, labels = self.mixup(images.flatten(1, -3), labels)
             images = images.view(shape)
         loss, logits = self.loss(images, labels, *known)
-        accuracy = [100 * count_right(logits.detach(), labels, top) for top in (1, 5)]
+        accuracy = [100 * topk_accuracy(logits.detach(), labels, top) for top in (1, 5)]
         self._log("train", [loss.detach(), *accuracy], batch_size=len(logits))
         return loss
 
@@ -279,7 +279,7 @@ class DistillationModule(TrainingModule):
             return super().training_step(batch, batch_idx)
         images, labels, known = batch
         output = TeacherOutput(known["logits"], known["maps"])
-        changed = has_changed(self.distiller, images, labels, output, batch_idx % len(labels))
+        changed = is_stale(self.distiller, images, labels, output, batch_idx % len(labels))
         try:
             loss = super().training_step((images, labels, output), batch_idx)
         except ValueError as error:  # such as a constant map, which a damaged file explains
@@ -356,7 +356,7 @@ class DistillationCallback(Callback):
             RuntimeError: a check failed.
         """
         distiller = _find_distiller(pl_module)
-        if not self.preflight or self.report is not None or trainer.global_step > 0 or not distiller.asks_teacher:
+        if not self.preflight or self.report is not None or trainer.global_step > 0 or not distiller.uses_teacher:
             return
         hook, self._hook = self._hook, None
         hook.remove()  # what the preflight runs is no part of the training
@@ -376,9 +376,9 @@ class DistillationCallback(Callback):
 class StepSeeds(Callback):
     """Seeds everything before each step from ``(seed, epoch, batch, rank)``, so that no step depends on the past.
 
-    With :class:`~spikingjelly_ckd.recipes.data.loading.EpochData` a run that resumes from the checkpoint of any
-    epoch's end gives, on the CPU, bit for bit the weights of one that was never interrupted: noise of NLD, dropout
-    and mixup included.
+    With :class:`~spikingjelly_ckd.recipes.data.loading.ReproducibleDataModule` a run that resumes from the checkpoint
+    of any epoch's end gives, on the CPU, bit for bit the weights of one that was never interrupted: noise of NLD,
+    dropout and mixup included.
 
     Args:
         seed: at least 0.
