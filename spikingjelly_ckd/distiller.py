@@ -18,13 +18,14 @@ from .functional.maps import at_least_float32
 from .methods.base import DistillationLoss, LinearHead, Signals, TeacherOutput, Term
 from .networks import compat
 from .networks.guards import outside_inference, preserve_state, reset_states
+from .networks.outputs import Logits, read_logits
 from .networks.reading import Layer, arrange, resolve
 from .networks.recording import Recording, converts_input, record
 from .networks.search import find_head, find_layer, find_stages
 from .step import arguments
 from .step.arguments import Weight
 from .step.auto_weight import AutoWeight
-from .step.batch import Batch, Logits, read_batch, read_logits
+from .step.batch import Batch, read_batch
 from .step.streams import SideStream
 from .step.time_steps import PerStepReadout, check_step_modes, find_per_step_logits
 

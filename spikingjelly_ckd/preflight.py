@@ -17,10 +17,11 @@ from .functional.checks import check_positive
 from .functional.maps import at_least_float32, is_constant
 from .networks import compat
 from .networks.guards import preserve_state
+from .networks.outputs import read_logits
 from .networks.recording import record
 from .step.arguments import input_violations, logit_violations
 from .step.auto_weight import AUTO_SHARE, gradient_norm
-from .step.batch import Batch, read_logits
+from .step.batch import Batch
 
 __all__ = ["Check", "PreflightReport", "preflight"]
 

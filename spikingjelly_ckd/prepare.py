@@ -18,11 +18,12 @@ from .functional.checks import check_flag, check_non_negative
 from .functional.maps import grad_cam
 from .networks.class_token import has_one_token, keep_class_token
 from .networks.guards import outside_inference
+from .networks.outputs import read_logits
 from .networks.reading import Layer, arrange, resolve
 from .networks.recording import MIXED, convert_input, converts_input, get_layer, listen, record
 from .networks.search import find_layer
 from .step.arguments import NO_DATA_PARALLEL, LayerSpec, add_note_on_error, input_violations, read_side
-from .step.batch import read_batch, read_logits
+from .step.batch import read_batch
 
 __all__ = ["PreparedTeacher", "prepare_teacher"]
 

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "spikingjelly_ckd"
 BELOW = {
     "functional": set(),
-    "networks": set(),
+    "networks": {"functional"},
     "methods": {"functional"},
     "step": {"methods.base", "networks", "functional"},
     "distiller": {"step", "methods.base", "networks", "functional"},

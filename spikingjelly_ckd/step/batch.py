@@ -1,16 +1,13 @@
-"""Reading what a user hands over: a batch of images or event frames, its labels, and what a network returns."""
+"""Reading what a user passes: a batch of images or event frames, and its labels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..functional.maps import at_least_float32
-
-__all__ = ["Batch", "Logits", "read_batch", "read_logits"]
+__all__ = ["Batch", "read_batch"]
 
 
 @dataclass(frozen=True)
@@ -44,19 +41,6 @@ class Batch:
         if self.is_event or self.steps is None:
             return self.images
         return self.images.unsqueeze(0).expand(self.steps, *self.images.shape)
-
-
-@dataclass(frozen=True)
-class Logits:
-    """What a network's output says.
-
-    Attributes:
-        mean: ``[N, K]``, fp32 or wider, averaged over time.
-        steps: ``[T, N, K]``, or None where the network averages by itself.
-    """
-
-    mean: Tensor
-    steps: Tensor | None
 
 
 def read_batch(images: Tensor, labels: Tensor | None, *, time_steps: int | None, batch_first: bool) -> Batch:
@@ -124,42 +108,3 @@ def _read_labels(images: Tensor, labels: Tensor, size: int) -> Tensor:
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise TypeError(f"labels [N] must be integer class indices, got {labels.dtype}")
     return labels.long()
-
-
-def read_logits(output: Any, *, role: str, size: int, steps: int | None = None) -> Logits:
-    """The logits in what a network returned.
-
-    Args:
-        output: ``[N, K]``, ``[T, N, K]``, a tuple or list that begins with one, or an object with ``.logits``.
-        role: ``"student"`` or ``"teacher"``, for the message.
-        size: ``N``.
-        steps: ``T`` where it is known.
-
-    Returns:
-        :class:`Logits`.
-
-    Raises:
-        TypeError: no tensor in it.
-        ValueError: a shape that cannot be logits of this batch, or a single class.
-
-    Example:
-        >>> import torch
-        >>> read_logits((torch.ones(4, 2, 10), None), role="student", size=2).mean.shape
-        torch.Size([2, 10])
-    """
-    first = output[0] if isinstance(output, tuple | list) and output else getattr(output, "logits", output)
-    if not isinstance(first, Tensor):
-        raise TypeError(f"the {role} returned {type(output).__name__}, expected logits [N, K] or [T, N, K]")
-    shape = tuple(first.shape)
-    if first.ndim == 3 and role == "student" and shape[1] != size and shape[0] == size:
-        raise ValueError(f"the student returned {shape}, which looks batch-first; expected [T, N, K] with N={size}")
-    fits = shape[-2:-1] == (size,) and first.ndim in ((2, 3) if role == "student" else (2,))
-    if not fits:
-        wanted = "[N, K] or [T, N, K]" if role == "student" else "[N, K]"
-        raise ValueError(f"the {role} returned shape {shape}, expected logits {wanted} with N={size}")
-    if first.ndim == 3 and steps is not None and shape[0] != steps:
-        raise ValueError(f"the student returned {shape[0]} time steps for a batch of T={steps}: {shape}")
-    if shape[-1] < 2:
-        raise ValueError(f"the {role} has {shape[-1]} class; distillation needs at least 2")
-    logits = at_least_float32(first)
-    return Logits(logits.mean(0), logits) if logits.ndim == 3 else Logits(logits, None)

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from ..methods.base import LinearHead
 from ..networks import compat
 from ..networks.guards import preserve_state
+from ..networks.outputs import Logits, read_logits
 from ..networks.recording import watch
 from ..networks.search import find_head
-from .batch import Logits, read_logits
 
 __all__ = ["PerStepReadout", "check_step_modes", "find_per_step_logits"]
 

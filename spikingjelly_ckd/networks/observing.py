@@ -1,0 +1,121 @@
+"""One forward of one network, with its layers recorded and class scores differentiated at them.
+
+The only place of the package where a class score is differentiated: the step, the search for a teacher's layer and
+``prepare_teacher`` all come here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .guards import outside_inference
+from .outputs import Logits, Role, read_logits
+from .recording import Recording, record
+
+__all__ = ["ObservedForward", "Run", "Targets", "observe_forward"]
+
+Run = Callable[[nn.Module, Tensor], Any]
+"""How a network is called: ``run(network, inputs)`` returns what the network returns."""
+
+Targets = Callable[[Tensor], Mapping[str, Tensor]]
+"""Logits ``[N, K]`` -> name -> class index of each image, ``[N, 1]``."""
+
+
+@dataclass(frozen=True)
+class ObservedForward:
+    """What one forward showed.
+
+    Attributes:
+        recording: the outputs of the recorded layers, as they stand in the graph.
+        logits: what the network returned; None where the forward ended at the last recorded layer.
+        gradients: (target, path) -> gradient of that target's class score at each call of the layer, or None where the
+            score does not depend on it.
+    """
+
+    recording: Recording
+    logits: Logits | None = None
+    gradients: Mapping[tuple[str, str], tuple[Tensor | None, ...]] = field(default_factory=dict)
+
+
+def observe_forward(
+    network: nn.Module,
+    inputs: Tensor,
+    paths: Collection[str],
+    *,
+    run: Run,
+    role: Role,
+    batch: int,
+    steps: int | None = None,
+    cam_paths: Collection[str] = (),
+    targets: Targets | None = None,
+    with_graph: bool = False,
+    create_graph: bool = False,
+    stop: bool = False,
+) -> ObservedForward:
+    """Run a network once, record layers, and differentiate class scores at some of them.
+
+    No parameter and no ``.grad`` is touched. The recorded output of a layer in ``cam_paths`` is a leaf where nothing in
+    front of it has a graph, so a class map costs the backward of the part behind it and no more.
+
+    Args:
+        network: the network; mode and state are the caller's.
+        inputs: what it takes.
+        paths: of all layers to record.
+        run: how to call the network.
+        role: ``"student"`` or ``"teacher"``, for messages and for what its output may look like.
+        batch: ``N``.
+        steps: ``T`` where it is known.
+        cam_paths: those of ``paths`` at which class scores are differentiated.
+        targets: which class of each image, for one or more targets; None differentiates nothing.
+        with_graph: keep the forward's graph, for losses that train the network.
+        create_graph: give the gradients a graph of their own; keeps the forward's graph as well.
+        stop: end the forward as soon as every layer in ``paths`` has run.
+
+    Returns:
+        An :class:`ObservedForward`.
+
+    Raises:
+        TypeError: the network returned no logits.
+        ValueError: shapes that cannot be logits, or class scores that do not depend on the layers.
+        RuntimeError: a layer did not run, or its output was changed in place.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2))
+        >>> seen = observe_forward(net, torch.ones(1, 3, 3, 3), ["1"], run=lambda net, x: net(x), role="teacher",
+        ...     batch=1, cam_paths=["1"], targets=lambda logits: {"first": logits.argmax(1, keepdim=True)})
+        >>> seen.gradients["first", "1"][0].shape
+        torch.Size([1, 4, 1, 1])
+    """
+    cam_paths = tuple(dict.fromkeys(cam_paths))
+    logits: Logits | None = None
+    scores: dict[str, Tensor] = {}
+    with record(network, paths, as_leaf=cam_paths, stop=stop) as recording, _graph(with_graph or bool(cam_paths)):
+        logits = read_logits(run(network, inputs), role=role, size=batch, steps=steps)
+        if targets is not None:
+            mean = logits.mean
+            scores = {name: mean.gather(1, index.clone()).sum() for name, index in targets(mean).items()}
+    gradients: dict[tuple[str, str], tuple[Tensor | None, ...]] = {}
+    keep = with_graph or create_graph or len(scores) > 1
+    for name, score in scores.items():
+        calls = [(path, point) for path in cam_paths for point in recording.calls(path)]
+        if not score.requires_grad:
+            raise ValueError(f"the {role}'s logits do not depend on the layers {list(cam_paths)}; pass {role}_layer=")
+        found = torch.autograd.grad(
+            score, [point for _, point in calls], retain_graph=keep, create_graph=create_graph, allow_unused=True
+        )
+        for path in cam_paths:
+            gradients[name, path] = tuple(g for (of, _), g in zip(calls, found, strict=True) if of == path)
+    return ObservedForward(recording, logits, gradients)
+
+
+@contextmanager
+def _graph(wanted: bool) -> Iterator[None]:
+    """Run with or without a graph, whatever mode the caller is in."""
+    with outside_inference(), torch.set_grad_enabled(wanted):
+        yield
