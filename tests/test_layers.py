@@ -12,8 +12,9 @@ from torch import nn
 
 from spikingjelly_ckd import ATLoss, Distiller, FitNetsLoss, Layer, find_layer, find_stages, record
 from spikingjelly_ckd.networks.compat import is_neuron
-from spikingjelly_ckd.networks.reading import LAYOUTS, arrange, resolve
-from spikingjelly_ckd.networks.search import preset_student_steps
+from spikingjelly_ckd.networks.layer import LAYOUTS
+from spikingjelly_ckd.networks.presets import preset_student_steps
+from spikingjelly_ckd.networks.reading import arrange, resolve
 from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet
 
 NET = nn.Sequential(nn.Identity())

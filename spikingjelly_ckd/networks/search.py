@@ -7,55 +7,30 @@ positions, a teacher for the latest layer whose Grad-CAM varies over the image.
 
 from __future__ import annotations
 
-import re
-import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from . import compat
+from .candidates import Ran, blocks_around, is_skipped, spiking_kind, what_ran
 from .class_token import has_one_token
 from .guards import outside_inference, preserve_state
-from .reading import Layer, RefusedError, arrange, check_role, read_layout
-from .recording import record, watch
+from .layer import Layer, check_role
+from .layouts import RefusedError, read_layout
+from .map_checks import NO_EVIDENCE, map_trouble, out_of_place
+from .presets import preset_student_steps, student_preset_paths
+from .reading import arrange
+from .recording import record
 
 __all__ = ["find_head", "find_layer", "find_stages", "preset_student_steps"]
 
 _PROBE_IMAGES = 4
 _PROBE_AT_ONCE = 12
 _SHOWN_REFUSALS = 8
-_HALVED_IMAGES = 2
-_IN_PLACE = 0.75
-"""Share of positions that must answer to their own half of the image: 0.5 is chance, networks with a map give 0.94 and
-more even untrained, and hidden states that merely count a square gave at most 0.67."""
-
-# class name -> where its last spikes with positions are, best first; a negative number counts from the end
-_STUDENT_PRESETS = {
-    "SpikingResNet": ("layer4", "layer3", "layer2", "layer1"),
-    "SEWResNet": ("layer4", "layer3", "layer2", "layer1"),
-    "SpikingVGG": ("features",),
-    "MSResNet": ("head_lif",),
-    "Spikformer": ("blocks.-1",),
-    "QKFormer": ("stage3.-1",),
-    "MaxFormer": ("stage3.-1.mlp.lif1",),
-    "SpikeDrivenTransformer": ("blocks.-1.mlp.lif1",),
-    "MASNN": ("conv_blocks.-1",),
-    "SNASNet": ("last_act.1",),
-    "SpikeDHS": ("feature",),
-}
-_NO_EVIDENCE = "its class map has no positive evidence anywhere"
-_STEP_PRESETS = {"SNASNet": "internal", "OTTTSpikingVGG": "loop"}
-
-_ATTENTION_PATH = re.compile(r"(attn|attention)\d*$", re.IGNORECASE)
-_ATTENTION = re.compile(r"[Aa]ttention|[Aa]ttn|SSA|MHSA")
-_HOLDS_ATTENTION = re.compile(r"block|stage|encoder|former|net", re.IGNORECASE)
-_NOISE = re.compile(
-    r"dropout|droppath|stochasticdepth|softmax|^identity$|adaptive\w*pool|^layerscale|^gamma$", re.IGNORECASE
-)
 
 
 def find_layer(
@@ -196,33 +171,6 @@ def _begin(
     return _Search(module, few, role, run)
 
 
-def preset_student_steps(module: nn.Module) -> str | None:
-    """How a known SpikingJelly network wants its time steps, by class name.
-
-    Returns:
-        ``"internal"`` for one that runs its own time loop (SNASNet), ``"loop"`` for one that takes a single step per
-        call and has no multi-step mode (OTTT), None for every other network.
-
-    Example:
-        >>> from torch import nn
-        >>> class SNASNet(nn.Module): ...
-        >>> preset_student_steps(SNASNet())
-        'internal'
-    """
-    known = _known(module, _STEP_PRESETS)
-    return None if known is None else _STEP_PRESETS[known[1]]
-
-
-@dataclass
-class _Ran:
-    """What one module did in a forward."""
-
-    shapes: list[tuple[int, ...]] = field(default_factory=list)
-    whole: bool = True  # every value a non-negative integer
-    silent: bool = True
-    source: str | None = None  # the module inside that made the very tensor this one returned
-
-
 class _Search:
     """One search for a layer; keeps what was refused, for the message of a failure."""
 
@@ -251,7 +199,7 @@ class _Search:
         counts = Counter(len(seen.shapes) for path, seen in ran.items() if compat.is_neuron(self.names[path]))
         usual = max(counts, key=lambda count: (count > 1, counts[count]), default=1)
         for path, seen in reversed(ran.items()):
-            kind = self._spiking(path, seen)
+            kind = spiking_kind(self.names, path, seen)
             if kind is None:
                 continue
             if self.steps is None and len(seen.shapes) not in (1, usual):
@@ -269,28 +217,28 @@ class _Search:
         trunk: list[Layer] = []
         inside: list[Layer] = []
         for path, seen in reversed(ran.items()):
-            if path == "" or self._is_skipped(path) or len(seen.shapes[0]) < 3:
+            if path == "" or is_skipped(self.names, path) or len(seen.shapes[0]) < 3:
                 continue
             layer = self._readable(Layer(path), seen.shapes)
             if layer is not None:
                 # inside a block that ends in one position is half-way; what comes before the block is better
-                blocks = [ran[block].shapes[-1] for block in self._blocks_around(path) if block in ran]
+                blocks = [ran[block].shapes[-1] for block in blocks_around(self.names, path) if block in ran]
                 (inside if any(shape[2:] == (1, 1) for shape in blocks) else trunk).append(layer)
         candidates = trunk + inside
         negative: list[Layer] = []
         for start in range(0, len(candidates), _PROBE_AT_ONCE):
             together = candidates[start : start + _PROBE_AT_ONCE]
-            out_of_place: set[str] | None = None
+            misplaced: set[str] | None = None
             for layer, why in zip(together, self._grad_cams(together), strict=True):
                 if why is None and not (layer.layout or "").endswith("HW"):
-                    if out_of_place is None:
-                        out_of_place = self._out_of_place(together)
-                    if layer.path in out_of_place:
+                    if misplaced is None:
+                        misplaced = out_of_place(self.module, together, self.example, self.run)
+                    if layer.path in misplaced:
                         why = "its tokens do not answer to their own places in the image"
-                if why is None and not self._blocks_around(layer.path) & {other.path for other in negative}:
+                if why is None and not blocks_around(self.names, layer.path) & {other.path for other in negative}:
                     reason = "last layer with a map" if layer is candidates[0] else "latest layer with a varying map"
                     return replace(layer, grid=None, reason=reason)
-                if why == _NO_EVIDENCE:
+                if why == NO_EVIDENCE:
                     negative.append(layer)
                 if why is not None:
                     self.tried.append(_refusal(layer.path, ran[layer.path].shapes, why))
@@ -319,23 +267,18 @@ class _Search:
         largest_first = sorted(found.items(), key=lambda item: -item[0][0] * item[0][1])
         return tuple(replace(layer, reason=f"{layer.reason}, {h}x{w}") for (h, w), layer in largest_first)
 
-    def _kind(self, path: str, seen: _Ran) -> str | None:
+    def _kind(self, path: str, seen: Ran) -> str | None:
         """What a layer may be the end of a stage as, or None."""
         if self.role == "student":
-            return self._spiking(path, seen)
-        return None if path == "" or self._is_skipped(path) or len(seen.shapes[0]) < 3 else "end of a stage"
+            return spiking_kind(self.names, path, seen)
+        return None if path == "" or is_skipped(self.names, path) or len(seen.shapes[0]) < 3 else "end of a stage"
 
-    def _presets(self, ran: dict[str, _Ran]) -> list[tuple[str, str]]:
+    def _presets(self, ran: dict[str, Ran]) -> list[tuple[str, str]]:
         """Paths that a known student's class names and that ran, best first, each with the class's name."""
-        known = _known(self.module, _STUDENT_PRESETS)
-        if known is None:
-            return []
-        prefix, name = known
-        paths = [_concrete(self.module, prefix, pattern) for pattern in _STUDENT_PRESETS[name]]
-        return [(path, name) for path in paths if path is not None and path in ran]
+        return [(path, name) for path, name in student_preset_paths(self.module) if path in ran]
 
     @staticmethod
-    def _size(layer: Layer, seen: _Ran) -> tuple[int, int]:
+    def _size(layer: Layer, seen: Ran) -> tuple[int, int]:
         """Height and width of a layer's map."""
         if layer.grid is not None:
             return layer.grid
@@ -343,48 +286,10 @@ class _Search:
         height, width = shape[-3:-1] if (layer.layout or "").endswith("HWC") else shape[-2:]
         return height, width
 
-    # what ran, and what it made
-
-    def _watch(self) -> dict[str, _Ran]:
-        """Run once and note what every module hands on, ordered by when each ran last."""
-        notes = _Notes(self.names, integers=self.role == "student")
-        with torch.no_grad(), watch(self.module, notes.add):
-            self.run(self.module, self.example)
+    def _watch(self) -> dict[str, Ran]:
+        ran = what_ran(self.module, lambda: self.run(self.module, self.example), integers=self.role == "student")
         self._reset()
-        if not notes.ran:
-            raise RuntimeError(
-                f"no layer of {type(self.module).__name__} was seen running, so none can be chosen: a network that "
-                "was compiled before skips the recording. Compile the whole distiller instead, or after it"
-            )
-        return notes.ran
-
-    def _spiking(self, path: str, seen: _Ran) -> str | None:
-        """Why this layer's output is spikes, or None."""
-        child = self.names[path]
-        if self._is_skipped(path):
-            return None
-        if compat.is_neuron(child):
-            return "last spiking neuron with positions"
-        if seen.source is not None or next(child.children(), None) is None or not compat.has_neurons(child):
-            return None
-        return "last block of spikes with positions" if seen.whole and not seen.silent else None
-
-    def _is_skipped(self, path: str) -> bool:
-        """Attention, whose shapes look like images and are none, and layers that only pass on or blur."""
-        parts = path.split(".")
-        above = [self.names[".".join(parts[:depth])] for depth in range(1, len(parts) + 1)] if path else []
-        names = [type(child).__name__ for child in above]
-        if any(_ATTENTION_PATH.search(part) for part in parts):
-            return True
-        if any(_ATTENTION.search(name) and not _HOLDS_ATTENTION.search(name) for name in names):
-            return True
-        return bool(names and _NOISE.search(names[-1])) or (bool(above) and _is_surrogate(above[-1]))
-
-    def _blocks_around(self, path: str) -> set[str]:
-        """The modules that ``path`` is an inner part of; the parts of a Sequential are its trunk, not its inside."""
-        parts = path.split(".")
-        above = {".".join(parts[:depth]) for depth in range(1, len(parts))}
-        return {other for other in above if not isinstance(self.names[other], nn.Sequential | nn.ModuleList)}
+        return ran
 
     # whether it serves
 
@@ -435,34 +340,8 @@ class _Search:
                 arrange([tensor.detach().double()], layer, role="teacher", steps=None, batch=self.batch)
                 for tensor in (point, gradient)
             ]
-            verdicts.append(_map_trouble(*maps))
+            verdicts.append(map_trouble(*maps))
         return verdicts
-
-    def _out_of_place(self, layers: list[Layer]) -> set[str]:
-        """The token layers in which a change in one half of the image does not show most in that half of the map.
-
-        A number of tokens can be a square by chance (queries, hidden states), and tokens can be in another order than
-        row by row. Layers with axes for height and width are not asked.
-        """
-        layers = [layer for layer in layers if not (layer.layout or "").endswith("HW")]
-        height, width = self.image_size
-        images = self.example[:_HALVED_IMAGES]
-        noise = images.mean() + torch.randn_like(images) * images.std().clamp_min(0.1)
-        halves = torch.zeros(4, height, width, dtype=torch.bool, device=images.device)
-        halves[0, : height // 2] = halves[1, -(height // 2) :] = True
-        halves[2, :, : width // 2] = halves[3, :, -(width // 2) :] = True
-        changed = [torch.where(half, noise, images) for half in halves]
-        with torch.no_grad(), record(self.module, [layer.path for layer in layers]) as recording:
-            self.run(self.module, torch.cat([images, *changed]))
-        out_of_place = set()
-        for layer in layers:
-            features = arrange(recording.calls(layer.path), layer, role="teacher", steps=None, batch=5 * len(images))
-            features = features.double().reshape(5, len(images), *features.shape[1:])
-            change = (features[1:] - features[0]).abs().sum(dim=2)
-            share = (change / change.sum(dim=0).clamp_min(1e-12)).mean(dim=1)
-            if min(_in_place(share[0], share[1]), _in_place(share[2].T, share[3].T)) < _IN_PLACE:
-                out_of_place.add(layer.path)
-        return out_of_place
 
     def _reset(self) -> None:
         if self.role == "student":
@@ -481,30 +360,6 @@ class _Search:
         )
 
 
-class _Notes:
-    """Notes what ran, in order, and lets the tensors go."""
-
-    def __init__(self, names: dict[str, nn.Module], *, integers: bool) -> None:
-        self.ran: dict[str, _Ran] = {}
-        self._integers = integers
-        self._holders = {path for path, child in names.items() if next(child.children(), None) is not None}
-        self._makers: dict[int, tuple[weakref.ref[Tensor], int, str]] = {}
-
-    def add(self, path: str, tensor: Tensor) -> None:
-        seen = self.ran.pop(path, None) or _Ran()
-        self.ran[path] = seen  # last run, last in order
-        seen.shapes.append(tuple(tensor.shape))
-        version = 0 if tensor.is_inference() else tensor._version
-        maker = self._makers.get(id(tensor))
-        if maker is not None and maker[0]() is tensor and maker[1] == version:
-            seen.source = maker[2]
-            return
-        self._makers[id(tensor)] = (weakref.ref(tensor), version, path)
-        if self._integers and path in self._holders and seen.whole and tensor.numel():
-            seen.whole = bool(((tensor >= 0) & (tensor == tensor.round())).all())
-            seen.silent = seen.silent and not bool(tensor.any())
-
-
 def _top_score(output: Any) -> Tensor:
     """The summed score of each image's top class."""
     logits = output
@@ -519,65 +374,7 @@ def _top_score(output: Any) -> Tensor:
     return logits.float().max(dim=1).values.sum()
 
 
-def _map_trouble(features: Tensor, gradients: Tensor) -> str | None:
-    """Why the Grad-CAM of ``features`` and ``gradients``, both ``[N, C, h, w]``, does not serve; None if it does."""
-    if not (torch.isfinite(features).all() and torch.isfinite(gradients).all()):
-        return "its values or gradients are not finite"
-    if not gradients.any():
-        return "the class score sends no gradient to its positions"
-    weights = gradients.mean(dim=(2, 3), keepdim=True)
-    evidence = (weights * features).sum(dim=1)
-    scale = (weights * features).abs().sum(dim=1).amax(dim=(1, 2))
-    if not (evidence.amax(dim=(1, 2)) - evidence.amin(dim=(1, 2)) > 1e-5 * scale).any():
-        return "its class map is the same at every position"
-    maps = evidence.relu()
-    if not (maps.amax(dim=(1, 2)) - maps.amin(dim=(1, 2)) > 1e-5 * scale).any():
-        return _NO_EVIDENCE
-    return None
-
-
 def _refusal(path: str, shapes: Sequence[tuple[int, ...]], why: str) -> str:
     shape = f" {list(shapes[0])}" if shapes else ""
     times = f" x{len(shapes)}" if len(shapes) > 1 else ""
     return f"{path}{shape}{times}: {why}"
-
-
-def _in_place(first: Tensor, second: Tensor) -> float:
-    """Share of rows' positions that lean to their own half; ``first`` and ``second`` are ``[h, w]``."""
-    size = first.shape[0] // 2
-    if size == 0:
-        return 1.0
-    lean = first - second
-    lean = lean - lean.mean()
-    return float(torch.cat([lean[:size] > 0, lean[-size:] < 0]).double().mean())
-
-
-def _known(module: nn.Module, presets: dict[str, Any]) -> tuple[str, str] | None:
-    """Where a class with a preset sits: ``(path, class name)``, if there is exactly one outermost."""
-    found: list[tuple[str, str]] = []
-    for path, child in module.named_modules():
-        if any(not outer or path.startswith(f"{outer}.") for outer, _ in found):
-            continue
-        name = next((kind.__name__ for kind in type(child).__mro__ if kind.__name__ in presets), None)
-        if name is not None:
-            found.append((path, name))
-    return found[0] if len(found) == 1 else None
-
-
-def _concrete(module: nn.Module, prefix: str, pattern: str) -> str | None:
-    """``pattern`` below ``prefix`` with negative numbers counted out; None if there is no such module."""
-    parts = prefix.split(".") if prefix else []
-    for part in pattern.split("."):
-        children = [name for name, _ in module.get_submodule(".".join(parts)).named_children()]
-        if part.startswith("-"):
-            if len(children) < -int(part):
-                return None
-            part = children[int(part)]
-        if part not in children:
-            return None
-        parts.append(part)
-    return ".".join(parts)
-
-
-def _is_surrogate(child: nn.Module) -> bool:
-    return type(child).__module__.startswith("spikingjelly.activation_based.surrogate")

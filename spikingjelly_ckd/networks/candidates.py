@@ -1,0 +1,114 @@
+"""What every module of a network did in one forward, and which of them can be a layer to look at."""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from . import compat
+from .recording import watch
+
+__all__ = ["Ran", "blocks_around", "is_skipped", "spiking_kind", "what_ran"]
+
+_ATTENTION_PATH = re.compile(r"(attn|attention)\d*$", re.IGNORECASE)
+_ATTENTION = re.compile(r"[Aa]ttention|[Aa]ttn|SSA|MHSA")
+_HOLDS_ATTENTION = re.compile(r"block|stage|encoder|former|net", re.IGNORECASE)
+_NOISE = re.compile(
+    r"dropout|droppath|stochasticdepth|softmax|^identity$|adaptive\w*pool|^layerscale|^gamma$", re.IGNORECASE
+)
+
+
+@dataclass
+class Ran:
+    """What one module did in a forward."""
+
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
+    whole: bool = True  # every value a non-negative integer
+    silent: bool = True
+    source: str | None = None  # the module inside that made the very tensor this one returned
+
+
+def what_ran(module: nn.Module, forward: Callable[[], object], *, integers: bool) -> dict[str, Ran]:
+    """Note what every module returns during ``forward()``, ordered by when each ran last.
+
+    Args:
+        module: the network.
+        forward: runs it once.
+        integers: also note whether blocks return non-negative whole numbers, as sums of spikes are.
+
+    Raises:
+        RuntimeError: no module was seen running.
+    """
+    notes = _Notes(dict(module.named_modules()), integers=integers)
+    with torch.no_grad(), watch(module, notes.add):
+        forward()
+    if not notes.ran:
+        raise RuntimeError(
+            f"no layer of {type(module).__name__} was seen running, so none can be chosen: a network that "
+            "was compiled before skips the recording. Compile the whole distiller instead, or after it"
+        )
+    return notes.ran
+
+
+def spiking_kind(modules: Mapping[str, nn.Module], path: str, seen: Ran) -> str | None:
+    """Why this layer's output is spikes, or None."""
+    child = modules[path]
+    if is_skipped(modules, path):
+        return None
+    if compat.is_neuron(child):
+        return "last spiking neuron with positions"
+    if seen.source is not None or next(child.children(), None) is None or not compat.has_neurons(child):
+        return None
+    return "last block of spikes with positions" if seen.whole and not seen.silent else None
+
+
+def is_skipped(modules: Mapping[str, nn.Module], path: str) -> bool:
+    """Attention, whose shapes look like images and are none, and layers that only pass on or blur."""
+    parts = path.split(".")
+    above = [modules[".".join(parts[:depth])] for depth in range(1, len(parts) + 1)] if path else []
+    names = [type(child).__name__ for child in above]
+    if any(_ATTENTION_PATH.search(part) for part in parts):
+        return True
+    if any(_ATTENTION.search(name) and not _HOLDS_ATTENTION.search(name) for name in names):
+        return True
+    return bool(names and _NOISE.search(names[-1])) or (bool(above) and _is_surrogate(above[-1]))
+
+
+def blocks_around(modules: Mapping[str, nn.Module], path: str) -> set[str]:
+    """The modules that ``path`` is an inner part of; the parts of a Sequential are its trunk, not its inside."""
+    parts = path.split(".")
+    above = {".".join(parts[:depth]) for depth in range(1, len(parts))}
+    return {other for other in above if not isinstance(modules[other], nn.Sequential | nn.ModuleList)}
+
+
+class _Notes:
+    """Notes what ran, in order, and lets the tensors go."""
+
+    def __init__(self, names: dict[str, nn.Module], *, integers: bool) -> None:
+        self.ran: dict[str, Ran] = {}
+        self._integers = integers
+        self._holders = {path for path, child in names.items() if next(child.children(), None) is not None}
+        self._makers: dict[int, tuple[weakref.ref[Tensor], int, str]] = {}
+
+    def add(self, path: str, tensor: Tensor) -> None:
+        seen = self.ran.pop(path, None) or Ran()
+        self.ran[path] = seen  # last run, last in order
+        seen.shapes.append(tuple(tensor.shape))
+        version = 0 if tensor.is_inference() else tensor._version
+        maker = self._makers.get(id(tensor))
+        if maker is not None and maker[0]() is tensor and maker[1] == version:
+            seen.source = maker[2]
+            return
+        self._makers[id(tensor)] = (weakref.ref(tensor), version, path)
+        if self._integers and path in self._holders and seen.whole and tensor.numel():
+            seen.whole = bool(((tensor >= 0) & (tensor == tensor.round())).all())
+            seen.silent = seen.silent and not bool(tensor.any())
+
+
+def _is_surrogate(child: nn.Module) -> bool:
+    return type(child).__module__.startswith("spikingjelly.activation_based.surrogate")

@@ -1,0 +1,77 @@
+"""Whether a class map at a layer tells where in the image something is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .layer import Layer
+from .reading import arrange
+from .recording import record
+
+__all__ = ["NO_EVIDENCE", "map_trouble", "out_of_place"]
+
+_HALVED_IMAGES = 2
+_IN_PLACE = 0.75
+"""Share of positions that must answer to their own half of the image: 0.5 is chance, networks with a map give 0.94 and
+more even untrained, and hidden states that merely count a square gave at most 0.67."""
+NO_EVIDENCE = "its class map has no positive evidence anywhere"
+
+
+def map_trouble(features: Tensor, gradients: Tensor) -> str | None:
+    """Why the Grad-CAM of ``features`` and ``gradients``, both ``[N, C, h, w]``, does not serve; None if it does."""
+    if not (torch.isfinite(features).all() and torch.isfinite(gradients).all()):
+        return "its values or gradients are not finite"
+    if not gradients.any():
+        return "the class score sends no gradient to its positions"
+    weights = gradients.mean(dim=(2, 3), keepdim=True)
+    evidence = (weights * features).sum(dim=1)
+    scale = (weights * features).abs().sum(dim=1).amax(dim=(1, 2))
+    if not (evidence.amax(dim=(1, 2)) - evidence.amin(dim=(1, 2)) > 1e-5 * scale).any():
+        return "its class map is the same at every position"
+    maps = evidence.relu()
+    if not (maps.amax(dim=(1, 2)) - maps.amin(dim=(1, 2)) > 1e-5 * scale).any():
+        return NO_EVIDENCE
+    return None
+
+
+def out_of_place(
+    module: nn.Module, layers: Sequence[Layer], images: Tensor, run: Callable[[nn.Module, Tensor], Any]
+) -> set[str]:
+    """The token layers in which a change in one half of the image does not show most in that half of the map.
+
+    A number of tokens can be a square by chance (queries, hidden states), and tokens can be in another order than
+    row by row. Layers with axes for height and width are not asked.
+    """
+    layers = [layer for layer in layers if not (layer.layout or "").endswith("HW")]
+    images = images[:_HALVED_IMAGES]
+    height, width = images.shape[-2:]
+    noise = images.mean() + torch.randn_like(images) * images.std().clamp_min(0.1)
+    halves = torch.zeros(4, height, width, dtype=torch.bool, device=images.device)
+    halves[0, : height // 2] = halves[1, -(height // 2) :] = True
+    halves[2, :, : width // 2] = halves[3, :, -(width // 2) :] = True
+    changed = [torch.where(half, noise, images) for half in halves]
+    with torch.no_grad(), record(module, [layer.path for layer in layers]) as recording:
+        run(module, torch.cat([images, *changed]))
+    wrong = set()
+    for layer in layers:
+        features = arrange(recording.calls(layer.path), layer, role="teacher", steps=None, batch=5 * len(images))
+        features = features.double().reshape(5, len(images), *features.shape[1:])
+        change = (features[1:] - features[0]).abs().sum(dim=2)
+        share = (change / change.sum(dim=0).clamp_min(1e-12)).mean(dim=1)
+        if min(_in_place(share[0], share[1]), _in_place(share[2].T, share[3].T)) < _IN_PLACE:
+            wrong.add(layer.path)
+    return wrong
+
+
+def _in_place(first: Tensor, second: Tensor) -> float:
+    """Share of rows' positions that lean to their own half; ``first`` and ``second`` are ``[h, w]``."""
+    size = first.shape[0] // 2
+    if size == 0:
+        return 1.0
+    lean = first - second
+    lean = lean - lean.mean()
+    return float(torch.cat([lean[:size] > 0, lean[-size:] < 0]).double().mean())
