@@ -18,9 +18,11 @@ from .functional.checks import check_flag, check_non_negative
 from .functional.maps import grad_cam
 from .networks.class_token import has_one_token, keep_class_token
 from .networks.guards import outside_inference
-from .networks.outputs import read_logits
-from .networks.reading import Layer, arrange, resolve
-from .networks.recording import MIXED, convert_input, converts_input, get_layer, listen, record
+from .networks.layer import Layer
+from .networks.observing import observe_forward
+from .networks.outputs import Logits, read_logits
+from .networks.reading import arrange, resolve
+from .networks.recording import MIXED, convert_input, converts_input, get_layer, listen
 from .networks.search import find_layer
 from .step.arguments import NO_DATA_PARALLEL, LayerSpec, add_note_on_error, input_violations, read_side
 from .step.batch import read_batch
@@ -30,6 +32,7 @@ __all__ = ["PreparedTeacher", "prepare_teacher"]
 TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.02}
 """Largest error of logits and class maps that is taken, by the type of the prepared network."""
 ROUNDS = 5
+_TOP = "top class"
 FAINT = 0.05
 """Share of the largest range of the example's class maps under which a map's own range does not count."""
 
@@ -177,7 +180,7 @@ def prepare_teacher(
         with add_note_on_error(note):
             layer = find_layer(teacher, example, role="teacher", run=lambda net, x: net(x))
         kept.add(layer.path)
-        logits, maps, shapes = _explained(teacher, example, layer, None, kept)
+        logits, maps, shapes = _logits_and_maps(teacher, example, layer, None, kept)
         eager = _Eager(logits, maps, shapes, _seconds(teacher, example))
         left_out: list[str] = []
         if compile and next(_blocks(teacher, kept), None) is None:
@@ -341,7 +344,7 @@ def _blocks(module: nn.Module, paths: set[str], prefix: str = "") -> Iterator[nn
 
 
 def _compared(eager: _Eager, network: nn.Module, example: Tensor, layer: Layer) -> PreparedTeacher:
-    logits, maps, shapes = _explained(network, example, layer, eager.logits, eager.shapes)
+    logits, maps, shapes = _logits_and_maps(network, example, layer, eager.logits, eager.shapes)
     for path, before in eager.shapes.items():
         if shapes[path] != before:
             raise ValueError(f"layer {path!r} would hand on {shapes[path] or 'nothing'}, not {before}")
@@ -359,27 +362,35 @@ def _compared(eager: _Eager, network: nn.Module, example: Tensor, layer: Layer) 
     )
 
 
-def _explained(
-    network: nn.Module, images: Tensor, layer: Layer, eager: Tensor | None, kept: Iterable[str]
+def _logits_and_maps(
+    network: nn.Module, images: Tensor, layer: Layer, chosen: Tensor | None, kept: Iterable[str]
 ) -> tuple[Tensor, Tensor, dict[str, list[Any]]]:
-    """Logits, the Grad-CAM of the eager teacher's first choice (None: of the network's own), and the kept shapes.
+    """Logits, the Grad-CAM of each image's top class in ``chosen`` (None: its own logits), and the kept layers' shapes.
 
-    Shapes are noted at the call, since what a layer hands on may be changed in place behind it.
+    Shapes are noted at the call, since what a layer returns may be changed in place behind it.
     """
     shapes: dict[str, list[Any]] = {path: [] for path in sorted(kept)}
-    with ExitStack() as hooks, record(network, [layer.path], as_leaf=True) as seen, torch.enable_grad():
+    with ExitStack() as hooks:
         for path, found in shapes.items():
             hooks.callback(listen(get_layer(network, path), _note_shape(found)).remove)
-        logits = read_logits(network(images), role="teacher", size=len(images)).mean
-        classes = (logits if eager is None else eager).argmax(1, keepdim=True)
-        (gradient,) = torch.autograd.grad(logits.gather(1, classes).sum(), seen.calls(layer.path))
-    calls = seen.calls(layer.path)
+        seen = observe_forward(
+            network,
+            images,
+            [layer.path],
+            run=lambda net, x: net(x),
+            role="teacher",
+            batch=len(images),
+            cam_paths=[layer.path],
+            targets=lambda logits: {_TOP: (logits if chosen is None else chosen).argmax(1, keepdim=True)},
+        )
+    calls = seen.recording.calls(layer.path)
     size = (images.shape[-2], images.shape[-1])
     layer = resolve(layer, network, calls, role="teacher", steps=None, batch=len(images), image_size=size)
     features, gradients = (
-        arrange(tensors, layer, role="teacher", steps=None, batch=len(images)) for tensors in (calls, [gradient])
+        arrange(tensors, layer, role="teacher", steps=None, batch=len(images))
+        for tensors in (calls, seen.gradients_at(_TOP, layer.path))
     )
-    return logits.detach(), grad_cam(features.detach(), gradients), shapes
+    return cast(Logits, seen.logits).mean.detach(), grad_cam(features.detach(), gradients), shapes
 
 
 def _note_shape(found: list[Any]) -> Callable[[Any], None]:

@@ -656,8 +656,17 @@ def test_find_layer_checks_its_arguments(teacher, example, options, error, messa
 
 
 def test_a_teacher_must_return_scores():
-    with pytest.raises(ValueError, match=r"class scores \[N, K\]"):
+    with pytest.raises(ValueError, match=r"the teacher returned shape .*expected logits \[N, K\] with N=2"):
         find_layer(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), IMAGES)
+
+
+def test_a_teacher_whose_scores_have_no_graph_names_the_candidates():
+    class Detached(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x).detach()
+
+    with pytest.raises(ValueError, match=r"5 \[2, 8, 8, 8\]: the class score does not depend on it"):
+        find_layer(Detached(*tiny_teacher()), IMAGES)
 
 
 # --- what a search leaves behind -------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..functional.maps import grad_cam
 from .layer import Layer
 from .reading import arrange
 from .recording import record
@@ -22,20 +23,30 @@ NO_EVIDENCE = "its class map has no positive evidence anywhere"
 
 
 def map_trouble(features: Tensor, gradients: Tensor) -> str | None:
-    """Why the Grad-CAM of ``features`` and ``gradients``, both ``[N, C, h, w]``, does not serve; None if it does."""
+    """Why a Grad-CAM does not serve, or None if it does for at least one image.
+
+    Args:
+        features: the recorded layer, shape ``[N, C, h, w]``.
+        gradients: of each image's class score with respect to ``features``, same shape.
+
+    Example:
+        >>> ramp = torch.arange(4.0).view(1, 1, 2, 2)
+        >>> map_trouble(ramp, torch.ones(1, 1, 2, 2)) is None
+        True
+        >>> map_trouble(ramp, -torch.ones(1, 1, 2, 2))
+        'its class map has no positive evidence anywhere'
+    """
     if not (torch.isfinite(features).all() and torch.isfinite(gradients).all()):
         return "its values or gradients are not finite"
     if not gradients.any():
         return "the class score sends no gradient to its positions"
-    weights = gradients.mean(dim=(2, 3), keepdim=True)
-    evidence = (weights * features).sum(dim=1)
-    scale = (weights * features).abs().sum(dim=1).amax(dim=(1, 2))
-    if not (evidence.amax(dim=(1, 2)) - evidence.amin(dim=(1, 2)) > 1e-5 * scale).any():
+    maps = grad_cam(features, gradients)
+    evidence = maps - grad_cam(features, -gradients)  # for the class less against it: the sum before the ReLU
+    terms = gradients.mean(dim=(2, 3), keepdim=True) * features
+    rounding = 1e-5 * terms.abs().sum(dim=1).amax(dim=(1, 2))
+    if not (_range(evidence) > rounding).any():
         return "its class map is the same at every position"
-    maps = evidence.relu()
-    if not (maps.amax(dim=(1, 2)) - maps.amin(dim=(1, 2)) > 1e-5 * scale).any():
-        return NO_EVIDENCE
-    return None
+    return None if (_range(maps) > rounding).any() else NO_EVIDENCE
 
 
 def out_of_place(
@@ -65,6 +76,11 @@ def out_of_place(
         if min(_in_place(share[0], share[1]), _in_place(share[2].T, share[3].T)) < _IN_PLACE:
             wrong.add(layer.path)
     return wrong
+
+
+def _range(maps: Tensor) -> Tensor:
+    """``[N, h, w] -> [N]``."""
+    return maps.amax(dim=(1, 2)) - maps.amin(dim=(1, 2))
 
 
 def _in_place(first: Tensor, second: Tensor) -> float:

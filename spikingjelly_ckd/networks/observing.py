@@ -18,13 +18,17 @@ from .guards import outside_inference
 from .outputs import Logits, Role, read_logits
 from .recording import Recording, record
 
-__all__ = ["ObservedForward", "Run", "Targets", "observe_forward"]
+__all__ = ["ObservedForward", "Run", "Targets", "UnrelatedLayersError", "observe_forward"]
 
 Run = Callable[[nn.Module, Tensor], Any]
 """How a network is called: ``run(network, inputs)`` returns what the network returns."""
 
 Targets = Callable[[Tensor], Mapping[str, Tensor]]
 """Logits ``[N, K]`` -> name -> class index of each image, ``[N, 1]``."""
+
+
+class UnrelatedLayersError(ValueError):
+    """The class scores do not depend on any of the layers at which they are to be differentiated."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,16 @@ class ObservedForward:
     recording: Recording
     logits: Logits | None = None
     gradients: Mapping[tuple[str, str], tuple[Tensor | None, ...]] = field(default_factory=dict)
+
+    def gradients_at(self, target: str, path: str) -> tuple[Tensor, ...]:
+        """The gradient of a target's class score at each call of a layer, zeros where the score does not depend on it.
+
+        Raises:
+            KeyError: the score of ``target`` was not differentiated at ``path``.
+            RuntimeError: as :meth:`Recording.calls`.
+        """
+        calls, found = self.recording.calls(path), self.gradients[target, path]
+        return tuple(torch.zeros_like(x) if g is None else g for x, g in zip(calls, found, strict=True))
 
 
 def observe_forward(
@@ -82,7 +96,8 @@ def observe_forward(
 
     Raises:
         TypeError: the network returned no logits.
-        ValueError: shapes that cannot be logits, or class scores that do not depend on the layers.
+        UnrelatedLayersError: the class scores do not depend on the layers; a ``ValueError``.
+        ValueError: shapes that cannot be logits.
         RuntimeError: a layer did not run, or its output was changed in place.
 
     Example:
@@ -105,7 +120,9 @@ def observe_forward(
     for name, score in scores.items():
         calls = [(path, point) for path in cam_paths for point in recording.calls(path)]
         if not score.requires_grad:
-            raise ValueError(f"the {role}'s logits do not depend on the layers {list(cam_paths)}; pass {role}_layer=")
+            raise UnrelatedLayersError(
+                f"the {role}'s logits do not depend on the layers {list(cam_paths)}; pass {role}_layer="
+            )
         found = torch.autograd.grad(
             score, [point for _, point in calls], retain_graph=keep, create_graph=create_graph, allow_unused=True
         )

@@ -14,6 +14,8 @@ __all__ = ["Logits", "Role", "read_logits"]
 Role = Literal["student", "teacher"]
 """Which of the two networks."""
 
+_WANTED: dict[Role, str] = {"student": "[N, K] or [T, N, K]", "teacher": "[N, K]"}
+
 
 @dataclass(frozen=True)
 class Logits:
@@ -51,14 +53,19 @@ def read_logits(output: Any, *, role: Role, size: int, steps: int | None = None)
     """
     first = output[0] if isinstance(output, tuple | list) and output else getattr(output, "logits", output)
     if not isinstance(first, Tensor):
-        raise TypeError(f"the {role} returned {type(output).__name__}, expected logits [N, K] or [T, N, K]")
+        raise TypeError(
+            f"the {role} returned {type(output).__name__}, expected logits {_WANTED[role]}; wrap it in a module that "
+            "returns its logits"
+        )
     shape = tuple(first.shape)
     if first.ndim == 3 and role == "student" and shape[1] != size and shape[0] == size:
         raise ValueError(f"the student returned {shape}, which looks batch-first; expected [T, N, K] with N={size}")
     fits = shape[-2:-1] == (size,) and first.ndim in ((2, 3) if role == "student" else (2,))
     if not fits:
-        wanted = "[N, K] or [T, N, K]" if role == "student" else "[N, K]"
-        raise ValueError(f"the {role} returned shape {shape}, expected logits {wanted} with N={size}")
+        raise ValueError(
+            f"the {role} returned shape {shape}, expected logits {_WANTED[role]} with N={size}; wrap it in a module "
+            "that returns its logits"
+        )
     if first.ndim == 3 and steps is not None and shape[0] != steps:
         raise ValueError(f"the student returned {shape[0]} time steps for a batch of T={steps}: {shape}")
     if shape[-1] < 2:

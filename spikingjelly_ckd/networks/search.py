@@ -22,6 +22,7 @@ from .guards import outside_inference, preserve_state
 from .layer import Layer, check_role
 from .layouts import RefusedError, read_layout
 from .map_checks import NO_EVIDENCE, map_trouble, out_of_place
+from .observing import UnrelatedLayersError, observe_forward
 from .presets import preset_student_steps, student_preset_paths
 from .reading import arrange
 from .recording import record
@@ -31,6 +32,7 @@ __all__ = ["find_head", "find_layer", "find_stages", "preset_student_steps"]
 _PROBE_IMAGES = 4
 _PROBE_AT_ONCE = 12
 _SHOWN_REFUSALS = 8
+_TOP = "top class"
 
 
 def find_layer(
@@ -322,23 +324,30 @@ class _Search:
     def _grad_cams(self, layers: list[Layer]) -> list[str | None]:
         """For each layer why its Grad-CAM does not serve, or None if it does."""
         paths = [layer.path for layer in layers]
-        with torch.enable_grad():
-            with record(self.module, paths, as_leaf=True) as recording:
-                score = _top_score(self.run(self.module, self.example))
-            if not score.any():
-                self.hint = "The class scores are all 0 (is the classifier untrained?). "
-            points = [recording[path] for path in paths]
-            if not score.requires_grad:
-                return ["the class score does not depend on it"] * len(layers)
-            gradients = torch.autograd.grad(score, points, allow_unused=True)
+        try:
+            seen = observe_forward(
+                self.module,
+                self.example,
+                paths,
+                run=self.run,
+                role="teacher",
+                batch=self.batch,
+                cam_paths=paths,
+                targets=lambda logits: {_TOP: logits.argmax(1, keepdim=True)},
+            )
+        except UnrelatedLayersError:
+            return ["the class score does not depend on it"] * len(layers)
+        if seen.logits is not None and not seen.logits.mean.any():
+            self.hint = "The class scores are all 0 (is the classifier untrained?). "
         verdicts: list[str | None] = []
-        for layer, point, gradient in zip(layers, points, gradients, strict=True):
-            if gradient is None:
+        for layer in layers:
+            points, gradients = seen.recording.calls(layer.path), seen.gradients[_TOP, layer.path]
+            if gradients[0] is None:
                 verdicts.append("the class score does not depend on it")
                 continue
             maps = [
                 arrange([tensor.detach().double()], layer, role="teacher", steps=None, batch=self.batch)
-                for tensor in (point, gradient)
+                for tensor in (points[0], gradients[0])
             ]
             verdicts.append(map_trouble(*maps))
         return verdicts
@@ -358,20 +367,6 @@ class _Search:
             f"{argument}=Layer('path', layout=..., grid=...) with a path of named_modules(), which a Distiller takes "
             "in layers=, or use larger images"
         )
-
-
-def _top_score(output: Any) -> Tensor:
-    """The summed score of each image's top class."""
-    logits = output
-    if not isinstance(logits, Tensor):
-        logits = getattr(output, "logits", output[0] if isinstance(output, tuple | list) and output else None)
-    if not isinstance(logits, Tensor) or logits.ndim != 2:
-        got = list(logits.shape) if isinstance(logits, Tensor) else type(output).__name__
-        raise ValueError(
-            f"the teacher must return class scores [N, K] (or a tuple that begins with them), got {got}; "
-            "wrap it in a module that returns its logits"
-        )
-    return logits.float().max(dim=1).values.sum()
 
 
 def _refusal(path: str, shapes: Sequence[tuple[int, ...]], why: str) -> str:
