@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,14 +14,15 @@ from torch import Tensor, nn
 
 from .functional.checks import check_flag, check_non_negative
 from .functional.maps import grad_cam
-from .networks.class_token import has_one_token, keep_class_token
+from .networks.class_token import has_one_token
 from .networks.guards import outside_inference
 from .networks.layer import Layer
 from .networks.observing import observe_forward
 from .networks.outputs import Logits, read_logits
 from .networks.reading import arrange, resolve
-from .networks.recording import MIXED, convert_input, converts_input, get_layer, listen
+from .networks.recording import converts_input, get_layer, listen
 from .networks.search import find_layer
+from .networks.variants import blocks_beside, cheaper_variants
 from .step.arguments import NO_DATA_PARALLEL, LayerSpec, add_note_on_error, input_violations, read_side
 from .step.batch import read_batch
 
@@ -32,9 +31,9 @@ __all__ = ["PreparedTeacher", "prepare_teacher"]
 TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.02}
 """Largest error of logits and class maps that is taken, by the type of the prepared network."""
 ROUNDS = 5
-_TOP = "top class"
 FAINT = 0.05
 """Share of the largest range of the example's class maps under which a map's own range does not count."""
+_TOP = "top class"
 
 
 @dataclass(frozen=True)
@@ -178,15 +177,15 @@ def prepare_teacher(
             "so a layer has to be found for them; a teacher that has none can be used unprepared"
         )
         with add_note_on_error(note):
-            layer = find_layer(teacher, example, role="teacher", run=lambda net, x: net(x))
+            layer = find_layer(teacher, example, role="teacher")
         kept.add(layer.path)
         logits, maps, shapes = _logits_and_maps(teacher, example, layer, None, kept)
         eager = _Eager(logits, maps, shapes, _seconds(teacher, example))
         left_out: list[str] = []
-        if compile and next(_blocks(teacher, kept), None) is None:
+        if compile and next(blocks_beside(teacher, kept), None) is None:
             left_out.append(f"compile: no block in front of or behind {', '.join(map(repr, sorted(kept)))}")
             compile = False
-        for network, done in _variants(teacher, dtype, channels_last, class_token, compile, kept):
+        for network, done in cheaper_variants(teacher, dtype, channels_last, class_token, compile, kept):
             try:
                 found = _compared(eager, network, example, layer)
                 reason = _too_far(found, allowed)
@@ -279,68 +278,6 @@ def _read_held_out(batch: Any, device: torch.device) -> tuple[Tensor, Tensor]:
     with add_note_on_error("raised by a batch of held_out"):
         read = read_batch(batch[0].to(device), batch[1].to(device), time_steps=None, batch_first=False)
     return read.images, cast(Tensor, read.labels)
-
-
-def _variants(
-    teacher: nn.Module, dtype: torch.dtype, channels_last: bool, class_token: bool, compile: bool, kept: set[str]
-) -> Iterator[tuple[nn.Module, list[str]]]:
-    """Changed copies and what was done to each: with all that was asked for, then without what may be at fault."""
-    both, neither = (True, False), (False,)
-    for alone, compiled in itertools.product(both if class_token else neither, both if compile else neither):
-        network, done = _changed(teacher, dtype, channels_last)
-        if alone:
-            if not keep_class_token(network):
-                continue
-            done.append("last block for the class token alone")
-        if compiled:
-            blocks = list(_blocks(network, kept))
-            for block in blocks:
-                _compile(block)
-            done.append(f"{len(blocks)} blocks compiled")
-        if done:
-            convert_input(network, channels_last="channels_last" in done)
-            yield network, done
-
-
-def _changed(teacher: nn.Module, dtype: torch.dtype, channels_last: bool) -> tuple[nn.Module, list[str]]:
-    """A copy in another memory format and type, and what was done."""
-    network, done = copy.deepcopy(teacher), []
-    if channels_last and any(isinstance(module, nn.Conv2d) for module in network.modules()):
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        done.append("channels_last")
-    if dtype is not torch.float32:
-        network.to(dtype)
-        for module in network.modules():
-            if isinstance(module, MIXED):
-                module.float()
-        done.append(str(dtype).removeprefix("torch."))
-    return network, done
-
-
-def _compile(block: nn.Module) -> None:
-    """Compile one block, ``nn.Sequential`` included.
-
-    ``torch.compile`` counts recompilations by code object and gives up after eight; blocks of one class share theirs,
-    so each gets its own. What is set here is what ``block.compile()`` sets; no copy or pickle of the block keeps it.
-    """
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return block._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
-
-    call.__code__ = call.__code__.replace()
-    block._compiled_call_impl = torch.compile(call)
-
-
-def _blocks(module: nn.Module, paths: set[str], prefix: str = "") -> Iterator[nn.Module]:
-    """The outermost modules with children that no kept path is, or is inside of."""
-    for name, child in module.named_children():
-        path = f"{prefix}{name}"
-        if any(kept == path or kept.startswith(f"{path}.") for kept in paths):
-            yield from _blocks(child, paths, f"{path}.")
-        elif next(child.children(), None) is not None and not isinstance(child, nn.ModuleList | nn.ModuleDict):
-            yield child
-        else:
-            yield from _blocks(child, paths, f"{path}.")
 
 
 def _compared(eager: _Eager, network: nn.Module, example: Tensor, layer: Layer) -> PreparedTeacher:
