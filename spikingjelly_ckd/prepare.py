@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,17 +16,15 @@ from torch import Tensor, nn
 
 from .functional.checks import check_flag, check_non_negative
 from .functional.maps import grad_cam
-from .networks.class_token import has_one_token
+from .networks.class_token import has_one_token, keep_class_token
 from .networks.guards import outside_inference
-from .networks.layer import Layer
-from .networks.observing import observe_forward
-from .networks.outputs import Logits, read_logits
-from .networks.reading import arrange, resolve
-from .networks.recording import converts_input, get_layer, listen
+from .networks.outputs import read_logits
+from .networks.reading import Layer, arrange, resolve
+from .networks.recording import MIXED, convert_input, converts_input, get_layer, listen, record
 from .networks.search import find_layer
-from .networks.variants import blocks_beside, cheaper_variants
-from .step.arguments import NO_DATA_PARALLEL, LayerSpec, add_note_on_error, input_violations, read_side
+from .step.arguments import NO_DATA_PARALLEL, LayerSpec, read_side
 from .step.batch import read_batch
+from .step.validate import add_note_on_error, input_violations
 
 __all__ = ["PreparedTeacher", "prepare_teacher"]
 
@@ -33,7 +33,6 @@ TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.02}
 ROUNDS = 5
 FAINT = 0.05
 """Share of the largest range of the example's class maps under which a map's own range does not count."""
-_TOP = "top class"
 
 
 @dataclass(frozen=True)
@@ -177,15 +176,15 @@ def prepare_teacher(
             "so a layer has to be found for them; a teacher that has none can be used unprepared"
         )
         with add_note_on_error(note):
-            layer = find_layer(teacher, example, role="teacher")
+            layer = find_layer(teacher, example, role="teacher", run=lambda net, x: net(x))
         kept.add(layer.path)
-        logits, maps, shapes = _logits_and_maps(teacher, example, layer, None, kept)
+        logits, maps, shapes = _explained(teacher, example, layer, None, kept)
         eager = _Eager(logits, maps, shapes, _seconds(teacher, example))
         left_out: list[str] = []
-        if compile and next(blocks_beside(teacher, kept), None) is None:
+        if compile and next(_blocks(teacher, kept), None) is None:
             left_out.append(f"compile: no block in front of or behind {', '.join(map(repr, sorted(kept)))}")
             compile = False
-        for network, done in cheaper_variants(teacher, dtype, channels_last, class_token, compile, kept):
+        for network, done in _variants(teacher, dtype, channels_last, class_token, compile, kept):
             try:
                 found = _compared(eager, network, example, layer)
                 reason = _too_far(found, allowed)
@@ -280,8 +279,70 @@ def _read_held_out(batch: Any, device: torch.device) -> tuple[Tensor, Tensor]:
     return read.images, cast(Tensor, read.labels)
 
 
+def _variants(
+    teacher: nn.Module, dtype: torch.dtype, channels_last: bool, class_token: bool, compile: bool, kept: set[str]
+) -> Iterator[tuple[nn.Module, list[str]]]:
+    """Changed copies and what was done to each: with all that was asked for, then without what may be at fault."""
+    both, neither = (True, False), (False,)
+    for alone, compiled in itertools.product(both if class_token else neither, both if compile else neither):
+        network, done = _changed(teacher, dtype, channels_last)
+        if alone:
+            if not keep_class_token(network):
+                continue
+            done.append("last block for the class token alone")
+        if compiled:
+            blocks = list(_blocks(network, kept))
+            for block in blocks:
+                _compile(block)
+            done.append(f"{len(blocks)} blocks compiled")
+        if done:
+            convert_input(network, channels_last="channels_last" in done)
+            yield network, done
+
+
+def _changed(teacher: nn.Module, dtype: torch.dtype, channels_last: bool) -> tuple[nn.Module, list[str]]:
+    """A copy in another memory format and type, and what was done."""
+    network, done = copy.deepcopy(teacher), []
+    if channels_last and any(isinstance(module, nn.Conv2d) for module in network.modules()):
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        done.append("channels_last")
+    if dtype is not torch.float32:
+        network.to(dtype)
+        for module in network.modules():
+            if isinstance(module, MIXED):
+                module.float()
+        done.append(str(dtype).removeprefix("torch."))
+    return network, done
+
+
+def _compile(block: nn.Module) -> None:
+    """Compile one block, ``nn.Sequential`` included.
+
+    ``torch.compile`` counts recompilations by code object and gives up after eight; blocks of one class share theirs,
+    so each gets its own. What is set here is what ``block.compile()`` sets; no copy or pickle of the block keeps it.
+    """
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return block._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    call.__code__ = call.__code__.replace()
+    block._compiled_call_impl = torch.compile(call)
+
+
+def _blocks(module: nn.Module, paths: set[str], prefix: str = "") -> Iterator[nn.Module]:
+    """The outermost modules with children that no kept path is, or is inside of."""
+    for name, child in module.named_children():
+        path = f"{prefix}{name}"
+        if any(kept == path or kept.startswith(f"{path}.") for kept in paths):
+            yield from _blocks(child, paths, f"{path}.")
+        elif next(child.children(), None) is not None and not isinstance(child, nn.ModuleList | nn.ModuleDict):
+            yield child
+        else:
+            yield from _blocks(child, paths, f"{path}.")
+
+
 def _compared(eager: _Eager, network: nn.Module, example: Tensor, layer: Layer) -> PreparedTeacher:
-    logits, maps, shapes = _logits_and_maps(network, example, layer, eager.logits, eager.shapes)
+    logits, maps, shapes = _explained(network, example, layer, eager.logits, eager.shapes)
     for path, before in eager.shapes.items():
         if shapes[path] != before:
             raise ValueError(f"layer {path!r} would hand on {shapes[path] or 'nothing'}, not {before}")
@@ -299,35 +360,27 @@ def _compared(eager: _Eager, network: nn.Module, example: Tensor, layer: Layer) 
     )
 
 
-def _logits_and_maps(
-    network: nn.Module, images: Tensor, layer: Layer, chosen: Tensor | None, kept: Iterable[str]
+def _explained(
+    network: nn.Module, images: Tensor, layer: Layer, eager: Tensor | None, kept: Iterable[str]
 ) -> tuple[Tensor, Tensor, dict[str, list[Any]]]:
-    """Logits, the Grad-CAM of each image's top class in ``chosen`` (None: its own logits), and the kept layers' shapes.
+    """Logits, the Grad-CAM of the eager teacher's first choice (None: of the network's own), and the kept shapes.
 
-    Shapes are noted at the call, since what a layer returns may be changed in place behind it.
+    Shapes are noted at the call, since what a layer hands on may be changed in place behind it.
     """
     shapes: dict[str, list[Any]] = {path: [] for path in sorted(kept)}
-    with ExitStack() as hooks:
+    with ExitStack() as hooks, record(network, [layer.path], as_leaf=True) as seen, torch.enable_grad():
         for path, found in shapes.items():
             hooks.callback(listen(get_layer(network, path), _note_shape(found)).remove)
-        seen = observe_forward(
-            network,
-            images,
-            [layer.path],
-            run=lambda net, x: net(x),
-            role="teacher",
-            batch=len(images),
-            cam_paths=[layer.path],
-            targets=lambda logits: {_TOP: (logits if chosen is None else chosen).argmax(1, keepdim=True)},
-        )
-    calls = seen.recording.calls(layer.path)
+        logits = read_logits(network(images), role="teacher", size=len(images)).mean
+        classes = (logits if eager is None else eager).argmax(1, keepdim=True)
+        (gradient,) = torch.autograd.grad(logits.gather(1, classes).sum(), seen.calls(layer.path))
+    calls = seen.calls(layer.path)
     size = (images.shape[-2], images.shape[-1])
     layer = resolve(layer, network, calls, role="teacher", steps=None, batch=len(images), image_size=size)
     features, gradients = (
-        arrange(tensors, layer, role="teacher", steps=None, batch=len(images))
-        for tensors in (calls, seen.gradients_at(_TOP, layer.path))
+        arrange(tensors, layer, role="teacher", steps=None, batch=len(images)) for tensors in (calls, [gradient])
     )
-    return cast(Logits, seen.logits).mean.detach(), grad_cam(features.detach(), gradients), shapes
+    return logits.detach(), grad_cam(features.detach(), gradients), shapes
 
 
 def _note_shape(found: list[Any]) -> Callable[[Any], None]:

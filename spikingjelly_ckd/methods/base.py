@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, Literal, TypeVar, cast, get_args
 
 import torch
 from torch import Size, Tensor, nn
@@ -14,6 +14,7 @@ __all__ = [
     "LAYER_CHOICES",
     "NEEDS",
     "DistillationLoss",
+    "LayerChoice",
     "LinearHead",
     "Signals",
     "TeacherOutput",
@@ -36,7 +37,8 @@ NEEDS = {
 }
 """What a loss may name in ``needs``; the distiller computes that and nothing else."""
 
-LAYER_CHOICES = ("last", "middle", "stages")
+LayerChoice = Literal["last", "middle", "stages"]
+LAYER_CHOICES: tuple[LayerChoice, ...] = get_args(LayerChoice)
 """Layers that are found where none is given: the last that serves; one for each size of map, as many on both sides,
 shallow to deep; or the middle one of these."""
 
@@ -227,7 +229,7 @@ class DistillationLoss(nn.Module):
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
-    layer_choice: ClassVar[str] = "last"
+    layer_choice: ClassVar[LayerChoice] = "last"
     """Layers to find where the user gives none, one of :data:`LAYER_CHOICES`."""
     target_class: str = "teacher"
     """Class whose score the gradients are of: ``"teacher"``, its own first choice, or ``"label"``."""
