@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 from torch import nn
 
-from .layer import Layer
+from .layer import Layer, Layout
+from .outputs import Role
 
 __all__ = ["RefusedError", "read_layout"]
 
@@ -28,7 +30,7 @@ class RefusedError(Exception):
 class _Reading:
     """One way to understand a tensor; ``loose`` when only its rank speaks for it, not its proportions."""
 
-    layout: str
+    layout: Layout
     grid: tuple[int, int]
     channels: int
     prefix: int = 0
@@ -43,7 +45,7 @@ def read_layout(
     layer: Layer,
     module: nn.Module,
     shapes: Sequence[tuple[int, ...]],
-    role: str,
+    role: Role,
     steps: int | None,
     batch: int,
     image_size: tuple[int, int],
@@ -75,7 +77,7 @@ def read_layout(
 
 
 def _leads(
-    shapes: Sequence[tuple[int, ...]], role: str, steps: int | None, batch: int
+    shapes: Sequence[tuple[int, ...]], role: Role, steps: int | None, batch: int
 ) -> list[tuple[str, tuple[int, ...]]]:
     """The ways to split the leading axes off: ``("TN" or "N", the other axes)``."""
     shape, count = shapes[0], len(shapes)
@@ -113,7 +115,7 @@ def _spatial(
     stated = _stated_prefixes(module) if len(rest) == 2 else set()
     readings = []
     for tail in tails:
-        layout = lead + tail
+        layout = cast(Layout, lead + tail)
         if layer.layout not in (None, layout):
             continue
         channels = rest[0] if tail.startswith("C") else rest[-1]
@@ -175,7 +177,7 @@ def _fits(grid: tuple[int, int], image_size: tuple[int, int]) -> bool:
     return low < high
 
 
-def _choose(readings: list[_Reading], layer: Layer, module: nn.Module, role: str) -> _Reading:
+def _choose(readings: list[_Reading], layer: Layer, module: nn.Module, role: Role) -> _Reading:
     """The one reading that is meant.
 
     Raises:
@@ -254,7 +256,7 @@ def _stated_grids(module: nn.Module) -> set[tuple[int, int]]:
     }
 
 
-def _why_unreadable(shapes: Sequence[tuple[int, ...]], layer: Layer, role: str, steps: int | None, batch: int) -> str:
+def _why_unreadable(shapes: Sequence[tuple[int, ...]], layer: Layer, role: Role, steps: int | None, batch: int) -> str:
     if layer.layout is not None or layer.grid is not None or layer.prefix:
         given = [f"layout={layer.layout!r}"] if layer.layout else []
         given += [f"grid={layer.grid}"] if layer.grid else []

@@ -14,11 +14,27 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-__all__ = ["MIXED", "Recording", "convert_input", "converts_input", "get_layer", "listen", "record", "watch"]
+from .layer import path_of
+
+__all__ = [
+    "MIXED",
+    "ChangedInPlaceError",
+    "Recording",
+    "convert_input",
+    "converts_input",
+    "get_layer",
+    "listen",
+    "record",
+    "watch",
+]
 
 
 MIXED = (nn.modules.batchnorm._BatchNorm,)
 """Layers that take half precision with parameters in fp32, and lose accuracy with parameters in half precision."""
+
+
+class ChangedInPlaceError(RuntimeError):
+    """The output of a recorded layer was changed in place after it was recorded."""
 
 
 class Recording(Mapping[str, Tensor]):
@@ -73,7 +89,7 @@ class Recording(Mapping[str, Tensor]):
             )
         for tensor, version in seen:
             if version is not None and tensor._version != version:
-                raise RuntimeError(
+                raise ChangedInPlaceError(
                     f"the output of layer {path!r} was changed in place after it was recorded (as by `out += x` or "
                     "an in-place activation); record the layer behind it, such as the neuron or the whole block"
                 )
@@ -91,7 +107,11 @@ class Recording(Mapping[str, Tensor]):
 
 @contextmanager
 def record(
-    module: nn.Module, layers: Iterable[str], *, as_leaf: bool | Collection[str] = False, stop: bool = False
+    module: nn.Module,
+    layers: Iterable[str | nn.Module],
+    *,
+    as_leaf: bool | Collection[str] = False,
+    stop: bool = False,
 ) -> Iterator[Recording]:
     """Record the outputs of ``layers`` while ``module`` runs inside the ``with`` block.
 
@@ -100,7 +120,8 @@ def record(
 
     Args:
         module: the network.
-        layers: paths as in ``module.named_modules()``; the empty path is the module itself.
+        layers: paths as in ``module.named_modules()``, where the empty path is the module itself, or modules inside
+            ``module``, which are recorded under their paths.
         as_leaf: for all layers, or those named: make the recorded output a point where gradients can be asked for,
             without a graph through what comes before it: the output is detached to a leaf (unless it already carries
             a graph from an earlier recorded layer) and a copy of it is handed on, so that an in-place activation
@@ -112,8 +133,9 @@ def record(
         A :class:`Recording`, readable inside the block and after it.
 
     Raises:
-        TypeError: ``layers`` is one string, or a recorded output holds no tensor.
-        ValueError: a path does not exist; the message offers the nearest names.
+        TypeError: ``layers`` is one string or module, or a recorded output holds no tensor.
+        ValueError: a path does not exist (the message offers the nearest names), or :func:`path_of` finds no single
+            path of a module.
 
     Example:
         >>> import torch
@@ -128,7 +150,9 @@ def record(
     """
     if isinstance(layers, str):
         raise TypeError(f"layers must be a collection of paths, got the string {layers!r}; pass [{layers!r}]")
-    recording = Recording(layers)
+    if isinstance(layers, nn.Module):
+        raise TypeError(f"layers must be a collection of paths or modules, got one {type(layers).__name__}; pass [it]")
+    recording = Recording(layer if isinstance(layer, str) else path_of(module, layer) for layer in layers)
     handles = []
     try:
         for path in recording:
