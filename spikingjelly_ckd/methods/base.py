@@ -128,9 +128,9 @@ class LinearHead:
 
 @dataclass(frozen=True)
 class TeacherOutput:
-    """What the teacher says of a batch, in the form that can be kept: no features, no gradients.
+    """The teacher's outputs on one batch, in the form that can be cached: no features, no gradients.
 
-    ``Distiller.run_teacher(images, labels)`` gives it, and ``distiller(images, labels, teacher_output)`` takes it in
+    ``Distiller.run_teacher(images, labels)`` returns it, and ``distiller(images, labels, teacher_output)`` takes it in
     place of a teacher's forward.
 
     Attributes:
@@ -157,8 +157,8 @@ class Signals:
         student_features: one ``[T, N, C, h, w]`` for each of the loss's layers.
         teacher_features: one ``[N, C, h, w]`` for each of the loss's layers.
         teacher_gradients: of each image's class score, shaped as ``teacher_features``; empty where no loss needs them.
-        class_map: of the teacher, ``[N, h, w]``, where it was computed before; features and gradients of the teacher
-            are then empty.
+        class_map: of the teacher, ``[N, h, w]``, where it comes from a :class:`TeacherOutput`; features and gradients
+            of the teacher are then empty.
         student_gradients: of the student's score for the same class, shaped as ``student_features``, with a graph of
             their own; empty where no loss needs them.
         student_head: last linear layer, trainable; None where no loss needs it.
@@ -322,9 +322,9 @@ class DistillationLoss(nn.Module):
         return value
 
     def class_map(self, signals: Signals) -> Tensor:
-        """The teacher's class map, ``[N, h, w]``, for a loss to which nothing else of the teacher's layers matters.
+        """The teacher's class map, ``[N, h, w]``, for a loss that uses nothing else of the teacher's layers.
 
-        ``select`` gets its map here too, so that one from ``signals.class_map``, computed before, serves as well.
+        ``select`` gets its map here too, so that a cached one, ``signals.class_map``, serves as well.
         """
         raise NotImplementedError(f"{type(self).__name__} compares no class map of the teacher")
 

@@ -51,7 +51,7 @@ class E2KDLoss(DistillationLoss):
         return grad_cam(fold_time(student), fold_time(gradients)), self.class_map(signals)
 
     def class_map(self, signals: Signals) -> Tensor:
-        """The teacher's Grad-CAM ``[N, h, w]``, or the one computed before."""
+        """The teacher's Grad-CAM ``[N, h, w]``, or the cached one."""
         if signals.class_map is not None:
             return signals.class_map
         return grad_cam(self.take(signals, "teacher_features"), self.take(signals, "teacher_gradients"))

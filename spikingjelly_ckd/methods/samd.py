@@ -64,7 +64,7 @@ class SAMDLoss(DistillationLoss):
             the paper argues against, with a second backward pass through the student's head.
         student_eps: added to the range of the student's map, in spikes; it bounds the gradient of a map that is nearly
             silent. A real-valued layer whose sums stay far below 1 wants a smaller one.
-        teacher_eps: added to the range of the teacher's map; None is no more than avoids a division by zero.
+        teacher_eps: added to the range of the teacher's map; None adds only what avoids a division by zero.
         negative: what a negative value in the student's layer means: ``"refuse"`` raises, ``"abs"`` adds magnitudes
             (ternary spikes, signed membranes), ``"sum"`` adds values as they are.
 
@@ -140,10 +140,10 @@ class SAMDLoss(DistillationLoss):
         return student, *self._weight_map(signals)
 
     def class_map(self, signals: Signals) -> Tensor:
-        """The teacher's class map ``[N, h, w]``, by the method chosen, or as computed before.
+        """The teacher's class map ``[N, h, w]``, by ``cam_method``, or the cached one.
 
         Raises:
-            ValueError: method ``"weight"``, and the teacher's logits are not its head applied to the layer.
+            ValueError: ``cam_method="weight"``, and the teacher's logits are not its head applied to the layer.
         """
         if signals.class_map is not None:
             return signals.class_map

@@ -138,12 +138,12 @@ def test_constant_teacher_maps_weigh_nothing_and_are_counted(pair):
     assert any(SAMDLoss().compute(spikes, torch.ones_like(cam)).violations.values())
 
 
-def test_faults_name_silence_and_negatives(pair):
+def test_violations_name_silence_and_negatives(pair):
     spikes, cam = pair
     silent = SAMDLoss().compute(torch.zeros_like(spikes), cam)
-    assert "does not fire" in next(message for message, fault in silent.violations.items() if fault)
+    assert "does not fire" in next(message for message, holds in silent.violations.items() if holds)
     signed = SAMDLoss().compute(spikes - 0.3, cam)
-    assert "negative" in next(message for message, fault in signed.violations.items() if fault)
+    assert "negative" in next(message for message, holds in signed.violations.items() if holds)
     for meaning in ("abs", "sum"):
         assert not any(SAMDLoss(negative=meaning).compute(spikes - 0.3, cam).violations.values())
 
