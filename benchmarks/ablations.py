@@ -42,7 +42,7 @@ ARMS = {
     **{f"NLD, noise weight {weight:g}": ckd(nld={"noise_weight": weight}) for weight in (0.5, 1.0)},
     "map to map (student's Grad-CAM)": ckd({"student_map": "grad_cam"}),
     **{f"maps normalised by {name}": ckd({"normalization": name}) for name in ("batch", "none")},
-    **{f"evidence {name}": ckd({"evidence": name}) for name in ("grad_cam++", "hires_cam")},
+    **{f"evidence {name}": ckd({"cam_method": name}) for name in ("grad_cam++", "hires_cam")},
     **{f"map temperature {value:g}": ckd({"temperature": value}) for value in (1.0, 4.0)},
     **{f"logit temperature {value:g}": ckd(nld={"temperature": value}) for value in (1.0, 4.0)},
     **{

@@ -270,7 +270,7 @@ def steps(bench: Bench, rounds: int) -> Row:
     """Plain, teacher, floor, CKD with Grad-CAM and with the head's weights, and the authors' way."""
     arms = {"plain": bench.plain(), "teacher": bench.teacher_alone(), "floor": bench.floor(), "CKD": bench.ckd()}
     if has_pooled_head(bench.pair):
-        weight = {"samd": (SAMDLoss(evidence="weight"), 1.0), "nld": (NLDLoss(), 1.0)}
+        weight = {"samd": (SAMDLoss(cam_method="weight"), 1.0), "nld": (NLDLoss(), 1.0)}
         arms |= {"CKD, weight-CAM": bench.distiller(weight), "as released": bench.released()}
     if bench.device.type == "cuda":
         arms["CKD, teacher_stream"] = bench.ckd(teacher_stream=True)

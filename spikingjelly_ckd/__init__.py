@@ -1,5 +1,6 @@
 """Distil a trained ANN into a SpikingJelly network: CKDSNN (AAAI 2026, arXiv 2511.06902) and what it compares with."""
 
+from . import functional
 from .ckd import CKDDistiller
 from .distiller import Distiller, StepOutput
 from .functional.maps import class_activation_map, grad_cam, spike_activation_map
@@ -70,6 +71,7 @@ __all__ = [
     "class_activation_map",
     "find_layer",
     "find_stages",
+    "functional",
     "grad_cam",
     "preflight",
     "prepare_teacher",

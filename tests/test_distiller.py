@@ -567,8 +567,8 @@ def test_plain_sequential_of_layers_and_neurons_without_a_norm(teacher, batch):
 
 CACHEABLE = {
     "CKD": lambda: {"samd": (SAMDLoss(), 1.0), "kd": (KDLoss(), 1.0)},
-    "weight": lambda: {"samd": (SAMDLoss(evidence="weight"), 1.0)},
-    "hires": lambda: {"samd": (SAMDLoss(evidence="hires_cam", target_class="label"), 1.0)},
+    "weight": lambda: {"samd": (SAMDLoss(cam_method="weight"), 1.0)},
+    "hires": lambda: {"samd": (SAMDLoss(cam_method="hires_cam", target_class="label"), 1.0)},
     "e2KD": lambda: {"maps": (E2KDLoss(), 1.0), "samd": (SAMDLoss(student_map="grad_cam"), 1.0)},
     "per step": lambda: {"tdkd": (TDKDLoss(), 1.0)},
 }
@@ -621,7 +621,7 @@ def test_what_the_teacher_said_has_to_fit(known, error, message, teacher, studen
 def test_a_class_map_by_weights_needs_a_pooled_head_also_when_asked_alone(student, batch):
     teacher = tiny_teacher()
     teacher.insert(8, nn.Sigmoid())
-    distiller = Distiller(teacher, student, {"samd": (SAMDLoss(evidence="weight"), 1.0)}, time_steps=2)
+    distiller = Distiller(teacher, student, {"samd": (SAMDLoss(cam_method="weight"), 1.0)}, time_steps=2)
     with pytest.raises(ValueError, match="the teacher's logits are not its last linear layer"):
         distiller.run_teacher(*batch)
 

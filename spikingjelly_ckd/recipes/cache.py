@@ -45,7 +45,7 @@ __all__ = ["CHANGED", "CachedData", "TeacherCache", "is_stale"]
 
 FORMAT = 1
 META = "meta.json"
-MAP_SETTINGS = ("cam_pool", "evidence", "target_class")
+MAP_SETTINGS = ("cam_method", "cam_pool", "target_class")
 """Settings of the package's losses on which the teacher's class map depends."""
 TOLERANCE = 0.02
 """What fp16, TF32 and another batch size may change, as a share of the largest logit or map value of the batch."""
