@@ -134,8 +134,11 @@ class Distiller(nn.Module):
         example: Any = None,
         check: bool = True,
         teacher_stream: bool = False,
+        schedule: Mapping[str, Callable[[float], float]] | None = None,
     ) -> None:
         super().__init__()
+        self.schedule = dict(schedule or {})
+        self._factors = dict.fromkeys(self.schedule, 1.0)
         arguments.check_networks(teacher, student)
         # in a tuple, so that it is no submodule
         self._frozen_teacher = () if teacher is None else (teacher.requires_grad_(False).eval(),)
@@ -284,6 +287,17 @@ class Distiller(nn.Module):
         batch = self._read(images, None)
         with reset_states(self.student):
             return self._read_student(batch).mean
+
+    def progress(self, progress: float) -> None:
+        """Set the factors of the scheduled weights."""
+        self._factors = {name: factor(progress) for name, factor in self.schedule.items()}
+
+    @classmethod
+    def from_method(cls, method: Any, teacher: nn.Module | None, student: nn.Module, **options: Any) -> Distiller:
+        """A distiller with a published method."""
+        given = {"task_loss": copy.deepcopy(method.task_loss), "task_weight": method.task_weight}
+        given |= {"schedule": method.schedule, "layers": method.layers}
+        return cls(teacher, student, copy.deepcopy(dict(method.losses)), **{**given, **options})
 
     # --- the networks ------------------------------------------------------------------------------------------------
 
@@ -485,7 +499,9 @@ class Distiller(nn.Module):
                 points = [tensor for path in [layer.path for layer in own] or seen for tensor in seen.calls(path)]
                 auto.observe(self.task_weight * terms["task"].value, terms[name].value, points or [student.mean])
             weights[name] = auto.weight.clone()
-        return weights
+        return {
+            name: weight * self._factors[name] if name in self._factors else weight for name, weight in weights.items()
+        }
 
     def _verify(self, batch: Batch, student: Logits, teacher: Tensor, terms: Mapping[str, Term]) -> int | Tensor:
         """Read every value check of the step in one go; raise the first that fails."""
