@@ -1,5 +1,6 @@
 """Distil a trained ANN into a SpikingJelly network: CKDSNN (AAAI 2026, arXiv 2511.06902) and what it compares with."""
 
+from . import published
 from .ckd import CKDDistiller
 from .distiller import Distiller, StepOutput
 from .functional.maps import class_activation_map, grad_cam, spike_activation_map
@@ -34,6 +35,8 @@ from .networks.recording import record
 from .networks.search import find_layer, find_stages
 from .preflight import preflight
 from .prepare import prepare_teacher
+from .step.method import Method
+from .step.schedule import decay, warm_up
 
 __version__ = "0.1.0"
 
@@ -54,6 +57,7 @@ __all__ = [
     "LSKDLoss",
     "Layer",
     "MGDLoss",
+    "Method",
     "NLDLoss",
     "ReviewKDLoss",
     "SAMDLoss",
@@ -68,12 +72,15 @@ __all__ = [
     "TeacherOutput",
     "WeightedSoftLabelLoss",
     "class_activation_map",
+    "decay",
     "find_layer",
     "find_stages",
     "grad_cam",
     "preflight",
     "prepare_teacher",
+    "published",
     "record",
     "spike_activation_map",
     "use_fast_neurons",
+    "warm_up",
 ]

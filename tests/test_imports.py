@@ -16,7 +16,8 @@ BELOW = {
     "step": {"methods.base", "networks", "functional"},
     "distiller": {"step", "methods.base", "networks", "functional"},
     "prepare": {"step", "methods.base", "networks", "functional"},
-    "ckd": {"distiller", "methods", "step", "networks", "functional"},
+    "published": {"methods", "step", "functional"},
+    "ckd": {"distiller", "published", "step", "networks", "functional"},
     "preflight": {"distiller", "methods", "step", "networks", "functional"},
 }
 """Part of the package -> the parts that it may import. A part may always import itself, and ``recipes`` may import

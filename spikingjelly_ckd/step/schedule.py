@@ -19,7 +19,7 @@ Schedule = Callable[[float], float]
 class Ramp:
     """A factor that goes from one value to another over a part of the training, and is constant before and after it.
 
-    It can be pickled, and its ``repr`` says everything about it. :func:`warm_up` and :func:`decay` make the usual ones.
+    It can be pickled, and its ``repr`` is how it is made. :func:`warm_up` and :func:`decay` make the usual ones.
 
     Args:
         first: factor up to ``start``; at least 0.
@@ -36,6 +36,8 @@ class Ramp:
         >>> ramp = Ramp(1.0, 0.5, start=0.5)
         >>> [ramp(progress) for progress in (0.0, 0.5, 0.75, 1.0)]
         [1.0, 1.0, 0.75, 0.5]
+        >>> print(ramp)
+        1 to 0.5, linear, 50 % to 100 % of the training
     """
 
     first: float
@@ -58,6 +60,11 @@ class Ramp:
         if self.shape == "cosine":
             done = (1.0 - math.cos(math.pi * done)) / 2
         return (1.0 - done) * self.first + done * self.last
+
+    def __str__(self) -> str:
+        """In words, for tables."""
+        when = f"{100 * self.start:.3g} % to {100 * self.end:.3g} % of the training"
+        return f"{self.first:g} to {self.last:g}, {self.shape}, {when}"
 
 
 def warm_up(share: float) -> Ramp:
