@@ -1,6 +1,6 @@
 """Distil a trained ANN into a SpikingJelly network: CKDSNN (AAAI 2026, arXiv 2511.06902) and what it compares with."""
 
-from . import published
+from . import _renamed, published
 from .ckd import CKDDistiller
 from .distiller import Distiller, StepOutput
 from .functional.maps import class_activation_map, grad_cam, spike_activation_map
@@ -39,6 +39,8 @@ from .step.method import Method
 from .step.schedule import decay, warm_up
 
 __version__ = "0.1.0"
+
+_renamed.install()
 
 __all__ = [
     "ATLoss",

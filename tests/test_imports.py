@@ -10,6 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "spikingjelly_ckd"
 BELOW = {
+    "_renamed": set(),
     "functional": set(),
     "networks": set(),
     "methods": {"functional"},
