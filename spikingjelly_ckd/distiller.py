@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from .functional.checks import check_flag, check_non_negative
 from .functional.maps import at_least_float32
-from .functional.renamed import renamed
-from .methods.base import DistillationLoss, TeacherOutput
+from .functional.renamed import renamed_method, renamed_property
+from .methods.base import DistillationLoss
+from .methods.signals import TeacherOutput
 from .networks import compat
 from .networks.guards import reset_states
 from .networks.reading import Layer
@@ -313,8 +314,8 @@ class Distiller(WithFrozenTeacher):
 
     def _weigh(self, step: Step) -> dict[str, float | Tensor]:
         """The weight of every term; ``"auto"`` weights that are still being measured take this batch in."""
-        fixed, measuring = {"task": self.task_weight, **self.weights}, self.training and torch.is_grad_enabled()
+        measuring, fixed = self.training and torch.is_grad_enabled(), {"task": self.task_weight, **self.weights}
         return weigh(step, fixed, self.auto, self.schedule, self._progress, measuring=measuring)
 
-    asks_teacher = renamed("asks_teacher", "uses_teacher")
-    ask_teacher = renamed("ask_teacher", "run_teacher")
+    asks_teacher = renamed_property("asks_teacher", "uses_teacher")
+    ask_teacher = renamed_method("ask_teacher", "run_teacher", run_teacher)

@@ -26,7 +26,7 @@ from spikingjelly_ckd import (
     find_layer,
     preflight,
 )
-from spikingjelly_ckd.methods.base import TeacherOutput
+from spikingjelly_ckd.methods.signals import TeacherOutput
 from spikingjelly_ckd.networks.compat import is_neuron
 from spikingjelly_ckd.step.batch import read_batch
 

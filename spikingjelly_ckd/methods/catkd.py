@@ -9,7 +9,8 @@ from torch import Tensor
 from ..functional.checks import check_count
 from ..functional.features import class_map_error
 from ..functional.maps import at_least_float32
-from .base import HEAD_MISFIT, DistillationLoss, Signals, Term
+from .base import HEAD_MISFIT, DistillationLoss, Term
+from .signals import Signals
 
 __all__ = ["CATKDLoss"]
 

@@ -7,7 +7,8 @@ from torch import Tensor
 from ..functional.checks import check_choice
 from ..functional.divergences import cosine_map_distance
 from ..functional.maps import fold_time, grad_cam, is_constant, match_maps
-from .base import TARGET_CLASSES, DistillationLoss, Signals, TargetClass, Term
+from .base import TARGET_CLASSES, DistillationLoss, TargetClass, Term
+from .signals import Signals
 
 __all__ = ["E2KDLoss"]
 

@@ -10,7 +10,8 @@ from ..functional.checks import check_positive
 from ..functional.divergences import soft_kl
 from ..functional.maps import at_least_float32
 from ..functional.shapes import check_shapes
-from .base import HEAD_MISFIT, DistillationLoss, Signals, Term
+from .base import HEAD_MISFIT, DistillationLoss, Term
+from .signals import Signals
 
 __all__ = ["EnOFLoss"]
 

@@ -26,8 +26,9 @@ from ..functional.maps import (
     normalize_map,
     spike_activation_map,
 )
-from .base import HEAD_MISFIT, TARGET_CLASSES, DistillationLoss, LinearHead, Signals, TargetClass, Term
-from .renamed import renamed_argument
+from ..functional.renamed import renamed_argument
+from .base import HEAD_MISFIT, TARGET_CLASSES, DistillationLoss, TargetClass, Term
+from .signals import LinearHead, Signals
 
 __all__ = ["SAMDLoss"]
 

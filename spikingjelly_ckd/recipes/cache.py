@@ -34,14 +34,16 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, default_collate
 
+from .._renamed import old_names
 from ..distiller import Distiller
 from ..functional.checks import check_count
-from ..methods.base import TeacherOutput
+from ..methods.signals import TeacherOutput
 from ..networks.guards import preserve_state
 from .data.loading import ReproducibleDataModule, SeededSamples
 from .data.sets import Data
 
 __all__ = ["CHANGED", "CachedData", "TeacherCache", "is_stale"]
+__getattr__ = old_names(__name__)  # has_changed
 
 FORMAT = 1
 META = "meta.json"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from torch import nn
 
@@ -82,7 +82,7 @@ def read_student_steps(student: nn.Module, student_steps: StudentSteps) -> Stude
     check_choice("student_steps", student_steps, get_args(StudentSteps))
     modes = set(compat.neuron_step_modes(student).values())
     if student_steps == "multi":
-        student_steps = cast(StudentSteps, preset_student_steps(student) or "multi")
+        student_steps = preset_student_steps(student) or "multi"
     if student_steps == "multi" and modes == {"s"}:
         raise ValueError(
             f"the student {type(student).__name__} is in single-step mode: call functional.set_step_mode(student, "

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Size, Tensor, nn
 
-from ..methods.base import LinearHead
+from ..methods.signals import LinearHead
 from ..networks.guards import preserve_state
 from ..networks.observing import ObservedForward, observe_forward
 from ..networks.outputs import Role

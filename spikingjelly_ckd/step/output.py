@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..methods.base import DistillationLoss, LinearHead, Signals, Term
+from ..methods.base import DistillationLoss, Term
+from ..methods.signals import LinearHead, Signals
 from .batch import Batch
 from .validate import check_classes, check_labels, input_violations, logit_violations
 

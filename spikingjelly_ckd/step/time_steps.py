@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..methods.base import LinearHead
+from ..methods.signals import LinearHead
 from ..networks import compat
 from ..networks.guards import preserve_state
 from ..networks.outputs import Logits, read_logits

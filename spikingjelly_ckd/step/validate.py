@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Size, Tensor, nn
 
-from ..methods.base import DistillationLoss, TeacherOutput
+from ..methods.base import DistillationLoss
+from ..methods.signals import TeacherOutput
 
 __all__ = [
     "add_note_on_error",

@@ -10,7 +10,8 @@ from torch import nn
 
 from spikingjelly_ckd import DistillationLoss, Distiller, KDLoss, SAMDLoss, Signals, methods
 from spikingjelly_ckd.methods import projected, stochastic
-from spikingjelly_ckd.methods.base import NEEDS, NEEDS_OF, LinearHead, Term
+from spikingjelly_ckd.methods.base import NEEDS, NEEDS_OF, Term
+from spikingjelly_ckd.methods.signals import LinearHead
 
 N, K, T = 4, 5, 2
 NEEDED = {

@@ -6,7 +6,7 @@ from conftest import tiny_student
 from torch import nn
 
 from spikingjelly_ckd import CATKDLoss, Distiller
-from spikingjelly_ckd.methods.base import LinearHead
+from spikingjelly_ckd.methods.signals import LinearHead
 
 
 def pooled(maps, size):
