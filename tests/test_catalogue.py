@@ -90,6 +90,7 @@ def test_every_file_of_methods_is_listed():
         "projected",
         "projectors",
         "renamed",
+        "signals",
         "stochastic",
     }
     for path in (ROOT / "spikingjelly_ckd/methods").glob("[!_]*.py"):

@@ -199,7 +199,7 @@ def mix_noise(logits: Tensor, noise: Tensor, noise_weight: float, temperature: f
 
 
 def gaussian_like(
-    logits: Tensor, *, sd: float | str = "std", detach: bool = True, generator: torch.Generator | None = None
+    logits: Tensor, *, sd: float | Spread = "std", detach: bool = True, generator: torch.Generator | None = None
 ) -> Tensor:
     r"""Gaussian noise whose mean and spread are each row's own: :math:`\epsilon \sim N(\mu(z), s(z)^2)`.
 

@@ -1,4 +1,4 @@
-"""What a loss is, and what it needs of a step."""
+"""What a loss is, and what it returns."""
 
 from __future__ import annotations
 
@@ -13,48 +13,25 @@ from torch import Size, Tensor, nn
 
 from ..functional.renamed import renamed_method
 from ..functional.shapes import check_shapes
-from .signals import Signals
+from .signals import HEAD_MISFIT, NEEDS, NEEDS_OF, LinearHead, Signals, TeacherOutput
 
 __all__ = [
     "HEAD_MISFIT",
     "LAYER_CHOICES",
     "NEEDS",
     "NEEDS_OF",
+    "TARGET_CLASSES",
     "DistillationLoss",
     "LayerChoice",
+    "LinearHead",
+    "Signals",
     "TargetClass",
+    "TeacherOutput",
     "Term",
     "one_layer",
 ]
 
 _Item = TypeVar("_Item", Tensor, Size)
-
-NEEDS = {
-    "labels": "the labels",
-    "logits": "the logits of both networks, [N, K]",
-    "per_step_logits": "the student's logits of every time step, [T, N, K]",
-    "features": "recorded layers, student [T, N, C, h, w] and teacher [N, C, h, w]",
-    "gradients": "of the teacher's class score at its recorded layers, [N, C, h, w]",
-    "student_gradients": "of the student's score for the same class at its recorded layers, [T, N, C, h, w]",
-    "student_head": "the student's last linear layer",
-    "teacher_head": "the teacher's last linear layer",
-}
-"""What a loss may name in ``needs``; the distiller computes that and nothing else."""
-
-NEEDS_OF: dict[str, tuple[str, ...]] = {
-    "labels": ("labels",),
-    "student_logits": (),
-    "teacher_logits": ("logits",),
-    "student_per_step_logits": ("per_step_logits",),
-    "student_features": ("features",),
-    "teacher_features": ("features",),
-    "teacher_gradients": ("features", "gradients"),
-    "student_gradients": ("features", "student_gradients"),
-    "student_head": ("student_head",),
-    "teacher_head": ("teacher_head",),
-}
-"""Field of :class:`Signals` that a loss may name in ``takes`` -> the needs that follow. The student's mean logits are
-always there."""
 
 TargetClass = Literal["teacher", "label"]
 """Class that a class map is of: the teacher's own first choice, or the label's."""
@@ -64,14 +41,6 @@ LayerChoice = Literal["last", "middle", "stages"]
 LAYER_CHOICES: tuple[LayerChoice, ...] = get_args(LayerChoice)
 """Layers that are found where none is given: the last that serves; one for each size of map, as many on both sides,
 shallow to deep; or the middle one of these."""
-
-
-HEAD_MISFIT = (
-    "the {role}'s logits are not its last linear layer applied to the mean of the recorded layer over the positions (a "
-    "class token, a second linear layer or dropout between?), so its weights say nothing about those positions; pass "
-    "the last layer with positions ({role}_layer=), or another method"
-)
-"""Fault of a loss that applies a network's head to its recorded layer."""
 
 
 def one_layer(layers: Sequence[_Item], loss: object, role: str) -> _Item:

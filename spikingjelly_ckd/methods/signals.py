@@ -1,4 +1,4 @@
-"""What one step exposes to the losses."""
+"""What one forward of both networks exposes to a loss, and what of it the distiller has to compute."""
 
 from __future__ import annotations
 
@@ -10,7 +10,41 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-__all__ = ["LinearHead", "Signals", "TeacherOutput"]
+__all__ = ["HEAD_MISFIT", "NEEDS", "NEEDS_OF", "LinearHead", "Signals", "TeacherOutput"]
+
+NEEDS = {
+    "labels": "the labels",
+    "logits": "the logits of both networks, [N, K]",
+    "per_step_logits": "the student's logits of every time step, [T, N, K]",
+    "features": "recorded layers, student [T, N, C, h, w] and teacher [N, C, h, w]",
+    "gradients": "of the teacher's class score at its recorded layers, [N, C, h, w]",
+    "student_gradients": "of the student's score for the same class at its recorded layers, [T, N, C, h, w]",
+    "student_head": "the student's last linear layer",
+    "teacher_head": "the teacher's last linear layer",
+}
+"""What a loss may name in ``needs``; the distiller computes that and nothing else."""
+
+NEEDS_OF: dict[str, tuple[str, ...]] = {
+    "labels": ("labels",),
+    "student_logits": (),
+    "teacher_logits": ("logits",),
+    "student_per_step_logits": ("per_step_logits",),
+    "student_features": ("features",),
+    "teacher_features": ("features",),
+    "teacher_gradients": ("features", "gradients"),
+    "student_gradients": ("features", "student_gradients"),
+    "student_head": ("student_head",),
+    "teacher_head": ("teacher_head",),
+}
+"""Field of :class:`Signals` that a loss may name in ``takes`` -> the needs that follow. The student's mean logits are
+always there."""
+
+HEAD_MISFIT = (
+    "the {role}'s logits are not its last linear layer applied to the mean of the recorded layer over the positions (a "
+    "class token, a second linear layer or dropout between?), so its weights say nothing about those positions; pass "
+    "the last layer with positions ({role}_layer=), or another method"
+)
+"""Violation of a loss that applies a network's head to its recorded layer."""
 
 
 @dataclass(frozen=True)
