@@ -38,8 +38,8 @@ from ..distiller import Distiller
 from ..functional.checks import check_count
 from ..methods.base import TeacherOutput
 from ..networks.guards import preserve_state
+from .data import Data
 from .data.loading import ReproducibleDataModule, SeededSamples
-from .data.sets import Data
 
 __all__ = ["CHANGED", "CachedData", "TeacherCache", "is_stale"]
 

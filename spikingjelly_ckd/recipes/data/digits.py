@@ -25,6 +25,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .event_camera import EventCamera, check_count, random_paths
+
 __all__ = ["DigitEvents", "EventCamera", "digit_events", "random_paths", "stratified_split"]
 
 SPLIT_SEED = 2026
@@ -32,143 +34,6 @@ SPLIT_SHARES = (("train", 0.4), ("val", 0.2), ("test", 0.4))
 DIGIT_LEVELS = 16.0
 DARK = 0.1
 """Reflectance of the paper around a digit; ink is 1. Natural contrasts are of this order, and it keeps log finite."""
-
-
-@dataclass(frozen=True)
-class EventCamera:
-    """A sensor of ``size x size`` pixels that reports changes of log intensity.
-
-    Attributes:
-        size: pixels along each side.
-        threshold: contrast ``C`` in units of natural-log intensity at which a pixel fires; real sensors 0.1 to 0.5.
-        mismatch: standard deviation of the threshold between pixels, same unit; the pattern belongs to the sensor.
-        noise: background events per pixel and polarity in one recording, Poisson.
-
-    Raises:
-        TypeError: a number was expected.
-        ValueError: a value out of range.
-
-    Example:
-        A bright square moves right by one pixel: ON where it arrives, OFF where it leaves.
-
-        >>> import torch
-        >>> image = torch.full((1, 6, 6), 0.1)
-        >>> image[0, 2:4, 2:4] = 1.0
-        >>> path = torch.tensor([[[0.0, 0.0], [1.0, 0.0]]])
-        >>> camera = EventCamera(size=6, threshold=1.0)
-        >>> frames = camera.record(image, path, time_steps=1, generator=torch.Generator().manual_seed(0))
-        >>> frames[0, 0, :, 2]  # log 10 is 2.3 thresholds
-        tensor([[0., 0., 0., 0., 2., 0.],
-                [0., 0., 2., 0., 0., 0.]])
-    """
-
-    size: int = 32
-    threshold: float = 0.2
-    mismatch: float = 0.0
-    noise: float = 0.0
-
-    def __post_init__(self) -> None:
-        _check_count("size", self.size, least=2)
-        for name in ("threshold", "mismatch", "noise"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}")
-            if not math.isfinite(value) or value < 0:
-                raise ValueError(f"{name} must be at least 0 and finite, got {value}")
-        if self.threshold == 0:
-            raise ValueError("threshold must be above 0, got 0: every pixel would fire without end")
-
-    def thresholds(self, generator: torch.Generator) -> Tensor:
-        """The threshold of every pixel, at least a tenth of the nominal one.
-
-        Args:
-            generator: draws the mismatch.
-
-        Returns:
-            Shape ``[H, W]``, units of log intensity.
-        """
-        spread = torch.randn(self.size, self.size, generator=generator) * self.mismatch
-        return (self.threshold + spread).clamp(min=self.threshold / 10)
-
-    def record(self, images: Tensor, paths: Tensor, time_steps: int, generator: torch.Generator) -> Tensor:
-        """Move the images over the sensor and count events in equal stretches of time.
-
-        Args:
-            images: intensity, shape ``[N, H', W']``, above 0; bilinearly resized to the sensor.
-            paths: where each image is at each moment, in pixels right and down from the centre, shape
-                ``[N, S + 1, 2]``; ``S`` is a multiple of ``time_steps``. The first moment sets the references and
-                gives no event.
-            time_steps: ``T``.
-            generator: draws mismatch and noise.
-
-        Returns:
-            Event counts, float32, ``[T, N, 2, H, W]``; ``[:, :, 0]`` is ON (brighter), ``[:, :, 1]`` is OFF.
-
-        Raises:
-            TypeError: ``time_steps`` is no integer.
-            ValueError: shapes that do not fit, or an intensity that is not above 0.
-        """
-        _check_count("time_steps", time_steps, least=1)
-        if images.ndim != 3 or paths.ndim != 3 or paths.shape[0] != images.shape[0] or paths.shape[2] != 2:
-            raise ValueError(
-                f"images must be [N, H, W] and paths [N, S + 1, 2], got {tuple(images.shape)} and {tuple(paths.shape)}"
-            )
-        moments = paths.shape[1] - 1
-        if moments < time_steps or moments % time_steps:
-            raise ValueError(f"paths must have S + 1 moments, S a multiple of time_steps={time_steps}, got S={moments}")
-        if not bool((images > 0).all()):
-            raise ValueError("images must be above 0 everywhere, since pixels see its logarithm; add a floor")
-        thresholds = self.thresholds(generator)
-        scene = images.float().unsqueeze(1)
-        if scene.shape[-2:] != (self.size, self.size):
-            scene = F.interpolate(scene, size=(self.size, self.size), mode="bilinear", align_corners=False)
-        frames = torch.zeros(time_steps, len(images), 2, self.size, self.size)
-        reference = _shifted(scene, paths[:, 0]).log()
-        for moment in range(moments):
-            difference = _shifted(scene, paths[:, moment + 1]).log() - reference
-            # the margin keeps rounding from deciding a difference of exactly one threshold
-            crossings = (difference / thresholds * (1 + 1e-5)).trunc()
-            reference += crossings * thresholds
-            frame = frames[moment * time_steps // moments]
-            frame[:, 0] += crossings.clamp(min=0)
-            frame[:, 1] -= crossings.clamp(max=0)
-        if self.noise:
-            frames += torch.poisson(torch.full_like(frames, self.noise / time_steps), generator=generator)
-        return frames
-
-
-def random_paths(count: int, moments: int, generator: torch.Generator, *, reach: float, turns: float = 1.0) -> Tensor:
-    """Smooth random trajectories: a sine in each direction, of random frequency and phase, around a random centre.
-
-    Args:
-        count: ``N``, how many.
-        moments: ``S``; a path has ``S + 1`` points.
-        generator: draws them.
-        reach: largest distance from the middle of the sensor along each axis, pixels.
-        turns: mean number of periods in a recording; each is drawn from half to one and a half of it.
-
-    Returns:
-        Shape ``[N, S + 1, 2]``, pixels right and down.
-
-    Raises:
-        TypeError: ``count`` or ``moments`` is no integer.
-        ValueError: a value out of range.
-
-    Example:
-        >>> import torch
-        >>> paths = random_paths(3, 16, torch.Generator().manual_seed(0), reach=4.0)
-        >>> tuple(paths.shape), bool(paths.abs().max() <= 4.0)
-        ((3, 17, 2), True)
-    """
-    _check_count("count", count, least=1)
-    _check_count("moments", moments, least=1)
-    if not (math.isfinite(reach) and reach >= 0 and math.isfinite(turns) and turns >= 0):
-        raise ValueError(f"reach and turns must be at least 0 and finite, got {reach} and {turns}")
-    draws = torch.rand(4, count, 1, 2, generator=generator)
-    amplitude = reach * (0.5 + 0.5 * draws[0])
-    centre = (reach - amplitude) * (2 * draws[1] - 1)
-    time = torch.linspace(0, 1, moments + 1).view(1, -1, 1)
-    return centre + amplitude * torch.sin(2 * math.pi * (turns * (0.5 + draws[2]) * time + draws[3]))
 
 
 @dataclass(frozen=True)
@@ -276,9 +141,9 @@ def digit_events(
         >>> tuple(data.frames.shape), {name: len(rows) for name, rows in data.split.items()}
         ((2, 1797, 2, 16, 16), {'train': 719, 'val': 359, 'test': 719})
     """
-    _check_count("time_steps", time_steps, least=1)
-    _check_count("looks", looks, least=1)
-    _check_count("margin", margin, least=0)
+    check_count("time_steps", time_steps, least=1)
+    check_count("looks", looks, least=1)
+    check_count("margin", margin, least=0)
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -293,19 +158,3 @@ def digit_events(
     name = f"digits-{shares}-seed{SPLIT_SEED}"
     text = json.dumps({part: rows.tolist() for part, rows in split.items()}, sort_keys=True, separators=(",", ":"))
     return DigitEvents(frames, labels, images, split, name, hashlib.sha256(text.encode()).hexdigest())
-
-
-def _shifted(scene: Tensor, offsets: Tensor) -> Tensor:
-    """``scene`` ``[N, 1, H, W]`` moved by ``offsets`` ``[N, 2]`` pixels, edges carried outward; ``[N, H, W]``."""
-    size = scene.shape[-1]
-    matrix = torch.eye(2, 3).repeat(len(scene), 1, 1)
-    matrix[:, :, 2] = -2.0 * offsets / size
-    grid = F.affine_grid(matrix, list(scene.shape), align_corners=False)
-    return F.grid_sample(scene, grid, mode="bilinear", padding_mode="border", align_corners=False).squeeze(1)
-
-
-def _check_count(name: str, value: int, *, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, got {type(value).__name__} {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")

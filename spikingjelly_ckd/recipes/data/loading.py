@@ -18,7 +18,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
-from .sets import Data
+from .base import Data
 
 __all__ = ["EpochSampler", "ReproducibleDataModule", "SeededSamples", "seed_all", "seeded"]
 
