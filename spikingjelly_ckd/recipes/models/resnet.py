@@ -1,13 +1,4 @@
-"""The networks of the results table: residual ones for 32x32 images, and SpikingJelly's own for the rest.
-
-ResNet-19 (blocks 3-3-2, widths 128-256-512; Zheng et al., AAAI 2021, arXiv 2011.05280) and ResNet-20 (blocks 3-3-3,
-widths 16-32-64; He et al., CVPR 2016) are the students and teachers of CKDSNN (AAAI 2026, arXiv 2511.06902).
-
-A spiking network and its ANN twin have the same topology and the same parameter names, so with one seed they start
-from the same weights, and one's ``state_dict`` fits the other.
-
-Shapes: ``T`` time steps, ``N`` images, ``C`` channels, ``H W`` pixels, ``K`` classes.
-"""
+"""Residual networks for 32x32 images, spiking or not."""
 
 from __future__ import annotations
 
@@ -19,22 +10,9 @@ from spikingjelly.activation_based import functional, layer, surrogate
 from spikingjelly.activation_based import neuron as neurons
 from torch import Tensor, nn
 
-__all__ = [
-    "ResNet",
-    "SpikingResNet",
-    "lif",
-    "resnet19",
-    "resnet20",
-    "resnet34",
-    "sew_resnet34",
-    "spikformer_4_384",
-    "spiking_resnet19",
-    "spiking_resnet20",
-    "spiking_resnet34",
-]
+__all__ = ["ResNet", "SpikingResNet", "check_size", "lif"]
 
 LAST_ACTIVATIONS = ("spike", "relu")
-SEW_CONNECTIONS = ("ADD", "AND", "IAND")
 
 
 def lif() -> nn.Module:
@@ -135,7 +113,7 @@ class ResNet(nn.Module):
             raise ValueError(f"widths and depths must name three stages, got {tuple(widths)} and {tuple(depths)}")
         sizes = {"num_classes": num_classes, "in_channels": in_channels, "hidden": 1 if hidden is None else hidden}
         for name, value in [*sizes.items(), *(("widths", w) for w in widths), *(("depths", d) for d in depths)]:
-            _check_size(name, value)
+            check_size(name, value)
         kit = self._kit
         self.conv1 = kit.Conv2d(in_channels, widths[0], 3, 1, 1, bias=False)
         self.bn1 = kit.BatchNorm2d(widths[0])
@@ -262,245 +240,8 @@ class SpikingResNet(ResNet):
         return self._run(frames)
 
 
-def resnet19(num_classes: int, in_channels: int = 3, *, hidden: int | None = None) -> ResNet:
-    """ANN ResNet-19, 12.6 million parameters.
-
-    Args:
-        num_classes: ``K``.
-        in_channels: of the images.
-        hidden: as for :class:`ResNet`.
-
-    Returns:
-        A :class:`ResNet`; its last stage is ``layer3``, 512 channels on a quarter of the input's height and width.
-
-    Raises:
-        TypeError: a size that is no integer.
-        ValueError: a size below 1.
-
-    Example:
-        >>> sum(p.numel() for p in resnet19(10).parameters())
-        12569226
-    """
-    return ResNet((128, 256, 512), (3, 3, 2), num_classes, in_channels, hidden=hidden)
-
-
-def resnet20(num_classes: int, in_channels: int = 3, *, hidden: int | None = None) -> ResNet:
-    """ANN ResNet-20, 0.27 million parameters.
-
-    Args:
-        num_classes: ``K``.
-        in_channels: of the images.
-        hidden: as for :class:`ResNet`.
-
-    Returns:
-        A :class:`ResNet`; its last stage is ``layer3``, 64 channels on a quarter of the input's height and width.
-
-    Raises:
-        TypeError: a size that is no integer.
-        ValueError: a size below 1.
-
-    Example:
-        >>> sum(p.numel() for p in resnet20(10).parameters())
-        272474
-    """
-    return ResNet((16, 32, 64), (3, 3, 3), num_classes, in_channels, hidden=hidden)
-
-
-def spiking_resnet19(
-    num_classes: int,
-    in_channels: int = 3,
-    *,
-    last_activation: str = "spike",
-    neuron: Callable[[], nn.Module] = lif,
-    hidden: int | None = None,
-) -> SpikingResNet:
-    """Spiking ResNet-19; the twin of :func:`resnet19`.
-
-    Args:
-        num_classes: ``K``.
-        in_channels: of the frames.
-        last_activation: as for :class:`SpikingResNet`.
-        neuron: makes one neuron.
-        hidden: as for :class:`ResNet`.
-
-    Returns:
-        A :class:`SpikingResNet`: ``[T, N, C, H, W]`` to logits ``[T, N, K]``.
-
-    Raises:
-        TypeError: a size that is no integer, or ``neuron`` that is no callable making neurons.
-        ValueError: a size below 1, or an unknown ``last_activation``.
-
-    Example:
-        >>> net = spiking_resnet19(10, last_activation="relu", hidden=256)  # as in the authors' code
-        >>> type(net.layer3[-1].act2).__name__, type(net.layer3[-1].act1).__name__
-        ('ReLU', 'LIFNode')
-    """
-    return SpikingResNet(
-        (128, 256, 512),
-        (3, 3, 2),
-        num_classes,
-        in_channels,
-        hidden=hidden,
-        neuron=neuron,
-        last_activation=last_activation,
-    )
-
-
-def spiking_resnet20(
-    num_classes: int,
-    in_channels: int = 3,
-    *,
-    last_activation: str = "spike",
-    neuron: Callable[[], nn.Module] = lif,
-    hidden: int | None = None,
-) -> SpikingResNet:
-    """Spiking ResNet-20; the twin of :func:`resnet20`.
-
-    Args:
-        num_classes: ``K``.
-        in_channels: of the frames.
-        last_activation: as for :class:`SpikingResNet`.
-        neuron: makes one neuron.
-        hidden: as for :class:`ResNet`.
-
-    Returns:
-        A :class:`SpikingResNet`: ``[T, N, C, H, W]`` to logits ``[T, N, K]``.
-
-    Raises:
-        TypeError: a size that is no integer, or ``neuron`` that is no callable making neurons.
-        ValueError: a size below 1, or an unknown ``last_activation``.
-
-    Example:
-        >>> import torch
-        >>> tuple(spiking_resnet20(100)(torch.rand(2, 1, 3, 32, 32)).shape)
-        (2, 1, 100)
-    """
-    return SpikingResNet(
-        (16, 32, 64), (3, 3, 3), num_classes, in_channels, hidden=hidden, neuron=neuron, last_activation=last_activation
-    )
-
-
-def resnet34(num_classes: int, in_channels: int = 3) -> nn.Module:
-    """ResNet-34 of torchvision, the ANN twin of :func:`spiking_resnet34`; 21.8 million parameters on ImageNet.
-
-    Args:
-        num_classes: ``K``.
-        in_channels: of the images.
-
-    Returns:
-        A network ``[N, C, H, W]`` to ``[N, K]`` for photographs (a stem of stride 4); its last stage is ``layer4``.
-
-    Raises:
-        TypeError: a size that is no integer.
-        ValueError: a size below 1.
-    """
-    from torchvision.models import resnet34 as build
-
-    network = build(num_classes=_check_size("num_classes", num_classes))
-    return _with_stem(network, nn, in_channels)
-
-
-def spiking_resnet34(num_classes: int, in_channels: int = 3, *, neuron: Callable[[], nn.Module] = lif) -> nn.Module:
-    """SpikingJelly's spiking ResNet-34; 21.8 million parameters on ImageNet.
-
-    Args:
-        num_classes: ``K``.
-        in_channels: of the frames.
-        neuron: makes one neuron.
-
-    Returns:
-        A multi-step network ``[T, N, C, H, W]`` to ``[T, N, K]`` for photographs; its last stage is ``layer4``.
-
-    Raises:
-        TypeError: a size that is no integer.
-        ValueError: a size below 1.
-    """
-    from spikingjelly.activation_based.model.spiking_resnet import spiking_resnet34 as build
-
-    network = build(num_classes=_check_size("num_classes", num_classes), spiking_neuron=lambda **_: neuron())
-    return _multi_step(_with_stem(network, layer, in_channels))
-
-
-def sew_resnet34(
-    num_classes: int, in_channels: int = 3, *, connect: str = "ADD", neuron: Callable[[], nn.Module] = lif
-) -> nn.Module:
-    """SpikingJelly's SEW ResNet-34 (Fang et al., NeurIPS 2021, arXiv 2102.04159); 21.8 million parameters on ImageNet.
-
-    Args:
-        num_classes: ``K``.
-        in_channels: of the frames.
-        connect: how shortcut and branch meet: ``"ADD"``, whose stages give spike counts, ``"AND"`` or ``"IAND"``,
-            whose stages give spikes.
-        neuron: makes one neuron.
-
-    Returns:
-        A multi-step network ``[T, N, C, H, W]`` to ``[T, N, K]`` for photographs; its last stage is ``layer4``.
-
-    Raises:
-        TypeError: a size that is no integer.
-        ValueError: a size below 1, or an unknown ``connect``.
-    """
-    from spikingjelly.activation_based.model.sew_resnet import sew_resnet34 as build
-
-    if connect not in SEW_CONNECTIONS:
-        raise ValueError(f"connect must be one of {SEW_CONNECTIONS}, got {connect!r}")
-    classes = _check_size("num_classes", num_classes)
-    network = build(num_classes=classes, cnf=connect, spiking_neuron=lambda **_: neuron())
-    return _multi_step(_with_stem(network, layer, in_channels))
-
-
-def spikformer_4_384(num_classes: int, in_channels: int = 3, size: int = 32) -> nn.Module:
-    """SpikingJelly's Spikformer-4-384 (Zhou et al., ICLR 2023, arXiv 2209.15425); 9.3 million parameters on CIFAR.
-
-    Args:
-        num_classes: ``K``.
-        in_channels: of the frames.
-        size: height and width of the frames, a multiple of 4.
-
-    Returns:
-        A multi-step network ``[T, N, C, H, W]`` to ``[T, N, K]`` with 4 blocks of 384 channels on patches of 4x4.
-
-    Raises:
-        RuntimeError: the installed SpikingJelly has no Spikformer.
-        TypeError: a size that is no integer.
-        ValueError: a size below 1, or no multiple of 4.
-    """
-    try:
-        from spikingjelly.activation_based.model.spikformer import Spikformer
-    except ImportError as error:
-        raise RuntimeError(
-            "the installed SpikingJelly has no Spikformer; it needs generation 2: pip install 'spikingjelly>=2,<3'"
-        ) from error
-    if _check_size("size", size) % 4:
-        raise ValueError(f"size must be a multiple of 4, the side of a patch, got {size}")
-    network: nn.Module = Spikformer(
-        in_channels=_check_size("in_channels", in_channels),
-        img_size_h=size,
-        img_size_w=size,
-        patch_size=4,
-        embed_dims=384,
-        num_heads=12,
-        mlp_ratio=4.0,
-        depths=4,
-        num_classes=_check_size("num_classes", num_classes),
-    )
-    return network
-
-
-def _with_stem(network: nn.Module, kit: ModuleType, in_channels: int) -> nn.Module:
-    """A network for colour images with the stem for other inputs."""
-    stem = cast(nn.Conv2d, network.conv1)
-    if _check_size("in_channels", in_channels) != stem.in_channels:
-        network.conv1 = kit.Conv2d(in_channels, stem.out_channels, 7, 2, 3, bias=False)
-    return network
-
-
-def _multi_step(network: nn.Module) -> nn.Module:
-    functional.set_step_mode(network, "m")
-    return network
-
-
-def _check_size(name: str, value: int) -> int:
+def check_size(name: str, value: int) -> int:
+    """``value`` if it is an integer of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an integer, got {type(value).__name__} {value!r}")
     if value < 1:
