@@ -1,4 +1,4 @@
-"""The one form of every data set, :class:`Data`, and how parts, transforms and hash are put together."""
+"""What every reader of data returns, :class:`Data`, and how it is put together from what was found on disk."""
 
 from __future__ import annotations
 
@@ -15,32 +15,33 @@ from .augment import event_transform, image_transform
 from .options import DataOptions
 from .splits import Sample, split_hash, stratified_subset
 
-__all__ = ["Data", "Normalisation", "Part", "Samples", "assemble", "part_of"]
+__all__ = ["Data", "Normalisation", "Part", "TransformedSubset", "make_data", "make_part"]
 
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of each channel, for images from 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """A training and a test set, and what a record says about them.
+    """A training and a test set, and what the record of a run says about them.
 
     Attributes:
-        name: ``"cifar10"``, ``"cifar100"``, ``"imagenet"``, ``"cifar10dvs"``; ``"folder"`` or ``"event-folder"`` for
-            an own tree.
-        train: augmented; gives float32 ``[C, size, size]``, normalised, or event frames ``[T, 2, size, size]``, and
-            the class as an integer.
+        name: ``"cifar10"``, ``"cifar100"``, ``"imagenet"`` or ``"cifar10dvs"``; ``"folder"`` or ``"event-folder"`` for
+            a folder tree of your own.
+        train: with augmentation. A sample is ``(input, label)``: a normalised image, float32 ``[C, size, size]``, or
+            event frames, float32 ``[T, 2, size, size]``, and the class index.
         test: the same without augmentation.
-        classes: their names; a label is an index into them.
+        classes: names of the classes; a label is an index into them.
         in_channels: ``C``: 3, or 2 for events.
-        size: height and width, pixels.
-        mean: of the normalisation, by channel, for images from 0 to 1; None for events, which stay counts.
+        size: height and width of the input, pixels.
+        mean: of the normalisation, by channel, for images from 0 to 1; None for events, which are not normalised.
         std: likewise.
         is_event: whether samples have a time axis.
-        split: ``"official"``; ``"folders"`` for an own tree; ``"cifar10dvs-<name>"``. With ``"[train+test]"`` numbers
-            of samples where only some are used.
-        split_hash: sha256 of what is in which part, :func:`spikingjelly_ckd.recipes.data.splits.split_hash`.
-        complete: False if the files are not the official ones (``allow_partial``): no number from them belongs in a
-            table beside official ones.
+        split: ``"official"``; ``"folders"`` for a tree of your own; ``"cifar10dvs-<name>"``. Where only some samples
+            are used, their numbers follow as ``"[train+test]"``.
+        split_hash: sha256 of which sample is in which part, :func:`spikingjelly_ckd.recipes.data.splits.split_hash`.
+        complete: False if the files differ from the official ones (``allow_partial``): results on them do not belong
+            in a table beside results on the official data.
     """
 
     name: str
@@ -58,20 +59,26 @@ class Data:
 
     @property
     def num_classes(self) -> int:
-        """``K``, how many classes there are."""
+        """``K``, the number of classes."""
         return len(self.classes)
 
 
 class Part(NamedTuple):
-    """Some samples of a data set: ``rows`` of ``source``, and their names and labels."""
+    """The training or the test part before augmentation: some rows of a dataset, and their names and labels.
+
+    Attributes:
+        source: any map-style dataset of images or arrays with labels.
+        rows: indices into ``source``, shape ``[N]``.
+        samples: name and label of each of these rows.
+    """
 
     source: Any
     rows: Tensor
     samples: list[Sample]
 
 
-class Samples(Dataset[tuple[Tensor, int]]):
-    """``rows`` of a data set of images or arrays, each through ``transform``."""
+class TransformedSubset(Dataset[tuple[Tensor, int]]):
+    """Some rows of a dataset of images or arrays, each passed through ``transform``."""
 
     def __init__(self, source: Any, rows: Tensor, transform: Callable[[Any], Tensor]) -> None:
         self.source = source
@@ -88,13 +95,22 @@ class Samples(Dataset[tuple[Tensor, int]]):
         return self.transform(sample), int(label)
 
 
-def part_of(source: Any, samples: list[Sample], rows: Sequence[int] | Tensor | None = None) -> Part:
-    """``rows`` of ``source`` whose names and labels are ``samples``; all of them by default."""
+def make_part(source: Any, samples: list[Sample], rows: Sequence[int] | Tensor | None = None) -> Part:
+    """The part of a dataset that consists of ``rows``.
+
+    Args:
+        source: any map-style dataset.
+        samples: name and label of every sample of ``source``, in its order.
+        rows: indices into ``source``; None for all.
+
+    Returns:
+        :class:`Part`.
+    """
     rows = torch.arange(len(samples)) if rows is None else torch.as_tensor(rows)
     return Part(source, rows, [samples[row] for row in rows.tolist()])
 
 
-def assemble(
+def make_data(
     name: str,
     parts: Sequence[Part],
     options: DataOptions,
@@ -105,7 +121,24 @@ def assemble(
     normalisation: Normalisation | None = None,
     centre_crop: bool = False,
 ) -> Data:
-    """Subsets, transforms and hash; ``normalisation`` None is for events."""
+    """Take the subsets that ``options`` ask for, add the transforms, and compute the hash of the split.
+
+    Args:
+        name: see :class:`Data`.
+        parts: the training part and the test part.
+        options: see :class:`DataOptions`.
+        classes: names of the classes.
+        split_name: see ``split`` of :class:`Data`, without the numbers of samples.
+        complete: see :class:`Data`.
+        normalisation: mean and standard deviation for images; None for event frames.
+        centre_crop: see :func:`spikingjelly_ckd.recipes.data.augment.image_transform`.
+
+    Returns:
+        :class:`Data`.
+
+    Raises:
+        ValueError: an option that does nothing to this kind of data, or a subset larger than what is there.
+    """
     counts = {"train_images": options.train_images, "test_images": options.test_images}
     parts = [_subset(part, count, key, len(classes)) for part, (key, count) in zip(parts, counts.items(), strict=True)]
     if any(count is not None for count in counts.values()):
@@ -117,7 +150,7 @@ def assemble(
         else:
             mean, std = normalisation
             transform = image_transform(options, train=train, mean=mean, std=std, centre_crop=centre_crop)
-        used.append(Samples(part.source, part.rows, transform))
+        used.append(TransformedSubset(part.source, part.rows, transform))
     mean_std = normalisation or (None, None)
     return Data(
         name=name,

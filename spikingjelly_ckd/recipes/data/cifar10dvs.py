@@ -1,4 +1,4 @@
-"""CIFAR10-DVS."""
+"""CIFAR10-DVS, read and converted to frames by SpikingJelly."""
 
 from __future__ import annotations
 
@@ -8,32 +8,33 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .base import Data, assemble, part_of
-from .folders import EVENT_SUFFIX, IMAGENET, class_folders, read_tree
+from .base import Data, make_data, make_part
+from .folders import EVENT_SUFFIX, class_folders, folder_data
 from .options import DataOptions
-from .roots import check_classes, check_level, check_tree, is_tree, resolve_root, some
+from .roots import check_classes, check_level, check_tree, first_names, is_tree, resolve_root
 from .splits import DVS_CLASSES, RECORDINGS_PER_CLASS, SPLIT_HASHES, Sample, dvs_samples, split
 
 __all__ = ["cifar10dvs"]
 
 
 def cifar10dvs(root: Path | str, options: DataOptions) -> Data:
-    """CIFAR10-DVS (Li et al., 2017) by SpikingJelly: 10,000 recordings of 128x128 in 10 classes; or an own tree.
+    """CIFAR10-DVS (Li et al., 2017) by SpikingJelly: 10,000 recordings of 128x128 in 10 classes; or a tree of yours.
 
-    Events are divided into ``time_steps`` frames of equal numbers of events (``split_by="number"``) and counted;
-    SpikingJelly writes these frames beside the events at the first use, which takes minutes. Frames are resized
-    bilinearly to ``size`` and not normalised.
+    Each recording is divided into ``time_steps`` frames with equal numbers of events (``split_by="number"``), which
+    hold event counts. SpikingJelly writes them beside the events at the first use, which takes minutes. Frames are
+    resized bilinearly to ``size`` and not normalised.
 
     Args:
         root: folder that holds ``events_np/<class>/cifar10_<class>_<i>.npz``, or ``train`` and ``test`` or ``val``.
-        options: see :class:`DataOptions`; ``time_steps`` and ``split`` are needed (an own tree has its own split).
+        options: see :class:`DataOptions`; ``time_steps`` and ``split`` are needed (with a tree of your own ``split``
+            is ignored, since its folders are the split).
 
     Returns:
         :class:`Data`.
 
     Raises:
         FileNotFoundError: the data is not there, or another folder is meant.
-        ValueError: no split or no ``time_steps``, half-unpacked data, or another number of classes.
+        ValueError: no split or no ``time_steps``, data that were not unpacked completely, or another number of classes.
 
     Example:
         >>> cifar10dvs(".", DataOptions(size=48, time_steps=10, flip=True, nda=True))
@@ -42,7 +43,7 @@ def cifar10dvs(root: Path | str, options: DataOptions) -> Data:
     """
     folder = resolve_root(root)
     if is_tree(folder):
-        return read_tree(folder, options, 10, IMAGENET, split=options.split)
+        return folder_data(folder, options, len(DVS_CLASSES))
     if options.split not in SPLIT_HASHES:
         raise ValueError(
             f"split must be one of {sorted(SPLIT_HASHES)}: CIFAR10-DVS has no official one; got {options.split!r}"
@@ -58,8 +59,8 @@ def cifar10dvs(root: Path | str, options: DataOptions) -> Data:
             f"{integrated} holds other recordings than events_np beside it: its making was broken off, or "
             "SpikingJelly's CIFAR10DVSTEBNSplit left links there; delete that folder, it will be made again"
         )
-    parts = [part_of(frames, recordings, rows) for rows in split(options.split, recordings)]
-    return assemble(
+    parts = [make_part(frames, recordings, rows) for rows in split(options.split, recordings)]
+    return make_data(
         "cifar10dvs",
         parts,
         options,
@@ -70,7 +71,7 @@ def cifar10dvs(root: Path | str, options: DataOptions) -> Data:
 
 
 def _recordings(folder: Path, options: DataOptions) -> tuple[list[Sample], list[str]]:
-    """Names and labels in file order, and the classes; raises unless all are there or ``allow_partial``."""
+    """Names and labels in file order, and the classes; an error unless all are there or ``allow_partial`` is True."""
     events = folder / "events_np"
     _check_finished(events)
     if not events.is_dir():
@@ -87,8 +88,8 @@ def _recordings(folder: Path, options: DataOptions) -> tuple[list[Sample], list[
         short = [f"{title} {len(found)}" for title, found in names.items() if len(found) != RECORDINGS_PER_CLASS]
         raise ValueError(
             f"{events} is half-unpacked or not CIFAR10-DVS, which has {RECORDINGS_PER_CLASS} recordings "
-            f"cifar10_<class>_<i>.npz of each class ({some(short) or 'other names'}); delete events_np and make it "
-            "again, or pass allow_partial=True if this is meant"
+            f"cifar10_<class>_<i>.npz of each class ({first_names(short) or 'other names'}); delete events_np and make "
+            "it again, or pass allow_partial=True if this is meant"
         )
     return samples, classes
 
@@ -103,7 +104,7 @@ def _check_finished(directory: Path) -> None:
 
 
 def _spikingjelly(folder: Path, **arguments: Any) -> Any:
-    """``CIFAR10DVS``, without the line that 0.0.0.0.14 prints for each recording."""
+    """SpikingJelly's ``CIFAR10DVS``, without the line that 0.0.0.0.14 prints for each recording."""
     from spikingjelly.datasets.cifar10_dvs import CIFAR10DVS
 
     with contextlib.redirect_stdout(io.StringIO()):
@@ -116,7 +117,7 @@ def _how_to_fetch(folder: Path) -> str:
     fetched = {path.name for path in (folder / "download").glob("*.zip")}
     missing = [f"{name} from {url}" for name, url, _ in CIFAR10DVS.resource_url_md5() if name not in fetched]
     return (
-        f"{folder} holds no events_np (nor train with test or val of an own tree). "
+        f"{folder} holds no events_np (nor train with test or val, a tree of your own). "
         + (f"Put these into {folder / 'download'}: {'; '.join(missing)}. Then p" if missing else "P")
         + "ass download=True: SpikingJelly checks and unpacks what is in download, fetches what is missing there, and "
         "converts it"

@@ -1,17 +1,12 @@
-"""An event camera looking at handwritten digits: event data without a download.
+"""Handwritten digits seen by a simulated event camera: event data without a download.
 
-The sensor follows the common model of event cameras: a pixel remembers the log intensity of its last event and fires
-ON or OFF whenever the present one differs from it by a contrast threshold (Lichtsteiner, Posch and Delbruck, IEEE
-JSSC 2008; simulated in ESIM: Rebecq, Gehrig and Scaramuzza, CoRL 2018). Thresholds that differ between pixels and
-background events follow v2e (Hu, Liu and Delbruck, CVPR Workshops 2021). Time constants, refractory periods and noise
-that depends on intensity are left out. The images are the 1797 handwritten digits of 8x8 pixels that scikit-learn
-carries (test part of the UCI set of Alpaydin and Kaynak, 1998).
+The images are the 1797 handwritten digits of 8x8 pixels that come with scikit-learn (test part of the UCI set of
+Alpaydin and Kaynak, 1998); the sensor is :class:`EventCamera`.
 
-This is a small made-up task for trying things out in minutes; it is no benchmark, and its accuracies compare with
-nobody else's.
+This is a small synthetic task for trying things out in minutes. It is no benchmark, and accuracies on it cannot be
+compared with published ones.
 
-Shapes: ``T`` frames, ``N`` recordings, ``2`` polarities (ON, OFF), ``H W`` pixels, ``S`` moments at which the sensor
-looks.
+Shapes: ``T`` frames, ``N`` recordings, ``2`` polarities (ON, OFF), ``H W`` pixels.
 """
 
 from __future__ import annotations
@@ -20,12 +15,14 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .event_camera import EventCamera, check_count, random_paths
+from ...functional.checks import check_count
+from .event_camera import EventCamera, random_paths
 
 __all__ = ["DigitEvents", "EventCamera", "digit_events", "random_paths", "stratified_split"]
 
@@ -33,7 +30,7 @@ SPLIT_SEED = 2026
 SPLIT_SHARES = (("train", 0.4), ("val", 0.2), ("test", 0.4))
 DIGIT_LEVELS = 16.0
 DARK = 0.1
-"""Reflectance of the paper around a digit; ink is 1. Natural contrasts are of this order, and it keeps log finite."""
+"""Reflectance of the paper around a digit, where ink has 1: a natural contrast, and above 0 for the logarithm."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +41,8 @@ class DigitEvents:
         frames: event counts, float32, ``[T, N, 2, H, W]``.
         labels: digit, int64, ``[N]``.
         images: the sharp images, 0 (paper) to 1 (ink), ``[N, 8, 8]``.
-        split: part -> indices into ``N``, ascending.
-        split_name: what the split is, for the record of a run.
+        split: name of a part -> indices of its recordings, ascending.
+        split_name: name of the split, for the record of a run.
         split_hash: sha256 of its indices.
     """
 
@@ -56,7 +53,7 @@ class DigitEvents:
     split_name: str
     split_hash: str
 
-    def part(self, name: str) -> tuple[Tensor, Tensor]:
+    def part(self, name: Literal["train", "val", "test"]) -> tuple[Tensor, Tensor]:
         """One part: frames ``[T, n, 2, H, W]`` and labels ``[n]``.
 
         Args:
@@ -76,11 +73,11 @@ def stratified_split(labels: Tensor, shares: dict[str, float], seed: int) -> dic
 
     Args:
         labels: class indices ``[N]``.
-        shares: part -> share of the images; the last part takes what rounding leaves.
+        shares: name of a part -> its share of the images; the last part takes what rounding leaves.
         seed: of the split.
 
     Returns:
-        Part -> indices, ascending, disjoint, together all ``N``.
+        Name of a part -> its indices, ascending; the parts are disjoint and together hold all ``N``.
 
     Raises:
         ValueError: ``labels`` is not one-dimensional, or the shares are not above 0 with sum 1.
@@ -124,9 +121,9 @@ def digit_events(
         camera: the sensor; None is one of 32x32 pixels with its defaults.
         reach: of the motion, pixels; see :func:`random_paths`.
         turns: of the motion; see :func:`random_paths`.
-        looks: moments per frame at which the sensor looks; more are finer and slower.
-        margin: paper around the digit, in its own pixels of which it has 8.
-        seed: of motion, mismatch and noise. The split does not depend on it.
+        looks: how often per frame the sensor compares intensities; more is finer and slower.
+        margin: width of the paper around a digit, in pixels of its 8x8 image.
+        seed: of motion, mismatch and noise; the split does not depend on it.
 
     Returns:
         :class:`DigitEvents`; the same arguments give the same recordings.
@@ -141,8 +138,8 @@ def digit_events(
         >>> tuple(data.frames.shape), {name: len(rows) for name, rows in data.split.items()}
         ((2, 1797, 2, 16, 16), {'train': 719, 'val': 359, 'test': 719})
     """
-    check_count("time_steps", time_steps, least=1)
-    check_count("looks", looks, least=1)
+    check_count("time_steps", time_steps)
+    check_count("looks", looks)
     check_count("margin", margin, least=0)
     from sklearn.datasets import load_digits
 

@@ -1,13 +1,13 @@
-"""An event camera, simulated.
+"""A simulated event camera, and the paths on which images move in front of it.
 
 The sensor follows the common model of event cameras: a pixel remembers the log intensity of its last event and fires
 ON or OFF whenever the present one differs from it by a contrast threshold (Lichtsteiner, Posch and Delbruck, IEEE
 JSSC 2008; simulated in ESIM: Rebecq, Gehrig and Scaramuzza, CoRL 2018). Thresholds that differ between pixels and
 background events follow v2e (Hu, Liu and Delbruck, CVPR Workshops 2021). Time constants, refractory periods and noise
-that depends on intensity are left out. The images are the 1797 handwritten digits of 8x8 pixels that scikit-learn
+that depends on intensity are left out.
 
 Shapes: ``T`` frames, ``N`` recordings, ``2`` polarities (ON, OFF), ``H W`` pixels, ``S`` moments at which the sensor
-looks.
+compares intensities.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["EventCamera", "check_count", "random_paths"]
+from ...functional.checks import check_count, check_non_negative
+
+__all__ = ["EventCamera", "random_paths"]
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,12 @@ class EventCamera:
     Attributes:
         size: pixels along each side.
         threshold: contrast ``C`` in units of natural-log intensity at which a pixel fires; real sensors 0.1 to 0.5.
-        mismatch: standard deviation of the threshold between pixels, same unit; the pattern belongs to the sensor.
-        noise: background events per pixel and polarity in one recording, Poisson.
+        mismatch: standard deviation of the threshold between pixels, same unit.
+        noise: mean number of background events per pixel and polarity in one recording; Poisson distributed.
 
     Raises:
-        TypeError: a number was expected.
-        ValueError: a value out of range.
+        TypeError: a value is no number, or ``size`` is no integer.
+        ValueError: a value is out of range.
 
     Example:
         A bright square moves right by one pixel: ON where it arrives, OFF where it leaves.
@@ -58,11 +60,7 @@ class EventCamera:
     def __post_init__(self) -> None:
         check_count("size", self.size, least=2)
         for name in ("threshold", "mismatch", "noise"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}")
-            if not math.isfinite(value) or value < 0:
-                raise ValueError(f"{name} must be at least 0 and finite, got {value}")
+            check_non_negative(name, getattr(self, name))
         if self.threshold == 0:
             raise ValueError("threshold must be above 0, got 0: every pixel would fire without end")
 
@@ -96,7 +94,7 @@ class EventCamera:
             TypeError: ``time_steps`` is no integer.
             ValueError: shapes that do not fit, or an intensity that is not above 0.
         """
-        check_count("time_steps", time_steps, least=1)
+        check_count("time_steps", time_steps)
         if images.ndim != 3 or paths.ndim != 3 or paths.shape[0] != images.shape[0] or paths.shape[2] != 2:
             raise ValueError(
                 f"images must be [N, H, W] and paths [N, S + 1, 2], got {tuple(images.shape)} and {tuple(paths.shape)}"
@@ -148,8 +146,8 @@ def random_paths(count: int, moments: int, generator: torch.Generator, *, reach:
         >>> tuple(paths.shape), bool(paths.abs().max() <= 4.0)
         ((3, 17, 2), True)
     """
-    check_count("count", count, least=1)
-    check_count("moments", moments, least=1)
+    check_count("count", count)
+    check_count("moments", moments)
     if not (math.isfinite(reach) and reach >= 0 and math.isfinite(turns) and turns >= 0):
         raise ValueError(f"reach and turns must be at least 0 and finite, got {reach} and {turns}")
     draws = torch.rand(4, count, 1, 2, generator=generator)
@@ -166,11 +164,3 @@ def _shifted(scene: Tensor, offsets: Tensor) -> Tensor:
     matrix[:, :, 2] = -2.0 * offsets / size
     grid = F.affine_grid(matrix, list(scene.shape), align_corners=False)
     return F.grid_sample(scene, grid, mode="bilinear", padding_mode="border", align_corners=False).squeeze(1)
-
-
-def check_count(name: str, value: int, *, least: int) -> None:
-    """Raise unless ``value`` is an integer of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, got {type(value).__name__} {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")

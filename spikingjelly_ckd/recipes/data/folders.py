@@ -1,28 +1,35 @@
-"""Trees of class folders, with images or with event frames."""
+"""Trees of class folders, with images or with event frames.
+
+The two forms::
+
+    root/train/<class>/*.png    root/test/<class>/*.png    (or val/ for test/; any image that torchvision reads)
+    root/train/<class>/*.npz    root/test/<class>/*.npz    (event frames under the key "frames", [T, 2, H, W])
+
+Nothing but the names of files is read before a sample is used.
+"""
 
 from __future__ import annotations
 
 import os
-import re
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torchvision import datasets
 
-from .base import Data, Normalisation, Part, assemble, part_of
+from .base import Data, Normalisation, Part, make_data, make_part
 from .options import DataOptions
-from .roots import check_classes, check_tree, content, resolve_root, some
+from .roots import check_classes, check_level, check_no_split, first_names, incomplete_tree, list_content, resolve_root
 
-__all__ = ["EVENT_SUFFIX", "IMAGENET", "class_folders", "image_folder", "read_tree"]
+__all__ = ["EVENT_SUFFIX", "IMAGENET", "Tree", "class_folders", "folder_data", "image_folder", "read_tree"]
 
 IMAGENET = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+"""Mean and standard deviation of ImageNet, by timm."""
 
-IMAGENET_IMAGES = (1_281_167, 50_000)
 EVENT_SUFFIX = ".npz"
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
 
@@ -30,12 +37,12 @@ ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
 def image_folder(
     root: Path | str, options: DataOptions, *, classes: int | None = None, normalisation: Normalisation | None = None
 ) -> Data:
-    """An own tree of class folders with images or event frames; its two folders are the split.
+    """A tree of class folders of your own, with images or event frames; its two folders are the split.
 
     Args:
         root: folder that holds ``train`` and ``test``, or ``val`` where there is no ``test``.
         options: see :class:`DataOptions`; event frames need ``time_steps``.
-        classes: how many are expected; None takes what is there.
+        classes: how many are expected; None for any number.
         normalisation: mean and standard deviation of each channel, for images from 0 to 1; None for ImageNet's.
 
     Returns:
@@ -43,8 +50,8 @@ def image_folder(
 
     Raises:
         FileNotFoundError: a folder is not there, or another one is meant.
-        ValueError: images that are not sorted or not unpacked, folders that differ or are empty, event frames that
-            do not fit, or another number of classes.
+        ValueError: a split was chosen, samples that are not sorted into class folders or not unpacked, class folders
+            that differ between the parts or are empty, event frames of another shape, or another number of classes.
 
     Example:
         >>> import tempfile
@@ -60,76 +67,101 @@ def image_folder(
         >>> data.name, data.classes, data.split, tuple(image.shape), label
         ('folder', ('cat', 'dog'), 'folders', (3, 32, 32), 1)
     """
-    return read_tree(resolve_root(root), options, classes, normalisation or IMAGENET)
+    folder = resolve_root(root)
+    check_no_split(f"{folder}, whose folders are the split", options)
+    return folder_data(folder, options, classes, normalisation or IMAGENET)
 
 
-def read_tree(
-    folder: Path,
-    options: DataOptions,
-    own: int | None,
-    normalisation: Normalisation,
-    *,
-    row: str = "folder",
-    split: str | None = None,
-) -> Data:
-    """``own`` is the number of classes that is expected; ``row`` is ``"imagenet"`` if it may be that.
+class Tree(NamedTuple):
+    """What a tree of class folders holds.
 
-    ``split`` is what a row of events says for its own data set, and means nothing here.
+    Attributes:
+        classes: names of the class folders.
+        parts: the training part and the test part.
+        is_event: whether the samples are event frames.
     """
-    if options.split != split:
-        raise ValueError(f"split must be None for {folder}, whose folders are the split, got {options.split!r}")
-    # the test folder of ImageNet has no labels
-    choices = ("val", "test") if row == "imagenet" else ("test", "val")
-    test = next((folder / part for part in choices if (folder / part).is_dir()), None)
-    if not (folder / "train").is_dir() or test is None:
-        check_tree(folder, choices)
-        raise FileNotFoundError(f"root must hold train and {' or '.join(choices)}; {folder} has {content(folder)}")
-    names = {directory: class_folders(directory) for directory in (folder / "train", test)}
-    classes, others = names.values()
-    if classes != others:
-        raise ValueError(
-            f"{folder / 'train'} and {test} must have the same class folders; only one of them has "
-            f"{some(sorted(set(classes) ^ set(others)))}"
-        )
-    check_classes(len(classes), own, options, folder)
-    suffixes: tuple[str, ...] = datasets.folder.IMG_EXTENSIONS
-    loader: Callable[[str], Any] = _load_image
-    is_event = _holds_frames(folder / "train", classes)
-    if is_event:
-        if options.time_steps is None:
-            raise ValueError("time_steps must be given for events: how many frames each recording has")
-        suffixes, loader = (EVENT_SUFFIX,), _FrameLoader(options.time_steps)
-    parts = [_scan(directory, suffixes, loader) for directory in names]
-    if is_event:
-        loader(parts[0].source.samples[0][0])
-    is_imagenet = row == "imagenet" and len(classes) == 1000 and all(re.fullmatch(r"n\d{8}", name) for name in classes)
-    counts = tuple(len(part.rows) for part in parts)
-    complete = not is_imagenet or counts == IMAGENET_IMAGES
-    if not (complete or options.allow_partial):
-        raise ValueError(
-            f"{folder} is half-unpacked: ImageNet has {IMAGENET_IMAGES} images, this has {counts}; unpack it again, or "
-            "pass allow_partial=True if this is meant"
-        )
-    return assemble(
-        "imagenet" if is_imagenet else "event-folder" if is_event else "folder",
-        parts,
+
+    classes: list[str]
+    parts: list[Part]
+    is_event: bool
+
+    @property
+    def name(self) -> str:
+        """``"event-folder"`` or ``"folder"``."""
+        return "event-folder" if self.is_event else "folder"
+
+
+def folder_data(
+    folder: Path, options: DataOptions, classes: int | None = None, normalisation: Normalisation = IMAGENET
+) -> Data:
+    """As :func:`image_folder`, for a root that was resolved; ``split`` of ``options`` is ignored."""
+    tree = read_tree(folder, options, classes)
+    return make_data(
+        tree.name,
+        tree.parts,
         options,
-        classes=classes,
-        split_name="official" if is_imagenet else "folders",
-        complete=complete,
-        normalisation=None if is_event else normalisation,
-        centre_crop=row == "imagenet",
+        classes=tree.classes,
+        split_name="folders",
+        complete=True,
+        normalisation=None if tree.is_event else normalisation,
     )
 
 
+def read_tree(
+    folder: Path, options: DataOptions, classes: int | None, test_names: Sequence[str] = ("test", "val")
+) -> Tree:
+    """Read the names of all samples, after a look at whether the tree is whole.
+
+    Args:
+        folder: that holds the training and the test part.
+        options: whose ``time_steps`` and ``num_classes`` are used.
+        classes: how many are expected; None for any number.
+        test_names: names that the test part may have; the first that is there is read.
+
+    Returns:
+        :class:`Tree`.
+
+    Raises:
+        FileNotFoundError: a part is not there, or another folder is meant.
+        ValueError: as for :func:`image_folder`.
+    """
+    test = next((folder / name for name in test_names if (folder / name).is_dir()), None)
+    if test is None or not (folder / "train").is_dir():
+        check_level(folder, ("train", *test_names))
+        raise incomplete_tree(folder, test_names)
+    directories = [folder / "train", test]
+    names, others = (class_folders(directory) for directory in directories)
+    if names != others:
+        raise ValueError(
+            f"{directories[0]} and {test} must have the same class folders; only one of them has "
+            f"{first_names(sorted(set(names) ^ set(others)))}"
+        )
+    check_classes(len(names), classes, options, folder)
+    if not _holds_frames(directories[0], names):
+        image_suffixes: tuple[str, ...] = datasets.folder.IMG_EXTENSIONS
+        return Tree(names, [_scan(directory, image_suffixes, _load_image) for directory in directories], False)
+    if options.time_steps is None:
+        raise ValueError("time_steps must be given for events: how many frames each recording has")
+    loader = _FrameLoader(options.time_steps)
+    parts = [_scan(directory, (EVENT_SUFFIX,), loader) for directory in directories]
+    loader(parts[0].source.samples[0][0])  # so that frames of another shape are found now
+    return Tree(names, parts, True)
+
+
 def class_folders(directory: Path) -> list[str]:
-    """Names of the class folders, after a look at what else lies there."""
+    """Names of the class folders in a part of a tree.
+
+    Raises:
+        ValueError: archives or samples lie beside the class folders, or there are none.
+    """
     entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
     folders = [entry.name for entry in entries if entry.is_dir()]
     files = [entry.name for entry in entries if not entry.is_dir()]
     packed = [name for name in files if name.lower().endswith(ARCHIVES)]
     if packed:
-        raise ValueError(f"{directory} holds {some(packed)}; unpack each into a folder of its class and move it away")
+        raise ValueError(
+            f"{directory} holds {first_names(packed)}; unpack each into a folder of its class and move it away"
+        )
     loose = [name for name in files if name.lower().endswith((*datasets.folder.IMG_EXTENSIONS, EVENT_SUFFIX))]
     if loose:
         raise ValueError(
@@ -137,12 +169,12 @@ def class_folders(directory: Path) -> list[str]:
             f"{loose[0]}; sort them into class folders"
         )
     if not folders:
-        raise ValueError(f"{directory} must hold one folder for each class, and it has {content(directory)}")
+        raise ValueError(f"{directory} must hold one folder for each class, and it has {list_content(directory)}")
     return folders
 
 
 def _holds_frames(directory: Path, classes: Sequence[str]) -> bool:
-    """Whether the first sample that is found is an array."""
+    """Whether the first sample is a file of event frames."""
     files = (file for name in classes for file in os.listdir(directory / name) if not file.startswith("."))
     return next(files, "").endswith(EVENT_SUFFIX)
 
@@ -153,11 +185,11 @@ def _scan(directory: Path, suffixes: tuple[str, ...], loader: Callable[[str], An
     empty = [name for name, label in source.class_to_idx.items() if label not in filled]
     if empty:
         raise ValueError(
-            f"{directory} has class folders without samples: {some(empty)}; unpack them again or delete them "
+            f"{directory} has class folders without samples: {first_names(empty)}; unpack them again or delete them "
             f"(samples end in {', '.join(suffixes)})"
         )
     start = len(str(directory)) + 1
-    return part_of(source, [(path[start:].replace(os.sep, "/"), label) for path, label in source.samples])
+    return make_part(source, [(path[start:].replace(os.sep, "/"), label) for path, label in source.samples])
 
 
 def _load_image(path: str) -> Any:
@@ -169,7 +201,7 @@ def _load_image(path: str) -> Any:
 
 @dataclass(frozen=True)
 class _FrameLoader:
-    """Event frames of one recording, as SpikingJelly writes them."""
+    """Reads the event frames of one recording from an archive as SpikingJelly writes it."""
 
     time_steps: int
 

@@ -1,4 +1,4 @@
-"""What a root folder has to be, and what is said of one that is another."""
+"""Checks of the folder that a user passes as ``root``, with advice where it is another than the one expected."""
 
 from __future__ import annotations
 
@@ -8,11 +8,30 @@ from pathlib import Path
 
 from .options import DataOptions
 
-__all__ = ["check_classes", "check_level", "check_no_split", "check_tree", "content", "is_tree", "resolve_root", "some"]
+__all__ = [
+    "check_classes",
+    "check_level",
+    "check_no_split",
+    "check_tree",
+    "first_names",
+    "incomplete_tree",
+    "is_tree",
+    "list_content",
+    "resolve_root",
+]
 
 
 def resolve_root(root: Path | str, *, make: bool = False) -> Path:
-    """Absolute, since SpikingJelly's links to a relative folder would lead nowhere."""
+    """The absolute path of ``root``; links that SpikingJelly makes to a relative folder would be broken.
+
+    Args:
+        root: as the user gave it; ``~`` is the home folder.
+        make: create the folder if it does not exist.
+
+    Raises:
+        TypeError: ``root`` is no path.
+        FileNotFoundError: it is no folder that exists.
+    """
     if not isinstance(root, Path | str):
         raise TypeError(f"root must be a path, got {type(root).__name__} {root!r}")
     folder = Path(root).expanduser().resolve()
@@ -24,9 +43,15 @@ def resolve_root(root: Path | str, *, make: bool = False) -> Path:
 
 
 def check_level(folder: Path, names: Sequence[str], inside: str | None = None) -> None:
-    """Whether the folder above is meant, or one below.
+    """Check that the data do not lie one level above or below ``folder``.
 
-    ``names`` are what the right folder holds, the first in any case; ``inside`` is something that the first holds.
+    Args:
+        folder: the user's root.
+        names: what the right folder holds: the first in any case, of the others at least one.
+        inside: something that the first of ``names`` holds.
+
+    Raises:
+        FileNotFoundError: the folder above is the right one, or one inside; the message says which.
     """
     name = names[0]
     above = [
@@ -41,17 +66,41 @@ def check_level(folder: Path, names: Sequence[str], inside: str | None = None) -
             raise FileNotFoundError(f"root must be the folder that holds {name}; {folder} is above: pass {child}")
 
 
-def check_tree(folder: Path, choices: Sequence[str] = ("test", "val")) -> None:
-    """Whether a tree is meant that is above or inside, or that lacks a part."""
-    parts = ("train", *choices)
+def is_tree(folder: Path) -> bool:
+    """Whether ``folder`` holds class folders for training and for testing."""
+    return (folder / "train").is_dir() and any((folder / part).is_dir() for part in ("test", "val"))
+
+
+def check_tree(folder: Path) -> None:
+    """Check that ``folder``, which is no tree of class folders, was not meant as one.
+
+    Raises:
+        FileNotFoundError: a tree lies one level above or below, or the one here lacks a part.
+    """
+    parts = ("train", "test", "val")
     check_level(folder, parts)
     if any((folder / part).is_dir() for part in parts):
-        raise FileNotFoundError(f"root must hold train and {' or '.join(choices)}; {folder} has {content(folder)}")
+        raise incomplete_tree(folder)
 
 
-def check_classes(found: int, own: int | None, options: DataOptions, folder: Path) -> None:
-    """Whether there are as many classes as ``num_classes`` says, or as the data set has of its own."""
-    expected = options.num_classes or own
+def incomplete_tree(folder: Path, test_names: Sequence[str] = ("test", "val")) -> FileNotFoundError:
+    """The error of a tree of class folders that lacks its training or its test part."""
+    return FileNotFoundError(f"root must hold train and {' or '.join(test_names)}; {folder} has {list_content(folder)}")
+
+
+def check_classes(found: int, official: int | None, options: DataOptions, folder: Path) -> None:
+    """Check the number of classes against ``num_classes``, or else against the data set's official number.
+
+    Args:
+        found: how many classes there are.
+        official: how many the data set has; None if it may have any number.
+        options: whose ``num_classes`` is used.
+        folder: for the message.
+
+    Raises:
+        ValueError: another number.
+    """
+    expected = options.num_classes or official
     if expected is None or found == expected:
         return
     raise ValueError(
@@ -61,22 +110,30 @@ def check_classes(found: int, own: int | None, options: DataOptions, folder: Pat
     )
 
 
-def check_no_split(name: str, options: DataOptions) -> None:
-    """Whether a split was asked for where there is an official one."""
+def check_no_split(where: str, options: DataOptions) -> None:
+    """Check that no split was chosen where there is only one.
+
+    Args:
+        where: the data and the reason, for the message.
+        options: whose ``split`` is looked at.
+
+    Raises:
+        ValueError: a split was chosen.
+    """
     if options.split is not None:
-        raise ValueError(f"split must be None for {name}, which has an official one, got {options.split!r}")
+        raise ValueError(f"split must be None for {where}, got {options.split!r}")
 
 
-def is_tree(folder: Path) -> bool:
-    """Whether there are class folders for training and for testing."""
-    return (folder / "train").is_dir() and any((folder / part).is_dir() for part in ("test", "val"))
+def first_names(names: Sequence[str]) -> str:
+    """The first three of ``names`` and how many more there are, for a message.
 
-
-def some(names: Sequence[str]) -> str:
-    """The first three names, and how many more there are."""
+    Example:
+        >>> first_names("abcde")
+        'a, b, c and 2 more'
+    """
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def content(directory: Path) -> str:
+def list_content(directory: Path) -> str:
     """What lies in a folder, for a message."""
-    return some(sorted(os.listdir(directory))) or "nothing in it"
+    return first_names(sorted(os.listdir(directory))) or "nothing in it"
