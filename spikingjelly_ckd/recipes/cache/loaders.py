@@ -12,18 +12,18 @@ __all__ = ["CachedData"]
 
 
 class CachedData(ReproducibleDataModule):
-    """The loaders of a run with a teacher cache; batches are ``(images, labels, known)``.
+    """The loaders of a run with a teacher cache; batches are ``(images, labels, cached)``.
 
-    The views that the run needs and that are not there are filled before training, by one process, while the others
-    wait.
+    ``cached`` holds ``"logits"`` ``[N, K]`` and ``"maps"``, name -> ``[N, h, w]``. Views that the run needs and that
+    are not there are filled before training, by one process, while the others wait.
 
     Args:
-        cache: a :class:`TeacherCache`; its data and its seed are those of the loaders.
+        cache: whose data and seed are used.
         batch_size: images of a step on each process.
         workers: loading processes.
 
     Raises:
-        TypeError: no :class:`TeacherCache`.
+        TypeError: ``cache`` is no :class:`TeacherCache`.
         ValueError: as for :class:`~spikingjelly_ckd.recipes.data.loading.ReproducibleDataModule`.
     """
 
@@ -38,7 +38,7 @@ class CachedData(ReproducibleDataModule):
 
     @property
     def views(self) -> int:
-        """How many views the run needs: no more than it has epochs."""
+        """How many views the run needs: at most as many as it has epochs."""
         epochs = self.trainer.max_epochs if self.trainer else None
         return min(self.cache.views, epochs) if epochs and epochs > 0 else self.cache.views
 
@@ -47,7 +47,7 @@ class CachedData(ReproducibleDataModule):
 
         Raises:
             OSError: too little room on the disk.
-            ValueError: the module mixes images.
+            ValueError: the module uses mixup or cutmix.
         """
         module: Any = self.trainer.lightning_module if self.trainer else None
         if getattr(module, "mixup", None) is not None:
