@@ -1,4 +1,4 @@
-"""The networks of the results table: residual ones for 32x32 images, and SpikingJelly's own for the rest.
+"""The networks of the results table: residual ones for 32x32 images, and those of torchvision and SpikingJelly.
 
 ResNet-19 (blocks 3-3-2, widths 128-256-512; Zheng et al., AAAI 2021, arXiv 2011.05280) and ResNet-20 (blocks 3-3-3,
 widths 16-32-64; He et al., CVPR 2016) are the students and teachers of CKDSNN (AAAI 2026, arXiv 2511.06902).

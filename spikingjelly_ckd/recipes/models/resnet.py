@@ -1,32 +1,36 @@
-"""Residual networks for 32x32 images, spiking or not."""
+"""A residual network for 32x32 images and its spiking twin."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import cast
+from typing import Literal, cast, get_args
 
 from spikingjelly.activation_based import functional, layer, surrogate
 from spikingjelly.activation_based import neuron as neurons
 from torch import Tensor, nn
 
-__all__ = ["ResNet", "SpikingResNet", "check_size", "lif"]
+from ...functional.checks import check_count
 
-LAST_ACTIVATIONS = ("spike", "relu")
+__all__ = ["LastActivation", "ResNet", "SpikingResNet", "lif"]
+
+LastActivation = Literal["spike", "relu"]
+"""The activation of the last block: a spiking neuron, or a ReLU as in the released code of CKDSNN."""
 
 
 def lif() -> nn.Module:
-    """The neuron of CKDSNN's networks.
+    """The leaky integrate-and-fire neuron of CKDSNN's networks.
 
-    Each step halves the membrane and adds the input, fires at 1, and resets to 0 where it fired, the gradient
-    flowing through the reset; the surrogate gradient is the triangle ``max(0, 1 - |v - 1|)``.
+    In each step the membrane potential is halved and the input added. The neuron fires where the potential reaches 1
+    and is then reset to 0; the gradient flows through the reset. The surrogate gradient is the triangle
+    ``max(0, 1 - |v - 1|)``.
 
     Returns:
-        A multi-step ``LIFNode``.
+        A ``LIFNode`` in multi-step mode.
 
     Example:
         >>> import torch
-        >>> lif()(torch.full((3, 1), 0.6)).flatten()  # membrane 0.6, 0.9, 1.05
+        >>> lif()(torch.full((3, 1), 0.6)).flatten()  # potential 0.6, 0.9, 1.05
         tensor([0., 0., 1.])
     """
     node = neurons.LIFNode(
@@ -81,12 +85,12 @@ class ResNet(nn.Module):
         in_channels: of the images; 2 for ON/OFF event frames.
         hidden: width of a second Linear between pool and classifier, with no activation between the two; None for
             one Linear. CKDSNN's released code has 256 in the student and none in the teacher.
-        activation: makes one activation.
-        last_activation: makes that of the last block; None is as all others.
+        activation: function that makes one activation module.
+        last_activation: function that makes that of the last block; None for the same as all others.
 
     Raises:
-        TypeError: a size that is no integer.
-        ValueError: a size below 1, or not three stages.
+        TypeError: a size is no integer.
+        ValueError: a size is below 1, or there are not three stages.
 
     Example:
         >>> import torch
@@ -113,7 +117,7 @@ class ResNet(nn.Module):
             raise ValueError(f"widths and depths must name three stages, got {tuple(widths)} and {tuple(depths)}")
         sizes = {"num_classes": num_classes, "in_channels": in_channels, "hidden": 1 if hidden is None else hidden}
         for name, value in [*sizes.items(), *(("widths", w) for w in widths), *(("depths", d) for d in depths)]:
-            check_size(name, value)
+            check_count(name, value)
         kit = self._kit
         self.conv1 = kit.Conv2d(in_channels, widths[0], 3, 1, 1, bias=False)
         self.bn1 = kit.BatchNorm2d(widths[0])
@@ -174,13 +178,13 @@ class SpikingResNet(ResNet):
         num_classes: ``K``.
         in_channels: of the frames; 2 for ON/OFF event frames.
         hidden: as for :class:`ResNet`.
-        neuron: makes one neuron.
+        neuron: function that makes one neuron module.
         last_activation: of the last block: ``"spike"``, or ``"relu"`` as in CKDSNN's released code, whose spike map
             then sums real values instead of spikes (the network of EnOF).
 
     Raises:
-        TypeError: a size that is no integer, or ``neuron`` that is no callable making neurons.
-        ValueError: a size below 1, not three stages, or an unknown ``last_activation``.
+        TypeError: a size is no integer, or ``neuron`` is no function that makes neurons.
+        ValueError: a size is below 1, there are not three stages, or ``last_activation`` is unknown.
 
     Example:
         >>> import torch
@@ -200,10 +204,10 @@ class SpikingResNet(ResNet):
         *,
         hidden: int | None = None,
         neuron: Callable[[], nn.Module] = lif,
-        last_activation: str = "spike",
+        last_activation: LastActivation = "spike",
     ) -> None:
-        if last_activation not in LAST_ACTIVATIONS:
-            raise ValueError(f"last_activation must be one of {LAST_ACTIVATIONS}, got {last_activation!r}")
+        if last_activation not in get_args(LastActivation):
+            raise ValueError(f"last_activation must be one of {get_args(LastActivation)}, got {last_activation!r}")
         if not callable(neuron) or isinstance(neuron, nn.Module):
             raise TypeError(f"neuron must be a callable that makes one neuron, such as lif, got {neuron!r}")
         super().__init__(
@@ -220,7 +224,7 @@ class SpikingResNet(ResNet):
     def forward(self, frames: Tensor) -> Tensor:
         """Logits of every time step; take the mean over the first axis to classify.
 
-        The membranes keep their state: call ``functional.reset_net`` between batches (the distiller does).
+        The neurons keep their states: call ``functional.reset_net`` between batches (the distiller does).
 
         Args:
             frames: shape ``[T, N, C, H, W]``: event frames, or images repeated over time (direct encoding, which the
@@ -238,12 +242,3 @@ class SpikingResNet(ResNet):
                 "the distiller do it (time_steps=)"
             )
         return self._run(frames)
-
-
-def check_size(name: str, value: int) -> int:
-    """``value`` if it is an integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, got {type(value).__name__} {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
-    return value

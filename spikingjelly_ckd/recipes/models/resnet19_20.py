@@ -1,4 +1,4 @@
-"""ResNet-19 and ResNet-20, spiking or not."""
+"""ResNet-19 and ResNet-20, each as an ANN and as its spiking twin."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from .resnet import ResNet, SpikingResNet, lif
+from .resnet import LastActivation, ResNet, SpikingResNet, lif
 
 __all__ = ["resnet19", "resnet20", "spiking_resnet19", "spiking_resnet20"]
 
@@ -23,8 +23,8 @@ def resnet19(num_classes: int, in_channels: int = 3, *, hidden: int | None = Non
         A :class:`ResNet`; its last stage is ``layer3``, 512 channels on a quarter of the input's height and width.
 
     Raises:
-        TypeError: a size that is no integer.
-        ValueError: a size below 1.
+        TypeError: a size is no integer.
+        ValueError: a size is below 1.
 
     Example:
         >>> sum(p.numel() for p in resnet19(10).parameters())
@@ -45,8 +45,8 @@ def resnet20(num_classes: int, in_channels: int = 3, *, hidden: int | None = Non
         A :class:`ResNet`; its last stage is ``layer3``, 64 channels on a quarter of the input's height and width.
 
     Raises:
-        TypeError: a size that is no integer.
-        ValueError: a size below 1.
+        TypeError: a size is no integer.
+        ValueError: a size is below 1.
 
     Example:
         >>> sum(p.numel() for p in resnet20(10).parameters())
@@ -59,7 +59,7 @@ def spiking_resnet19(
     num_classes: int,
     in_channels: int = 3,
     *,
-    last_activation: str = "spike",
+    last_activation: LastActivation = "spike",
     neuron: Callable[[], nn.Module] = lif,
     hidden: int | None = None,
 ) -> SpikingResNet:
@@ -69,15 +69,15 @@ def spiking_resnet19(
         num_classes: ``K``.
         in_channels: of the frames.
         last_activation: as for :class:`SpikingResNet`.
-        neuron: makes one neuron.
+        neuron: function that makes one neuron module.
         hidden: as for :class:`ResNet`.
 
     Returns:
         A :class:`SpikingResNet`: ``[T, N, C, H, W]`` to logits ``[T, N, K]``.
 
     Raises:
-        TypeError: a size that is no integer, or ``neuron`` that is no callable making neurons.
-        ValueError: a size below 1, or an unknown ``last_activation``.
+        TypeError: a size is no integer, or ``neuron`` is no function that makes neurons.
+        ValueError: a size is below 1, or ``last_activation`` is unknown.
 
     Example:
         >>> net = spiking_resnet19(10, last_activation="relu", hidden=256)  # as in the authors' code
@@ -99,7 +99,7 @@ def spiking_resnet20(
     num_classes: int,
     in_channels: int = 3,
     *,
-    last_activation: str = "spike",
+    last_activation: LastActivation = "spike",
     neuron: Callable[[], nn.Module] = lif,
     hidden: int | None = None,
 ) -> SpikingResNet:
@@ -109,15 +109,15 @@ def spiking_resnet20(
         num_classes: ``K``.
         in_channels: of the frames.
         last_activation: as for :class:`SpikingResNet`.
-        neuron: makes one neuron.
+        neuron: function that makes one neuron module.
         hidden: as for :class:`ResNet`.
 
     Returns:
         A :class:`SpikingResNet`: ``[T, N, C, H, W]`` to logits ``[T, N, K]``.
 
     Raises:
-        TypeError: a size that is no integer, or ``neuron`` that is no callable making neurons.
-        ValueError: a size below 1, or an unknown ``last_activation``.
+        TypeError: a size is no integer, or ``neuron`` is no function that makes neurons.
+        ValueError: a size is below 1, or ``last_activation`` is unknown.
 
     Example:
         >>> import torch

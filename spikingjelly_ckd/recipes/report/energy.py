@@ -1,8 +1,8 @@
-"""What one inference costs: firing rate, MACs, ACs, synaptic operations and energy of a network, spiking or not.
+"""Energy of one inference: firing rate, MACs, ACs, synaptic operations and mJ of a network, spiking or not.
 
 Energies are those of 45 nm CMOS at 32-bit floating point (Horowitz, ISSCC 2014): 4.6 pJ for a multiply-accumulate
-(MAC), 0.9 pJ for an accumulate (AC). What is a MAC and what an AC is the definition of SpikingJelly 2.x's
-``op_counter``; SpikingJelly 0.0.0.0.14 has none, and there :func:`count_operations` counts by the same definition:
+(MAC), 0.9 pJ for an accumulate (AC). MACs and ACs are counted by SpikingJelly 2.x's ``op_counter``; SpikingJelly
+0.0.0.0.14 has none, and there :func:`count_operations` counts by the same definition:
 
 - A convolution or matrix product with an operand of only 0 and 1 costs one AC per spike and weight it meets (these
   ACs are the SynOps); any other costs one MAC per multiplication.
@@ -22,7 +22,7 @@ import copy
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -54,13 +54,13 @@ class Energy:
         acs: accumulates.
         synops: the accumulates of convolutions and matrix products that spikes drive; a part of ``acs``.
         compute_mj: ``4.6 macs + 0.9 acs`` pJ, in mJ. Integer spike counts are in ``macs``.
-        compute_mj_counts: the same in mJ with integer spike counts billed as spikes: a count of n as n ACs.
+        compute_mj_counts: the same with integer spike counts billed as spikes: a count of n as n ACs.
         total_mj: ``compute_mj`` and the memory traffic by SpikingJelly's ``op_counter``, in mJ; None without it.
-        firing_rate: share of the outputs of all spiking neurons, over all steps and images, that are not 0, in
-            [0, 1]; every output weighs the same. None for a network without spiking neurons.
-        rates: the same for each neuron layer, by module path.
+        firing_rate: share of non-zero values among the outputs of all spiking neurons, over all steps and images, in
+            [0, 1]; every output has the same weight. None for a network without spiking neurons.
+        rates: the firing rate of each layer of neurons, by module path.
         integer_layers: paths of the layers whose inputs were whole numbers and not only 0 and 1: spike counts.
-        counted_by: ``"spikingjelly op_counter"`` or ``"own counting"``.
+        counted_by: what counted the operations.
     """
 
     macs: float
@@ -72,7 +72,7 @@ class Energy:
     firing_rate: float | None
     rates: dict[str, float]
     integer_layers: tuple[str, ...]
-    counted_by: str
+    counted_by: Literal["spikingjelly op_counter", "own counting"]
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain numbers, strings, lists and dicts, for the record of a run."""
@@ -82,25 +82,25 @@ class Energy:
 def measure_energy(
     network: nn.Module, inputs: Iterable[Tensor], *, batch_axis: int = 0, forward: Forward | None = None
 ) -> Energy:
-    """Run the network on some batches and say what one image costs.
+    """Run the network on some batches and compute what one image costs.
 
-    The network runs in eval mode without gradients, with cleared membranes for every batch, and is left as it was
-    found (membranes cleared). It runs three times on a batch where ``op_counter`` does the counting, with the same
-    random numbers.
+    The network runs in eval mode without gradients; the states of its neurons are reset before each batch and at the
+    end, and all else is left as it was. Where ``op_counter`` does the counting, it runs three times on each batch, with
+    the same random numbers.
 
     Args:
         network: spiking or not.
         inputs: batches as the network takes them: ``[N, C, H, W]``, or ``[T, N, C, H, W]`` with ``batch_axis=1``.
         batch_axis: the axis of a batch that counts images.
-        forward: how to run a batch, ``forward(network, batch)``, if not by ``network(batch)``; such as
-            ``lambda net, images: net(images.expand(4, *images.shape))`` for four time steps.
+        forward: function ``forward(network, batch)`` that runs a batch; None for ``network(batch)``. With
+            ``lambda net, images: net(images.expand(4, *images.shape))`` images are shown for four time steps.
 
     Returns:
         :class:`Energy`.
 
     Raises:
-        TypeError: a network that is no module, or inputs that are no batches of tensors.
-        ValueError: no image at all, or a batch without ``batch_axis``.
+        TypeError: ``network`` is no module, or ``inputs`` are no batches of tensors.
+        ValueError: there is no image, or a batch has no axis ``batch_axis``.
 
     Example:
         >>> import torch
@@ -150,11 +150,11 @@ def measure_energy(
 def ann_twin(student: nn.Module) -> nn.Module:
     """The same network with a ReLU in place of every spiking neuron, its weights copied.
 
-    Its energy on one time step, ``[1, N, C, H, W]``, is that of an ANN of this topology. It is a yardstick of cost:
-    its outputs mean nothing before it is trained.
+    Its energy on one time step, ``[1, N, C, H, W]``, is that of an ANN with this topology. It is meant for comparing
+    costs; its outputs are meaningless until it is trained.
 
     Args:
-        student: the spiking network; its membranes are cleared.
+        student: the spiking network; the states of its neurons are reset.
 
     Returns:
         A copy that shares nothing with ``student`` and takes inputs of the same axes.
@@ -188,8 +188,8 @@ def ann_twin(student: nn.Module) -> nn.Module:
 def _by_op_counter(network: nn.Module, batch: Tensor, forward: Forward | None) -> tuple[int, int, int, float]:
     """MACs, ACs, SynOps and the energy of the memory traffic in pJ, by SpikingJelly.
 
-    Operations and memory are counted in two passes: in one, as ``SimpleEnergyProfiler`` does it, the sums that the
-    memory counter takes to count would be billed as ACs of the network.
+    Operations and memory are counted in two passes. In a single pass, as in ``SimpleEnergyProfiler``, the sums that the
+    memory counter computes in order to count would be billed as ACs of the network.
     """
     call = CountedCall(network, forward)
     neurons = list({type(child) for child in network.modules() if compat.is_neuron(child)})

@@ -1,4 +1,4 @@
-"""Operations of one forward pass, counted by what PyTorch executes.
+"""Operations of one forward pass, counted from what PyTorch executes, by the definition in ``report/energy.py``.
 
 Shapes: ``T`` time steps, ``N`` images, ``C`` channels, ``H W`` pixels, ``K`` classes.
 """
@@ -48,14 +48,14 @@ class Operations:
 
 
 def count_operations(network: nn.Module, batch: Tensor, *, forward: Forward | None = None) -> Operations:
-    """Count the operations of one forward pass by what PyTorch executes; needs no SpikingJelly counter.
+    """Count the operations of one forward pass from what PyTorch executes; needs no counter of SpikingJelly.
 
-    The network runs as in :func:`measure_energy` and is left in the same way.
+    The network runs as in :func:`~spikingjelly_ckd.recipes.report.energy.measure_energy` and is left in the same way.
 
     Args:
         network: spiking or not.
         batch: one batch as the network takes it.
-        forward: as for :func:`measure_energy`.
+        forward: as for :func:`~spikingjelly_ckd.recipes.report.energy.measure_energy`.
 
     Returns:
         :class:`Operations` of the whole batch.
@@ -81,7 +81,7 @@ def count_operations(network: nn.Module, batch: Tensor, *, forward: Forward | No
 
 
 class CountedCall(nn.Module):
-    """Holds the network while it is counted, so that all module paths begin alike however it is called."""
+    """Wraps the network while it is counted, so that all module paths begin alike however it is called."""
 
     PREFIX = "CountedCall.network"
 
@@ -97,9 +97,9 @@ class CountedCall(nn.Module):
 
 @contextmanager
 def inference(network: nn.Module) -> Iterator[None]:
-    """Eval, no gradients, state restored; and attention and BatchNorm by the operations the definition knows.
+    """Eval mode without gradients, states restored afterwards, and no fused attention or cuDNN BatchNorm.
 
-    Fused attention and cuDNN's BatchNorm are single operations that no counter bills.
+    The fused versions are single operations that no counter bills.
     """
     fast_path = mha.get_fastpath_enabled()
     mha.set_fastpath_enabled(False)
@@ -112,7 +112,7 @@ def inference(network: nn.Module) -> Iterator[None]:
 
 
 class _CountingMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Bills every ATen operation that runs outside a neuron."""
+    """Counts every ATen operation that runs outside a neuron."""
 
     def __init__(self, call: CountedCall) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -163,7 +163,7 @@ class _CountingMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @dataclass(frozen=True)
 class _Product:
-    """A convolution or matrix product as the counting sees it.
+    """What has to be known of a convolution or matrix product in order to count it.
 
     Attributes:
         left: the input, or the first matrix.
