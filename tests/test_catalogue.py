@@ -89,7 +89,6 @@ def test_every_file_of_methods_is_listed():
         "base",
         "projected",
         "projectors",
-        "renamed",
         "signals",
         "stochastic",
     }

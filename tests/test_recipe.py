@@ -99,7 +99,7 @@ def test_plain_data_name_the_functions():
     found = make_recipe(student=functools.partial(tiny_nets.student, in_channels=2)).to_json()
     assert json.loads(json.dumps(found)) == found
     assert found["teacher"] == "tiny_nets:teacher"
-    assert found["data"] == "spikingjelly_ckd.recipes.data.sets:cifar10"
+    assert found["data"] == "spikingjelly_ckd.recipes.data:cifar10"
     assert "partial" in found["student"]
     assert "sources" not in found
 

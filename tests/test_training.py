@@ -192,9 +192,9 @@ def test_the_last_smaller_batch_is_left_out_of_training_only():
 
 
 def test_sizes_out_of_range_and_sets_too_small():
-    for wrong in ({"batch_size": 0}, {"batch_size": 4, "workers": -1}, {"batch_size": 4, "seed": -1}):
-        with pytest.raises(ValueError, match="batch_size must be at least 1, workers and seed at least 0"):
-            ReproducibleDataModule(make_data(), **wrong)
+    for name, least in {"batch_size": 1, "workers": 0, "seed": 0}.items():
+        with pytest.raises(ValueError, match=f"{name} must be at least {least}, got {least - 1}"):
+            ReproducibleDataModule(make_data(), **{"batch_size": 4, name: least - 1})
     with pytest.raises(ValueError, match=r"40 training images do not fill one batch of 41 on 1 processes.*\(-b\)"):
         ReproducibleDataModule(make_data(), batch_size=41).train_dataloader()
     loaders = Placed(make_data(), batch_size=21)

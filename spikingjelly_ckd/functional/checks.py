@@ -50,21 +50,21 @@ def check_non_negative(name: str, value: float) -> float:
     return value
 
 
-def check_count(name: str, value: int) -> int:
-    """``value`` if it is an integer of at least 1.
+def check_count(name: str, value: int, *, least: int = 1) -> int:
+    """``value`` if it is an integer of at least ``least``.
 
     Raises:
         TypeError: it is no integer.
-        ValueError: it is below 1.
+        ValueError: it is below ``least``.
 
     Example:
         >>> check_count("student_channels", 64)
         64
     """
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
+        raise TypeError(f"{name} must be an integer, got {type(value).__name__} {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
     return value
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..functional.checks import check_choice, check_non_negative, check_positive
-from .data.sets import Data, DataOptions
+from .data import Data, DataOptions
 from .export import name_of, resolve_name
 
 __all__ = ["METHODS", "Recipe", "command_line", "default_workers", "ours", "paper", "parse", "released"]

@@ -43,8 +43,8 @@ from ..distiller import Distiller
 from ..networks.compat import has_neurons, neuron_path, neuron_step_modes, use_fast_neurons
 from ..networks.guards import preserve_state
 from .cache import CachedData, TeacherCache
+from .data import Data, DataOptions
 from .data.loading import ReproducibleDataModule, seed_all
-from .data.sets import Data, DataOptions
 from .export import file_hash, fill, name_of, save_network
 from .recipe import Recipe, parse, shown
 from .report.energy import ann_twin, measure_energy

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from .data.sets import Data
+from .data import Data
 from .export import file_hash, fill, load_network, read_about, read_weights
 
 __all__ = ["Teacher", "TeacherInput", "check_teacher", "load_teacher", "timm_network"]
