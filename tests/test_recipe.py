@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from spikingjelly_ckd.recipes import models
+from spikingjelly_ckd.recipes.command_line import command_line, default_workers, parse
 from spikingjelly_ckd.recipes.data import cifar10, cifar10dvs, cifar100, imagenet
-from spikingjelly_ckd.recipes.recipe import Recipe, command_line, default_workers, ours, paper, parse, released
+from spikingjelly_ckd.recipes.recipe import Recipe, ours, paper, released
 from spikingjelly_ckd.recipes.row import run_row
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

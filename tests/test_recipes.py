@@ -21,11 +21,12 @@ from spikingjelly.activation_based import functional
 from tiny_data import write_cifar, write_event_folder, write_image_folder
 from torch.nn.functional import cross_entropy
 
+from spikingjelly_ckd.recipes.build import check_student
+from spikingjelly_ckd.recipes.command_line import _with_flags, parse
 from spikingjelly_ckd.recipes.data import DataOptions, cifar10
 from spikingjelly_ckd.recipes.export import load_network, save_network
-from spikingjelly_ckd.recipes.recipe import parse
 from spikingjelly_ckd.recipes.report.records import read_record
-from spikingjelly_ckd.recipes.row import _check_student, _with_flags, run_row
+from spikingjelly_ckd.recipes.row import run_row
 from spikingjelly_ckd.recipes.training import StepSeeds
 
 HERE = Path(__file__).parent
@@ -366,7 +367,7 @@ def test_a_student_is_looked_at_without_a_trace(ground, tmp_path):
     before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
     state = torch.get_rng_state()
     data = cifar10(ground / "data", DataOptions(allow_partial=True))
-    _check_student(student, recipe, data, options)
+    check_student(student, recipe, data, options)
     assert torch.equal(torch.get_rng_state(), state)
     assert student.training
     assert all(torch.equal(before[name], tensor) for name, tensor in student.state_dict().items())

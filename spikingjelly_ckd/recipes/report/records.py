@@ -2,69 +2,54 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-import platform
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
+from ..data import Data
+from ..recipe import Recipe
+from .environment import environment
 
-__all__ = ["FORMAT", "environment", "read_record", "summary", "write_record"]
+__all__ = ["FORMAT", "environment", "outcome", "read_record", "record_start", "summary", "write_record"]
 
 FORMAT = 1
-PACKAGES = ("spikingjelly-ckd", "spikingjelly", "torch", "torchvision", "lightning", "timm", "cupy-cuda13x")
 LAST = 5
 
 
-def environment() -> dict[str, Any]:
-    """Versions, git commit of the package, device and threads.
-
-    Example:
-        >>> sorted(environment())
-        ['command', 'device', 'git', 'python', 'threads', 'versions']
-    """
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+def record_start(recipe: Recipe, data: Data, options: argparse.Namespace, method: str) -> dict[str, Any]:
+    """What is known before the first step."""
+    flags = {name: value for name, value in vars(options).items() if name not in ("seed", "print_config")}
     return {
-        "versions": found,
-        "git": _git(),
-        "python": platform.python_version(),
-        "device": device,
-        "threads": torch.get_num_threads(),
-        "command": command,
+        "row": recipe.name,
+        "paper_accuracy": recipe.paper_accuracy,
+        "method": method,
+        "seed": options.seed,
+        "data": {
+            "name": data.name,
+            "split": data.split,
+            "split_hash": data.split_hash,
+            "complete": data.complete,
+            "classes": data.num_classes,
+        },
+        "recipe": recipe.to_json(),
+        "sources": recipe.sources,
+        "options": flags,
+        "smoke": options.smoke,
+        "environment": environment(),
     }
 
 
-def _git() -> str | None:
-    """Commit of the package's checkout, with ``+changes`` if files differ from it; None outside a checkout."""
-    folder = Path(__file__).parents[2]
-    if not (folder / ".git").exists():
-        return None
-    try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+changes" if changed.strip() else "")
+def outcome(rows: list[dict[str, float]], recipe: Recipe) -> dict[str, Any]:
+    """What came out so far."""
+    return {
+        "finished": len(rows) >= recipe.epochs,
+        "accuracy": summary([row["test_acc1"] for row in rows]),
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
+        "history": rows,
+    }
 
 
 def summary(accuracies: Sequence[float]) -> dict[str, float | int]:

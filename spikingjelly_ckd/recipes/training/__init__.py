@@ -1,15 +1,7 @@
 """The training loop around a distiller, on Lightning."""
 
-from .module import (
-    ClassifierModule,
-    DistillationCallback,
-    DistillationModule,
-    History,
-    StepSeeds,
-    TrainingModule,
-    cosine_with_warmup,
-    topk_accuracy,
-)
+from .callbacks import DistillationCallback, History, StepSeeds
+from .module import ClassifierModule, DistillationModule, TrainingModule, cosine_with_warmup, topk_accuracy
 
 __all__ = [
     "ClassifierModule",
