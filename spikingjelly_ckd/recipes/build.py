@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,11 +15,56 @@ from ..distiller import Distiller
 from ..networks.compat import has_neurons, neuron_step_modes
 from ..networks.guards import preserve_state
 from .data import Data
-from .export import name_of
-from .options import device
+from .data.loading import seed_all
+from .export import name_of, save_network
+from .options import Run
 from .recipe import Recipe, shown
 
-__all__ = ["about_data", "build_network", "check_student", "count"]
+__all__ = ["Built", "build_network", "build_student", "check_student"]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A network and how it was made, which is what its file needs.
+
+    Attributes:
+        network: itself.
+        build: the function that made it.
+        arguments: keywords of ``build``.
+    """
+
+    network: nn.Module
+    build: Callable[..., nn.Module]
+    arguments: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """``module:name`` of the function."""
+        return name_of(self.build)
+
+    @property
+    def parameters(self) -> int:
+        """How many there are."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    def save(self, path: Path, data: Data, **more: Any) -> Path:
+        """Write the network with what whoever feeds it has to know, see :func:`.export.save_network`."""
+        about = {"mean": data.mean, "std": data.std, "size": data.size, "classes": data.classes}
+        return save_network(path, self.network, self.build, self.arguments, **more, **about, event=data.is_event)
+
+
+def build_student(recipe: Recipe, run: Run, data: Data) -> Built:
+    """The student with its first weights, which follow from the seed of the run.
+
+    Raises:
+        TypeError: the recipe's function asks for something else, or returned no module.
+        ValueError: it cannot be trained on these data, see :func:`check_student`.
+    """
+    seed_all(run.seed)
+    wanted = {"num_classes": data.num_classes, "in_channels": data.in_channels, "size": data.size}
+    network, arguments = build_network(recipe.student, **wanted, time_steps=recipe.time_steps)
+    check_student(network, recipe, data, run)
+    return Built(network, recipe.student, arguments)
 
 
 def build_network(build: Callable[..., nn.Module], **wanted: Any) -> tuple[nn.Module, dict[str, Any]]:
@@ -60,7 +106,7 @@ def build_network(build: Callable[..., nn.Module], **wanted: Any) -> tuple[nn.Mo
 
 
 @torch.no_grad()
-def check_student(student: nn.Module, recipe: Recipe, data: Data, options: argparse.Namespace) -> None:
+def check_student(student: nn.Module, recipe: Recipe, data: Data, run: Run) -> None:
     """Raise unless the student turns images into as many logits as there are classes; it is left as it was.
 
     Raises:
@@ -76,8 +122,8 @@ def check_student(student: nn.Module, recipe: Recipe, data: Data, options: argpa
             f"{name} is in single-step mode: let its function call functional.set_step_mode(network, 'm') before it "
             "returns the network"
         ) from error
-    student.to(device(options))
-    images = torch.stack([data.test[0][0]] * 2).to(device(options))
+    student.to(run.torch_device)
+    images = torch.stack([data.test[0][0]] * 2).to(run.torch_device)
     try:
         with preserve_state(student):
             logits = distiller.eval().predict(images)
@@ -93,13 +139,3 @@ def check_student(student: nn.Module, recipe: Recipe, data: Data, options: argpa
             f"{name} has {logits.shape[1]} outputs and the data {data.num_classes} classes: let its function take "
             "num_classes, and give the last layer as many outputs"
         )
-
-
-def about_data(data: Data) -> dict[str, Any]:
-    """What whoever feeds a network has to know."""
-    return {"mean": data.mean, "std": data.std, "size": data.size, "classes": data.classes, "event": data.is_event}
-
-
-def count(network: nn.Module) -> int:
-    """How many parameters a network has."""
-    return sum(parameter.numel() for parameter in network.parameters())

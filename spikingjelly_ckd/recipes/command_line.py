@@ -4,38 +4,134 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
-import torch
 from torch import nn
 
 from ..functional.checks import check_non_negative
+from ..functional.errors import ArgumentError
 from .data import DataOptions
 from .export import resolve_name
+from .options import Device, Run, default_workers
 from .recipe import CHOICES, Recipe, shown
 
-__all__ = ["brief_errors", "command_line", "default_workers", "parse"]
+__all__ = ["FLAGS", "brief_errors", "command_line", "parse"]
 
-MOST_WORKERS = 8
-FLAGS = {item.name: "--" + item.name.replace("_", "-") for item in fields(DataOptions)} | {"root": "--data-path"}
-"""Arguments of the data -> flags of the scripts."""
-_SHORT = {
-    "time_steps": ("-T", "--time-steps"),
-    "batch_size": ("-b", "--batch-size"),
-    "weight_decay": ("--wd", "--weight-decay"),
-    "epochs": ("--epochs",),
-}
-_CHANGEABLE = [
+PACKAGE = Path(__file__).parents[1]
+ORIGINAL = "\nOriginal Traceback (most recent call last):\n"
+"""What PyTorch puts before the traceback of an error in a loading process, which stands in the text of its own."""
+SHORT = {"time_steps": "-T", "batch_size": "-b", "weight_decay": "--wd"}
+CHANGEABLE = [
     item.name for item in fields(Recipe) if item.name not in ("name", "paper_accuracy", "data", "teacher", "sources")
 ]
-_TYPES = get_type_hints(Recipe)
+"""Values of a recipe that have a flag."""
+FLAGS = {name: f"--{name.replace('_', '-')}" for name in (*CHANGEABLE, *(item.name for item in fields(DataOptions)))}
+FLAGS |= dict.fromkeys(("root", "data_path"), "--data-path")
+"""Argument of a function -> the flag of the scripts that sets it."""
+
+
+def parse(recipe: Recipe, argv: Sequence[str] | None = None, description: str | None = None) -> tuple[Recipe, Run]:
+    """Read the command line.
+
+    Args:
+        recipe: of the script.
+        argv: None for ``sys.argv``.
+        description: of the script.
+
+    Returns:
+        The recipe as changed (the source of such a value becomes ``"command line"``), and what else the run is told.
+    """
+    parser = command_line(recipe, description)
+    given = vars(parser.parse_args(argv))
+    changed = {name: given.pop(name) for name in CHANGEABLE if name in given}
+    run = Run(**given)
+    if not run.print_config and run.data_path is None:
+        parser.error("--data-path is needed: the folder of the data set, or an ImageFolder tree (train/, test/)")
+    try:
+        return replace(recipe, **changed, sources=recipe.sources | dict.fromkeys(changed, "command line")), run
+    except (TypeError, ValueError) as error:
+        parser.error(str(error))
+
+
+def command_line(recipe: Recipe, description: str | None = None) -> argparse.ArgumentParser:
+    """A parser with one flag for each value of the recipe and of the run. A flag that is not given leaves no trace.
+
+    Args:
+        recipe: gives the defaults that the help shows.
+        description: of the script.
+    """
+    parser = argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    _add_data(parser.add_argument_group("the data"))
+    _add_teacher(parser.add_argument_group("the teacher"))
+    _add_run(parser.add_argument_group("the run"))
+    _add_machine(parser.add_argument_group("the machine"))
+    _add_recipe(parser.add_argument_group("the recipe (defaults are the row's)"), recipe)
+    return parser
+
+
+def _add_data(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--data-path", type=Path, help="folder of the data set, or an ImageFolder tree (train/, test/)")
+    group.add_argument("--download", action="store_true", help="fetch the data set if it is missing")
+    group.add_argument("--num-classes", type=int, help="say that a number other than the row's own is meant")
+    group.add_argument("--train-images", type=int, help="use so many, equally many of each class")
+    group.add_argument("--test-images", type=int)
+    group.add_argument("--allow-partial", action="store_true", help="take incomplete data; the record says so")
+
+
+def _add_teacher(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--teacher", metavar="PATH|timm:NAME", help="default: train one first, in runs/ROW/teacher")
+    group.add_argument("--any-teacher", action="store_true", help="go on with a teacher that is no better than chance")
+    group.add_argument(
+        "--teacher-cache", type=_count, metavar="VIEWS", help="ask the teacher once for VIEWS augmentations of an image"
+    )
+    group.add_argument("--teacher-cache-dir", type=Path, help="default: teacher_cache beside the output folder")
+
+
+def _add_run(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--output-dir", type=Path, help="default: runs/ROW/METHOD-seedN")
+    group.add_argument("--overwrite", action="store_true", help="the output folder may hold another run")
+    group.add_argument("--resume", metavar="latest|PATH", help="go on from a checkpoint")
+    group.add_argument("--seed", type=int)
+    group.add_argument("--energy-images", type=int, help="for the energy report; 0 leaves it out")
+    group.add_argument("--no-preflight", action="store_true")
+    group.add_argument("--no-progress", action="store_true", help="no progress bar")
+    group.add_argument("--smoke", action="store_true", help="two steps of every stage")
+    group.add_argument("--print-config", action="store_true", help="print every value with its source, and stop")
+
+
+def _add_machine(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--device", choices=get_args(Device))
+    group.add_argument("--devices", type=_devices, help="how many on each node, or 'auto'")
+    group.add_argument("--num-nodes", type=_count)
+    group.add_argument("--strategy", help="Lightning's, such as ddp")
+    group.add_argument("-j", "--workers", type=int, help=f"loading processes; here: {default_workers()}")
+
+
+def _add_recipe(group: argparse._ArgumentGroup, recipe: Recipe) -> None:
+    types = get_type_hints(Recipe)
+    for name in CHANGEABLE:
+        options: dict[str, Any] = {"dest": name, "help": f"{shown(getattr(recipe, name))}"}
+        if name == "student":
+            options |= {"metavar": "MODULE:FUNCTION", "type": _network, "help": "a network of your own"}
+        elif name in CHOICES:
+            options["choices"] = CHOICES[name]
+        elif name in ("beta", "gamma"):
+            options |= {"type": _weight, "metavar": "NUMBER|auto"}
+        elif types[name] is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            options["type"] = types[name] if types[name] in (int, float) else str
+        group.add_argument(*filter(None, (SHORT.get(name), FLAGS[name])), **options)
 
 
 def _network(text: str) -> Callable[..., nn.Module]:
@@ -47,9 +143,9 @@ def _network(text: str) -> Callable[..., nn.Module]:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _weight(text: str) -> float | str:
+def _weight(text: str) -> float | Literal["auto"]:
     if text == "auto":
-        return text
+        return "auto"
     try:
         return check_non_negative("it", float(text))
     except ValueError:
@@ -62,109 +158,13 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _devices(text: str) -> int | str:
+def _devices(text: str) -> int | Literal["auto"]:
     if text == "auto":
-        return text
+        return "auto"
     try:
         return _count(text)
     except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(f"it must be a number of at least 1 or 'auto', got {text!r}") from None
-
-
-def default_workers() -> int:
-    """Loading processes for one training process: its share of the cores that this one may use, eight at most.
-
-    Example:
-        >>> 1 <= default_workers() <= 8
-        True
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(MOST_WORKERS, cores // max(1, torch.cuda.device_count())))
-
-
-def command_line(recipe: Recipe, description: str | None = None) -> argparse.ArgumentParser:
-    """A parser with one flag for each value of the recipe, and the flags of the run.
-
-    Args:
-        recipe: gives the defaults.
-        description: of the script.
-    """
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    run = parser.add_argument_group("the run")
-    run.add_argument("--data-path", type=Path, help="folder of the data set, or an ImageFolder tree (train/, test/)")
-    run.add_argument("--output-dir", type=Path, help="default: runs/ROW/METHOD-seedN")
-    run.add_argument("--teacher", metavar="PATH|timm:NAME", help="default: train one first, in runs/ROW/teacher")
-    run.add_argument("--any-teacher", action="store_true", help="go on with a teacher that is no better than chance")
-    run.add_argument(
-        "--teacher-cache", type=_count, metavar="VIEWS", help="ask the teacher once for VIEWS augmentations of an image"
-    )
-    run.add_argument("--teacher-cache-dir", type=Path, help="default: teacher_cache beside the output folder")
-    run.add_argument("--overwrite", action="store_true", help="the output folder may hold another run")
-    run.add_argument("--resume", metavar="latest|PATH", help="go on from a checkpoint")
-    run.add_argument("--seed", type=int, default=0)
-    run.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    run.add_argument("--devices", type=_devices, default=1, help="how many on each node, or 'auto'")
-    run.add_argument("--num-nodes", type=_count, default=1)
-    run.add_argument("--strategy", default="auto", help="Lightning's, such as ddp")
-    run.add_argument(
-        "-j", "--workers", type=int, default=default_workers(), help="loading processes; here: %(default)s"
-    )
-    run.add_argument("--download", action="store_true", help="fetch the data set if it is missing")
-    run.add_argument("--num-classes", type=int, help="say that a number other than the row's own is meant")
-    run.add_argument("--train-images", type=int, help="use so many, equally many of each class")
-    run.add_argument("--test-images", type=int)
-    run.add_argument("--allow-partial", action="store_true", help="take incomplete data; the record says so")
-    run.add_argument("--energy-images", type=int, default=256, help="for the energy report; 0 leaves it out")
-    run.add_argument("--no-preflight", action="store_true")
-    run.add_argument("--no-progress", action="store_true", help="no progress bar")
-    run.add_argument("--smoke", action="store_true", help="two steps of every stage")
-    run.add_argument("--print-config", action="store_true", help="print every value with its source, and stop")
-    values = parser.add_argument_group("the recipe (defaults are the row's)")
-    for name in _CHANGEABLE:
-        flags = _SHORT.get(name, ("--" + name.replace("_", "-"),))
-        default = getattr(recipe, name)
-        options: dict[str, Any] = {"dest": name, "default": None}
-        if name == "student":
-            options |= {"metavar": "MODULE:FUNCTION", "type": _network, "help": "a network of your own"}
-        elif name in CHOICES:
-            options["choices"] = CHOICES[name]
-        elif name in ("beta", "gamma"):
-            options |= {"type": _weight, "metavar": "NUMBER|auto"}
-        elif _TYPES[name] is bool:
-            options["action"] = argparse.BooleanOptionalAction
-        else:
-            options["type"] = _TYPES[name] if _TYPES[name] in (int, float) else str
-        if name != "student":
-            options["help"] = f"{shown(default)}"
-        values.add_argument(*flags, **options)
-    return parser
-
-
-def parse(
-    recipe: Recipe, argv: Sequence[str] | None = None, description: str | None = None
-) -> tuple[Recipe, argparse.Namespace]:
-    """Read the command line.
-
-    Args:
-        recipe: of the script.
-        argv: None for ``sys.argv``.
-        description: of the script.
-
-    Returns:
-        The recipe as changed (the source of such a value becomes ``"command line"``), and the flags of the run.
-    """
-    parser = command_line(recipe, description)
-    options = parser.parse_args(argv)
-    changed = {name: getattr(options, name) for name in _CHANGEABLE if getattr(options, name) is not None}
-    for name in _CHANGEABLE:
-        delattr(options, name)
-    sources = recipe.sources | dict.fromkeys(changed, "command line")
-    if not options.print_config and options.data_path is None:
-        parser.error("--data-path is needed: the folder of the data set, or an ImageFolder tree (train/, test/)")
-    try:
-        return replace(recipe, **changed, sources=sources), options
-    except (TypeError, ValueError) as error:
-        parser.error(str(error))
 
 
 @contextmanager
@@ -176,27 +176,23 @@ def brief_errors() -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, TypeError, ValueError) as error:
-        message = _own_message(error)
-        if message is None:
+        message, raised_in = _origin(error)
+        if not raised_in.is_relative_to(PACKAGE):
             raise
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
-        sys.exit(f"{Path(sys.argv[0]).name}: error: {_with_flags(message)}{notes}")
+        sys.exit(f"{Path(sys.argv[0]).name}: error: {message}{notes}")
 
 
-def _own_message(error: Exception) -> str | None:
-    """The message of what this package raised, here or in a loading process; None if it was another library."""
-    message, raised_in = str(error), traceback.extract_tb(error.__traceback__)[-1].filename
-    if " in DataLoader worker process " in message.partition("\n")[0]:  # torch puts the whole traceback into the text
-        raised_in = re.findall(r'^  File "(.+)", line', message, re.MULTILINE)[-1]
-        message = re.findall(rf"^{type(error).__name__}: (.*)", message, re.MULTILINE)[-1]
-    return message if Path(raised_in).is_relative_to(Path(__file__).parents[1]) else None
+def _origin(error: Exception) -> tuple[str, Path]:
+    """The message of an error and the file that raised it; in a loading process, of the error there.
 
-
-def _with_flags(message: str) -> str:
-    """``download=True`` becomes ``--download``, ``num_classes=4`` ``--num-classes 4``, ``root must`` names its flag."""
-
-    def flag(found: re.Match[str]) -> str:
-        name, given = found["name"], found["given"]
-        return f"{FLAGS[name]}{given.replace('=True', '').replace('=', ' ')}" if name in FLAGS else found[0]
-
-    return re.sub(r"\b(?P<name>[a-z_]+)(?P<given>=[\w.']+| must )", flag, message)
+    PyTorch has only the text of an error in a loading process: the traceback as Python writes it. The file of its last
+    frame is where it was raised, and the first line after that frame which is not indented begins with its type.
+    """
+    traced = str(error).partition(ORIGINAL)[2].splitlines()
+    if not traced:
+        message = error.render(FLAGS) if isinstance(error, ArgumentError) else str(error)
+        return message, Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    frame = max(number for number, line in enumerate(traced) if line.startswith('  File "'))
+    last = next(number for number in range(frame + 1, len(traced)) if not traced[number].startswith(" "))
+    return "\n".join(traced[last:]).partition(": ")[2], Path(traced[frame].split('"')[1])

@@ -5,25 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from torch import nn
 
-from ..functional.checks import check_choice, check_positive
+from ..functional.checks import check_choice, check_positive, check_share
+from ..functional.errors import ArgumentValueError
 from .data import Data, DataOptions
 from .export import name_of
 
-__all__ = ["METHODS", "Recipe", "ours", "paper", "released", "shown"]
+__all__ = [
+    "CHOICES",
+    "Method",
+    "Optimizer",
+    "Precision",
+    "Recipe",
+    "TargetClass",
+    "Variant",
+    "ours",
+    "paper",
+    "released",
+    "shown",
+]
 
 T = TypeVar("T")
-METHODS = ("ckd", "plain")
-CHOICES = {
-    "method": METHODS,
-    "variant": ("paper", "released"),
-    "target_class": ("teacher", "label"),
-    "optimizer": ("sgd", "adamw"),
-    "amp": ("32-true", "bf16-mixed", "16-mixed"),
-}
+Method = Literal["ckd", "plain"]
+Variant = Literal["paper", "released"]
+TargetClass = Literal["teacher", "label"]
+Optimizer = Literal["sgd", "adamw"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Weight = float | Literal["auto"]
 LEAST = dict.fromkeys(("time_steps", "size", "epochs", "batch_size", "accumulate", "teacher_epochs"), 1)
 LEAST |= dict.fromkeys(("weight_decay", "warmup_epochs", "clip", "mixup", "cutmix"), 0)
 
@@ -124,22 +135,22 @@ class Recipe:
     epochs: int
     batch_size: int
     lr: float
-    optimizer: str = "sgd"
+    optimizer: Optimizer = "sgd"
     momentum: float
     weight_decay: float
     warmup_epochs: int
-    amp: str
+    amp: Precision
     clip: float = 0.0
     accumulate: int = 1
     ema: float = 0.0
-    method: str = "ckd"
-    variant: str = "paper"
+    method: Method = "ckd"
+    variant: Variant = "paper"
     map_temperature: float
     temperature: float
     noise_weight: float
-    beta: float | str
-    gamma: float | str
-    target_class: str = "teacher"
+    beta: Weight
+    gamma: Weight
+    target_class: TargetClass = "teacher"
     student_layer: str | None = None
     teacher_layer: str | None = None
     teacher_epochs: int
@@ -158,14 +169,13 @@ class Recipe:
             check_choice(name, getattr(self, name), known)
         for name, least in LEAST.items():
             if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+                raise ArgumentValueError(name, f"must be at least {least}, got {getattr(self, name)}")
         for name in ("lr", "teacher_lr"):
             check_positive(name, getattr(self, name))
         for name in ("momentum", "ema"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+            check_share(name, getattr(self, name))
         if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs ({self.warmup_epochs}) must be below epochs ({self.epochs})")
+            raise ArgumentValueError("warmup_epochs", f"({self.warmup_epochs}) must be below epochs ({self.epochs})")
 
     def data_options(self, **more: Any) -> DataOptions:
         """The part that the data need, with what else the command line says."""
@@ -182,6 +192,10 @@ class Recipe:
         rows = [(name, str(value), self.sources.get(name, "")) for name, value in self.to_json().items()]
         wide = [max(len(row[column]) for row in rows) for column in (0, 1)]
         return "\n".join(f"{a:{wide[0]}}  {b:{wide[1]}}  {c}".rstrip() for a, b, c in rows)
+
+
+CHOICES = {name: get_args(hint) for name, hint in get_type_hints(Recipe).items() if get_origin(hint) is Literal}
+"""Value of a recipe that is one of several words -> these words."""
 
 
 def shown(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Running a recipe: data, teacher, training, energy, export, record.
+"""Running a recipe: data, student, teacher, training, record, energy, export.
 
 Files of a run, in its output folder::
 
@@ -7,11 +7,13 @@ Files of a run, in its output folder::
     tensorboard/           the same, for TensorBoard
     latest.ckpt best.ckpt  for --resume; best is chosen on the test set
     student.safetensors    the student alone, with student.json beside it
+
+``build_network`` is of :mod:`spikingjelly_ckd.recipes.build`, ``fit`` and ``FitResult`` are of
+:mod:`spikingjelly_ckd.recipes.training.fit`.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -19,26 +21,26 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..ckd import CKDDistiller
 from ..distiller import Distiller
+from ..functional.errors import ArgumentValueError
 from ..networks.compat import neuron_path
-from .build import about_data, build_network, check_student, count
+from .build import Built, build_network, build_student
 from .command_line import brief_errors, parse
 from .data import Data
-from .data.loading import seed_all
-from .export import file_hash, name_of, save_network
-from .options import SMOKE_BATCH, check_cache, check_devices, check_writable
+from .export import file_hash
+from .options import Run, check_options, check_writable
 from .recipe import Recipe
 from .report.energy import ann_twin, measure_energy
-from .report.records import outcome, read_record, record_start, write_record
-from .teachers import Teacher, is_unfinished, obtain_teacher, of_teacher, train_teacher
+from .report.schema import Record, RecordedStudent
+from .teachers import Teacher, is_unfinished, obtain_teacher, train_teacher, with_teacher_schedule
 from .training.fit import FitResult, fit, optimisation, preflight_report
 from .training.module import DistillationModule
-from .training.resume import check_same_run, find_checkpoint, read_checkpoint, settings_of
+from .training.resume import check_same_run, find_checkpoint, read_checkpoint, record_so_far, settings_of
 
 __all__ = ["FitResult", "build_network", "fit", "make_distiller", "run_row", "run_teacher"]
 
@@ -52,71 +54,65 @@ def run_row(recipe: Recipe, argv: Sequence[str] | None = None, description: str 
         description: for ``--help``.
 
     Returns:
-        The record; None after ``--print-config``.
+        The record as plain data, see :class:`~spikingjelly_ckd.recipes.report.schema.Record`; None after
+        ``--print-config``.
 
     Raises:
         FileNotFoundError: data, teacher or checkpoint are not there.
         ValueError: something does not fit; the message says what to pass.
     """
-    recipe, options = parse(recipe, argv, description)
-    if options.print_config:
+    recipe, run = parse(recipe, argv, description)
+    if run.print_config:
         print(recipe)
         return None
-    if options.smoke:
-        recipe = replace(recipe, epochs=1, warmup_epochs=0, batch_size=min(recipe.batch_size, SMOKE_BATCH))
     with brief_errors() if argv is None else nullcontext():
-        return _run(recipe, options)
+        return _distil(run.shorten(recipe), run).to_json()
 
 
-def _run(recipe: Recipe, options: argparse.Namespace) -> dict[str, Any]:
-    home = Path("runs") / recipe.name / ("smoke" if options.smoke else "")
-    folder = options.output_dir or home / f"{recipe.method}-seed{options.seed}"
-    of_teacher = (options.output_dir or home) / "teacher"
-    resume = options.resume
-    if resume == "latest" and not (folder / "latest.ckpt").is_file() and is_unfinished(of_teacher):
-        resume = None  # the run was stopped while its teacher was trained
-    before = _before(recipe, options, folder, resume)
-    data = _load(recipe, options)
-    seed_all(options.seed)
-    wanted = {"num_classes": data.num_classes, "in_channels": data.in_channels, "size": data.size}
-    student, arguments = build_network(recipe.student, **wanted, time_steps=recipe.time_steps)
-    check_student(student, recipe, data, options)
-    teacher, teacher_accuracy = None, None
-    if recipe.method != "plain":
-        teacher, teacher_accuracy = obtain_teacher(recipe, data, options, of_teacher)
-    distiller = make_distiller(recipe, data, teacher, student)
-    record = record_start(recipe, data, options, recipe.method)
-    record["student"] = {"build": name_of(recipe.student), "arguments": arguments, "parameters": count(student)}
-    record |= before
-    if teacher is not None:
-        record["teacher"] = {"source": teacher.source, "sha256": teacher.sha256, "accuracy": teacher_accuracy}
+def _distil(recipe: Recipe, run: Run) -> Record:
+    """One row, from the data to the record."""
+    folder, resume = run.folder(recipe), _what_to_resume(recipe, run)
+    before = _check_before(recipe, run, folder, resume)
+    data = _load_data(recipe, run)
+    student = build_student(recipe, run, data)
+    teacher = obtain_teacher(recipe, run, data)
+    distiller = make_distiller(recipe, data, teacher, student.network)
+    module = DistillationModule(distiller, preflight=not run.no_preflight, **optimisation(recipe, data))
+    start = Record.start(recipe, run, data, student=student, teacher=teacher, before=before)
 
-    @rank_zero_only
-    def write(rows: list[dict[str, float]]) -> None:
-        record["preflight"] = preflight_report(module.trainer) or record["preflight"]
-        write_record(folder / "record.json", record | outcome(rows, recipe))
+    def on_row(rows: list[dict[str, float]]) -> None:
+        _so_far(start, module, rows).write(folder / "record.json")
 
-    module = DistillationModule(distiller, preflight=not options.no_preflight, **optimisation(recipe, data))
-    fitted = fit(
-        module,
-        data,
-        recipe,
-        options,
-        folder,
-        on_row=write,
-        resume=resume,
-        teacher=teacher,
+    fitted = fit(module, data, recipe, run, folder, on_row=on_row, resume=resume, teacher=teacher)
+    record = replace(_so_far(start, module, fitted.rows), teacher_cache=fitted.cache)
+    return _finish(record, recipe, run, data, student, teacher) if fitted.trainer.is_global_zero else record
+
+
+def _what_to_resume(recipe: Recipe, run: Run) -> str | None:
+    """``--resume``; None where the run was stopped while its teacher was trained, which goes on by itself."""
+    begun = (run.folder(recipe) / "latest.ckpt").is_file()
+    return None if run.resume == "latest" and not begun and is_unfinished(run.teacher_folder(recipe)) else run.resume
+
+
+def _so_far(start: Record, module: DistillationModule, rows: list[dict[str, float]]) -> Record:
+    """The record after these epochs, with what the training found out about itself."""
+    return replace(
+        start.after(rows),
+        chosen=module.distiller.chosen(),
+        preflight=preflight_report(module.trainer) or start.preflight,
+        neurons=str(neuron_path(module.distiller.student)),
+        processes=module.trainer.world_size,
     )
-    record["teacher_cache"] = fitted.cache
-    record |= {"neurons": str(neuron_path(student)), "processes": fitted.trainer.world_size}
-    record |= outcome(fitted.rows, recipe)
-    if fitted.trainer.is_global_zero:
-        path = folder / "student.safetensors"
-        save_network(path, student, recipe.student, arguments, time_steps=recipe.time_steps, **about_data(data))
-        record["student"]["sha256"] = file_hash(path)
-        record["energy"] = _energy(recipe, data, options, student, teacher)
-        write_record(folder / "record.json", record)
-        print(_closing(record, folder))
+
+
+def _finish(record: Record, recipe: Recipe, run: Run, data: Data, student: Built, teacher: Teacher | None) -> Record:
+    """Write the student, count its energy, write the record, and say what came out."""
+    folder = run.folder(recipe)
+    path = student.save(folder / "student.safetensors", data, time_steps=recipe.time_steps)
+    written = replace(RecordedStudent.of(student), sha256=file_hash(path))
+    record = replace(record, student=written, energy=_energy(recipe, run, data, student.network, teacher))
+    record.write(folder / "record.json")
+    print(_closing(record, folder))
     return record
 
 
@@ -137,18 +133,16 @@ def run_teacher(recipe: Recipe, argv: Sequence[str], model: str | None, pretrain
         ValueError: something does not fit.
     """
     recipe = replace(recipe, epochs=recipe.teacher_epochs, lr=recipe.teacher_lr, method="plain")
-    recipe, options = parse(recipe, argv)
+    recipe, run = parse(recipe, argv)
     recipe = replace(recipe, teacher_epochs=recipe.epochs, teacher_lr=recipe.lr)
-    if options.print_config:
+    if run.print_config:
         print(recipe)
         return None
-    if options.smoke:
-        recipe = replace(recipe, batch_size=min(recipe.batch_size, SMOKE_BATCH))
-    options.pretrained = pretrained
-    folder = options.output_dir or Path("runs") / recipe.name / "teacher"
+    recipe, run = run.shorten(recipe), replace(run, pretrained=pretrained)
+    folder = run.output_dir or Path("runs") / recipe.name / "teacher"
     with brief_errors():
-        _before(of_teacher(recipe, options), options, folder, options.resume)
-        path = train_teacher(recipe, _load(recipe, options), options, folder, model=model)
+        _check_before(with_teacher_schedule(recipe, run), run, folder, run.resume)
+        path = train_teacher(recipe, run, _load_data(recipe, run), folder, model=model)
     rank_zero_info(f"Teacher: written to {path}")
     return path
 
@@ -187,11 +181,11 @@ def make_distiller(recipe: Recipe, data: Data, teacher: Teacher | None, student:
     )
 
 
-def _before(recipe: Recipe, options: argparse.Namespace, folder: Path, resume: str | None) -> dict[str, Any]:
+def _check_before(recipe: Recipe, run: Run, folder: Path, resume: str | None) -> Record | None:
     """Look at what can be known before the data are read: devices, folder, checkpoint.
 
     Returns:
-        What a resumed run takes over from its record so far.
+        The record so far of a run that is resumed.
 
     Raises:
         FileNotFoundError: no checkpoint to resume from.
@@ -199,39 +193,32 @@ def _before(recipe: Recipe, options: argparse.Namespace, folder: Path, resume: s
         ValueError: a device that is not there, a teacher cache that does not go with the recipe, another run in the
             folder, or the one to resume had other settings.
     """
-    check_devices(options)
-    check_cache(recipe, options)
+    check_options(recipe, run)
     check_writable(folder)
     checkpoint = find_checkpoint(resume, folder)
     if checkpoint is not None:
-        check_same_run(checkpoint, read_checkpoint(checkpoint), settings_of(recipe, options))
-    path = folder / "record.json"
-    if checkpoint is None and path.is_file() and not (options.overwrite or options.smoke):
+        check_same_run(checkpoint, read_checkpoint(checkpoint), settings_of(recipe, run))
+        return record_so_far(folder)
+    if (folder / "record.json").is_file() and not (run.overwrite or run.smoke):
         raise ValueError(
             f"{folder} holds a run already: pass --resume latest to go on with it, another --output-dir, or --overwrite"
         )
-    if checkpoint is None or not path.is_file():
-        return {"preflight": None, "resumed_after_epochs": []}
-    record = read_record(path)
-    epochs = [*record["resumed_after_epochs"], len(record["history"])]
-    return {"preflight": record["preflight"], "resumed_after_epochs": epochs}
+    return None
 
 
-def _load(recipe: Recipe, options: argparse.Namespace) -> Data:
+def _load_data(recipe: Recipe, run: Run) -> Data:
+    if run.data_path is None:
+        raise ArgumentValueError("data_path", "must be given: the folder of the data set, or an ImageFolder tree")
     names = ("num_classes", "train_images", "test_images", "download", "allow_partial")
-    data = recipe.data(options.data_path, recipe.data_options(**{name: getattr(options, name) for name in names}))
+    data = recipe.data(run.data_path, recipe.data_options(**{name: getattr(run, name) for name in names}))
     if recipe.sources.get("split") == "command line" and data.split.startswith("folders"):
-        raise ValueError(
-            f"--split {recipe.split} does nothing: {options.data_path} is a tree whose folders are its split"
-        )
+        raise ValueError(f"--split {recipe.split} does nothing: {run.data_path} is a tree whose folders are its split")
     return data
 
 
-def _energy(
-    recipe: Recipe, data: Data, options: argparse.Namespace, student: nn.Module, teacher: Teacher | None
-) -> dict[str, Any] | None:
+def _energy(recipe: Recipe, run: Run, data: Data, student: nn.Module, teacher: Teacher | None) -> dict[str, Any] | None:
     """Operations and energy of one image: the student, its ANN twin on one step, and the teacher."""
-    count = min(options.energy_images, SMOKE_BATCH) if options.smoke else options.energy_images
+    count = run.counted_images
     if not count:
         return None
 
@@ -251,14 +238,15 @@ def _energy(
     return found
 
 
-def _closing(record: dict[str, Any], folder: Path) -> str:
-    accuracy = record["accuracy"]
+def _closing(record: Record, folder: Path) -> str:
+    """What came out, in a few lines."""
+    found = record.result
     lines = [
-        f"{record['row']}, {record['method']}, seed {record['seed']}, split {record['data']['split']}: test accuracy "
-        f"last {accuracy['last']:.2f} %, mean of the last 5 epochs {accuracy['mean_last_5']:.2f} %, "
-        f"best {accuracy['best']:.2f} % (epoch {accuracy['best_epoch']}, chosen on the test set)"
+        f"{record.row}, {record.method}, seed {record.seed}, split {record.data.split}: test accuracy "
+        f"last {found.last:.2f} %, mean of the last 5 epochs {found.mean_last_5:.2f} %, "
+        f"best {found.best:.2f} % (epoch {found.best_epoch}, chosen on the test set)"
     ]
-    for name, energy in (record["energy"] or {}).items():
+    for name, energy in (record.energy or {}).items():
         if isinstance(energy, dict):
             rate = "" if energy["firing_rate"] is None else f", firing rate {100 * energy['firing_rate']:.2f} %"
             lines.append(f"energy of the {name}: {energy['compute_mj']:.4g} mJ an image (compute){rate}")

@@ -79,6 +79,7 @@ class Teacher:
         std: likewise.
         size: height and width it was trained on; None: that of the student.
         accuracy: in percent on the test set, as its own file says; None where nothing is said.
+        test_accuracy: in percent on the test set of the run, measured; None before.
     """
 
     network: nn.Module
@@ -88,6 +89,7 @@ class Teacher:
     std: tuple[float, ...] | None
     size: int | None
     accuracy: float | None = None
+    test_accuracy: float | None = None
 
     def input_for(self, data: Data) -> TeacherInput:
         """Turns a batch of ``data`` into what this teacher was trained on."""

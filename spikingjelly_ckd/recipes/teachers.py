@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,16 +14,17 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from .build import about_data, build_network
+from .build import Built, build_network
 from .data import Data
 from .data.loading import seed_all
-from .export import file_hash, fill, load_network, name_of, read_about, read_weights, save_network
-from .options import SMOKE_STEPS, device
+from .export import file_hash, fill, load_network, read_about, read_weights
+from .options import Run
 from .recipe import Recipe
-from .report.records import outcome, record_start, summary, write_record
+from .report.schema import Record
 from .teacher_input import Teacher, TeacherInput
 from .training.fit import fit, optimisation
 from .training.module import ClassifierModule
+from .training.resume import record_so_far
 
 __all__ = [
     "Teacher",
@@ -40,94 +40,107 @@ TEACHER_FILE = "teacher.safetensors"
 CHANCE_FACTOR = 1.5
 
 
-def obtain_teacher(recipe: Recipe, data: Data, options: argparse.Namespace, folder: Path) -> tuple[Teacher, float]:
-    """The teacher that was asked for, or one trained first; and its accuracy on the test set, percent.
+def obtain_teacher(recipe: Recipe, run: Run, data: Data) -> Teacher | None:
+    """The teacher of a row: given, trained by an earlier run, or trained now; None where the method has none.
 
     Raises:
         FileNotFoundError: ``--teacher`` names no file.
         ValueError: it does not fit, or is no better than chance.
     """
-    spec = options.teacher
-    if spec is None:
-        spec = str(folder / TEACHER_FILE)
-        if Path(spec).is_file():
-            rank_zero_info(f"Teacher: {spec}, trained by an earlier run")
-            _check_same_set(Path(spec), data)
-        else:
-            rank_zero_info(f"Teacher: none was given (--teacher), so one is trained first, in {folder}")
-            train_teacher(recipe, data, options, folder)
-    _, arguments = build_network(recipe.teacher, num_classes=data.num_classes, in_channels=data.in_channels)
-    teacher = load_teacher(spec, data, recipe.teacher, arguments)
-    teacher.network.to(device(options))
+    if recipe.method == "plain":
+        return None
+    teacher = load_teacher(run.teacher or _own_teacher(recipe, run, data), data, *_builder(recipe, data))
+    teacher.network.to(run.torch_device)
     accuracy = check_teacher(
         teacher,
         data,
         batch_size=recipe.batch_size,
-        workers=options.workers,
-        limit=SMOKE_STEPS if options.smoke else None,
-        refuse=not (options.any_teacher or options.smoke),
+        workers=run.workers,
+        limit=run.most_steps,
+        refuse=not (run.any_teacher or run.smoke),
     )
     said = "" if teacher.accuracy is None else f" (its file says {teacher.accuracy:.2f} %)"
     rank_zero_info(f"Teacher: {teacher.source} has {accuracy:.2f} % on the test set{said}")
-    return teacher, accuracy
+    return replace(teacher, test_accuracy=accuracy)
 
 
-def _check_same_set(path: Path, data: Data) -> None:
+def _own_teacher(recipe: Recipe, run: Run, data: Data) -> str:
+    """Path of the row's own ANN, trained by an earlier run or now."""
+    folder = run.teacher_folder(recipe)
+    path = folder / TEACHER_FILE
+    if not path.is_file():
+        rank_zero_info(f"Teacher: none was given (--teacher), so one is trained first, in {folder}")
+        return str(train_teacher(recipe, run, data, folder))
+    rank_zero_info(f"Teacher: {path}, trained by an earlier run")
     about = json.loads(path.with_suffix(".json").read_text("utf8"))
     if about.get("split_hash") != data.split_hash:
         raise ValueError(
             f"{path} was trained on split {about.get('split')}, and this run uses {data.split} with other images: pass "
             "--teacher PATH to use it all the same, or another --output-dir to train a new one"
         )
+    return str(path)
 
 
-def train_teacher(
-    recipe: Recipe, data: Data, options: argparse.Namespace, folder: Path, *, model: str | None = None
-) -> Path:
+def _builder(recipe: Recipe, data: Data) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
+    """The function of the row's ANN, and those of its keywords that it takes."""
+    return recipe.teacher, build_network(recipe.teacher, num_classes=data.num_classes, in_channels=data.in_channels)[1]
+
+
+def train_teacher(recipe: Recipe, run: Run, data: Data, folder: Path, *, model: str | None = None) -> Path:
     """Train the ANN of a row (or timm's ``model``) and write it; its normalisation and accuracy go with it.
+
+    A training that was cut off goes on where it was, if the run is resumed.
+
+    Args:
+        recipe: of the row.
+        run: its flags.
+        data: to train and test on.
+        folder: where the teacher, its record and its checkpoints are written.
+        model: a network of timm in place of the row's own.
 
     Returns:
         Path of the ``.safetensors`` file.
     """
-    recipe = of_teacher(recipe, options)
-    seed_all(options.seed)
-    common = {"num_classes": data.num_classes, "in_channels": data.in_channels}
-    if model is None:
-        build = recipe.teacher
-        network, arguments = build_network(build, **common)
-    else:
-        build, arguments = timm_network, {"name": model, **common}
-        network = timm_network(**arguments, pretrained=options.pretrained)
-    module = ClassifierModule(network, **optimisation(recipe, data))
-    record = record_start(recipe, data, options, "teacher") | {"network": {"build": name_of(build), **arguments}}
+    recipe = with_teacher_schedule(recipe, run)
+    seed_all(run.seed)
+    built = _first_teacher(recipe, run, data, model)
+    module = ClassifierModule(built.network, **optimisation(recipe, data))
+    resume = "latest" if run.resume is not None and (folder / "latest.ckpt").is_file() else None
+    before = None if resume is None else record_so_far(folder)
+    network = {"build": built.name, **built.arguments}
+    record = Record.start(recipe, run, data, method="teacher", network=network, before=before)
     path = folder / TEACHER_FILE
 
-    def write(rows: list[dict[str, float]]) -> None:
-        write_record(folder / "record.json", record | outcome(rows, recipe))
+    def on_row(rows: list[dict[str, float]]) -> None:
+        record.after(rows).write(folder / "record.json")
 
-    fitted = fit(module, data, recipe, options, folder, on_row=write, resume=_resumable(options, folder))
-    accuracy = summary([row["test_acc1"] for row in fitted.rows])["last"]
-    about = about_data(data) | {"split": data.split, "split_hash": data.split_hash}
+    fitted = fit(module, data, recipe, run, folder, on_row=on_row, resume=resume)
     if fitted.trainer.is_global_zero:
-        save_network(path, network, build, arguments, accuracy=accuracy, **about)
+        accuracy = fitted.rows[-1]["test_acc1"]
+        built.save(path, data, accuracy=accuracy, split=data.split, split_hash=data.split_hash)
     fitted.trainer.strategy.barrier()
     return path
 
 
-def is_unfinished(of_teacher: Path) -> bool:
-    """Whether the training of a teacher was broken off."""
-    return (of_teacher / "latest.ckpt").is_file() and not (of_teacher / TEACHER_FILE).is_file()
+def _first_teacher(recipe: Recipe, run: Run, data: Data, model: str | None) -> Built:
+    """The ANN before its training."""
+    common = {"num_classes": data.num_classes, "in_channels": data.in_channels}
+    if model is None:
+        network, arguments = build_network(recipe.teacher, **common)
+        return Built(network, recipe.teacher, arguments)
+    arguments = {"name": model, **common}
+    return Built(timm_network(**arguments, pretrained=run.pretrained), timm_network, arguments)
 
 
-def of_teacher(recipe: Recipe, options: argparse.Namespace) -> Recipe:
-    """The recipe with the schedule of its teacher."""
-    epochs = 1 if options.smoke else recipe.teacher_epochs
+def with_teacher_schedule(recipe: Recipe, run: Run) -> Recipe:
+    """The recipe with the epochs and the learning rate of its teacher."""
+    epochs = 1 if run.smoke else recipe.teacher_epochs
     return replace(recipe, epochs=epochs, lr=recipe.teacher_lr, warmup_epochs=min(recipe.warmup_epochs, epochs - 1))
 
 
-def _resumable(options: argparse.Namespace, folder: Path) -> str | None:
-    """A teacher whose training was cut off goes on where it was, if the run is resumed."""
-    return "latest" if options.resume is not None and (folder / "latest.ckpt").is_file() else None
+def is_unfinished(folder: Path) -> bool:
+    """Whether the training of a teacher was broken off in its folder."""
+    return (folder / "latest.ckpt").is_file() and not (folder / TEACHER_FILE).is_file()
 
 
 def load_teacher(

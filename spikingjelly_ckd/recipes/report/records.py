@@ -1,58 +1,28 @@
-"""What a run leaves behind: one JSON file that says what ran, on what, and what came out."""
+"""What a run leaves behind: one JSON file that says what ran, on what, and what came out.
+
+The record of a row is a :class:`~spikingjelly_ckd.recipes.report.schema.Record`; benchmarks have keys of their own.
+"""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data import Data
-from ..recipe import Recipe
 from .environment import environment
 
-__all__ = ["FORMAT", "environment", "outcome", "read_record", "record_start", "summary", "write_record"]
+__all__ = ["FORMAT", "environment", "read_record", "summary", "write_record"]
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)
+"""Records of rows in format 1 had no ``chosen``, no ``pretrained`` among the options, and left out what was not known
+yet, where format 2 has null. Benchmarks write the same in both."""
 LAST = 5
 
 
-def record_start(recipe: Recipe, data: Data, options: argparse.Namespace, method: str) -> dict[str, Any]:
-    """What is known before the first step."""
-    flags = {name: value for name, value in vars(options).items() if name not in ("seed", "print_config")}
-    return {
-        "row": recipe.name,
-        "paper_accuracy": recipe.paper_accuracy,
-        "method": method,
-        "seed": options.seed,
-        "data": {
-            "name": data.name,
-            "split": data.split,
-            "split_hash": data.split_hash,
-            "complete": data.complete,
-            "classes": data.num_classes,
-        },
-        "recipe": recipe.to_json(),
-        "sources": recipe.sources,
-        "options": flags,
-        "smoke": options.smoke,
-        "environment": environment(),
-    }
-
-
-def outcome(rows: list[dict[str, float]], recipe: Recipe) -> dict[str, Any]:
-    """What came out so far."""
-    return {
-        "finished": len(rows) >= recipe.epochs,
-        "accuracy": summary([row["test_acc1"] for row in rows]),
-        "seconds": round(sum(row["seconds"] for row in rows), 1),
-        "history": rows,
-    }
-
-
-def summary(accuracies: Sequence[float]) -> dict[str, float | int]:
+def summary(accuracies: Sequence[float]) -> dict[str, Any]:
     """Best epoch beside the last and the mean of the last five; never the best alone.
 
     The best epoch is chosen on the test set itself, as papers in the field do, and is therefore too high.
@@ -102,7 +72,7 @@ def write_record(path: str | Path, record: Mapping[str, Any]) -> Path:
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
-    """Read a record.
+    """Read a record as plain data: of a row, or of a benchmark.
 
     Raises:
         ValueError: the file is no record of this package.
@@ -111,6 +81,6 @@ def read_record(path: str | Path) -> dict[str, Any]:
         record = json.loads(Path(path).read_text("utf8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise ValueError(f"{path} is no run record (format {FORMAT}) of spikingjelly-ckd")
+    if not isinstance(record, dict) or record.get("format") not in READABLE:
+        raise ValueError(f"{path} is no run record (format {' or '.join(map(str, READABLE))}) of spikingjelly-ckd")
     return record

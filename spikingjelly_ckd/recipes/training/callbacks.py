@@ -23,7 +23,7 @@ from ...preflight import PreflightReport, preflight
 from ..data.loading import seed_all
 from .resume import SETTINGS
 
-__all__ = ["DistillationCallback", "Explained", "FastNeurons", "History", "StepSeeds", "checkpoints"]
+__all__ = ["DistillationCallback", "FailureNotes", "FastNeurons", "History", "StepSeeds", "checkpoints"]
 
 
 class DistillationCallback(Callback):
@@ -31,7 +31,7 @@ class DistillationCallback(Callback):
 
     Before the first step it runs :func:`~spikingjelly_ckd.preflight` on the first batch ``(images, labels)``, prints
     the report and raises if a check failed. In every step it logs ``train_<term>`` (unweighted) and ``train_skipped``
-    for what the distiller returned. After every evaluation batch the student's membranes are cleared, for modules that
+    for what the distiller returned. After every evaluation batch the student's states are reset, for modules that
     call the student themselves.
 
     Args:
@@ -93,7 +93,7 @@ class DistillationCallback(Callback):
             raise RuntimeError(f"the preflight failed, nothing was trained:\n{failed}")
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Clear the student's membranes."""
+        """Reset the student's states."""
         compat.reset(_find_distiller(pl_module).student)
 
 
@@ -182,7 +182,7 @@ def _find_distiller(module: nn.Module) -> Distiller:
     return found[0]
 
 
-class Explained(Callback):
+class FailureNotes(Callback):
     """Say in which step something failed, what to do about a loss that is not finite, and how to go on after Ctrl-C."""
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:

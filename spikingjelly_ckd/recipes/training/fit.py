@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +14,14 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from timm.data import Mixup
 
+from ...functional.errors import ArgumentValueError
 from ..cache import CachedData, TeacherCache
 from ..data import Data
 from ..data.loading import ReproducibleDataModule
-from ..options import SMOKE_STEPS, device
+from ..options import Run
 from ..recipe import Recipe
 from ..teacher_input import Teacher
-from .callbacks import DistillationCallback, Explained, FastNeurons, History, StepSeeds, checkpoints
+from .callbacks import DistillationCallback, FailureNotes, FastNeurons, History, StepSeeds, checkpoints
 from .module import DistillationModule, TrainingModule
 from .resume import check_fits, check_same_run, find_checkpoint, read_checkpoint, settings_of
 
@@ -49,7 +49,7 @@ def fit(
     module: TrainingModule,
     data: Data,
     recipe: Recipe,
-    options: argparse.Namespace,
+    run: Run,
     folder: Path,
     *,
     on_row: Callable[[list[dict[str, float]]], None] | None = None,
@@ -62,7 +62,7 @@ def fit(
         module: a :class:`~spikingjelly_ckd.recipes.training.TrainingModule`.
         data: to train and test on.
         recipe: epochs, batch, precision, clipping, accumulation, EMA.
-        options: flags of the run, see :func:`~spikingjelly_ckd.recipes.recipe.command_line`.
+        run: seed, devices, workers and the other flags.
         folder: where everything is written.
         on_row: called after each epoch with all rows of the history.
         resume: ``"latest"`` or a path of a checkpoint.
@@ -78,8 +78,8 @@ def fit(
     """
     checkpoint = find_checkpoint(resume, folder)
     history = History(folder / "history.csv", on_row)
-    settings = settings_of(recipe, options, data, teacher)
-    callbacks: list[Callback] = [StepSeeds(options.seed), Explained(), history, *checkpoints(folder, settings)]
+    settings = settings_of(recipe, run, data, teacher)
+    callbacks: list[Callback] = [StepSeeds(run.seed), FailureNotes(), history, *checkpoints(folder, settings)]
     if isinstance(module, DistillationModule):
         callbacks.append(FastNeurons())
     average = EMAWeightAveraging(decay=recipe.ema) if recipe.ema else None
@@ -87,11 +87,11 @@ def fit(
         callbacks.append(average)
     try:
         trainer = Trainer(
-            accelerator={"cuda": "gpu"}.get(options.device, options.device),
-            devices=options.devices,
-            num_nodes=options.num_nodes,
-            strategy=options.strategy,
-            precision=cast(Any, recipe.amp),
+            accelerator={"cuda": "gpu"}.get(run.device, run.device),
+            devices=run.devices,
+            num_nodes=run.num_nodes,
+            strategy=run.strategy,
+            precision=recipe.amp,
             max_epochs=recipe.epochs,
             gradient_clip_val=recipe.clip or None,
             accumulate_grad_batches=recipe.accumulate,
@@ -100,20 +100,20 @@ def fit(
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             enable_model_summary=False,
-            enable_progress_bar=not options.no_progress,
-            limit_train_batches=SMOKE_STEPS if options.smoke else None,
-            limit_val_batches=SMOKE_STEPS if options.smoke else None,
+            enable_progress_bar=not run.no_progress,
+            limit_train_batches=run.most_steps,
+            limit_val_batches=run.most_steps,
             log_every_n_steps=1,  # nothing is logged by step, and short epochs are not warned about
         )
     except (MisconfigurationException, ImportError, ValueError) as error:
-        asked = f"--device {options.device} --devices {options.devices} --strategy {options.strategy}"
+        asked = f"--device {run.device} --devices {run.devices} --strategy {run.strategy}"
         raise ValueError(f"{asked} cannot be used here: {error}") from error
     settings["processes"] = trainer.world_size
     if checkpoint is not None:
         saved = read_checkpoint(checkpoint)
         check_same_run(checkpoint, saved, settings)
         check_fits(checkpoint, saved, module)
-    loaders = _loaders(module, data, recipe, options, folder)
+    loaders = _loaders(module, data, recipe, run, folder)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*exists and is not empty")  # it is ours: resumed, or written to just now
         trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
@@ -122,16 +122,14 @@ def fit(
     return FitResult(history.rows, trainer, preflight_report(trainer), _cache(loaders))
 
 
-def _loaders(
-    module: TrainingModule, data: Data, recipe: Recipe, options: argparse.Namespace, folder: Path
-) -> ReproducibleDataModule:
+def _loaders(module: TrainingModule, data: Data, recipe: Recipe, run: Run, folder: Path) -> ReproducibleDataModule:
     """The loaders of a run, with the teacher cache if it was asked for."""
-    if options.teacher_cache is None or not isinstance(module, DistillationModule):
-        return ReproducibleDataModule(data, batch_size=recipe.batch_size, workers=options.workers, seed=options.seed)
-    root = options.teacher_cache_dir or folder.parent / "teacher_cache"
-    module.distiller.to(device(options))
-    cache = TeacherCache(root, module.distiller, data, seed=options.seed, views=options.teacher_cache)
-    return CachedData(cache, batch_size=recipe.batch_size, workers=options.workers)
+    if run.teacher_cache is None or not isinstance(module, DistillationModule):
+        return ReproducibleDataModule(data, batch_size=recipe.batch_size, workers=run.workers, seed=run.seed)
+    root = run.teacher_cache_dir or folder.parent / "teacher_cache"
+    module.distiller.to(run.torch_device)
+    cache = TeacherCache(root, module.distiller, data, seed=run.seed, views=run.teacher_cache)
+    return CachedData(cache, batch_size=recipe.batch_size, workers=run.workers)
 
 
 def _cache(loaders: ReproducibleDataModule) -> dict[str, Any] | None:
@@ -155,11 +153,16 @@ def preflight_report(trainer: Trainer) -> dict[str, Any] | None:
 
 
 def optimisation(recipe: Recipe, data: Data) -> dict[str, Any]:
-    """The part of a recipe that a :class:`TrainingModule` takes."""
+    """The part of a recipe that a :class:`~spikingjelly_ckd.recipes.training.TrainingModule` takes.
+
+    Raises:
+        ValueError: an odd batch is to be mixed.
+    """
     names = ("lr", "optimizer", "momentum", "weight_decay", "warmup_epochs")
     mixup = None
     if (recipe.mixup or recipe.cutmix) and recipe.batch_size % 2:
-        raise ValueError(f"mixup pairs the images of a batch: pass an even batch size (-b), got {recipe.batch_size}")
+        text = f"pairs the images of a batch: pass an even batch size (-b), got {recipe.batch_size}"
+        raise ArgumentValueError("mixup", text)
     if recipe.mixup or recipe.cutmix:
         mixup = Mixup(recipe.mixup, recipe.cutmix, label_smoothing=0.0, num_classes=data.num_classes)
     return {name: getattr(recipe, name) for name in names} | {"mixup": mixup}

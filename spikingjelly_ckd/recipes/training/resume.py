@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,20 @@ from torch import nn
 
 from ..data import Data
 from ..export import fill
+from ..options import Run
 from ..recipe import Recipe
+from ..report.schema import Record
 from ..teacher_input import Teacher
 
-__all__ = ["SETTINGS", "check_fits", "check_same_run", "find_checkpoint", "read_checkpoint", "settings_of"]
+__all__ = [
+    "SETTINGS",
+    "check_fits",
+    "check_same_run",
+    "find_checkpoint",
+    "read_checkpoint",
+    "record_so_far",
+    "settings_of",
+]
 
 FREE = ("student", "teacher", "data", "teacher_epochs", "teacher_lr")
 """What may differ in a run that is resumed, as functions by their names: images, files and tensors are compared."""
@@ -35,6 +44,12 @@ def find_checkpoint(resume: str | None, folder: Path) -> Path | None:
     return path
 
 
+def record_so_far(folder: Path) -> Record | None:
+    """The record of the run that is resumed in a folder; None where it left none."""
+    path = folder / "record.json"
+    return Record.read(path) if path.is_file() else None
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """What a run saved.
 
@@ -53,15 +68,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return saved
 
 
-def settings_of(
-    recipe: Recipe, options: argparse.Namespace, data: Data | None = None, teacher: Teacher | None = None
-) -> dict[str, Any]:
+def settings_of(recipe: Recipe, run: Run, data: Data | None = None, teacher: Teacher | None = None) -> dict[str, Any]:
     """What a resumed run must have in common with the run before, as far as it is known by now."""
-    settings = {name: value for name, value in recipe.to_json().items() if name not in FREE} | {"seed": options.seed}
+    settings = {name: value for name, value in recipe.to_json().items() if name not in FREE} | {"seed": run.seed}
     if data is not None:
         settings["data set"] = f"{data.name} {data.split} ({data.split_hash[:8]})"
     if teacher is not None:
-        settings["teacher_cache"] = options.teacher_cache
+        settings["teacher_cache"] = run.teacher_cache
         settings["teacher file"] = teacher.source if teacher.sha256 is None else f"of sha256 {teacher.sha256[:8]}"
     return settings
 
