@@ -18,16 +18,16 @@ from timm.data import Mixup
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MeanMetric
 
 from ...distiller import Distiller
 from ...functional.checks import check_choice
 from ...methods.base import TeacherOutput
 from ..cache import CHANGED, is_stale
+from ..recipe import CHOICES, Optimizer
 from .callbacks import DistillationCallback
 
 __all__ = ["ClassifierModule", "DistillationModule", "TrainingModule", "cosine_with_warmup", "topk_accuracy"]
-
-OPTIMIZERS = ("sgd", "adamw")
 
 
 def cosine_with_warmup(epochs: int, steps_per_epoch: int, warmup_epochs: int = 0) -> Callable[[int], float]:
@@ -65,7 +65,7 @@ def cosine_with_warmup(epochs: int, steps_per_epoch: int, warmup_epochs: int = 0
 
 
 def topk_accuracy(logits: Tensor, labels: Tensor, top: int = 1) -> Tensor:
-    """Share of images whose label is among the ``top`` largest logits (all classes, where there are fewer).
+    """Top-k accuracy: the share of images whose label is among the ``top`` largest logits (of all, if there are fewer).
 
     Args:
         logits: ``[N, K]``.
@@ -80,10 +80,10 @@ def topk_accuracy(logits: Tensor, labels: Tensor, top: int = 1) -> Tensor:
         >>> topk_accuracy(torch.eye(3), torch.tensor([0, 1, 1]))
         tensor(0.6667)
     """
-    return _right(logits, labels, top).float().mean()
+    return _among_largest(logits, labels, top).float().mean()
 
 
-def _right(logits: Tensor, labels: Tensor, top: int) -> Tensor:
+def _among_largest(logits: Tensor, labels: Tensor, top: int) -> Tensor:
     """Whether each image's label is among the ``top`` largest logits, booleans ``[N]``."""
     hard = labels.argmax(1) if labels.ndim == 2 else labels
     best = logits.topk(min(top, logits.shape[1]), dim=1).indices
@@ -109,7 +109,7 @@ class TrainingModule(LightningModule):
         self,
         *,
         lr: float = 0.1,
-        optimizer: str = "sgd",
+        optimizer: Optimizer = "sgd",
         momentum: float = 0.9,
         weight_decay: float = 1e-4,
         warmup_epochs: int = 0,
@@ -117,12 +117,12 @@ class TrainingModule(LightningModule):
     ) -> None:
         super().__init__()
         self.lr = lr
-        self.optimizer_name = check_choice("optimizer", optimizer, OPTIMIZERS)
+        self.optimizer_name = check_choice("optimizer", optimizer, CHOICES["optimizer"])
         self.momentum = momentum
         self.weight_decay = weight_decay
         self.warmup_epochs = warmup_epochs
         self.mixup = mixup
-        self._test_sums: Tensor | None = None
+        self._test_means = nn.ModuleList(MeanMetric(nan_strategy="disable") for _ in ("loss", "acc1", "acc5"))
 
     def predict(self, images: Tensor) -> Tensor:
         """Logits ``[N, K]`` of a batch as the loader gives it."""
@@ -148,17 +148,19 @@ class TrainingModule(LightningModule):
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        """Nothing was counted yet."""
-        self._test_sums = None
+        """No image was seen yet, whatever an interrupted evaluation left."""
+        for metric in self._means():
+            metric.reset()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """One batch of the test set: its loss, right answers and images are added up."""
+        """One batch of the test set: the loss of each image, and whether it is right."""
         images, labels = batch
         logits = self.predict(images)
-        right = [_right(logits, labels, top).sum() for top in (1, 5)]
-        loss = F.cross_entropy(logits, labels, reduction="sum")
-        sums = torch.stack([value.float() for value in (loss, *right, torch.full_like(loss, len(logits)))])
-        self._test_sums = sums if self._test_sums is None else self._test_sums + sums
+        percent = [100.0 * _among_largest(logits, labels, top) for top in (1, 5)]
+        for metric, values in zip(
+            self._means(), (F.cross_entropy(logits, labels, reduction="none"), *percent), strict=True
+        ):
+            metric.update(values)
 
     def on_validation_epoch_end(self) -> None:
         """``test_loss``, ``test_acc1`` and ``test_acc5`` over the images of all processes are logged.
@@ -166,11 +168,11 @@ class TrainingModule(LightningModule):
         Lightning's own mean divides by the mean batch size of the processes as an integer, so it is too large where
         the test set does not divide evenly among them.
         """
-        if self._test_sums is None:
-            return
-        sums = cast(Tensor, self.trainer.strategy.reduce(self._test_sums, reduce_op="sum"))
-        loss, right1, right5, images = sums
-        self._log("test", [loss / images, 100 * right1 / images, 100 * right5 / images], batch_size=1)
+        self._log("test", [metric.compute() for metric in self._means()], batch_size=1)
+
+    def _means(self) -> list[MeanMetric]:
+        """Loss and accuracies of the test set, each a mean over images."""
+        return cast(list[MeanMetric], list(self._test_means))
 
     def _log(self, part: str, figures: Sequence[Tensor], batch_size: int) -> None:
         loss, acc1, acc5 = figures
