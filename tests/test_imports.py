@@ -18,6 +18,7 @@ BELOW = {
     "prepare": {"step", "methods.base", "networks", "functional"},
     "ckd": {"distiller", "methods", "step", "networks", "functional"},
     "preflight": {"distiller", "methods", "step", "networks", "functional"},
+    "__main__": {"recipes"},
 }
 """Part of the package -> the parts that it may import. A part may always import itself, and ``recipes`` may import
 the public names of every part."""
