@@ -20,6 +20,7 @@ TRAIN = [
     "scipy>=1.11",
     "tensorboard>=2.15",
     "timm>=1.0.20",
+    "torchmetrics>=1.6.2",
     "tqdm>=4.66",
 ]
 

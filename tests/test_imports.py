@@ -20,6 +20,7 @@ BELOW = {
     "published": {"methods", "step", "functional"},
     "ckd": {"distiller", "published", "step", "networks", "functional"},
     "preflight": {"distiller", "methods", "step", "networks", "functional"},
+    "__main__": {"recipes"},
 }
 """Part of the package -> the parts that it may import. A part may always import itself, and ``recipes`` may import
 the public names of every part."""

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import fields, replace
+from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +14,12 @@ import tiny_nets
 import torch
 from torch import nn
 
+from spikingjelly_ckd.functional.errors import ArgumentValueError
 from spikingjelly_ckd.recipes import models
+from spikingjelly_ckd.recipes.command_line import command_line, parse
 from spikingjelly_ckd.recipes.data import cifar10, cifar10dvs, cifar100, imagenet
-from spikingjelly_ckd.recipes.recipe import Recipe, command_line, default_workers, ours, paper, parse, released
+from spikingjelly_ckd.recipes.options import Run, default_workers
+from spikingjelly_ckd.recipes.recipe import CHOICES, Recipe, ours, paper, released
 from spikingjelly_ckd.recipes.row import run_row
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -111,6 +114,23 @@ def test_an_unknown_method_is_refused():
         Recipe(name="x", paper_accuracy=None, data=cifar10, student=nn.Linear, teacher=nn.Linear)
 
 
+def test_an_error_of_a_recipe_names_its_value_as_data():
+    for name, value in {"lr": 0.0, "epochs": 0, "momentum": 1.0, "warmup_epochs": 3, "optimizer": "adam"}.items():
+        with pytest.raises(ArgumentValueError, match=f"^{name} ") as caught:
+            make_recipe(**{name: value})
+        assert caught.value.argument == name
+
+
+def test_the_choices_are_those_of_the_types():
+    assert CHOICES == {
+        "method": ("ckd", "plain"),
+        "variant": ("paper", "released"),
+        "target_class": ("teacher", "label"),
+        "optimizer": ("sgd", "adamw"),
+        "amp": ("32-true", "bf16-mixed", "16-mixed"),
+    }
+
+
 def test_the_data_get_their_part():
     options = make_recipe(crop_padding=4, split="tebn").data_options(num_classes=7, download=True)
     assert (options.size, options.time_steps, options.split, options.crop_padding) == (32, 4, "tebn", 4)
@@ -197,6 +217,36 @@ def test_without_flags_the_recipe_stays_as_it_is():
     found = (options.seed, options.workers, options.devices, options.resume, options.teacher)
     assert found == (0, default_workers(), 1, None, None)
     assert not set(vars(options)) & set(FLAGS), "what belongs to the recipe is not there twice"
+
+
+def test_every_flag_is_a_value_of_the_recipe_or_of_the_run():
+    flags = {action.dest for action in command_line(make_recipe())._actions} - {"help"}
+    assert flags == {*FLAGS, *(item.name for item in fields(Run))} - {"pretrained"}, "which is of train_teacher.py"
+
+
+def test_a_run_is_not_changed_by_accident():
+    _, run = parse(make_recipe(), DATA)
+    assert run == Run(data_path=Path("somewhere"))
+    with pytest.raises(FrozenInstanceError):
+        run.seed = 1
+
+
+def test_where_a_run_is_written():
+    recipe = make_recipe()
+    assert Run(seed=2).folder(recipe) == Path("runs/mine/ckd-seed2")
+    assert Run().teacher_folder(recipe) == Path("runs/mine/teacher")
+    assert Run(smoke=True).folder(recipe) == Path("runs/mine/smoke/ckd-seed0")
+    assert Run(output_dir=Path("out")).folder(recipe) == Path("out")
+    assert Run(output_dir=Path("out"), smoke=True).teacher_folder(recipe) == Path("out/teacher")
+
+
+def test_a_smoke_run_is_short():
+    run = Run(smoke=True)
+    short = run.shorten(make_recipe(warmup_epochs=1))
+    assert (short.epochs, short.warmup_epochs, short.batch_size) == (1, 0, 4)
+    assert (run.most_steps, run.counted_images) == (2, 4)
+    assert Run().shorten(make_recipe()) == make_recipe()
+    assert (Run().most_steps, Run().counted_images) == (None, 256)
 
 
 def test_flags_of_the_run():

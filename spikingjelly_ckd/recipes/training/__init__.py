@@ -1,16 +1,8 @@
 """The training loop around a distiller, on Lightning."""
 
 from ..._renamed import old_names
-from .module import (
-    ClassifierModule,
-    DistillationCallback,
-    DistillationModule,
-    History,
-    StepSeeds,
-    TrainingModule,
-    cosine_with_warmup,
-    topk_accuracy,
-)
+from .callbacks import DistillationCallback, History, StepSeeds
+from .module import ClassifierModule, DistillationModule, TrainingModule, cosine_with_warmup, topk_accuracy
 
 __all__ = [
     "ClassifierModule",
