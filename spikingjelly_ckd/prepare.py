@@ -16,14 +16,14 @@ from .functional.checks import check_flag, check_non_negative
 from .functional.maps import grad_cam
 from .networks.class_token import has_one_token
 from .networks.guards import outside_inference
-from .networks.layer import Layer
+from .networks.layer import Layer, LayerSpec
 from .networks.observing import observe_forward
 from .networks.outputs import Logits, read_logits
 from .networks.reading import arrange, resolve
 from .networks.recording import converts_input, get_layer, listen
 from .networks.search import find_layer
 from .networks.variants import blocks_beside, cheaper_variants
-from .step.arguments import NO_DATA_PARALLEL, LayerSpec, add_note_on_error, input_violations, read_side
+from .step.arguments import NO_DATA_PARALLEL, add_note_on_error, input_violations, read_side
 from .step.batch import read_batch
 
 __all__ = ["PreparedTeacher", "prepare_teacher"]
@@ -106,8 +106,7 @@ def prepare_teacher(
 
     Nothing is taken on trust. Logits and class maps of the example are compared with the eager teacher's, and where
     they are off by more than ``tolerance``, or the held-out accuracy falls by more than ``max_drop`` points, the
-    teacher is handed back as it was and ``left_out`` says why. Whether it pays depends on the machine: ``seconds``
-    tells.
+    original teacher is returned and ``left_out`` says why. Whether it pays depends on the machine: see ``seconds``.
 
     The layers that will be recorded keep their hooks and shapes: blocks that hold one of them are not compiled as a
     whole, what is inside is. A distiller that records other layers than these says that a layer did not run or has one
@@ -127,7 +126,8 @@ def prepare_teacher(
         class_token: let the last block of a ViT compute its class token alone, where no other is recorded.
         compile: ``torch.compile`` for every block in front of and behind the recorded layers. The first forward of each
             input shape then takes from seconds to minutes.
-        layers: paths that will be recorded, beside the layer that :func:`~spikingjelly_ckd.find_layer` finds.
+        layers: what will be recorded (paths, layers or modules of ``teacher``), beside the layer that
+            :func:`~spikingjelly_ckd.find_layer` finds.
         held_out: batches ``(images, labels [N])`` that the teacher was not trained on.
         tolerance: of logits and maps; None is 1e-3 in fp32, 0.05 in bf16 and 0.02 in fp16.
         max_drop: points of held-out accuracy that may be lost.
@@ -284,7 +284,7 @@ def _compared(eager: _Eager, network: nn.Module, example: Tensor, layer: Layer) 
     logits, maps, shapes = _logits_and_maps(network, example, layer, eager.logits, eager.shapes)
     for path, before in eager.shapes.items():
         if shapes[path] != before:
-            raise ValueError(f"layer {path!r} would hand on {shapes[path] or 'nothing'}, not {before}")
+            raise ValueError(f"layer {path!r} would return {shapes[path] or 'nothing'}, not {before}")
     tiny = torch.finfo(maps.dtype).tiny
     centred = eager.logits - eager.logits.mean(1, keepdim=True)
     spans = eager.maps.amax((1, 2)) - eager.maps.amin((1, 2))
