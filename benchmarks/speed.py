@@ -35,7 +35,6 @@ from typing import Any
 
 import torch
 from methods import ARMS as METHODS
-from methods import RELEASED_MAP, RELEASED_NOISE
 from timing import interleaved, quartiles, ratios, wait
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -44,8 +43,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from spikingjelly_ckd import (
     CKDDistiller,
     Distiller,
-    NLDLoss,
-    SAMDLoss,
+    Method,
     class_activation_map,
     preflight,
     prepare_teacher,
@@ -53,6 +51,7 @@ from spikingjelly_ckd import (
     use_fast_neurons,
 )
 from spikingjelly_ckd.networks.compat import reset
+from spikingjelly_ckd.published import ckd
 from spikingjelly_ckd.recipes.models import resnet19, resnet20, spikformer_4_384, spiking_resnet19, spiking_resnet20
 from spikingjelly_ckd.recipes.report.records import environment, read_record, write_record
 
@@ -157,21 +156,14 @@ class Bench:
     def floor(self, compiled: bool = False) -> Callable[[], object]:
         return self.plain(self.teacher, compiled)
 
-    def distiller(
-        self, losses: dict[str, Any], teacher: nn.Module | None = None, **options: Any
-    ) -> Callable[[], object]:
-        """A step of a distiller: the loop of a user."""
+    def distiller(self, method: Method) -> Callable[[], object]:
+        """A step of a distiller at the end of its schedule: the loop of a user."""
         student, _ = self._own_student()
-        return self.steps_of(
-            Distiller(
-                teacher or self.teacher,
-                student,
-                losses,
-                time_steps=self.pair.time_steps,
-                example=self._example,
-                **options,
-            )
+        distiller = Distiller.from_method(
+            method, self.teacher, student, time_steps=self.pair.time_steps, example=self._example
         )
+        distiller.progress(1.0)
+        return self.steps_of(distiller)
 
     def ckd(self, teacher: nn.Module | None = None, *, compiled: bool = False, **options: Any) -> Callable[[], object]:
         student, _ = self._own_student()
@@ -203,7 +195,7 @@ class Bench:
         )
         (spiking,), (last,) = probe.layers["samd"]
         head = next(m for m in reversed(list(teacher.modules())) if isinstance(m, nn.Linear))
-        samd, nld = SAMDLoss(**RELEASED_MAP), NLDLoss(**RELEASED_NOISE)
+        samd, nld = (loss for loss, _ in ckd("released").losses.values())
 
         def step() -> None:
             optimizer.zero_grad()
@@ -270,7 +262,7 @@ def steps(bench: Bench, rounds: int) -> Row:
     """Plain, teacher, floor, CKD with Grad-CAM and with the head's weights, and the authors' way."""
     arms = {"plain": bench.plain(), "teacher": bench.teacher_alone(), "floor": bench.floor(), "CKD": bench.ckd()}
     if has_pooled_head(bench.pair):
-        weight = {"samd": (SAMDLoss(evidence="weight"), 1.0), "nld": (NLDLoss(), 1.0)}
+        weight = ckd(samd={"cam_method": "weight"})
         arms |= {"CKD, weight-CAM": bench.distiller(weight), "as released": bench.released()}
     if bench.device.type == "cuda":
         arms["CKD, teacher_stream"] = bench.ckd(teacher_stream=True)
@@ -287,10 +279,9 @@ def compiled(bench: Bench, rounds: int) -> Row:
 def methods(bench: Bench, rounds: int) -> Row:
     """Every arm of benchmarks/methods.py that trains the pair's own student."""
     arms = {"plain": bench.plain(), "teacher": bench.teacher_alone(), "floor": bench.floor()}
-    for name, arm in METHODS.items():
+    for name, method in METHODS.items():
         if name != "plain" and "ReLU" not in name and not name.endswith(("(auto)", "(released)")):
-            task = None if arm.task_loss is None else arm.task_loss()
-            arms[name] = bench.distiller(arm.losses(), task_loss=task, task_weight=arm.task_weight)
+            arms[name] = bench.distiller(method)
     row = compute(bench, arms, rounds)
     for name in arms:  # where no teacher runs, the floor is the plain step
         if name.endswith("(no teacher)"):

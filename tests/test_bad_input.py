@@ -9,7 +9,7 @@ from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
 from spikingjelly_ckd import CKDDistiller, Distiller, FitNetsLoss, KDLoss, SAMDLoss, prepare_teacher
-from spikingjelly_ckd.step.arguments import input_violations, logit_violations
+from spikingjelly_ckd.step.validate import input_violations, logit_violations
 
 SEEDED = torch.Generator().manual_seed(0)
 IMAGES, LABELS = torch.randn(4, 3, 8, 8, generator=SEEDED), torch.tensor([0, 1, 2, 4])
@@ -257,7 +257,7 @@ class WrongNeeds(KDLoss):
 
 
 class EvidenceAlone(KDLoss):
-    needs = ("gradients",)
+    needs = ("logits", "gradients")
 
 
 CONSTRUCTION = {

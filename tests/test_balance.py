@@ -42,7 +42,7 @@ def test_the_weighted_gradient_is_the_stated_share(term):
     weights = {"beta": 0.0, "gamma": 0.0} | {{"samd": "beta", "nld": "gamma"}[term]: "auto"}
     distiller = CKDDistiller(tiny_teacher(), student, time_steps=2, **weights)
     images, labels = torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 4])
-    distiller._choose_layers(distiller._read(images, labels))  # a run of its own, which record would see
+    distiller.observe(images, labels)  # layers are found in runs of their own, which record would see
     with record(student, ["5"]) as seen:
         out = distiller(images, labels)
     points = seen.calls("5")

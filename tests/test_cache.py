@@ -20,7 +20,7 @@ from torch import distributed, nn
 from torch import multiprocessing as mp
 
 from spikingjelly_ckd import ATLoss, CKDDistiller, Distiller, E2KDLoss, KDLoss, SAMDLoss
-from spikingjelly_ckd.methods.base import TeacherOutput
+from spikingjelly_ckd.methods.signals import TeacherOutput
 from spikingjelly_ckd.recipes.cache import CachedData, TeacherCache, is_stale
 from spikingjelly_ckd.recipes.data import DataOptions, image_folder
 from spikingjelly_ckd.recipes.data.loading import ReproducibleDataModule, seed_all, seeded

@@ -85,7 +85,14 @@ def card_of(name):
 
 
 def test_every_file_of_methods_is_listed():
-    listed = {module_of(name) for name in methods.__all__} | {"base", "projected", "projectors", "stochastic"}
+    listed = {module_of(name) for name in methods.__all__} | {
+        "base",
+        "projected",
+        "projectors",
+        "renamed",
+        "signals",
+        "stochastic",
+    }
     for path in (ROOT / "spikingjelly_ckd/methods").glob("[!_]*.py"):
         assert path.stem in listed, (
             f"{path.stem} is not imported and in __all__ of spikingjelly_ckd/methods/__init__.py"

@@ -10,13 +10,15 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "spikingjelly_ckd"
 BELOW = {
+    "_renamed": set(),
     "functional": set(),
     "networks": {"functional"},
     "methods": {"functional"},
-    "step": {"methods.base", "networks", "functional"},
-    "distiller": {"step", "methods.base", "networks", "functional"},
-    "prepare": {"step", "methods.base", "networks", "functional"},
-    "ckd": {"distiller", "methods", "step", "networks", "functional"},
+    "step": {"methods.base", "methods.signals", "networks", "functional"},
+    "distiller": {"step", "methods.base", "methods.signals", "networks", "functional"},
+    "prepare": {"step", "methods.base", "methods.signals", "networks", "functional"},
+    "published": {"methods", "step", "functional"},
+    "ckd": {"distiller", "published", "step", "networks", "functional"},
     "preflight": {"distiller", "methods", "step", "networks", "functional"},
 }
 """Part of the package -> the parts that it may import. A part may always import itself, and ``recipes`` may import

@@ -87,7 +87,6 @@ def gpu(monkeypatch):
 @pytest.mark.parametrize("raising", [False, True])
 def test_the_side_begins_where_the_main_stream_was_and_the_main_stream_waits_for_it(gpu, raising):
     side = SideStream(torch.device("cuda", 0))
-    gpu.log.append("the student")
     try:
         with side:
             gpu.log.append(f"the teacher on {gpu.current.name}")
@@ -95,24 +94,27 @@ def test_the_side_begins_where_the_main_stream_was_and_the_main_stream_waits_for
                 raise KeyError
     except KeyError:
         pass
-    assert gpu.log == ["side waits for main", "the student", "the teacher on side", "main waits for side"]
+    gpu.log.append("the student")
+    side.join([])
+    assert gpu.log == ["side waits for main", "the teacher on side", "the student", "main waits for side"]
     assert gpu.current.name == "main"
 
 
 def test_the_student_runs_on_the_main_stream_and_the_teacher_beside_it(gpu, monkeypatch, batch):
     teacher, student = tiny_teacher(), tiny_student()
     handed = []
-    monkeypatch.setattr(SideStream, "hand_over", lambda self, tensors: handed.extend(tensors))
+    join = SideStream.join
+    monkeypatch.setattr(SideStream, "join", lambda self, tensors: join(self, handed.extend(tensors) or []))
     distiller = CKDDistiller(teacher, student, time_steps=2, teacher_stream=True, example=batch)
     for name, net in (("student", student), ("teacher", teacher)):
         net.register_forward_pre_hook(lambda *_, name=name: gpu.log.append(f"{name} on {gpu.current.name}"))
     distiller(*batch)
-    assert gpu.log == ["side waits for main", "student on main", "teacher on side", "main waits for side"]
+    assert gpu.log == ["side waits for main", "teacher on side", "student on main", "main waits for side"]
     assert [tuple(x.shape) for x in handed] == [(4, 5), (4, 8, 4, 4), (4, 8, 4, 4)]  # logits, features, gradients
     gpu.log.clear()
     distiller.teacher_stream = False
     distiller(*batch)
-    assert gpu.log == ["student on main", "teacher on main"]
+    assert gpu.log == ["teacher on main", "student on main"]
 
 
 def test_memory_is_kept_for_the_stream_that_reads(gpu):
@@ -125,13 +127,14 @@ def test_memory_is_kept_for_the_stream_that_reads(gpu):
     side = SideStream(torch.device("cuda", 0))
     with side:
         made = OnGPU()
-    side.hand_over([made])
+    side.join([made])
     assert gpu.log[-2:] == ["main waits for side", "kept for main"]
 
 
 def test_without_a_stream_everything_runs_in_order(gpu):
-    with SideStream(None) as nothing:
-        assert nothing is None
+    with SideStream(None) as side:
+        made = torch.ones(1)
+    side.join([made])
     assert gpu.log == []
 
 

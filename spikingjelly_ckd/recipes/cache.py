@@ -34,18 +34,20 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, default_collate
 
+from .._renamed import old_names
 from ..distiller import Distiller
 from ..functional.checks import check_count
-from ..methods.base import TeacherOutput
+from ..methods.signals import TeacherOutput
 from ..networks.guards import preserve_state
 from .data.loading import ReproducibleDataModule, SeededSamples
 from .data.sets import Data
 
 __all__ = ["CHANGED", "CachedData", "TeacherCache", "is_stale"]
+__getattr__ = old_names(__name__)  # has_changed
 
 FORMAT = 1
 META = "meta.json"
-MAP_SETTINGS = ("cam_pool", "evidence", "target_class")
+MAP_SETTINGS = ("cam_method", "cam_pool", "target_class")
 """Settings of the package's losses on which the teacher's class map depends."""
 TOLERANCE = 0.02
 """What fp16, TF32 and another batch size may change, as a share of the largest logit or map value of the batch."""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_type_hints
 
 import torch
 from torch import nn
@@ -138,13 +138,13 @@ class Recipe:
     accumulate: int = 1
     ema: float = 0.0
     method: str = "ckd"
-    variant: str = "paper"
+    variant: Literal["paper", "released"] = "paper"
     map_temperature: float
     temperature: float
     noise_weight: float
     beta: float | str
     gamma: float | str
-    target_class: str = "teacher"
+    target_class: Literal["teacher", "label"] = "teacher"
     student_layer: str | None = None
     teacher_layer: str | None = None
     teacher_epochs: int

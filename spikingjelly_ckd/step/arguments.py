@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, get_args
 
-import torch
-from torch import Size, Tensor, nn
+from torch import nn
 
 from ..functional.checks import check_choice, check_non_negative
-from ..methods.base import LAYER_CHOICES, NEEDS, DistillationLoss, TeacherOutput
+from ..methods.base import LAYER_CHOICES, NEEDS, DistillationLoss
 from ..networks import compat
 from ..networks.reading import Layer
 from ..networks.recording import get_layer
 from ..networks.search import preset_student_steps
+from .time_steps import StudentSteps
 
 __all__ = [
     "NO_DATA_PARALLEL",
     "TEACHER_NEEDS",
     "LayerSpec",
     "Weight",
-    "add_note_on_error",
     "check_built",
-    "check_frozen",
-    "check_labels",
     "check_networks",
-    "check_replayable",
-    "check_teacher_output",
-    "input_violations",
-    "logit_violations",
     "read_layers",
     "read_losses",
     "read_needs",
+    "read_schedule",
     "read_side",
     "read_student_steps",
     "read_time_steps",
@@ -43,7 +36,7 @@ Weight = float | str
 GivenSides = tuple[tuple[Layer, ...] | None, tuple[Layer, ...] | None]
 
 NO_DATA_PARALLEL = (
-    "nn.DataParallel shares hooks and membranes between threads; wrap the distiller in DistributedDataParallel instead"
+    "nn.DataParallel shares hooks and neuron states between threads; wrap the distiller in DistributedDataParallel"
 )
 
 
@@ -73,27 +66,6 @@ def check_networks(teacher: nn.Module | None, student: nn.Module) -> None:
         raise ValueError("the teacher has spiking neurons and the student none: the order is (teacher, student)")
 
 
-def check_frozen(teacher: nn.Module) -> None:
-    """Raise if the teacher was unfrozen or put back into train mode since the distiller was made."""
-    if any(module.training for module in teacher.modules()):
-        raise RuntimeError(
-            "the teacher, or a module of it, is in train mode: its BatchNorm statistics would drift and its dropout "
-            "would be on. Call teacher.eval() (the distiller did so once), and train() on the distiller alone"
-        )
-    if any(parameter.requires_grad for parameter in teacher.parameters()):
-        raise RuntimeError("a parameter of the teacher requires gradients again; call teacher.requires_grad_(False)")
-
-
-@contextmanager
-def add_note_on_error(note: str) -> Iterator[None]:
-    """Add ``note`` to whatever a network raises inside the block."""
-    try:
-        yield
-    except Exception as error:
-        error.add_note(note)
-        raise
-
-
 def read_time_steps(time_steps: int | None) -> int | None:
     """``time_steps`` if it is None or a positive integer."""
     if time_steps is None:
@@ -105,9 +77,9 @@ def read_time_steps(time_steps: int | None) -> int | None:
     return time_steps
 
 
-def read_student_steps(student: nn.Module, student_steps: str) -> str:
+def read_student_steps(student: nn.Module, student_steps: StudentSteps) -> StudentSteps:
     """How the student walks through time; networks known by name override the default."""
-    check_choice("student_steps", student_steps, ("multi", "loop", "internal"))
+    check_choice("student_steps", student_steps, get_args(StudentSteps))
     modes = set(compat.neuron_step_modes(student).values())
     if student_steps == "multi":
         student_steps = preset_student_steps(student) or "multi"
@@ -187,6 +159,20 @@ def read_needs(
     return frozenset(needs)
 
 
+def read_schedule(
+    schedule: Mapping[str, Callable[[float], float]] | None, losses: Collection[str]
+) -> dict[str, Callable[[float], float]]:
+    """Factors of weights over the run, by the names of losses and ``"task"``."""
+    known = {*losses, "task"}
+    found = dict(schedule or {})
+    if set(found) - known:
+        raise ValueError(f"schedule names {sorted(set(found) - known)}; the terms are {sorted(known)}")
+    for name, factor in found.items():
+        if not callable(factor):
+            raise TypeError(f"schedule[{name!r}] must be a function of the progress, got {type(factor).__name__}")
+    return found
+
+
 def read_layers(
     losses: Mapping[str, DistillationLoss],
     layers: Mapping[str, tuple[Any, Any]],
@@ -229,68 +215,3 @@ def check_built(losses: Mapping[str, DistillationLoss]) -> None:
             f"the losses {waiting} create parameters that depend on the recorded layers: pass example= (one batch), or "
             "give those losses their channels"
         )
-
-
-def check_replayable(losses: Mapping[str, DistillationLoss]) -> None:
-    """Raise if a loss takes more of the teacher than its logits and a class map."""
-    for name, loss in losses.items():
-        if {"features", "teacher_head"} & set(loss.needs) and type(loss).class_map is DistillationLoss.class_map:
-            raise ValueError(
-                f"{name!r} ({type(loss).__name__}) compares the teacher's features, which a TeacherOutput does not "
-                "hold; it stands in for the teacher where losses take logits and class maps (such as SAMD, NLD and KD)"
-            )
-
-
-def check_teacher_output(known: TeacherOutput, maps: set[str], logits: Tensor) -> None:
-    """Raise unless ``known`` holds logits like these, and those class maps of as many images."""
-    if not isinstance(known, TeacherOutput) or not isinstance(known.class_maps, Mapping):
-        raise TypeError(f"teacher_output must be a TeacherOutput with a mapping of maps, got {type(known).__name__}")
-    missing = maps - known.class_maps.keys()
-    if missing:
-        raise ValueError(f"teacher_output holds class maps of {sorted(known.class_maps)} and none of {sorted(missing)}")
-    named = {"logits": known.logits} | {f"class_maps[{name!r}]": known.class_maps[name] for name in maps}
-    for name, value in named.items():
-        if not isinstance(value, Tensor) or not value.is_floating_point():
-            got = value.dtype if isinstance(value, Tensor) else type(value).__name__
-            raise TypeError(f"teacher_output.{name} must be a floating tensor, got {got}")
-        if value.device != logits.device:
-            raise ValueError(
-                f"teacher_output.{name} is on {value.device} and the student on {logits.device}: move it there"
-            )
-        if name == "logits" and value.shape != logits.shape:
-            raise ValueError(f"teacher_output.logits must be [N, K] = {tuple(logits.shape)}, got {tuple(value.shape)}")
-        if name != "logits" and (value.ndim != 3 or len(value) != len(logits)):
-            raise ValueError(f"teacher_output.{name} must be [N, h, w] with N={len(logits)}, got {tuple(value.shape)}")
-
-
-def check_labels(labels: Tensor | None, shape: Size, *, clamp: bool) -> Tensor:
-    """Labels that fit logits ``[N, K]``; indices out of range are clamped, since they are reported elsewhere."""
-    if labels is None:
-        raise TypeError("labels must be a tensor, got None; use predict(images) where there are no labels")
-    if labels.ndim == 2 and labels.shape != shape:
-        raise ValueError(f"soft labels must be [N, K] = {tuple(shape)}, got {tuple(labels.shape)}")
-    return labels.clamp(0, shape[1] - 1) if clamp and labels.ndim == 1 else labels
-
-
-def input_violations(images: Tensor, labels: Tensor | None, classes: int) -> dict[str, Tensor]:
-    """Message -> boolean scalar, true where a batch must not be trained on."""
-    violations = {"images hold NaN or inf": ~_all_finite(images)}
-    if labels is not None and labels.ndim == 1:
-        outside = ((labels < 0) | (labels >= classes)).any()
-        violations[f"labels must lie in 0..{classes - 1}, as there are {classes} classes"] = outside
-    elif labels is not None:
-        violations["soft labels must be finite and not negative"] = ~(labels.isfinite() & (labels >= 0)).all()
-    return violations
-
-
-def logit_violations(role: str, logits: Tensor) -> dict[str, Tensor]:
-    """Message -> boolean scalar, true where a network's logits must not be used."""
-    advice = "; check its weights and its input" if role == "teacher" else ""
-    return {f"the {role}'s logits hold NaN or inf{advice}": ~_all_finite(logits)}
-
-
-def _all_finite(values: Tensor) -> Tensor:
-    """Boolean scalar. One pass without a tensor of that size: NaN and inf show in the extremes."""
-    if not values.numel():
-        return values.new_ones((), dtype=torch.bool)
-    return torch.stack(torch.aminmax(values.detach())).isfinite().all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,12 +20,14 @@ class Batch:
         labels: class indices ``[N]`` (int64) or soft labels ``[N, K]``; None where there are none.
         size: ``N``.
         steps: ``T``, or None where the student decides.
+        teacher_input: turns the images into what the teacher takes; None is the images, or the mean of event frames.
     """
 
     images: Tensor
     labels: Tensor | None
     size: int
     steps: int | None
+    teacher_input: Callable[[Tensor], Tensor] | None = None
 
     @property
     def is_event(self) -> bool:
@@ -42,8 +45,29 @@ class Batch:
             return self.images
         return self.images.unsqueeze(0).expand(self.steps, *self.images.shape)
 
+    def teacher_images(self) -> Tensor:
+        """What the teacher takes, ``[N, C, H, W]``, detached.
 
-def read_batch(images: Tensor, labels: Tensor | None, *, time_steps: int | None, batch_first: bool) -> Batch:
+        Raises:
+            ValueError: ``teacher_input`` returned something else.
+        """
+        if self.teacher_input is None:
+            return (self.images.mean(0) if self.is_event else self.images).detach()
+        images = self.teacher_input(self.images)
+        if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[0] != self.size:
+            got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+            raise ValueError(f"teacher_input must return [N, C, H, W] with N={self.size}, got {got}")
+        return images.detach()
+
+
+def read_batch(
+    images: Tensor,
+    labels: Tensor | None,
+    *,
+    time_steps: int | None,
+    batch_first: bool,
+    teacher_input: Callable[[Tensor], Tensor] | None = None,
+) -> Batch:
     """Check a batch and bring it into the package's axis order.
 
     Args:
@@ -51,6 +75,7 @@ def read_batch(images: Tensor, labels: Tensor | None, *, time_steps: int | None,
         labels: class indices ``[N]``, soft labels ``[N, K]``, or None.
         time_steps: None, or ``T``; must equal the time axis of event frames.
         batch_first: event frames come as ``[N, T, C, H, W]``.
+        teacher_input: turns images, or frames with time first, into what the teacher takes.
 
     Returns:
         A :class:`Batch` with time first.
@@ -86,7 +111,8 @@ def read_batch(images: Tensor, labels: Tensor | None, *, time_steps: int | None,
         raise ValueError(
             f"time_steps is {time_steps}, but the event frames have T={images.shape[0]}: {tuple(images.shape)}{hint}"
         )
-    return Batch(images, labels, size, images.shape[0] if images.ndim == 5 else time_steps)
+    steps = images.shape[0] if images.ndim == 5 else time_steps
+    return Batch(images, labels, size, steps, teacher_input)
 
 
 def _read_labels(images: Tensor, labels: Tensor, size: int) -> Tensor:

@@ -16,8 +16,9 @@ class SideStream:
     """A stream of its own for one piece of work, beside what the current stream has still to do.
 
     The work may use all that was queued on the current stream when this object was made. What is queued on the current
-    stream after the ``with`` block waits for the work. One stream serves a device. On the CPU, on devices without
-    streams, and while ``torch.compile`` traces, everything runs in the order in which it is written.
+    stream after :meth:`join` waits for the work; what is queued between the block and :meth:`join` runs beside it. One
+    stream serves a device. On the CPU, on devices without streams, and while ``torch.compile`` traces, everything runs
+    in the order in which it is written.
 
     Args:
         device: where the work runs; None is no stream of its own.
@@ -25,11 +26,10 @@ class SideStream:
     Example:
         >>> import torch
         >>> images = torch.ones(2)
-        >>> side = SideStream(images.device)  # from here on both streams may run
-        >>> student = images + 1
-        >>> with side:
+        >>> with SideStream(images.device) as side:
         ...     teacher = images + 2
-        >>> side.hand_over([teacher])
+        >>> student = images + 1  # beside it
+        >>> side.join([teacher])
         >>> (student + teacher).tolist()
         [5.0, 5.0]
     """
@@ -43,26 +43,30 @@ class SideStream:
             self._side = _stream(device)
             self._side.wait_stream(self._main)
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> SideStream:
         if self._streams is not None:
             self._inside = self._streams.stream(self._side)
             self._inside.__enter__()
+        return self
 
     def __exit__(self, *raised: object) -> None:
         if self._streams is not None:
             self._inside.__exit__(*raised)
-            self._main.wait_stream(self._side)
 
-    def hand_over(self, tensors: Iterable[Tensor]) -> None:
-        """Keep the memory of tensors that were made in the block until the current stream is done with them.
+    def join(self, tensors: Iterable[Tensor]) -> None:
+        """Let the current stream wait for the work of the block, whose results it will read.
 
-        Without this, the allocator may give it to the next work on the side as soon as Python has dropped them.
+        The memory of the results is kept until the current stream is done with them; otherwise the allocator may give
+        it to the next work on the side as soon as Python has dropped them.
 
         Args:
-            tensors: that the current stream will read.
+            tensors: made in the block.
         """
+        if self._streams is None:
+            return
+        self._main.wait_stream(self._side)
         for tensor in tensors:
-            if self._streams is not None and tensor.device.type != "cpu":
+            if tensor.device.type != "cpu":
                 tensor.record_stream(self._main)
 
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ..methods.base import LinearHead
+from ..methods.signals import LinearHead
 from ..networks import compat
 from ..networks.guards import preserve_state
 from ..networks.outputs import Logits, read_logits
 from ..networks.recording import watch
 from ..networks.search import find_head
 
-__all__ = ["PerStepReadout", "check_step_modes", "find_per_step_logits"]
+__all__ = ["PerStepReadout", "StudentSteps", "check_step_modes", "find_per_step_logits"]
+
+StudentSteps = Literal["multi", "loop", "internal"]
+"""How a student takes its time steps: all in one call, one call for each, or by itself, from images."""
 
 
 def check_step_modes(

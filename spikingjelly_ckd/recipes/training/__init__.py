@@ -1,5 +1,6 @@
 """The training loop around a distiller, on Lightning."""
 
+from ..._renamed import old_names
 from .module import (
     ClassifierModule,
     DistillationCallback,
@@ -21,3 +22,4 @@ __all__ = [
     "cosine_with_warmup",
     "topk_accuracy",
 ]
+__getattr__ = old_names(__name__)  # count_right

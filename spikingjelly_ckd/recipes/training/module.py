@@ -24,7 +24,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ...distiller import Distiller, StepOutput
 from ...functional.checks import check_choice
-from ...methods.base import TeacherOutput
+from ...methods.signals import TeacherOutput
 from ...networks import compat
 from ...networks.recording import listen
 from ...preflight import PreflightReport, preflight

@@ -1,0 +1,350 @@
+"""Each thing that a preflight looks at."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any, cast
+
+import torch
+from torch import Tensor, distributed, nn
+
+from ..distiller import Distiller
+from ..functional.maps import at_least_float32, is_constant
+from ..networks import compat
+from ..networks.outputs import read_logits
+from ..networks.recording import record
+from ..step.auto_weight import AUTO_SHARE, gradient_norm
+from ..step.batch import Batch, read_batch
+from ..step.output import Step
+from ..step.validate import input_violations, logit_violations
+from .report import Check, Status
+
+__all__ = [
+    "Look",
+    "accuracy",
+    "effective_batch",
+    "frozen",
+    "layers",
+    "maps",
+    "memory",
+    "neurons",
+    "normalisation",
+    "observe",
+    "shares",
+    "spikes",
+    "state",
+    "values",
+]
+
+LARGE_SHARE, SMALL_SHARE = 0.5, 0.005
+"""Gradient of a weighted term at the recorded feature, as a share of the task's, above or below which is warned."""
+SILENT_SHARE = 0.9
+STATISTICS_OFF = 1.0
+MEMORY_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one observed step showed.
+
+    Attributes:
+        step: the step; nothing of it was judged.
+        first_norm: what the teacher's first BatchNorm made of its input, ``[N, C, h, w]``, where there is one.
+    """
+
+    step: Step
+    first_norm: Tensor | None
+
+    @property
+    def batch(self) -> Batch:
+        """What the networks took."""
+        return self.step.batch
+
+    @property
+    def teacher_logits(self) -> Tensor:
+        """``[N, K]``."""
+        return cast(Tensor, self.step.teacher.logits)
+
+    @property
+    def features(self) -> Mapping[str, tuple[Tensor, ...]]:
+        """Of the student, by the names of the losses, ``[T, N, C, h, w]``, detached."""
+        return {name: tuple(x.detach() for x in found) for name, found in self.step.student.features.items()}
+
+    @property
+    def maps(self) -> dict[str, Tensor]:
+        """As a step gives them."""
+        return self.step.output(self.step.terms["task"].value, {}, 0).maps
+
+
+def observe(distiller: Distiller, images: Tensor, labels: Tensor) -> Look:
+    """One step, and what passed the teacher's first BatchNorm."""
+    path, norm = _first_norm(distiller.teacher)
+    wanted = [] if norm is None else [path]
+    with record(distiller.teacher, wanted, as_leaf=wanted) as seen:
+        step = distiller.observe(images, labels, whole=True)
+    return Look(step, None if norm is None else _undo_affine(norm, seen.calls(path)[0]))
+
+
+def _read(distiller: Distiller, images: Tensor, labels: Tensor) -> Batch:
+    axes: dict[str, Any] = {"time_steps": distiller.time_steps, "batch_first": distiller.batch_first}
+    return read_batch(images, labels, teacher_input=distiller.teacher_input, **axes)
+
+
+def _first_norm(teacher: nn.Module) -> tuple[str, nn.BatchNorm2d | None]:
+    """The first BatchNorm with statistics that is in no compiled block, where it would not be seen."""
+    compiled = [f"{path}." for path, module in teacher.named_modules() if module._compiled_call_impl is not None]
+    for path, module in teacher.named_modules():
+        seen = not path.startswith(tuple(compiled))
+        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and seen:
+            return path, module
+    return "", None
+
+
+def _undo_affine(norm: nn.BatchNorm2d, output: Tensor) -> Tensor | None:
+    """What a BatchNorm made of its input before its own scale and shift, for channels whose scale is not zero."""
+    output = at_least_float32(output.detach())
+    if not norm.affine:
+        return output
+    scale = norm.weight.detach().float()
+    keep = scale.abs() > 1e-3
+    if not bool(keep.any()) or output.ndim != 4:
+        return None
+    bias = norm.bias.detach().float()
+    return (output[:, keep] - bias[keep].view(1, -1, 1, 1)) / scale[keep].view(1, -1, 1, 1)
+
+
+def neurons(distiller: Distiller) -> Check:
+    """Which implementation runs each kind of neuron."""
+    path = compat.neuron_path(distiller.student)
+    if not path.neurons:
+        return Check("neurons", "warn", "the student has no spiking neuron that is known", {"neurons": {}})
+    return Check("neurons", "ok", str(path), asdict(path))
+
+
+def layers(distiller: Distiller, look: Look) -> Iterator[Check]:
+    """Which layers are compared, and how they are read."""
+    for name, (student_layers, teacher_layers) in distiller.layers.items():
+        for role, layers in (("student", student_layers), ("teacher", teacher_layers)):
+            for layer in layers:
+                shape = tuple(look.features[name][0].shape) if role == "student" else None
+                where = f", [T, N, C, h, w] = {shape}" if shape else f", grid {layer.grid}" if layer.grid else ""
+                message = f"{name} reads {layer.path!r} ({layer.reason}), layout {layer.layout}{where}"
+                yield Check(f"{role} layer", "ok", message, {"loss": name, **asdict(layer), "shape": shape})
+
+
+def spikes(look: Look) -> Iterator[Check]:
+    """What the student's recorded layers hold, and how many of their channels are silent."""
+    for name, features in look.features.items():
+        for feature in features:
+            values = at_least_float32(feature)
+            whole = bool((values == values.round()).all())
+            low, high = float(values.min()), float(values.max())
+            kind = (
+                "0/1"
+                if whole and low >= 0 and high <= 1
+                else "counts"
+                if whole and low >= 0
+                else "signed"
+                if low < 0
+                else "real"
+            )
+            status: Status = "ok" if kind in ("0/1", "counts") else "warn"
+            note = (
+                "" if status == "ok" else ": no spikes; record a spiking layer, or say what negatives mean (negative=)"
+            )
+            yield Check(
+                "spikes", status, f"{name}: {kind}, {low:g} to {high:g}{note}", {"kind": kind, "min": low, "max": high}
+            )
+            silent = float((values.abs().sum(dim=(0, 1, 3, 4)) == 0).float().mean())
+            status = "fail" if silent == 1 else "warn" if silent >= SILENT_SHARE else "ok"
+            note = "" if status == "ok" else "; check thresholds, input scale and normalisation"
+            yield Check(
+                "silent channels",
+                status,
+                f"{name}: {silent:.0%} of the channels never fire on this batch{note}",
+                {"share": silent},
+            )
+
+
+def values(look: Look) -> Check:
+    """Whether images, labels and logits are sound."""
+    batch = look.batch
+    logits = look.step.logits.detach()
+    violations = input_violations(batch.images, batch.labels, logits.shape[1]) | logit_violations("student", logits)
+    violations |= logit_violations("teacher", at_least_float32(look.teacher_logits))
+    found = [message for message, fault in violations.items() if bool(fault)]
+    return Check(
+        "values",
+        "fail" if found else "ok",
+        "; ".join(found) or "images, labels and logits are sound",
+        {"violations": found},
+    )
+
+
+def maps(look: Look) -> Iterator[Check]:
+    """How large the compared maps are, and for how many images they are constant."""
+    for role, maps in look.maps.items():
+        share = float(is_constant(maps).float().mean())
+        status: Status = "fail" if share == 1 else "warn" if share > 0.1 else "ok"
+        advice = "" if status == "ok" else f"; pass {role}_layer= another layer"
+        size = f"{maps.shape[1]}x{maps.shape[2]}"
+        yield Check(
+            f"{role} map",
+            status,
+            f"{size}, constant for {share:.0%} of the images{advice}",
+            {"constant": share, "size": size},
+        )
+
+
+def shares(distiller: Distiller, look: Look) -> Iterator[Check]:
+    """How hard every loss pulls at the recorded feature beside the task."""
+    task = float(gradient_norm(distiller.task_weight * look.step.terms["task"].value, look.step.points("")))
+    for name in distiller.losses:
+        term = float(gradient_norm(look.step.terms[name].value, look.step.points("")))
+        data: dict[str, Any] = {"task_gradient": task, "term_gradient": term}
+        if task == 0 or term == 0:
+            which = "task" if task == 0 else name
+            yield Check("gradient share", "warn", f"{name}: the {which} has no gradient at the recorded feature", data)
+            continue
+        suggested = float(f"{AUTO_SHARE * task / term:.1g}")
+        if name not in distiller.weights:
+            data |= {"weight": "auto", "suggested": suggested}
+            yield Check("gradient share", "info", f"{name}: 'auto' will set a weight of about {suggested:g}", data)
+            continue
+        weight = distiller.weights[name]
+        share = weight * term / task
+        data |= {"weight": weight, "share": share, "suggested": suggested}
+        text = f"{name}: {share:.2g} of the task's gradient at the recorded feature with weight {weight:g}"
+        if weight > 0 and share > LARGE_SHARE:
+            yield Check("gradient share", "warn", f"{text}, which can dominate; try {suggested:g}, or 'auto'", data)
+        elif weight > 0 and share < SMALL_SHARE:
+            yield Check("gradient share", "warn", f"{text}, which hardly acts; try {suggested:g}, or 'auto'", data)
+        else:
+            yield Check("gradient share", "ok", text, data)
+
+
+def frozen(distiller: Distiller) -> Check:
+    """Whether the teacher is in eval mode and needs no gradients."""
+    training = [path or "(root)" for path, module in distiller.teacher.named_modules() if module.training]
+    trainable = [name for name, parameter in distiller.teacher.named_parameters() if parameter.requires_grad]
+    if training or trainable:
+        return Check(
+            "teacher frozen",
+            "fail",
+            f"{len(training)} modules in train mode, {len(trainable)} parameters require gradients; call "
+            "teacher.eval() and teacher.requires_grad_(False)",
+            {"training": training[:5], "trainable": trainable[:5]},
+        )
+    return Check("teacher frozen", "ok", "eval mode, no parameter requires gradients")
+
+
+def accuracy(distiller: Distiller, look: Look, pairs: list[tuple[Tensor, Tensor]]) -> Check:
+    """How often the teacher is right on these batches."""
+    right, total = _count_right(look.teacher_logits, look.batch)
+    for images, labels in pairs[1:]:
+        batch = _read(distiller, images, labels)
+        with torch.no_grad():
+            logits = read_logits(distiller.teacher(batch.teacher_images()), role="teacher", size=batch.size)
+        more, count = _count_right(logits.mean, batch)
+        right, total = right + more, total + count
+    accuracy, chance = right / total, 1 / look.teacher_logits.shape[-1]
+    data = {"accuracy": accuracy, "images": total, "chance": chance}
+    text = f"{accuracy:.1%} on {total} images of these batches (chance {chance:.1%})"
+    if accuracy <= 1.5 * chance:
+        return Check("teacher accuracy", "warn", f"{text}: is it trained, and on these classes in this order?", data)
+    return Check("teacher accuracy", "ok", text, data)
+
+
+def _count_right(logits: Tensor, batch: Batch) -> tuple[int, int]:
+    assert batch.labels is not None
+    labels = batch.labels if batch.labels.ndim == 1 else batch.labels.argmax(1)
+    return int((logits.argmax(1) == labels).sum()), batch.size
+
+
+def normalisation(distiller: Distiller, look: Look) -> Check:
+    """Whether the teacher's input looks like what it was trained on."""
+    if look.first_norm is not None:
+        shift = float(look.first_norm.mean(dim=(0, 2, 3)).abs().mean())
+        spread = float(look.first_norm.std(dim=(0, 2, 3)).mean())
+        source = "its first BatchNorm's running statistics"
+    elif getattr(distiller.teacher, "pretrained_cfg", None):
+        images = at_least_float32(look.batch.teacher_images())
+        shift = float(images.mean(dim=(0, 2, 3)).abs().mean())
+        spread = float(images.std(dim=(0, 2, 3)).mean())
+        source = "mean 0 and standard deviation 1"
+    else:
+        return Check(
+            "teacher input",
+            "info",
+            "not checked: the teacher has no BatchNorm2d outside compiled blocks, and no pretrained_cfg",
+        )
+    data = {"shift": shift, "spread": spread}
+    text = f"against {source}: shifted by {shift:.2g} and spread {spread:.2g} times"
+    if shift > STATISTICS_OFF or not 0.5 <= spread <= 2:
+        return Check(
+            "teacher input",
+            "warn",
+            f"{text}; it was trained on another normalisation, pass teacher_input= to undo it",
+            data,
+        )
+    return Check("teacher input", "ok", text, data)
+
+
+def state(distiller: Distiller, images: Tensor) -> Check:
+    """Whether two equal forwards of the student agree."""
+    distiller.student.eval()
+    with torch.no_grad():
+        first, second = distiller.predict(images), distiller.predict(images)
+    distiller.student.train()
+    gap = float((first - second).abs().max())
+    if not gap <= 1e-4 * (1 + float(first.abs().max())):
+        return Check(
+            "state",
+            "fail",
+            f"two equal forwards differ by {gap:.2g}: a module keeps state that reset_net does not reset",
+            {"gap": gap},
+        )
+    return Check("state", "ok", "two equal forwards agree: the states are reset", {"gap": gap})
+
+
+def memory(distiller: Distiller, images: Tensor, labels: Tensor) -> Check:
+    """Whether what is held grows from step to step."""
+    sizes = []
+    for _ in range(MEMORY_STEPS):
+        distiller.zero_grad(set_to_none=True)
+        step = distiller.observe(images, labels, whole=True)
+        torch.autograd.backward([term.value for term in step.terms.values()])
+        del step
+        sizes.append(_held_bytes(images.device))
+    if all(later > earlier for earlier, later in pairwise(sizes)):
+        return Check(
+            "memory",
+            "fail",
+            f"grows by {(sizes[-1] - sizes[0]) / (MEMORY_STEPS - 1) / 2**20:.2g} MiB a step: something keeps outputs "
+            "(a monitor that is never cleared, a list of tensors)",
+            {"bytes": sizes},
+        )
+    return Check("memory", "ok", f"flat over {MEMORY_STEPS} steps", {"bytes": sizes})
+
+
+def _held_bytes(device: torch.device) -> int:
+    gc.collect()
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    return sum(item.nbytes for item in gc.get_objects() if type(item) in (Tensor, nn.Parameter))
+
+
+def effective_batch(look: Look, accumulate: int) -> Check:
+    """How many images an optimiser step sees."""
+    world = distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+    total = look.batch.size * accumulate * world
+    text = f"{total} = {look.batch.size} images x {accumulate} accumulated x {world} processes"
+    return Check(
+        "effective batch",
+        "info",
+        text,
+        {"batch": look.batch.size, "accumulate": accumulate, "processes": world, "total": total},
+    )

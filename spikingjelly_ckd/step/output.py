@@ -1,0 +1,199 @@
+"""What one step saw, and what it gives to the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..methods.base import DistillationLoss, Term
+from ..methods.signals import LinearHead, Signals
+from .batch import Batch
+from .validate import check_classes, check_labels, input_violations, logit_violations
+
+__all__ = ["Observation", "Step", "StepOutput", "raise_first"]
+
+LayerTensors = Mapping[str, tuple[Tensor, ...]]
+"""Name of a loss -> one tensor for each of its layers."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One forward of one network, as the losses see it.
+
+    Attributes:
+        logits: ``[N, K]``, fp32 or wider, averaged over time; None where the forward ended before them.
+        per_step_logits: ``[T, N, K]`` of a student, where a loss needs them.
+        features: ``[T, N, C, h, w]`` of a student, with their graph; ``[N, C, h, w]`` of a teacher, detached.
+        gradients: of the class score at the features, shaped as these.
+        class_maps: of a teacher, ``[N, h, w]``, where they were computed before.
+        points: name of a loss -> the outputs of its layers as they stand in the graph, one for each call.
+        every_point: the outputs of all recorded layers.
+        head: the last linear layer, where a loss applies it.
+        violations: message -> boolean scalar on the device, true where what was read cannot be right.
+    """
+
+    logits: Tensor | None = None
+    per_step_logits: Tensor | None = None
+    features: LayerTensors = field(default_factory=dict)
+    gradients: LayerTensors = field(default_factory=dict)
+    class_maps: Mapping[str, Tensor] = field(default_factory=dict)
+    points: LayerTensors = field(default_factory=dict)
+    every_point: tuple[Tensor, ...] = ()
+    head: LinearHead | None = None
+    violations: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def tensors(self) -> Iterator[Tensor]:
+        """The tensors that the losses will read."""
+        yield from () if self.logits is None else (self.logits,)
+        for layers in (*self.features.values(), *self.gradients.values()):
+            yield from layers
+
+
+@dataclass(frozen=True)
+class Step:
+    """Both networks on one batch, and what every loss makes of it. Nothing is judged or weighted yet.
+
+    Attributes:
+        batch: what the networks took.
+        labels: as the losses see them: class indices in range ``[N]``, or soft labels ``[N, K]``.
+        student: with its graph.
+        teacher: detached; empty where no loss uses a teacher.
+        terms: ``"task"`` and one for each loss.
+    """
+
+    batch: Batch
+    labels: Tensor
+    student: Observation
+    teacher: Observation
+    terms: Mapping[str, Term] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, batch: Batch, student: Observation, teacher: Observation, *, clamp: bool) -> Step:
+        """A step of both observations, without terms; ``clamp`` puts labels that are out of range into it.
+
+        Raises:
+            TypeError: a batch without labels.
+            ValueError: unlike numbers of classes, or labels of another shape.
+        """
+        logits = cast(Tensor, student.logits)
+        check_classes(logits, teacher.logits)
+        return cls(batch, check_labels(batch.labels, logits.shape, clamp=clamp), student, teacher)
+
+    @property
+    def logits(self) -> Tensor:
+        """The student's, averaged over time, ``[N, K]``, with their graph."""
+        return cast(Tensor, self.student.logits)
+
+    def signals(self, name: str) -> Signals:
+        """What the loss called ``name`` may take."""
+        student, teacher = self.student, self.teacher
+        return Signals(
+            self.labels,
+            self.logits,
+            teacher.logits,
+            student.per_step_logits,
+            student_features=student.features.get(name, ()),
+            teacher_features=teacher.features.get(name, ()),
+            teacher_gradients=teacher.gradients.get(name, ()),
+            class_map=teacher.class_maps.get(name),
+            student_gradients=student.gradients.get(name, ()),
+            student_head=student.head,
+            teacher_head=teacher.head,
+        )
+
+    def with_terms(self, task_loss: Callable[..., Tensor] | None, losses: Mapping[str, DistillationLoss]) -> Step:
+        """The step with what the task loss (None: cross-entropy on the mean logits) and every loss make of it."""
+        signals = self.signals("task")
+        if task_loss is None:
+            task = Term(F.cross_entropy(signals.student_logits, signals.labels))
+        elif isinstance(task_loss, DistillationLoss):
+            task = task_loss.compute(*task_loss.select(signals))
+        else:
+            task = Term(task_loss(signals.student_logits, signals.labels))
+        terms = {name: loss.compute(*loss.select(self.signals(name))) for name, loss in losses.items()}
+        return replace(self, terms={"task": task, **terms})
+
+    def points(self, name: str) -> tuple[Tensor, ...]:
+        """Where the gradients of the loss called ``name`` and of the task are compared, in the student's graph."""
+        return self.student.points.get(name) or self.student.every_point or (self.logits,)
+
+    def skipped(self) -> Tensor:
+        """How many images the losses left out, summed over the losses; integer-valued scalar on the device."""
+        counts = (term.skipped for term in self.terms.values() if term.skipped is not None)
+        return sum(counts, self.logits.new_zeros(())).detach()
+
+    def violations(self) -> dict[str, Tensor]:
+        """Message -> boolean scalar on the device, true where this step must not be trained on."""
+        found = input_violations(self.batch.images, self.batch.labels, self.logits.shape[1])
+        found |= logit_violations("student", self.logits)
+        if self.teacher.logits is not None:
+            found |= logit_violations("teacher", self.teacher.logits)
+        found |= self.student.violations
+        for name, term in self.terms.items():
+            found |= term.violations
+            found[f"the loss {name!r} is not finite (NaN or inf)"] = ~term.value.detach().isfinite().all()
+        return found
+
+    def output(self, loss: Tensor, weights: dict[str, float | Tensor], skipped: int | Tensor) -> StepOutput:
+        """The step for the caller, with the weighted sum of its terms."""
+        values = {name: term.value for name, term in self.terms.items()}
+        with_maps = {name: term.maps for name, term in self.terms.items() if term.maps}
+        maps = {
+            side if len(with_maps) == 1 else f"{name}/{side}": value
+            for name, sides in with_maps.items()
+            for side, value in sides.items()
+        }
+        logits = self.logits if torch.is_grad_enabled() else self.logits.detach()
+        return StepOutput(loss, logits, {k: v.detach() for k, v in values.items()}, weights, maps, skipped, values)
+
+
+@dataclass
+class StepOutput:
+    """What one step gives.
+
+    Attributes:
+        loss: weighted sum of all terms, scalar; call ``loss.backward()``.
+        logits: the student's, averaged over time, ``[N, K]``, with their graph.
+        terms: ``"task"`` and one entry for each loss: unweighted, detached scalars.
+        weights: of each term as used in this step.
+        maps: ``{"teacher", "student"}``, ``[N, h, w]`` each, detached, size-matched and normalised, before the
+            softmax; empty without a map loss, and ``"name/teacher"``, ``"name/student"`` with several.
+        skipped: how many images the losses left out since their teacher map is constant, summed over the losses; a
+            number, or with ``check=False`` a scalar tensor that was not waited for.
+        values: the terms with their graphs, for gradients of one term alone.
+    """
+
+    loss: Tensor
+    logits: Tensor
+    terms: dict[str, Tensor]
+    weights: dict[str, float | Tensor]
+    maps: dict[str, Tensor]
+    skipped: int | Tensor
+    values: dict[str, Tensor] = field(repr=False)
+
+
+def raise_first(violations: Mapping[str, Tensor], count: Tensor | None = None) -> int:
+    """Read all violations and ``count`` from the device in one go; raise the first violation, or return the count.
+
+    Args:
+        violations: message -> boolean scalar, true where the step must not be trained on.
+        count: scalar to read with them.
+
+    Raises:
+        ValueError: a violation is true.
+
+    Example:
+        >>> raise_first({"images hold NaN": torch.tensor(False)}, torch.tensor(3.0))
+        3
+    """
+    flags = [*violations.values(), *(() if count is None else (count,))]
+    values = torch.stack([flag.to(torch.int64) for flag in flags]).tolist()
+    for message, value in zip(violations, values, strict=False):
+        if value:
+            raise ValueError(f"{message} (nothing was changed; check=False turns these checks off)")
+    return 0 if count is None else int(values[-1])

@@ -1,0 +1,217 @@
+"""Both observers as a pair: which layers are compared, where the user names none or those of one side."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import Size, Tensor, nn
+
+from ..methods.base import DistillationLoss, LayerChoice
+from ..networks import compat
+from ..networks.reading import Layer
+from ..networks.search import find_layer, find_stages
+from .arguments import TEACHER_NEEDS
+from .batch import Batch
+from .observer import Observer
+from .saving import decode, encode
+from .student_observer import StudentObserver
+from .teacher_observer import TeacherObserver
+from .time_steps import StudentSteps, check_step_modes, find_per_step_logits
+
+__all__ = ["Pair"]
+
+Side = tuple[Layer, ...]
+
+
+class Pair(nn.Module):
+    """The observers of both networks, and what was chosen for them at first sight, which is saved.
+
+    It has no parameters; its part of ``state_dict()`` is what was chosen. Where that was loaded, nothing is searched.
+
+    Args:
+        losses: name -> loss.
+        needs: of all losses and the task loss.
+        given: name of each loss that compares layers -> those that the user named on each side.
+        student_steps: how the student takes its time steps.
+    """
+
+    def __init__(
+        self,
+        losses: Mapping[str, DistillationLoss],
+        needs: Collection[str],
+        given: Mapping[str, tuple[Side | None, Side | None]],
+        student_steps: StudentSteps,
+    ) -> None:
+        super().__init__()
+        self.student = StudentObserver(
+            {name: sides[0] for name, sides in given.items()},
+            {name: loss.target_class for name, loss in losses.items() if "student_gradients" in loss.needs},
+            head="student_head" in needs,
+            per_step_logits="per_step_logits" in needs,
+            student_steps=student_steps,
+        )
+        self.teacher = TeacherObserver(
+            {name: sides[1] for name, sides in given.items()},
+            {name: loss.target_class for name, loss in losses.items() if "gradients" in loss.needs},
+            head="teacher_head" in needs,
+            logits=bool(TEACHER_NEEDS & set(needs) - {"features"}),
+        )
+        self._choices = {name: losses[name].layer_choice for name in given}
+        self._is_chosen = False
+        self._is_checked = False  # what was loaded is looked up in the networks at the next step
+
+    @property
+    def layers(self) -> dict[str, tuple[Side, Side]]:
+        """Name of each loss that compares layers -> (student layers, teacher layers), as last read.
+
+        Raises:
+            RuntimeError: before they were chosen.
+        """
+        if not self._is_chosen:
+            raise RuntimeError("layers are chosen at the first step; pass example= to choose them at construction")
+        return {name: (self.student.as_read(name), self.teacher.as_read(name)) for name in self.student.layers}
+
+    def choose(self, student: nn.Module, teacher: nn.Module | None, batch: Batch) -> None:
+        """Set the layers of both sides for every loss, and where the student's per-step logits are read; once.
+
+        Layers that the user named stay. No network is searched twice.
+
+        Args:
+            student: the network.
+            teacher: likewise; None where there is none.
+            batch: on which they are run.
+
+        Raises:
+            ValueError: images with NaN or inf, a student whose neurons take time steps for images, no layer that
+                serves, or a loaded layer that is not in the network.
+        """
+        if not self._is_checked:
+            self._choose(student, teacher, batch)
+
+    @compat.untraced
+    def _choose(self, student: nn.Module, teacher: nn.Module | None, batch: Batch) -> None:
+        if not batch.images.isfinite().all():
+            raise ValueError("images hold NaN or inf, so no layer can be chosen on them")
+        frames = self.student.inputs(batch)
+        if self.student.student_steps == "multi" and batch.steps is not None:
+            check_step_modes(student, frames, batch.steps, batch.size, run=self.student.run)
+        if self._is_chosen:
+            self.student.check_loaded(student)
+            if teacher is not None:
+                self.teacher.check_loaded(teacher)
+        else:
+            if teacher is not None:
+                sides = _Side(self.student, student, batch), _Side(self.teacher, teacher, batch)
+                for name, choice in self._choices.items():
+                    _choose_pair(name, choice, *sides)
+            if self.student.wants_per_step_logits and batch.steps != 1:
+                self.student.readout = find_per_step_logits(student, frames, batch.size, run=self.student.run)
+        self._is_chosen = self._is_checked = True
+
+    def shapes(self, name: str, student: nn.Module, teacher: nn.Module, batch: Batch) -> tuple[list[Size], list[Size]]:
+        """What the loss called ``name`` gets of its layers: shapes ``[T, N, C, h, w]`` and ``[N, C, h, w]``."""
+        sides = (self.student, student), (self.teacher, teacher)
+        ours, theirs = (list(of.shapes(net, of.layers[name], batch).values()) for of, net in sides)
+        return ours, theirs
+
+    def chosen(self) -> dict[str, Any]:
+        """Everything that was decided at first sight, as plain data; empty before it was."""
+        return {"student": self.student.chosen(), "teacher": self.teacher.chosen()} if self._is_chosen else {}
+
+    def get_extra_state(self) -> Tensor:
+        """:meth:`chosen` as a tensor of bytes."""
+        return encode(self.chosen())
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Use what another distiller chose; layers that the user named here stay.
+
+        Raises:
+            ValueError: the state is damaged.
+        """
+        chosen = decode(state)
+        names = set(chosen["student"]["layers"]) if chosen else set()
+        if chosen and names != set(self._choices):
+            warnings.warn(
+                f"the loaded layers belong to the losses {sorted(names)} and this distiller has "
+                f"{sorted(self._choices)}: its layers are chosen anew",
+                stacklevel=2,
+            )
+        elif chosen:
+            self.student.restore(chosen["student"])
+            self.teacher.restore(chosen["teacher"])
+            self._is_chosen, self._is_checked = True, False
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, metadata: Any, strict: bool, missing: list[str], *lists: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, *lists)
+        if f"{prefix}_extra_state" in missing:  # saved by a version that did not save choices: they are made anew
+            missing.remove(f"{prefix}_extra_state")
+
+
+class _Side:
+    """One network with its observer, on the batch that layers are chosen on."""
+
+    def __init__(self, observer: Observer, network: nn.Module, batch: Batch) -> None:
+        self.observer, self.network, self.batch = observer, network, batch
+        self._found: dict[bool, Side] = {}
+
+    def find(self, *, stages: bool) -> Side:
+        """The layers that serve, or the one; their grids are left open, since they follow the size of the input."""
+        if stages not in self._found:
+            inputs, role, run = self.observer.inputs(self.batch), self.observer.role, self.observer.run
+            if stages:
+                found = find_stages(self.network, inputs, role=role, run=run)
+            else:
+                found = (find_layer(self.network, inputs, role=role, run=run),)
+            self._found[stages] = tuple(replace(layer, grid=None) for layer in found)
+        return self._found[stages]
+
+    def positions(self, layers: Side) -> list[int]:
+        """How many positions the map of each layer has."""
+        shapes = self.observer.shapes(self.network, layers, self.batch)
+        return [shapes[layer][-2:].numel() for layer in layers]
+
+
+def _choose_pair(name: str, choice: LayerChoice, student: _Side, teacher: _Side) -> None:
+    """Set the layers of one loss on both sides."""
+    given = student.observer.given[name], teacher.observer.given[name]
+    ours, theirs = (
+        side.find(stages=choice != "last") if layers is None else layers
+        for side, layers in zip((student, teacher), given, strict=True)
+    )
+    if choice != "last" and given == (None, None):
+        ours, theirs = _deepest(choice, ours, theirs)
+    elif choice != "last" and given[0] is None:
+        ours = _nearest(name, (student, ours), (teacher, theirs))
+    elif choice != "last" and given[1] is None:
+        theirs = _nearest(name, (teacher, theirs), (student, ours))
+    student.observer.layers[name], teacher.observer.layers[name] = ours, theirs
+
+
+def _deepest(choice: LayerChoice, student: Side, teacher: Side) -> tuple[Side, Side]:
+    """As many stages on both sides, the deepest; or the middle one of them."""
+    count = min(len(student), len(teacher))
+    if choice == "stages":
+        return student[-count:], teacher[-count:]
+    middle = (count - 1) // 2
+    return (student[-count:][middle],), (teacher[-count:][middle],)
+
+
+def _nearest(name: str, searched: tuple[_Side, Side], given: tuple[_Side, Side]) -> Side:
+    """For each layer given on one side, the stage of the other whose map is nearest in size."""
+    side, stages = searched
+    sizes = side.positions(stages)
+    apart = [[abs(math.log(one / size)) for one in sizes] for size in given[0].positions(given[1])]
+    nearest = tuple(stages[each.index(min(each))] for each in apart)
+    if len(set(nearest)) < len(nearest):
+        raise ValueError(
+            f"layers[{name!r}] names {len(nearest)} layers of one side, and two of them are nearest in size to one "
+            f"stage of the {side.observer.role}; its stages are {[stage.path for stage in stages]}: name the layers of "
+            "both sides"
+        )
+    return nearest

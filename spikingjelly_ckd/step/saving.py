@@ -1,0 +1,43 @@
+"""Plain data in a ``state_dict``: as a tensor of bytes, which every kind of checkpoint can hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["decode", "encode"]
+
+
+def encode(data: Mapping[str, Any]) -> Tensor:
+    """``data`` as JSON in a tensor of bytes.
+
+    Args:
+        data: what JSON can hold.
+
+    Returns:
+        uint8, one axis.
+
+    Example:
+        >>> decode(encode({"layers": ["3"]}))
+        {'layers': ['3']}
+    """
+    return torch.tensor(list(json.dumps(data, sort_keys=True).encode()), dtype=torch.uint8)
+
+
+def decode(state: Tensor) -> dict[str, Any]:
+    """What :func:`encode` was given.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        data = json.loads(bytes(state.cpu().tolist()))
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError("the saved choices of the distiller cannot be read: the state is damaged") from error
+    if not isinstance(data, dict):
+        raise ValueError("the saved choices of the distiller are no mapping: the state is damaged")  # noqa: TRY004
+    return data

@@ -1,0 +1,127 @@
+"""The observer of the student."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..networks.outputs import Logits, read_logits
+from .batch import Batch
+from .observer import Observer, target_classes
+from .output import Observation
+from .time_steps import PerStepReadout, StudentSteps
+from .validate import add_note_on_error
+
+__all__ = ["StudentObserver"]
+
+
+class StudentObserver(Observer):
+    """The student's: over time, with its graph.
+
+    Args:
+        *shared: see :class:`Observer`.
+        student_steps: how the student takes its time steps.
+        per_step_logits: whether a loss needs the logits of every time step.
+        **more: see :class:`Observer`.
+
+    Attributes:
+        readout: where per-step logits are read inside a student that returns their mean; None where it returns them.
+    """
+
+    role = "student"
+
+    def __init__(self, *shared: Any, student_steps: StudentSteps, per_step_logits: bool, **more: Any) -> None:
+        super().__init__(*shared, **more)
+        self.student_steps = student_steps
+        self.wants_per_step_logits = per_step_logits
+        self.readout: PerStepReadout | None = None
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """Frames ``[T, N, C, H, W]``, or images where the student repeats them by itself."""
+        return batch.images if self.student_steps == "internal" else batch.over_time()
+
+    def run(self, network: nn.Module, inputs: Tensor) -> Any:
+        """In one call, or in one for each time step."""
+        if self.student_steps == "loop" and inputs.ndim != 5:
+            raise ValueError("student_steps='loop' calls the student once a time step: pass time_steps=")
+        with add_note_on_error(
+            f"raised by the student on input {tuple(inputs.shape)} with student_steps={self.student_steps!r}. A "
+            "network in multi-step mode takes [T, N, C, H, W]: pass time_steps= for images, and call "
+            "functional.set_step_mode(student, 'm') on the whole network"
+        ):
+            if self.student_steps != "loop":
+                return network(inputs)
+            return torch.stack([read_logits(network(x), role="student", size=x.shape[0]).mean for x in inputs])
+
+    def logits(self, network: nn.Module, batch: Batch) -> Logits:
+        """What the network returns, and nothing else."""
+        output = self.run(network, self.inputs(batch))
+        return read_logits(output, role="student", size=batch.size, steps=batch.steps)
+
+    def observe(self, network: nn.Module, batch: Batch, teacher_logits: Tensor | None) -> Observation:
+        """One forward.
+
+        Args:
+            network: the student, with its states reset.
+            batch: what it takes.
+            teacher_logits: ``[N, K]``, whose first choice a class score may be of; None where no loss asks for one.
+        """
+        with_graph = torch.is_grad_enabled()
+        seen = self._observe(
+            network,
+            self.inputs(batch),
+            batch,
+            () if self.readout is None else (self.readout.path,),
+            steps=batch.steps,
+            targets=self._targets(batch, teacher_logits),
+            with_graph=with_graph,
+            create_graph=with_graph and bool(self.cam_targets),
+        )
+        calls = seen.recording.calls
+        read = self._with_steps(network, cast(Logits, seen.logits), calls, batch)
+        return Observation(
+            read.mean,
+            read.steps,
+            self._features(network, seen, batch),
+            self._gradients(network, seen, batch),
+            points={name: tuple(t for x in of for t in calls(x.path)) for name, of in self.layers.items()},
+            every_point=tuple(tensor for path in seen.recording for tensor in calls(path)),
+            head=self._head(network, read.mean.shape[1]),
+            violations={} if self.readout is None else self.readout.violations(read),
+        )
+
+    def chosen(self) -> dict[str, Any]:
+        """As of :class:`Observer`, with where per-step logits are read and how time steps are taken."""
+        readout = None if self.readout is None else {"path": self.readout.path, "head": self.readout.head}
+        return super().chosen() | {"per_step_readout": readout, "student_steps": self.student_steps}
+
+    def restore(self, chosen: Mapping[str, Any]) -> None:
+        """As of :class:`Observer`, with where per-step logits are read."""
+        super().restore(chosen)
+        readout = chosen["per_step_readout"]
+        self.readout = None if readout is None else PerStepReadout(**readout)
+
+    def _chosen_paths(self) -> list[str]:
+        return [*super()._chosen_paths(), *([] if self.readout is None else [self.readout.path])]
+
+    def _steps(self, batch: Batch) -> int | None:
+        return batch.steps
+
+    def _targets(self, batch: Batch, teacher_logits: Tensor | None) -> Callable[[Tensor], dict[str, Tensor]] | None:
+        if not self.cam_targets or teacher_logits is None:
+            return None
+        found = target_classes(teacher_logits, batch.labels)
+        return lambda _: {target: found[target] for target in sorted(set(self.cam_targets.values()))}
+
+    def _with_steps(
+        self, network: nn.Module, logits: Logits, calls: Callable[[str], Sequence[Tensor]], batch: Batch
+    ) -> Logits:
+        """With the logits of every step, ``[T, N, K]``, read inside a network that returns their mean."""
+        if not self.wants_per_step_logits or logits.steps is not None:
+            return logits
+        if self.readout is None:  # one step
+            return Logits(logits.mean, logits.mean.unsqueeze(0))
+        return Logits(logits.mean, self.readout.read(network, calls(self.readout.path), batch.size))

@@ -1,0 +1,80 @@
+"""The observer of the teacher."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from .batch import Batch
+from .observer import Observer, target_classes
+from .output import Observation
+from .validate import add_note_on_error, check_frozen, check_labels
+
+__all__ = ["TeacherObserver"]
+
+
+class TeacherObserver(Observer):
+    """The teacher's: frozen, on images, everything detached.
+
+    Args:
+        *shared: see :class:`Observer`.
+        logits: whether a loss needs anything behind the recorded layers.
+        **more: see :class:`Observer`.
+    """
+
+    role = "teacher"
+
+    def __init__(self, *shared: Any, logits: bool, **more: Any) -> None:
+        super().__init__(*shared, **more)
+        self.wants_logits = logits
+        self.may_end_early = False
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """Images ``[N, C, H, W]``."""
+        return batch.teacher_images()
+
+    def run(self, network: nn.Module, inputs: Tensor) -> Any:
+        """In one call."""
+        with add_note_on_error(
+            f"raised by the teacher on input {tuple(inputs.shape)}; teacher_input= can resize or renormalise it"
+        ):
+            return network(inputs)
+
+    def observe(self, network: nn.Module, batch: Batch, *, whole: bool = False) -> Observation:
+        """One forward. Where no loss needs anything behind the recorded layers, it ends there from the second one on.
+
+        Args:
+            network: the teacher, frozen and in eval mode.
+            batch: what it takes.
+            whole: run it to its end all the same, and give its logits.
+
+        Raises:
+            RuntimeError: it is in train mode, or a parameter of it requires gradients.
+        """
+        check_frozen(network)
+        images = self.inputs(batch)
+        wants_logits = self.wants_logits or whole
+
+        def targets(logits: Tensor) -> dict[str, Tensor]:
+            check_labels(batch.labels, logits.shape, clamp=False)
+            found = target_classes(logits, batch.labels)
+            return {target: found[target] for target in sorted(set(self.cam_targets.values()))}
+
+        seen = self._observe(
+            network,
+            images.clone() if images.is_inference() else images,
+            batch,
+            targets=targets,
+            stop=self.may_end_early and not wants_logits,
+        )
+        if seen.logits is not None and not whole:
+            self.may_end_early = all(len(seen.recording.calls(path)) == 1 for path in seen.recording)
+        features = self._features(network, seen, batch)
+        logits = seen.logits.mean.detach() if seen.logits is not None and wants_logits else None
+        return Observation(
+            logits,
+            features={name: tuple(x.detach() for x in tensors) for name, tensors in features.items()},
+            gradients=self._gradients(network, seen, batch),
+            head=None if logits is None else self._head(network, logits.shape[1]),
+        )

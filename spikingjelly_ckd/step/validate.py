@@ -1,0 +1,114 @@
+"""What a step checks of networks, labels and values while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Size, Tensor, nn
+
+from ..methods.base import DistillationLoss
+from ..methods.signals import TeacherOutput
+
+__all__ = [
+    "add_note_on_error",
+    "check_classes",
+    "check_frozen",
+    "check_labels",
+    "check_replayable",
+    "check_teacher_output",
+    "input_violations",
+    "logit_violations",
+]
+
+
+def check_frozen(teacher: nn.Module) -> None:
+    """Raise if the teacher was unfrozen or put back into train mode since the distiller was made."""
+    if any(module.training for module in teacher.modules()):
+        raise RuntimeError(
+            "the teacher, or a module of it, is in train mode: its BatchNorm statistics would drift and its dropout "
+            "would be on. Call teacher.eval() (the distiller did so once), and train() on the distiller alone"
+        )
+    if any(parameter.requires_grad for parameter in teacher.parameters()):
+        raise RuntimeError("a parameter of the teacher requires gradients again; call teacher.requires_grad_(False)")
+
+
+@contextmanager
+def add_note_on_error(note: str) -> Iterator[None]:
+    """Add ``note`` to whatever a network raises inside the block."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(note)
+        raise
+
+
+def check_replayable(losses: Mapping[str, DistillationLoss]) -> None:
+    """Raise if a loss takes more of the teacher than its logits and a class map."""
+    for name, loss in losses.items():
+        if {"features", "teacher_head"} & set(loss.needs) and type(loss).class_map is DistillationLoss.class_map:
+            raise ValueError(
+                f"{name!r} ({type(loss).__name__}) compares the teacher's features, which a TeacherOutput does not "
+                "hold; it stands in for the teacher where losses take logits and class maps (such as SAMD, NLD and KD)"
+            )
+
+
+def check_teacher_output(known: TeacherOutput, maps: set[str], images: Tensor, size: int) -> None:
+    """Raise unless ``known`` holds logits, and those class maps, of ``size`` images on the device of ``images``."""
+    if not isinstance(known, TeacherOutput) or not isinstance(known.class_maps, Mapping):
+        raise TypeError(f"teacher_output must be a TeacherOutput with a mapping of maps, got {type(known).__name__}")
+    missing = maps - known.class_maps.keys()
+    if missing:
+        raise ValueError(f"teacher_output holds class maps of {sorted(known.class_maps)} and none of {sorted(missing)}")
+    named = {"logits": known.logits} | {f"class_maps[{name!r}]": known.class_maps[name] for name in maps}
+    for name, value in named.items():
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            got = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            raise TypeError(f"teacher_output.{name} must be a floating tensor, got {got}")
+        if value.device != images.device:
+            raise ValueError(
+                f"teacher_output.{name} is on {value.device} and the images on {images.device}: move it there"
+            )
+        axes = "[N, K]" if name == "logits" else "[N, h, w]"
+        if value.ndim != axes.count(",") + 1 or len(value) != size:
+            raise ValueError(f"teacher_output.{name} must be {axes} with N={size}, got {tuple(value.shape)}")
+
+
+def check_classes(student: Tensor, teacher: Tensor | None) -> None:
+    """Raise unless both networks have as many classes."""
+    if teacher is not None and teacher.shape[1] != student.shape[1]:
+        raise ValueError(f"the teacher has {teacher.shape[1]} classes and the student {student.shape[1]}")
+
+
+def check_labels(labels: Tensor | None, shape: Size, *, clamp: bool) -> Tensor:
+    """Labels that fit logits ``[N, K]``; indices out of range are clamped, since they are reported elsewhere."""
+    if labels is None:
+        raise TypeError("labels must be a tensor, got None; use predict(images) where there are no labels")
+    if labels.ndim == 2 and labels.shape != shape:
+        raise ValueError(f"soft labels must be [N, K] = {tuple(shape)}, got {tuple(labels.shape)}")
+    return labels.clamp(0, shape[1] - 1) if clamp and labels.ndim == 1 else labels
+
+
+def input_violations(images: Tensor, labels: Tensor | None, classes: int) -> dict[str, Tensor]:
+    """Message -> boolean scalar, true where a batch must not be trained on."""
+    violations = {"images hold NaN or inf": ~_all_finite(images)}
+    if labels is not None and labels.ndim == 1:
+        outside = ((labels < 0) | (labels >= classes)).any()
+        violations[f"labels must lie in 0..{classes - 1}, as there are {classes} classes"] = outside
+    elif labels is not None:
+        violations["soft labels must be finite and not negative"] = ~(labels.isfinite() & (labels >= 0)).all()
+    return violations
+
+
+def logit_violations(role: str, logits: Tensor) -> dict[str, Tensor]:
+    """Message -> boolean scalar, true where a network's logits must not be used."""
+    advice = "; check its weights and its input" if role == "teacher" else ""
+    return {f"the {role}'s logits hold NaN or inf{advice}": ~_all_finite(logits)}
+
+
+def _all_finite(values: Tensor) -> Tensor:
+    """Boolean scalar. One pass without a tensor of that size: NaN and inf show in the extremes."""
+    if not values.numel():
+        return values.new_ones((), dtype=torch.bool)
+    return torch.stack(torch.aminmax(values.detach())).isfinite().all()

@@ -1,0 +1,49 @@
+"""The weight of every term of a step: a number, ``"auto"``, and a schedule over the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import cast
+
+from torch import Tensor, nn
+
+from .auto_weight import AutoWeight
+from .output import Step
+
+__all__ = ["Schedule", "weigh"]
+
+Schedule = Mapping[str, Callable[[float], float]]
+"""Name of a loss, or ``"task"`` -> progress in ``[0, 1]`` to a factor of its weight."""
+
+
+def weigh(
+    step: Step,
+    fixed: Mapping[str, float],
+    auto: nn.ModuleDict,
+    schedule: Schedule,
+    progress: float,
+    *,
+    measuring: bool,
+) -> dict[str, float | Tensor]:
+    """The weight of every term of ``step``.
+
+    Args:
+        step: whose gradients an ``"auto"`` weight that is still being measured takes in.
+        fixed: the weights that are numbers, ``"task"`` among them.
+        auto: name -> :class:`~spikingjelly_ckd.step.auto_weight.AutoWeight`.
+        schedule: factors over the run.
+        progress: from 0 (start) to 1 (end).
+        measuring: whether automatic weights may take this step in.
+
+    Returns:
+        One weight for each term; an automatic one is a scalar on the device.
+    """
+    weights: dict[str, float | Tensor] = dict(fixed)
+    for name, module in auto.items():
+        weight = cast(AutoWeight, module)
+        if measuring and weight.measuring:
+            weight.observe(fixed["task"] * step.terms["task"].value, step.terms[name].value, step.points(name))
+        weights[name] = weight.weight.clone()
+    for name, factor in schedule.items():
+        weights[name] = weights[name] * factor(progress)
+    return weights
