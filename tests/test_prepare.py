@@ -467,7 +467,7 @@ def test_a_block_whose_other_tokens_are_asked_for_stays_whole(images):
     teacher = timm_vit()
     prepared = prepare_teacher(teacher, images, channels_last=False, layers="blocks.2")
     assert prepared.network is teacher
-    assert "layer 'blocks.2' would hand on" in prepared.left_out[0]
+    assert "layer 'blocks.2' would return" in prepared.left_out[0]
     inside = prepare_teacher(teacher, images, dtype=BF16, layers="blocks.2.norm2")
     assert inside.done == ("channels_last", "bfloat16")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Literal, cast
 
 from torch import nn
 
@@ -18,17 +18,20 @@ _USUAL_PREFIXES = (0, 1, 2, 5)
 """No token, a class token, one for distillation beside it, four registers behind it."""
 
 
-class RefusedError(Exception):
-    """A layer that cannot serve, and why; ``kind`` tells what advice helps."""
+RefusedKind = Literal["shape", "shared", "ambiguous", "one position"]
 
-    def __init__(self, why: str, kind: str = "shape") -> None:
+
+class RefusedError(Exception):
+    """A layer whose tensors cannot be read as maps, and why; ``kind`` tells which advice helps."""
+
+    def __init__(self, why: str, kind: RefusedKind = "shape") -> None:
         super().__init__(why)
         self.kind = kind
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """One way to understand a tensor; ``loose`` when only its rank speaks for it, not its proportions."""
+    """One way to read a tensor; ``loose`` where it fits the number of axes and not the image's proportions."""
 
     layout: Layout
     grid: tuple[int, int]
@@ -52,10 +55,23 @@ def read_layout(
     *,
     strict: bool = False,
 ) -> Layer:
-    """``layer`` with everything decided; ``strict`` takes no map that is not in the image's proportions.
+    """Decide layout, grid and prefix of a layer from the shapes that it returned.
+
+    Args:
+        layer: what is set in it holds.
+        module: the network, for the channels and grids that it declares.
+        shapes: one for each time that the layer ran in the forward.
+        role: ``"student"`` or ``"teacher"``.
+        steps: time steps of a student; None where they are not known.
+        batch: images in the batch.
+        image_size: ``(H, W)`` of the network's input.
+        strict: refuse maps that are not in the image's proportions.
+
+    Returns:
+        The layer with everything decided.
 
     Raises:
-        RefusedError: it cannot be.
+        RefusedError: the shapes cannot be read, can be read in more than one way, or leave one position.
     """
     readings = [
         reading

@@ -1,4 +1,4 @@
-"""How to read the tensors that a layer hands on: which axis is what, and where the positions are.
+"""How to read the tensors that a layer returns: which axis is what, and where the positions are.
 
 Shapes: ``T`` time steps, ``N`` images, ``C`` channels, ``h w`` positions, ``L`` tokens (``h * w``, row by row, and
 any class or register tokens in front of them).
@@ -31,7 +31,7 @@ def resolve(
     batch: int,
     image_size: tuple[int, int],
 ) -> Layer:
-    """Decide how to read a layer, from the tensors that it handed on in one forward.
+    """Decide how to read a layer, from the tensors that it returned in one forward.
 
     What the user set always holds, and is checked. What is left open is decided by the shape, by the image's aspect
     ratio, by the channels that the modules around the layer declare and by a ``grid_size`` that the network states;
@@ -50,7 +50,7 @@ def resolve(
         The layer with ``layout``, ``grid`` (of token layouts) and ``prefix`` set.
 
     Raises:
-        TypeError: ``layer`` is none of these.
+        TypeError: ``layer`` is no path, no :class:`Layer` and no module.
         ValueError: no such path, module or role; the tensors cannot be read, or can be read in more than one way (the
             message says what to pass); or the map has one position only, where a softmax is constant.
 
@@ -77,7 +77,7 @@ def resolve(
 
 
 def arrange(calls: Sequence[Tensor], layer: Layer, *, role: Role, steps: int | None, batch: int) -> Tensor:
-    """Bring what a layer handed on to the axes that the losses expect.
+    """Bring what a layer returned to the axes that the losses expect.
 
     Args:
         calls: one tensor for each time that the layer ran in the forward.

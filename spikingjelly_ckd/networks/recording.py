@@ -1,4 +1,4 @@
-"""Recording what a layer hands on, for the length of one ``with`` block.
+"""Recording what a layer returns, for the length of one ``with`` block.
 
 The only file of the package that registers hooks.
 """
@@ -38,10 +38,10 @@ class ChangedInPlaceError(RuntimeError):
 
 
 class Recording(Mapping[str, Tensor]):
-    """What the layers of one forward pass handed on, by module path.
+    """What the layers of one forward pass returned, by module path.
 
-    Reading checks that what is handed out is what was seen: a layer that did not run, and a tensor that was
-    changed in place after it was seen, raise instead of going on with a wrong number.
+    Reading raises for a layer that did not run, and for a tensor that was changed in place after it was recorded, so
+    that nothing is computed from a wrong value.
     """
 
     def __init__(self, layers: Iterable[str]) -> None:
@@ -124,7 +124,7 @@ def record(
             ``module``, which are recorded under their paths.
         as_leaf: for all layers, or those named: make the recorded output a point where gradients can be asked for,
             without a graph through what comes before it: the output is detached to a leaf (unless it already carries
-            a graph from an earlier recorded layer) and a copy of it is handed on, so that an in-place activation
+            a graph from an earlier recorded layer) and the layer returns a copy of it, so that an in-place activation
             behind the layer does no harm. Needs gradients enabled.
         stop: leave the network, and with it the block, as soon as every layer has run once. What stands behind the
             call of the network in the block is then not reached.

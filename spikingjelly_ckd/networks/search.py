@@ -1,16 +1,15 @@
-"""Which layer of a network to look at.
+"""Which layer of a network to compare.
 
-A path given by the user always wins. Without one, a known SpikingJelly network answers by its class name (no model
-is imported), and any other network is asked by running it once: a student for its last spiking layer that still has
-positions, a teacher for the latest layer whose Grad-CAM varies over the image.
+A layer given by the user always wins. Without one, known SpikingJelly networks have a preset for their class name, and
+any other network is run on a few images: of a student the last spiking layer that still has positions is chosen, of a
+teacher the latest layer whose Grad-CAM varies over the image.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,7 @@ from .guards import outside_inference, preserve_state
 from .layer import Layer
 from .layouts import RefusedError, read_layout
 from .map_checks import NO_EVIDENCE, map_trouble, out_of_place
-from .observing import UnrelatedLayersError, observe_forward
+from .observing import Run, UnrelatedLayersError, observe_forward
 from .outputs import ROLES, Role
 from .presets import preset_student_steps, student_preset_paths
 from .reading import arrange
@@ -42,15 +41,16 @@ def find_layer(
     example: Tensor,
     *,
     role: Role | None = None,
-    run: Callable[[nn.Module, Tensor], Any] | None = None,
+    run: Run | None = None,
 ) -> Layer:
-    """Choose the layer to look at, by running the network on a few images of ``example``.
+    """Choose the layer to compare, by running the network on a few images of ``example``.
 
-    The network runs in eval mode; training flags, buffers, random state and membranes are as before when this
-    returns or raises, no ``.grad`` is touched and no hook stays. For a student the choice is the preset of its class,
-    else the last spiking neuron with positions, or a block that adds spikes up behind it. For a teacher it is the
-    latest layer whose Grad-CAM for the top class is finite and varies over the image: a ViT that classifies from its
-    class token sends no gradient to the other tokens of its last block, so an earlier point comes out.
+    The network runs in eval mode. When this returns or raises, training flags, buffers and random state are as before,
+    the states of spiking neurons are reset, no ``.grad`` was touched and no hook is left. For a student the choice is
+    the preset of its class, else the last spiking neuron with positions, or a block that adds up spikes behind it. For
+    a teacher it is the latest layer whose Grad-CAM for the top class is finite and varies over the image: in a ViT that
+    classifies from its class token no gradient reaches the other tokens of the last block, so an earlier layer is
+    chosen. ``passed_over`` of the result names the later layers that were refused.
 
     Args:
         module: the network, on the device of ``example``.
@@ -59,7 +59,7 @@ def find_layer(
         run: how to run it, if not as ``module(example)``: such as once per time step.
 
     Returns:
-        A :class:`Layer` with its layout, prefix and the reason for it.
+        A :class:`Layer` with its layout, its prefix, the reason for it and what was passed over.
 
     Raises:
         TypeError: ``example`` is not a tensor.
@@ -85,13 +85,13 @@ def find_stages(
     example: Tensor,
     *,
     role: Role | None = None,
-    run: Callable[[nn.Module, Tensor], Any] | None = None,
+    run: Run | None = None,
 ) -> tuple[Layer, ...]:
     """One layer for each size of map, shallow to deep: the last of that size that serves.
 
     For methods that compare several depths (AT, ReviewKD). A student's layers are spikes or the preset of its class, as
-    for :func:`find_layer`; a teacher's are the ends of its blocks. The network is left as it was found. A network whose
-    maps have one size throughout, such as a ViT, has one stage.
+    for :func:`find_layer`; a teacher's are the ends of its blocks. The network is left as :func:`find_layer` leaves it.
+    A network whose maps have one size throughout, such as a ViT, has one stage.
 
     Args:
         module: the network, on the device of ``example``.
@@ -130,7 +130,7 @@ def find_head(module: nn.Module, classes: int, *, role: Role) -> str:
         role: ``"student"`` or ``"teacher"``, for the message.
 
     Raises:
-        ValueError: it has none.
+        ValueError: no linear layer has ``classes`` outputs.
 
     Example:
         >>> from torch import nn
@@ -147,9 +147,7 @@ def find_head(module: nn.Module, classes: int, *, role: Role) -> str:
     return str(found[-1])
 
 
-def _begin(
-    module: nn.Module, example: Tensor, role: Role | None, run: Callable[[nn.Module, Tensor], Any] | None
-) -> _Search:
+def _begin(module: nn.Module, example: Tensor, role: Role | None, run: Run | None) -> _Search:
     """Check the arguments of a search and cut the example to a few images."""
     if not isinstance(example, Tensor):
         raise TypeError(f"example must be a tensor [N, C, H, W] or [T, N, C, H, W], got {type(example).__name__}")
@@ -176,11 +174,9 @@ def _begin(
 
 
 class _Search:
-    """One search for a layer; keeps what was refused, for the message of a failure."""
+    """One search for a layer, and what it refused."""
 
-    def __init__(
-        self, module: nn.Module, example: Tensor, role: Role, run: Callable[[nn.Module, Tensor], Any] | None
-    ) -> None:
+    def __init__(self, module: nn.Module, example: Tensor, role: Role, run: Run | None) -> None:
         self.module, self.example, self.role = module, example, role
         self.run = run or (lambda network, batch: network(batch))
         self.names = dict(module.named_modules())
