@@ -388,6 +388,7 @@ class Stops(Callback):
             raise ArithmeticError("stop")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_and_resumed_is_as_if_never_cut_off(tmp_path, data):
     whole = TeacherCache(tmp_path / "cache", make_distiller(), data, views=2)
     trainer, loaders = fit(tmp_path, whole, 3)
@@ -485,6 +486,7 @@ def one_of_two(rank, port, folder, tree, found):
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_one_of_two_processes_fills_and_both_read(tmp_path, tree):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -227,6 +227,7 @@ def all_under_ddp(rank, port, results):
         distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_every_method_under_ddp():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

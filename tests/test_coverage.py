@@ -1,6 +1,6 @@
 """Every supported family of networks: the layer chosen by itself, its map, and SAMD's gradient through it.
 
-A dozen rows run in the default suite and all of them with ``-m coverage``. As a script it writes the table in docs::
+A dozen rows run in the default suite and all of them with ``-m families``. As a script it writes the table in docs::
 
     python tests/test_coverage.py --render docs/coverage.md
     python tests/test_coverage.py --pick            # the smallest classifying member of every timm module
@@ -158,12 +158,14 @@ def run(case: Case) -> None:
     cover(case)
 
 
-@pytest.mark.coverage
+@pytest.mark.families
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [*STUDENTS, *TEACHERS], ids=str)
 def test_every_family_is_served(case):
     run(case)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [case for case in (*STUDENTS, *TEACHERS) if case.default], ids=str)
 def test_a_row_of_each_kind_is_served(case):
     run(case)
@@ -212,7 +214,7 @@ def table(record: dict[str, Any]) -> str:
         "(student `[T, N, C, h, w]`, teacher `[N, C, h, w]`), the size of its map and the value of SAMD. A row is",
         "ok when the teacher's map varies over every image, SAMD is finite, its gradient at the student's first",
         "layer is finite and not zero, and no hook is left. Students are paired with a small CNN as teacher,",
-        "teachers with a small spiking student. The rows are also tests: `pytest -m coverage`.",
+        "teachers with a small spiking student. The rows are also tests: `pytest -m families`.",
         "",
         "The class scores of an untrained teacher hardly depend on the image. Before its run its classifier",
         "therefore gets random weights and no bias, BatchNorm scales that start at zero are set to one, and the",

@@ -462,6 +462,7 @@ def test_bf16_autocast_stays_close_and_maps_are_fp32(teacher, student, batch):
     assert all(g.isfinite().all() for g in gradients(student).values())
 
 
+@pytest.mark.slow
 def test_compiling_the_whole_distiller_works(teacher, student, batch, frozen_noise):
     expected = CKDDistiller(teacher, student, time_steps=2, gamma=0)(*batch).loss
     compiled = torch.compile(CKDDistiller(teacher, student, time_steps=2, gamma=0), backend="eager")
@@ -472,6 +473,7 @@ def test_compiling_the_whole_distiller_works(teacher, student, batch, frozen_noi
     assert student[0].weight.grad.abs().sum() > 0
 
 
+@pytest.mark.slow
 def test_compiled_steps_have_the_gradients_of_eager_ones_and_compile_once(teacher, student, batch):
     eager = CKDDistiller(teacher, student, time_steps=2, gamma=0, example=batch)
     eager(*batch).loss.backward()
@@ -490,6 +492,7 @@ def test_compiled_steps_have_the_gradients_of_eager_ones_and_compile_once(teache
     assert graphs[0] == graphs[1] == graphs[2], "every step compiles anew"
 
 
+@pytest.mark.slow
 def test_two_compiled_distillers_in_one_process_clear_their_own_students(batch):
     torch._dynamo.reset()
     for _ in range(3):

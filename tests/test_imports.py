@@ -105,6 +105,7 @@ def test_examples_and_benchmarks_use_public_names():
                 assert not private, path
 
 
+@pytest.mark.slow
 def test_importing_pulls_in_nothing_heavy():
     core = "from spikingjelly.activation_based import base, functional, layer, neuron"
     loaded = f"import sys; print([m for m in {HEAVY} if m in sys.modules])"

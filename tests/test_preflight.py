@@ -13,6 +13,8 @@ from spikingjelly_ckd import CKDDistiller, Distiller, FitNetsLoss, KDLoss, SAMDL
 from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet
 from spikingjelly_ckd.step.auto_weight import AUTO_SHARE
 
+pytestmark = pytest.mark.slow
+
 BATCH = (torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(1)), torch.arange(16) % 5)
 
 

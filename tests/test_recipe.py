@@ -397,6 +397,7 @@ def test_every_value_that_decides_has_a_source(name):
     assert "split" in recipe.sources or recipe.data is not cifar10dvs
 
 
+@pytest.mark.slow
 def test_a_script_prints_its_values_without_data(tmp_path):
     done = subprocess.run(
         [sys.executable, EXAMPLES / "cifar10dvs_r20.py", "--print-config", "--lr", "0.3"],

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_h
 
 from torch import nn
 
+from .._renamed import old_names
 from ..functional.checks import check_choice, check_positive, check_share
 from ..functional.errors import ArgumentValueError
 from .data import Data, DataOptions
@@ -27,6 +28,8 @@ __all__ = [
     "released",
     "shown",
 ]
+
+__getattr__ = old_names(__name__, f"{__package__}.command_line")  # parse, command_line, default_workers
 
 T = TypeVar("T")
 Method = Literal["ckd", "plain"]
