@@ -16,21 +16,18 @@ from .methods.base import DistillationLoss
 from .methods.signals import TeacherOutput
 from .networks import compat
 from .networks.guards import reset_states
-from .networks.reading import Layer
 from .step import arguments, validate
 from .step.arguments import Weight
 from .step.auto_weight import AutoWeight
 from .step.batch import Batch, read_batch
 from .step.frozen_teacher import WithFrozenTeacher
 from .step.output import Observation, Step, StepOutput, raise_first
-from .step.pairing import Pair
+from .step.pairing import Pair, Sides
 from .step.streams import SideStream
 from .step.time_steps import StudentSteps
 from .step.weighing import Schedule, weigh
 
 __all__ = ["Distiller", "StepOutput"]
-
-Sides = tuple[tuple[Layer, ...], tuple[Layer, ...]]
 
 
 class Distiller(WithFrozenTeacher):

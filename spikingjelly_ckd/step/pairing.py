@@ -22,9 +22,11 @@ from .student_observer import StudentObserver
 from .teacher_observer import TeacherObserver
 from .time_steps import StudentSteps, check_step_modes, find_per_step_logits
 
-__all__ = ["Pair"]
+__all__ = ["Pair", "Side", "Sides"]
 
 Side = tuple[Layer, ...]
+Sides = tuple[Side, Side]
+"""Student layers, teacher layers."""
 
 
 class Pair(nn.Module):
@@ -65,7 +67,7 @@ class Pair(nn.Module):
         self._is_checked = False  # what was loaded is looked up in the networks at the next step
 
     @property
-    def layers(self) -> dict[str, tuple[Side, Side]]:
+    def layers(self) -> dict[str, Sides]:
         """Name of each loss that compares layers -> (student layers, teacher layers), as last read.
 
         Raises:
