@@ -141,7 +141,9 @@ def train(
     return accuracy
 
 
-def build(setup: Setup, kind: str, parts: tuple[Part, Part], **options: Any) -> tuple[Callable[..., nn.Module], dict]:
+def build(
+    setup: Setup, kind: str, parts: tuple[Part, Part], **options: Any
+) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
     """The builder of a network and the arguments for it."""
     (images, labels), _ = parts
     arguments = {"num_classes": int(labels.max()) + 1, "in_channels": images.shape[-3], **options}
