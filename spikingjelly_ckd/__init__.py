@@ -31,7 +31,7 @@ from .methods import (
 from .methods.base import DistillationLoss
 from .methods.signals import Signals, TeacherOutput
 from .networks.compat import use_fast_neurons
-from .networks.reading import Layer
+from .networks.layer import Layer
 from .networks.recording import record
 from .networks.search import find_layer, find_stages
 from .preflight import preflight

@@ -29,7 +29,7 @@ OLD_MODULES: dict[str, tuple[str, ...]] = {
     "hooks": ("networks.recording",),
     "layers": ("networks.search", "networks.presets"),
     "layouts": ("networks.layer", "networks.reading"),
-    "losses": ("functional",),
+    "losses": ("functional", "functional.divergences"),
     "maps": ("functional.maps",),
     "probing": ("networks.guards",),
     "randomness": ("methods.stochastic",),

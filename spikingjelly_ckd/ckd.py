@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from .distiller import Distiller
+from .networks.layer import LayerSpec
 from .published.ckdsnn import BETA, GAMMA, ckd
-from .step.arguments import LayerSpec, Weight
+from .step.arguments import Weight
 
 __all__ = ["CKDDistiller"]
 
@@ -21,8 +22,9 @@ class CKDDistiller(Distiller):
         teacher: any classifier; frozen here.
         student: any SpikingJelly network.
         time_steps: as for :class:`Distiller`.
-        teacher_layer: where the class map is taken; a path or :class:`~spikingjelly_ckd.Layer`. None: found.
-        student_layer: where the spikes are taken. None: found.
+        teacher_layer: where the class map is taken: a path, a module or a :class:`~spikingjelly_ckd.Layer`; None finds
+            it.
+        student_layer: where the spikes are taken; likewise.
         beta: weight of SAMD; a number of at least 0, or ``"auto"``.
         gamma: weight of NLD; a number of at least 0, or ``"auto"``.
         map_temperature: of SAMD's softmax over the positions.

@@ -21,11 +21,13 @@ from .step.arguments import Weight
 from .step.auto_weight import AutoWeight
 from .step.batch import Batch, read_batch
 from .step.frozen_teacher import WithFrozenTeacher
+from .step.method import Method
 from .step.output import Observation, Step, StepOutput, raise_first
 from .step.pairing import Pair, Sides
+from .step.schedule import Schedule
 from .step.streams import SideStream
 from .step.time_steps import StudentSteps
-from .step.weighing import Schedule, weigh
+from .step.weighing import weigh
 
 __all__ = ["Distiller", "StepOutput"]
 
@@ -105,7 +107,7 @@ class Distiller(WithFrozenTeacher):
         example: Any = None,
         check: bool = True,
         teacher_stream: bool = False,
-        schedule: Schedule | None = None,
+        schedule: Mapping[str, Schedule] | None = None,
     ) -> None:
         arguments.check_networks(teacher, student)
         super().__init__(teacher)
@@ -134,12 +136,11 @@ class Distiller(WithFrozenTeacher):
         arguments.check_built(modules)
 
     @classmethod
-    def from_method(cls, method: Any, teacher: nn.Module | None, student: nn.Module, **options: Any) -> Distiller:
+    def from_method(cls, method: Method, teacher: nn.Module | None, student: nn.Module, **options: Any) -> Distiller:
         """A distiller with the losses, weights, task loss, schedule and layers of one publication.
 
         Args:
-            method: a ``Method`` of ``spikingjelly_ckd.published``; its losses are copied, so it serves several
-                distillers.
+            method: such as ``published.bkdsnn()``; its losses are copied, so it serves several distillers.
             teacher: as for :class:`Distiller`.
             student: as for :class:`Distiller`; ``method.student`` says what it has to have.
             **options: as for :class:`Distiller`, such as ``time_steps`` and ``example``.

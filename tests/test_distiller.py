@@ -676,3 +676,17 @@ def test_a_loss_of_ones_own_with_a_class_map_is_replayed(teacher, student, batch
     distiller = Distiller(teacher, student, {"own": (Activity(), 1.0)}, time_steps=2, layers={"own": ("5", "5")})
     expected = distiller(*batch).loss
     assert torch.equal(distiller(*batch, distiller.run_teacher(*batch)).loss, expected)
+
+
+def test_a_layer_may_be_given_as_a_module(teacher, student, batch):
+    by_path = CKDDistiller(teacher, student, time_steps=2, gamma=0.0, teacher_layer="5", student_layer="5")
+    by_module = CKDDistiller(
+        teacher, student, time_steps=2, gamma=0.0, teacher_layer=teacher[5], student_layer=student[5]
+    )
+    assert by_module(*batch).loss.equal(by_path(*batch).loss)
+    assert by_module.layers == by_path.layers
+
+
+def test_a_module_of_another_network_is_no_layer(teacher, student):
+    with pytest.raises(ValueError, match="not a module of this Sequential"):
+        CKDDistiller(teacher, student, teacher_layer=tiny_teacher()[5])

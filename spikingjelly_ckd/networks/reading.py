@@ -18,7 +18,7 @@ from .layouts import RefusedError, read_layout
 from .outputs import ROLES, Role
 from .recording import get_layer
 
-__all__ = ["Layer", "arrange", "resolve"]
+__all__ = ["arrange", "resolve"]
 
 
 def resolve(

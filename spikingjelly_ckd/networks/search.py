@@ -24,12 +24,12 @@ from .layouts import RefusedError, read_layout
 from .map_checks import NO_EVIDENCE, map_trouble, out_of_place
 from .observing import Run, UnrelatedLayersError, observe_forward
 from .outputs import ROLES, Role
-from .presets import preset_student_steps, student_preset_paths
+from .presets import student_preset_paths
 from .reading import arrange
 from .recording import ChangedInPlaceError, record
 from .refusals import Refusals
 
-__all__ = ["find_head", "find_layer", "find_stages", "preset_student_steps"]
+__all__ = ["find_head", "find_layer", "find_stages"]
 
 _PROBE_IMAGES = 4
 _PROBE_AT_ONCE = 12

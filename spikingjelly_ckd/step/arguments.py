@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, get_args
 
 from torch import nn
@@ -10,9 +10,10 @@ from torch import nn
 from ..functional.checks import check_choice, check_non_negative
 from ..methods.base import LAYER_CHOICES, NEEDS, DistillationLoss
 from ..networks import compat
-from ..networks.reading import Layer
+from ..networks.layer import Layer, as_layer
+from ..networks.presets import preset_student_steps
 from ..networks.recording import get_layer
-from ..networks.search import preset_student_steps
+from .schedule import Schedule
 from .time_steps import StudentSteps
 
 __all__ = [
@@ -31,7 +32,6 @@ __all__ = [
     "read_time_steps",
 ]
 
-LayerSpec = str | Layer
 Weight = float | str
 GivenSides = tuple[tuple[Layer, ...] | None, tuple[Layer, ...] | None]
 
@@ -159,9 +159,7 @@ def read_needs(
     return frozenset(needs)
 
 
-def read_schedule(
-    schedule: Mapping[str, Callable[[float], float]] | None, losses: Collection[str]
-) -> dict[str, Callable[[float], float]]:
+def read_schedule(schedule: Mapping[str, Schedule] | None, losses: Collection[str]) -> dict[str, Schedule]:
     """Factors of weights over the run, by the names of losses and ``"task"``."""
     known = {*losses, "task"}
     found = dict(schedule or {})
@@ -195,13 +193,15 @@ def read_layers(
 
 
 def read_side(side: Any, network: nn.Module | None) -> tuple[Layer, ...] | None:
-    """Layers given as a path, a :class:`Layer` or several of them; None where they are to be found."""
+    """Layers given as a path, a module, a :class:`Layer` or several of them; None where they are to be found."""
     if side is None or network is None:
         return None
-    if not isinstance(side, str | Layer | tuple | list):
-        raise TypeError(f"a layer must be a path, a Layer or a list of them, got {type(side).__name__} {side!r}")
-    items = [side] if isinstance(side, str | Layer) else side
-    layers = tuple(item if isinstance(item, Layer) else Layer(item) for item in items)
+    one = str | Layer | nn.Module
+    if not isinstance(side, one | tuple | list):
+        raise TypeError(
+            f"a layer must be a path, a module, a Layer or a list of them, got {type(side).__name__} {side!r}"
+        )
+    layers = tuple(as_layer(network, item) for item in ([side] if isinstance(side, one) else side))
     for layer in layers:
         get_layer(network, layer.path)
     return layers

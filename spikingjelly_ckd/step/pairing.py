@@ -12,7 +12,7 @@ from torch import Size, Tensor, nn
 
 from ..methods.base import DistillationLoss, LayerChoice
 from ..networks import compat
-from ..networks.reading import Layer
+from ..networks.layer import Layer
 from ..networks.search import find_layer, find_stages
 from .arguments import TEACHER_NEEDS
 from .batch import Batch
