@@ -20,7 +20,7 @@ _PACKAGE = __name__.rpartition(".")[0]
 OLD_MODULES: dict[str, tuple[str, ...]] = {
     "adapted": ("methods.projected",),
     "adaptors": ("methods.projectors",),
-    "arguments": ("step.arguments", "step.validate"),
+    "arguments": ("step.arguments", "step.validate", "networks.layer"),
     "balance": ("step.auto_weight",),
     "batch": ("step.batch", "networks.outputs"),
     "checks": ("functional.checks",),

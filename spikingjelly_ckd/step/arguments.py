@@ -19,7 +19,6 @@ from .time_steps import StudentSteps
 __all__ = [
     "NO_DATA_PARALLEL",
     "TEACHER_NEEDS",
-    "LayerSpec",
     "Weight",
     "check_built",
     "check_networks",
