@@ -19,7 +19,7 @@ from .networks.reading import Layer
 from .step import arguments, validate
 from .step.arguments import Weight
 from .step.auto_weight import AutoWeight
-from .step.batch import Batch, read_batch
+from .step.batch import Batch
 from .step.frozen_teacher import WithFrozenTeacher
 from .step.output import Observation, Step, StepOutput, raise_first
 from .step.pairing import Pair
@@ -58,7 +58,8 @@ class Distiller(WithFrozenTeacher):
             repeats images ``[N, C, H, W]`` over time without copying, and must equal the time axis of event frames.
         student_steps: ``"multi"``, ``"loop"`` (a single-step network, called ``T`` times) or ``"internal"`` (the
             network takes images and keeps time itself). OTTT and SNASNet are known and need no word.
-        batch_first: event frames come as ``[N, T, C, H, W]``.
+        batch_first: event frames come as ``[N, T, C, H, W]``; None is False, and a batch in which ``T = N`` is refused
+            until another has shown which axis is time.
         teacher_input: None is the images, or the mean of the event frames over time; a callable gets the images, or
             the frames with time first, and returns what the teacher takes (resize, renormalise, 2 -> 3 channels).
         example: one batch (images, or images with labels); layers are then found, and parameters that depend on them
@@ -102,7 +103,7 @@ class Distiller(WithFrozenTeacher):
         task_weight: float = 1.0,
         time_steps: int | None = None,
         student_steps: StudentSteps = "multi",
-        batch_first: bool = False,
+        batch_first: bool | None = None,
         teacher_input: Callable[[Tensor], Tensor] | None = None,
         example: Any = None,
         check: bool = True,
@@ -110,13 +111,12 @@ class Distiller(WithFrozenTeacher):
         schedule: Schedule | None = None,
     ) -> None:
         arguments.check_networks(teacher, student)
-        super().__init__(teacher)
-        self.student = student
+        super().__init__(teacher, student)
         self.task_loss = task_loss
         self.task_weight = check_non_negative("task_weight", task_weight)
         self.time_steps = arguments.read_time_steps(time_steps)
         self.student_steps = arguments.read_student_steps(student, student_steps)
-        self.batch_first = check_flag("batch_first", batch_first)
+        self.batch_first = None if batch_first is None else check_flag("batch_first", batch_first)
         self.teacher_input = teacher_input
         self.check = check_flag("check", check)
         self.teacher_stream = check_flag("teacher_stream", teacher_stream)
@@ -212,7 +212,7 @@ class Distiller(WithFrozenTeacher):
             teacher = self._observe_teacher(batch, teacher_output, whole=whole)
         student = self.observers.student.observe(self.student, batch, teacher.logits)
         beside.join(teacher.tensors())
-        step = Step.of(batch, student, teacher, clamp=self.check or whole)
+        step = Step.of(batch, student, teacher, self._ignored(), clamp=self.check or whole)
         return step.with_terms(self.task_loss, self._each_loss())
 
     def run_teacher(self, images: Tensor, labels: Tensor) -> TeacherOutput:
@@ -238,11 +238,9 @@ class Distiller(WithFrozenTeacher):
         self.observers.choose(*self._networks(), batch)
         seen = self.observers.teacher.observe(self.teacher, batch, whole=True)
         logits = cast(Tensor, seen.logits)
-        labels = validate.check_labels(batch.labels, logits.shape, clamp=False)
+        step = Step.of(batch, Observation(logits), seen, self._ignored(), clamp=False)
         if self.check:
-            violations = validate.input_violations(batch.images, labels, logits.shape[1])
-            raise_first(violations | validate.logit_violations("teacher", logits))
-        step = Step(batch, labels, Observation(logits), seen)
+            raise_first(step.input_violations() | validate.logit_violations("teacher", logits))
         maps = {name: self._each_loss()[name].class_map(step.signals(name)).detach() for name in seen.features}
         return TeacherOutput(logits, maps)
 
@@ -285,8 +283,11 @@ class Distiller(WithFrozenTeacher):
         return {name: cast(DistillationLoss, loss) for name, loss in self.losses.items()}
 
     def _read(self, images: Tensor, labels: Tensor | None) -> Batch:
-        axes: dict[str, Any] = {"time_steps": self.time_steps, "batch_first": self.batch_first}
-        return read_batch(images, labels, teacher_input=self.teacher_input, **axes)
+        return self.observers.read(images, labels, self.time_steps, self.batch_first, self.teacher_input)
+
+    def _ignored(self) -> int | None:
+        """Label of images that the task loss passes over."""
+        return getattr(self.task_loss, "ignore_index", None)
 
     def _networks(self) -> tuple[nn.Module, nn.Module | None]:
         return self.student, next(iter(self._frozen_teacher), None)

@@ -17,7 +17,7 @@ from ..networks import compat
 from ..networks.outputs import read_logits
 from ..networks.recording import record
 from ..step.auto_weight import AUTO_SHARE, gradient_norm
-from ..step.batch import Batch, read_batch
+from ..step.batch import Batch
 from ..step.output import Step
 from ..step.validate import input_violations, logit_violations
 from .report import Check, Status
@@ -89,8 +89,9 @@ def observe(distiller: Distiller, images: Tensor, labels: Tensor) -> Look:
 
 
 def _read(distiller: Distiller, images: Tensor, labels: Tensor) -> Batch:
-    axes: dict[str, Any] = {"time_steps": distiller.time_steps, "batch_first": distiller.batch_first}
-    return read_batch(images, labels, teacher_input=distiller.teacher_input, **axes)
+    return distiller.observers.read(
+        images, labels, distiller.time_steps, distiller.batch_first, distiller.teacher_input
+    )
 
 
 def _first_norm(teacher: nn.Module) -> tuple[str, nn.BatchNorm2d | None]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, cast, get_args
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
 
 from ..functional.checks import check_choice, check_non_negative
 from ..methods.base import LAYER_CHOICES, NEEDS, DistillationLoss
@@ -57,13 +59,42 @@ def check_networks(teacher: nn.Module | None, student: nn.Module) -> None:
             raise TypeError(f"the {role} is in nn.DataParallel. {NO_DATA_PARALLEL}")
     if teacher is None:
         return
-    shared = {id(module) for module in teacher.modules()} & {id(module) for module in student.modules()}
-    if shared:
+    of_teacher, of_student = _tensors(teacher), _tensors(student)
+    for storage in (storage for storage in of_student if storage in of_teacher):
         raise ValueError(
-            "teacher and student share modules, and the teacher is frozen; pass two networks (teacher first)"
+            f"the student's {of_student[storage]!r} and the teacher's {of_teacher[storage]!r} are one tensor, and the "
+            "teacher is frozen: copy the values instead (under torch.no_grad(), with copy_), or pass two networks "
+            "(teacher first)"
+        )
+    if isinstance(teacher, GraphModule) and not _can_be_set_to_eval(teacher):
+        raise ValueError(
+            "the teacher was exported (torch.export), so its mode cannot be set and its layers cannot be recorded; pass "
+            "the module that it was exported from"
         )
     if compat.has_neurons(teacher) and not compat.has_neurons(student):
         raise ValueError("the teacher has spiking neurons and the student none: the order is (teacher, student)")
+
+
+def _tensors(network: nn.Module) -> dict[tuple[torch.device, int], str]:
+    """Where parameters and buffers are stored -> their names."""
+    named = [*network.named_parameters(), *network.named_buffers()]
+    return {_storage(tensor): name for name, tensor in named if _storage(tensor)[1]}
+
+
+def _storage(tensor: Tensor) -> tuple[torch.device, int]:
+    """Device and address of the tensor's memory; the address is 0 where it has none."""
+    try:
+        return tensor.device, tensor.untyped_storage().data_ptr() if tensor.numel() else 0
+    except (NotImplementedError, RuntimeError):  # quantised, wrapped or lazy tensors
+        return tensor.device, 0
+
+
+def _can_be_set_to_eval(network: nn.Module) -> bool:
+    try:
+        network.eval()
+    except NotImplementedError:
+        return False
+    return True
 
 
 def read_time_steps(time_steps: int | None) -> int | None:

@@ -184,10 +184,13 @@ def target_classes(logits: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
 
     Args:
         logits: the teacher's, ``[N, K]``.
-        labels: ``[N]`` or ``[N, K]``; without any, both are the teacher's first choice.
+        labels: ``[N]`` or ``[N, K]``; without any, or where one is out of range (images that the task loss ignores),
+            both are the teacher's first choice.
     """
     first = logits.argmax(1, keepdim=True)
     if labels is None:
         return {"teacher": first, "label": first}
-    own = labels.argmax(1) if labels.ndim == 2 else labels.clamp(0, logits.shape[1] - 1)
-    return {"teacher": first, "label": own.unsqueeze(1)}
+    if labels.ndim == 2:
+        return {"teacher": first, "label": labels.argmax(1, keepdim=True)}
+    own, known = labels.unsqueeze(1), (labels >= 0) & (labels < logits.shape[1])
+    return {"teacher": first, "label": torch.where(known.unsqueeze(1), own, first)}

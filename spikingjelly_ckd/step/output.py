@@ -12,7 +12,15 @@ from torch.nn import functional as F
 
 from ..methods.base import DistillationLoss, LinearHead, Signals, Term
 from .batch import Batch
-from .validate import check_classes, check_labels, input_violations, logit_violations
+from .validate import (
+    check_classes,
+    check_labels,
+    check_scalar,
+    in_range,
+    input_violations,
+    label_sum_violations,
+    logit_violations,
+)
 
 __all__ = ["Observation", "Step", "StepOutput", "raise_first"]
 
@@ -59,7 +67,9 @@ class Step:
 
     Attributes:
         batch: what the networks took.
-        labels: as the losses see them: class indices in range ``[N]``, or soft labels ``[N, K]``.
+        labels: as the losses see them: class indices in range ``[N]``, or soft labels ``[N, K]``. An image that the
+            task loss ignores has the teacher's first choice for its label.
+        task_labels: as the task loss sees them, with its ``ignore_index``.
         student: with its graph.
         teacher: detached; empty where no loss uses a teacher.
         terms: ``"task"`` and one for each loss.
@@ -67,13 +77,22 @@ class Step:
 
     batch: Batch
     labels: Tensor
+    task_labels: Tensor
     student: Observation
     teacher: Observation
+    ignored: int | None = None
     terms: Mapping[str, Term] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, batch: Batch, student: Observation, teacher: Observation, *, clamp: bool) -> Step:
-        """A step of both observations, without terms; ``clamp`` puts labels that are out of range into it.
+    def of(cls, batch: Batch, student: Observation, teacher: Observation, ignored: int | None, *, clamp: bool) -> Step:
+        """A step of both observations, without terms.
+
+        Args:
+            batch: what the networks took.
+            student: of this batch.
+            teacher: likewise.
+            ignored: label that the task loss ignores, its ``ignore_index``; None where it has none.
+            clamp: put other labels that are out of range into it; they are reported elsewhere.
 
         Raises:
             TypeError: a batch without labels.
@@ -81,7 +100,16 @@ class Step:
         """
         logits = cast(Tensor, student.logits)
         check_classes(logits, teacher.logits)
-        return cls(batch, check_labels(batch.labels, logits.shape, clamp=clamp), student, teacher)
+        labels = check_labels(batch.labels, logits.shape, clamp=False)
+        instead = None if teacher.logits is None else teacher.logits.argmax(1)
+        return cls(
+            batch,
+            in_range(labels, logits.shape[1], ignored, instead, clamp=clamp),
+            in_range(labels, logits.shape[1], ignored, labels, clamp=clamp),
+            student,
+            teacher,
+            ignored,
+        )
 
     @property
     def logits(self) -> Tensor:
@@ -107,14 +135,17 @@ class Step:
 
     def with_terms(self, task_loss: Callable[..., Tensor] | None, losses: Mapping[str, DistillationLoss]) -> Step:
         """The step with what the task loss (None: cross-entropy on the mean logits) and every loss make of it."""
-        signals = self.signals("task")
+        signals = replace(self.signals("task"), labels=self.task_labels)
         if task_loss is None:
-            task = Term(F.cross_entropy(signals.student_logits, signals.labels))
+            value = F.cross_entropy(signals.student_logits, signals.labels)
+            task = Term(value, violations=label_sum_violations(signals.labels))
         elif isinstance(task_loss, DistillationLoss):
             task = task_loss.compute(*task_loss.select(signals))
         else:
             task = Term(task_loss(signals.student_logits, signals.labels))
         terms = {name: loss.compute(*loss.select(self.signals(name))) for name, loss in losses.items()}
+        for name, term in {"task": task, **terms}.items():
+            check_scalar(f"the task loss {task_loss!r}" if name == "task" else f"the loss {name!r}", term.value)
         return replace(self, terms={"task": task, **terms})
 
     def points(self, name: str) -> tuple[Tensor, ...]:
@@ -126,10 +157,13 @@ class Step:
         counts = (term.skipped for term in self.terms.values() if term.skipped is not None)
         return sum(counts, self.logits.new_zeros(())).detach()
 
+    def input_violations(self) -> dict[str, Tensor]:
+        """Message -> boolean scalar on the device, true where the batch must not be trained on."""
+        return input_violations(self.batch.images, self.batch.labels, self.logits.shape[1], self.ignored)
+
     def violations(self) -> dict[str, Tensor]:
         """Message -> boolean scalar on the device, true where this step must not be trained on."""
-        found = input_violations(self.batch.images, self.batch.labels, self.logits.shape[1])
-        found |= logit_violations("student", self.logits)
+        found = self.input_violations() | logit_violations("student", self.logits)
         if self.teacher.logits is not None:
             found |= logit_violations("teacher", self.teacher.logits)
         found |= self.student.violations

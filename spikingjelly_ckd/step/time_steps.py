@@ -25,10 +25,12 @@ StudentSteps = Literal["multi", "loop", "internal"]
 def check_step_modes(
     network: nn.Module, frames: Tensor, steps: int, batch: int, *, run: Callable[[nn.Module, Tensor], Any]
 ) -> None:
-    """Raise if a neuron in single-step mode takes all time steps for images.
+    """Raise if a module takes all time steps for images.
 
-    Only a network that has such neurons is run, in eval mode; it is left as it was found. One that is called once a
-    step, in a loop of its own, is no fault.
+    Asked are modules that SpikingJelly gives a step mode and that are in single-step mode, and every normalisation of
+    PyTorch, which takes the second axis for channels. Only a network that has such modules is run, in eval mode; it is
+    left as it was found. A module that is called once a step, in a loop of its own, is no fault, and neither is a layer
+    that treats every entry of the leading axes alike (``Linear``, activations).
 
     Args:
         network: the student, in multi-step mode.
@@ -38,33 +40,61 @@ def check_step_modes(
         run: how to run it.
 
     Raises:
-        ValueError: so it is; the message names the neuron.
+        ValueError: a module does; the message names it.
 
     Example:
         >>> from spikingjelly.activation_based import neuron
         >>> network = nn.Sequential(neuron.IFNode(step_mode="m"))
         >>> check_step_modes(network, torch.zeros(2, 1, 3), 2, 1, run=lambda network, frames: network(frames))
     """
-    modes = compat.neuron_step_modes(network)
     single = {
-        path for path, mode in modes.items() if mode == "s" and compat.obeys_step_mode(network.get_submodule(path))
+        path: module
+        for path, module in network.named_modules()
+        if compat.is_in_single_step_mode(module) or _is_plain_normalisation(module)
     }
+    for path in compat.inside_containers(network):
+        single.pop(path, None)
     if steps == 1 or not single:
         return
-    shapes: dict[str, list[torch.Size]] = {}
+    seen: dict[str, list[torch.Size]] = {}
 
     def note(path: str, output: Tensor) -> None:
-        shapes.setdefault(path, []).append(output.shape)
+        seen.setdefault(path, []).append(output.shape)
 
     with preserve_state(network), torch.no_grad(), watch(network.eval(), note):
         run(network, frames)
-    for path, seen in shapes.items():
-        whole = seen[0][:2] == (steps, batch) or seen[0][:1] == (steps * batch,)
-        if path in single and len(seen) == 1 and whole:
-            raise ValueError(
-                f"the student's neuron {path!r} is in single-step mode and got all {steps} time steps in one call, as "
-                "if they were images: call functional.set_step_mode(student, 'm')"
-            )
+    for path, shapes in seen.items():
+        if path not in single or len(shapes) > 1:
+            continue
+        module, shape = single[path], shapes[0]
+        flattened = shape[:1] == (steps * batch,) and compat.keeps_state(module)
+        if shape[:2] == (steps, batch) or flattened:
+            raise ValueError(_taken_for_images(path, module, steps))
+
+
+def _is_plain_normalisation(module: nn.Module) -> bool:
+    """Whether it takes the second axis for channels, or normalises over the leading axes, whatever they mean."""
+    kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm)
+    return isinstance(module, kinds) and not hasattr(module, "step_mode")
+
+
+def _taken_for_images(path: str, module: nn.Module, steps: int) -> str:
+    kind = type(module).__name__
+    if not _is_plain_normalisation(module):
+        what = "neuron" if compat.is_neuron(module) else kind
+        return (
+            f"the student's {what} {path!r} is in single-step mode and got all {steps} time steps in one call, as if they "
+            "were images: call functional.set_step_mode(student, 'm')"
+        )
+    made = ""
+    if isinstance(module, nn.SyncBatchNorm):
+        made = (
+            " (convert_sync_batchnorm, or sync_batchnorm=True of Lightning, puts it in place of SpikingJelly's layer)"
+        )
+    return (
+        f"the student's {kind} {path!r} is PyTorch's own{made} and got [T, N, ...], so it takes the images of a batch for "
+        "channels: use spikingjelly.activation_based.layer's, or put it into a layer.SeqToANNContainer"
+    )
 
 
 @dataclass(frozen=True)
