@@ -20,6 +20,7 @@ TRAIN = [
     "scipy>=1.11",
     "tensorboard>=2.15",
     "timm>=1.0.20",
+    "torchmetrics>=1.6.2",
     "tqdm>=4.66",
 ]
 
@@ -42,8 +43,11 @@ setup(
             "build",
             "grad-cam==1.5.*",
             "mypy>=1.11",
+            "nox>=2024.4.15",
             "pytest>=8",
+            "pytest-cov>=6",
             "pytest-xdist>=3.5",
+            "pyyaml>=6",
             "ruff>=0.14",
             "setuptools>=68",
         ],

@@ -10,49 +10,39 @@ The paper's figures are of CIFAR-100, ResNet-19, T=1, as a public summary lists 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from dataclasses import replace
 
-from protocol import Arm, add_flags, run_all
+from protocol import add_flags, run_all
 
-from spikingjelly_ckd import KDLoss, NLDLoss, SAMDLoss
+from spikingjelly_ckd import KDLoss, Method
+from spikingjelly_ckd.published import ckd, nld, plain, samd
 
 STAGES = ("layer1", "layer2", "layer3")
 
 
-def ckd(samd: dict[str, Any] | None = None, nld: dict[str, Any] | None = None, **more: Any) -> Arm:
-    """CKDSNN with other settings of its two losses."""
-    return Arm(lambda: {"samd": (SAMDLoss(**(samd or {})), 1.0), "nld": (NLDLoss(**(nld or {})), 1.0)}, **more)
-
-
-def at_stage(layer: str) -> Arm:
+def at_stage(layer: str) -> Method:
     """SAMD at one stage, named on both sides; our ResNets call them alike."""
-    return ckd(more={"layers": {"samd": (layer, layer)}})
+    return replace(ckd(), layers={"samd": (layer, layer)})
 
 
-ARMS = {
-    "plain": Arm(),
+ARMS: dict[str, Method] = {
+    "plain": plain(),
     "CKD as in the paper": ckd(),
-    **{f"SAMD, scaling {scaling}": ckd({"scaling": scaling}) for scaling in ("none", "zscore", "l2")},
+    **{f"SAMD, scaling {scaling}": ckd(samd={"scaling": scaling}) for scaling in ("none", "zscore", "l2")},
     **{f"SAMD at stage {number}": at_stage(layer) for number, layer in enumerate(STAGES[:2], 1)},
-    "SAMD alone": Arm(lambda: {"samd": (SAMDLoss(), 1.0)}),
-    "NLD alone": Arm(lambda: {"nld": (NLDLoss(), 1.0)}),
-    "SAMD and KD (no noise)": Arm(lambda: {"samd": (SAMDLoss(), 1.0), "kd": (KDLoss(2.0), 1.0)}),
+    "SAMD alone": samd(),
+    "NLD alone": nld(),
+    "SAMD and KD (no noise)": Method({**samd().losses, "kd": (KDLoss(2.0), 1.0)}, source="ours: KD in place of NLD"),
     **{f"NLD, fixed sd {sd:g}": ckd(nld={"noise": sd}) for sd in (0.1, 0.5, 1.0, 5.0)},
     "NLD, noise in probabilities": ckd(nld={"mode": "probabilities"}),
     **{f"NLD, noise weight {weight:g}": ckd(nld={"noise_weight": weight}) for weight in (0.5, 1.0)},
-    "map to map (student's Grad-CAM)": ckd({"student_map": "grad_cam"}),
-    **{f"maps normalised by {name}": ckd({"normalization": name}) for name in ("batch", "none")},
-    **{f"evidence {name}": ckd({"evidence": name}) for name in ("grad_cam++", "hires_cam")},
-    **{f"map temperature {value:g}": ckd({"temperature": value}) for value in (1.0, 4.0)},
+    "map to map (student's Grad-CAM)": ckd(samd={"student_map": "grad_cam"}),
+    **{f"maps normalised by {name}": ckd(samd={"normalization": name}) for name in ("batch", "none")},
+    **{f"evidence {name}": ckd(samd={"cam_method": name}) for name in ("grad_cam++", "hires_cam")},
+    **{f"map temperature {value:g}": ckd(samd={"temperature": value}) for value in (1.0, 4.0)},
     **{f"logit temperature {value:g}": ckd(nld={"temperature": value}) for value in (1.0, 4.0)},
-    **{
-        f"beta {beta:g}": Arm(lambda beta=beta: {"samd": (SAMDLoss(), beta), "nld": (NLDLoss(), 1.0)})
-        for beta in (0.01, 0.1, 10.0)
-    },
-    **{
-        f"gamma {gamma:g}": Arm(lambda gamma=gamma: {"samd": (SAMDLoss(), 1.0), "nld": (NLDLoss(), gamma)})
-        for gamma in (0.1, 10.0)
-    },
+    **{f"beta {beta:g}": ckd(beta=beta) for beta in (0.01, 0.1, 10.0)},
+    **{f"gamma {gamma:g}": ckd(gamma=gamma) for gamma in (0.1, 10.0)},
 }
 PAPER: dict[str, float | str] = {
     "CKD as in the paper": 79.11,
@@ -68,7 +58,7 @@ PAPER: dict[str, float | str] = {
 """Of the paper, where known; words where the number is not."""
 
 
-def find(name: str) -> Arm:
+def find(name: str) -> Method:
     return ARMS[name]
 
 

@@ -16,6 +16,7 @@ import logging
 import tempfile
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ FACTORS = (1, 2, 4, 8, 16)
 ARMS = ("plain", "live", "cached")
 
 
-class InMemory(Dataset):
+class InMemory(Dataset[tuple[torch.Tensor, int]]):
     """Random images with crop and flip; ``transform`` is what a cache reads."""
 
     def __init__(self, count: int) -> None:
@@ -131,25 +132,30 @@ def main() -> None:
         seconds: dict[str, list[float]] = {arm: [] for arm in ARMS}
 
         def epochs(arm: str) -> None:
-            common = {"batch_size": args.b, "workers": args.j}
+            plain = Distiller(None, copy.deepcopy(first), {}, time_steps=args.T)
+            distiller = plain if arm == "plain" else distil()
+            loaders = ReproducibleDataModule(data, batch_size=args.b, workers=args.j)
             if arm == "cached":
-                cache.distiller = distil()
-                distiller, loaders = cache.distiller, CachedData(cache, **common)
-            else:
-                plain = Distiller(None, copy.deepcopy(first), {}, time_steps=args.T)
-                distiller, loaders = plain if arm == "plain" else distil(), ReproducibleDataModule(data, **common)
+                cache.distiller = distiller
+                loaders = CachedData(cache, batch_size=args.b, workers=args.j)
             clock = EpochClock(device)
             trainer = Trainer(
-                **{"accelerator": {"cuda": "gpu"}.get(args.device, "cpu"), "devices": 1, "max_epochs": 2},
-                **{"logger": False, "enable_checkpointing": False, "enable_progress_bar": False},
-                **{"enable_model_summary": False, "limit_val_batches": 0, "default_root_dir": folder},
+                accelerator="gpu" if args.device == "cuda" else "cpu",
+                devices=1,
+                max_epochs=2,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                limit_val_batches=0,
+                default_root_dir=folder,
                 use_distributed_sampler=False,
                 callbacks=[StepSeeds(0), clock],
             )
             trainer.fit(DistillationModule(distiller, preflight=False), datamodule=loaders)
             seconds[arm].append(clock.seconds[-1])
 
-        interleaved({arm: lambda arm=arm: epochs(arm) for arm in ARMS}, args.rounds, device, warmup=0)
+        interleaved({arm: partial(epochs, arm) for arm in ARMS}, args.rounds, device, warmup=0)
         size = cache.path(0).stat().st_size
     record = {
         "network": "spiking_resnet20", "teacher": f"ResNet-20, {factor} times as wide", "T": args.T, "batch": args.b,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -53,9 +54,8 @@ def main() -> None:
         teacher, _ = load_network(Path(folder) / "teacher.safetensors", setup.teacher)
     for name in SHOWN:
         distiller = make(setup, ARMS[name], args.seed, pair, teacher)
-        train(
-            distiller, lambda x, y, d=distiller: d(x, y).loss, distiller.predict, pair, setup, args.seed, setup.epochs
-        )
+        step = partial(step_loss, distiller)
+        train(distiller, step, distiller.predict, pair, setup, args.seed, setup.epochs, distiller.progress)
         distiller.eval()
 
         def loss(distiller: Distiller = distiller) -> float:

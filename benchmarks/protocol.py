@@ -1,4 +1,4 @@
-"""One protocol for every comparison: networks, data, schedule and seeds, and what an arm changes of it.
+"""One protocol for every comparison: networks, data, schedule and seeds. An arm is a method under it.
 
 An arm of a seed starts from the same student weights, sees the same batches in the same order with the same
 augmentation, and asks the same teacher as every other arm of that seed, so differences are paired. Each run leaves one
@@ -10,48 +10,26 @@ from __future__ import annotations
 import argparse
 import functools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from spikingjelly_ckd import DistillationLoss, Distiller
+from spikingjelly_ckd import Distiller, Method
 from spikingjelly_ckd.recipes.data import DataOptions, cifar10
 from spikingjelly_ckd.recipes.data.digits import EventCamera, digit_events
 from spikingjelly_ckd.recipes.export import file_hash, load_network, save_network
 from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet, resnet20, spiking_resnet20
 from spikingjelly_ckd.recipes.report.records import environment, read_record, summary, write_record
+from spikingjelly_ckd.step.auto_weight import AutoWeight
 
 Part = tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True)
-class Arm:
-    """What one method changes.
-
-    Attributes:
-        losses: makes name -> (loss, weight); called for each run, since losses hold parameters and random sources.
-        task_loss: makes the task loss; None is cross-entropy.
-        task_weight: of the task loss.
-        student: arguments for the student's builder.
-        warm_up: share of the steps over which the losses' weights rise from zero.
-        more: further arguments of the distiller.
-        source: where the weights are from.
-    """
-
-    losses: Callable[[], dict[str, tuple[DistillationLoss, Any]]] = dict
-    task_loss: Callable[[], DistillationLoss] | None = None
-    task_weight: float = 1.0
-    student: dict[str, Any] = field(default_factory=dict)
-    warm_up: float = 0.0
-    more: dict[str, Any] = field(default_factory=dict)
-    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -163,7 +141,9 @@ def train(
     return accuracy
 
 
-def build(setup: Setup, kind: str, parts: tuple[Part, Part], **options: Any) -> tuple[Callable[..., nn.Module], dict]:
+def build(
+    setup: Setup, kind: str, parts: tuple[Part, Part], **options: Any
+) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
     """The builder of a network and the arguments for it."""
     (images, labels), _ = parts
     arguments = {"num_classes": int(labels.max()) + 1, "in_channels": images.shape[-3], **options}
@@ -188,26 +168,30 @@ def obtain_teacher(setup: Setup, parts: tuple[Part, Part], path: Path) -> None:
     save_network(path, teacher, builder, arguments, accuracy=summary(accuracy), seconds=seconds)
 
 
-def make(setup: Setup, arm: Arm, seed: int, parts: tuple[Part, Part], teacher: nn.Module) -> Distiller:
-    """The student of a seed under an arm."""
+def make(setup: Setup, method: Method, seed: int, parts: tuple[Part, Part], teacher: nn.Module) -> Distiller:
+    """The student of a seed under a method."""
     torch.manual_seed(seed)
-    builder, arguments = build(setup, "student", parts, **arm.student)
+    builder, arguments = build(setup, "student", parts, **method.student.builder_options())
     student = builder(**arguments)
     (images, labels), _ = parts
     example = images.narrow(images.ndim - 4, 0, 8), labels[:8]
-    task = None if arm.task_loss is None else arm.task_loss()
-    options = {"task_loss": task, "task_weight": arm.task_weight, "time_steps": setup.time_steps, **arm.more}
-    distiller = Distiller(teacher, student, arm.losses(), example=example, **options)
+    distiller = Distiller.from_method(method, teacher, student, time_steps=setup.time_steps, example=example)
     torch.manual_seed(seed)  # projectors took random numbers, or did not
     return distiller
 
 
 def run(
-    setup_name: str, arm_name: str, arm: Arm, seed: int, data_path: Path | None, folder: Path, epochs: int | None = None
+    setup_name: str,
+    arm: str,
+    method: Method,
+    seed: int,
+    data_path: Path | None,
+    folder: Path,
+    epochs: int | None = None,
 ) -> Path:
-    """Train one student under one arm and write its record; ``epochs`` in place of the setup's."""
+    """Train one student under one method and write its record; ``epochs`` in place of the setup's."""
     torch.set_num_threads(1)
-    target = folder / f"{arm_name.replace(' ', '_').replace('/', '_')}_seed{seed}.json"
+    target = folder / f"{arm.replace(' ', '_').replace('/', '_')}_seed{seed}.json"
     if target.exists():
         return target
     setup = with_epochs(SETUPS[setup_name], epochs)
@@ -215,14 +199,9 @@ def run(
     pair = (parts[0], parts[1])
     teacher_path = folder / "teacher.safetensors"
     teacher, about = load_network(teacher_path, setup.teacher)
-    distiller = make(setup, arm, seed, pair, teacher)
-    full = dict(distiller.weights)
+    distiller = make(setup, method, seed, pair, teacher)
     terms: list[dict[str, Tensor]] = []
     skipped: list[Tensor] = []
-
-    def warm(progress: float) -> None:
-        if arm.warm_up:
-            distiller.weights.update({name: weight * min(progress / arm.warm_up, 1) for name, weight in full.items()})
 
     def step(images: Tensor, labels: Tensor) -> Tensor:
         out = distiller(images, labels)
@@ -231,19 +210,19 @@ def run(
         return out.loss
 
     start = time.perf_counter()
-    accuracy = train(distiller, step, distiller.predict, pair, setup, seed, setup.epochs, warm)
+    accuracy = train(distiller, step, distiller.predict, pair, setup, seed, setup.epochs, distiller.progress)
     steps = len(terms) // setup.epochs
-    epochs = [terms[first : first + steps] for first in range(0, len(terms), steps)]
+    each_epoch = [terms[first : first + steps] for first in range(0, len(terms), steps)]
     record = {
         "set": setup_name,
-        "method": arm_name,
+        "method": arm,
         "seed": seed,
-        "losses": {name: [repr(loss), full.get(name, "auto")] for name, loss in distiller.losses.items()},
-        "auto_weights": {name: float(auto.weight) for name, auto in distiller.auto.items()},
-        "task": {"loss": repr(distiller.task_loss), "weight": arm.task_weight},
-        "student": arm.student,
-        "warm_up": arm.warm_up,
-        "source": arm.source,
+        "losses": {name: [repr(distiller.losses[name]), weight] for name, (_, weight) in method.losses.items()},
+        "auto_weights": {name: float(cast(AutoWeight, auto).weight) for name, auto in distiller.auto.items()},
+        "task": {"loss": repr(distiller.task_loss), "weight": method.task_weight},
+        "student": method.student.builder_options(),
+        "schedule": {name: repr(schedule) for name, schedule in method.schedule.items()},
+        "source": method.source,
         "split": split,
         "split_hash": split_hash,
         "T": setup.time_steps or pair[0][0].shape[0],
@@ -251,7 +230,7 @@ def run(
         "accuracy": summary(accuracy),
         "history": accuracy,
         "terms": [
-            {name: torch.stack([row[name] for row in rows]).mean().item() for name in rows[0]} for rows in epochs
+            {name: torch.stack([row[name] for row in rows]).mean().item() for name in rows[0]} for rows in each_epoch
         ],
         "skipped": int(torch.stack(skipped).sum()),
         "teacher": {"sha256": file_hash(teacher_path), "accuracy": about["accuracy"]},
@@ -273,11 +252,11 @@ def add_flags(parser: argparse.ArgumentParser, arms: Iterable[str]) -> None:
     parser.add_argument("--list", action="store_true", help="print the arms and go")
 
 
-def run_all(args: argparse.Namespace, arms: dict[str, Arm], find: Callable[[str], Arm]) -> None:
+def run_all(args: argparse.Namespace, arms: Mapping[str, Method], find: Callable[[str], Method]) -> None:
     """Every arm of every seed that has no record yet, seeds outermost; ``find`` is importable, for the processes."""
     if args.list:
-        for name, arm in arms.items():
-            print(f"{name}: {arm.source}")
+        for name, method in arms.items():
+            print(f"{name}: {method.source}")
         return
     folder = args.output
     torch.set_num_threads(1)
@@ -306,7 +285,7 @@ def with_epochs(setup: Setup, epochs: int | None) -> Setup:
 def _job(
     setup: str,
     name: str,
-    find: Callable[[str], Arm],
+    find: Callable[[str], Method],
     seed: int,
     data_path: Path | None,
     folder: Path,

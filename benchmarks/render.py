@@ -1,4 +1,4 @@
-"""Write the tables of README.md and docs/results.md from the records in benchmarks/results.
+"""Write the tables of README.md and docs/ from the records in benchmarks/results and from the published methods.
 
 python benchmarks/render.py            # rewrite the tables
 python benchmarks/render.py --check    # exit 1 if one is out of date
@@ -12,8 +12,9 @@ import json
 import re
 import statistics
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import ablations
 import methods
@@ -22,15 +23,16 @@ from cache import render as render_cache
 from weights import ARMS
 from weights import render as render_weights
 
+from spikingjelly_ckd import published
 from spikingjelly_ckd.recipes.report.table import interval95, tabulate
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "cache.md", ROOT / "docs" / "speed.md")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("results", "cache", "speed", "published")))
 
 
-def load(pattern: str) -> list[dict]:
+def load(pattern: str) -> list[dict[str, Any]]:
     return [json.loads(path.read_text("utf8")) for path in sorted(RESULTS.glob(pattern))]
 
 
@@ -162,6 +164,22 @@ def compared(folder: str, arms: Iterable[str], beside: Mapping[str, object] | No
     ])  # fmt: skip
 
 
+def published_methods() -> str:
+    """Losses, weights, task loss, schedule, student and source of every published method with its defaults."""
+    lines = [
+        "| function | losses: weight | task loss: weight | schedule | the student needs | source |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, function in published.METHODS.items():
+        method = function()
+        losses = ", ".join(f"`{type(loss).__name__}`: {weight:g}" for loss, weight in method.losses.values())
+        task = "cross-entropy" if method.task_loss is None else f"`{type(method.task_loss).__name__}`"
+        schedule = "; ".join(f"{term}: {factor}" for term, factor in method.schedule.items())
+        cells = [f"`{name}()`", losses or "none", f"{task}: {method.task_weight:g}", schedule or "none"]
+        lines.append(f"| {' | '.join(cells)} | {method.student} | {method.source} |")
+    return "\n".join(lines)
+
+
 def with_interval(values: list[float], sign: str = "") -> str:
     """Mean, standard deviation and half width of the 95 % interval."""
     if not values:
@@ -172,7 +190,8 @@ def with_interval(values: list[float], sign: str = "") -> str:
     return f"{mean} ± {statistics.stdev(values):.1f} (± {interval95(values):.1f})"
 
 
-TABLES = {
+TABLES: dict[str, Callable[[], str]] = {
+    "published": published_methods,
     "methods_digits": lambda: compared("methods_digits", methods.ARMS),
     "methods_cifar10": lambda: compared("methods_cifar10", methods.CIFAR_ARMS),
     "ablations_digits": lambda: compared("ablations_digits", ablations.ARMS, ablations.PAPER),

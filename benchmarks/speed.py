@@ -28,14 +28,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from methods import ARMS as METHODS
-from methods import RELEASED_MAP, RELEASED_NOISE
 from timing import interleaved, quartiles, ratios, wait
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -44,8 +42,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from spikingjelly_ckd import (
     CKDDistiller,
     Distiller,
-    NLDLoss,
-    SAMDLoss,
+    Method,
     class_activation_map,
     preflight,
     prepare_teacher,
@@ -53,6 +50,7 @@ from spikingjelly_ckd import (
     use_fast_neurons,
 )
 from spikingjelly_ckd.networks.compat import reset
+from spikingjelly_ckd.published import ckd
 from spikingjelly_ckd.recipes.models import resnet19, resnet20, spikformer_4_384, spiking_resnet19, spiking_resnet20
 from spikingjelly_ckd.recipes.report.records import environment, read_record, write_record
 
@@ -126,7 +124,7 @@ class Bench:
         self.labels = torch.randint(0, pair.classes, (pair.batch,), device=device)
         self._example = torch.randn(4, 3, pair.size, pair.size, device=device)
 
-    def forward(self) -> AbstractContextManager[Any]:
+    def forward(self) -> torch.autocast:
         """Around forward and loss; it is entered in each step, since casts of weights are kept until it is left."""
         return torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None)
 
@@ -136,9 +134,8 @@ class Bench:
     def plain(self, teacher: nn.Module | None = None, compiled: bool = False) -> Callable[[], object]:
         """Forward, cross-entropy, backward, optimiser; with a teacher's forward too it is the floor."""
         student, optimizer = self._own_student()
-        call, ask = student, teacher
-        if compiled:
-            call, ask = compiled_alone(student), compiled_alone(teacher)
+        call: Callable[[Tensor], Tensor] = compiled_alone(student) if compiled else student
+        ask = compiled_alone(teacher) if compiled and teacher is not None else teacher
 
         def step() -> None:
             optimizer.zero_grad()
@@ -157,21 +154,14 @@ class Bench:
     def floor(self, compiled: bool = False) -> Callable[[], object]:
         return self.plain(self.teacher, compiled)
 
-    def distiller(
-        self, losses: dict[str, Any], teacher: nn.Module | None = None, **options: Any
-    ) -> Callable[[], object]:
-        """A step of a distiller: the loop of a user."""
+    def distiller(self, method: Method) -> Callable[[], object]:
+        """A step of a distiller at the end of its schedule: the loop of a user."""
         student, _ = self._own_student()
-        return self.steps_of(
-            Distiller(
-                teacher or self.teacher,
-                student,
-                losses,
-                time_steps=self.pair.time_steps,
-                example=self._example,
-                **options,
-            )
+        distiller = Distiller.from_method(
+            method, self.teacher, student, time_steps=self.pair.time_steps, example=self._example
         )
+        distiller.progress(1.0)
+        return self.steps_of(distiller)
 
     def ckd(self, teacher: nn.Module | None = None, *, compiled: bool = False, **options: Any) -> Callable[[], object]:
         student, _ = self._own_student()
@@ -203,7 +193,7 @@ class Bench:
         )
         (spiking,), (last,) = probe.layers["samd"]
         head = next(m for m in reversed(list(teacher.modules())) if isinstance(m, nn.Linear))
-        samd, nld = SAMDLoss(**RELEASED_MAP), NLDLoss(**RELEASED_NOISE)
+        samd, nld = (loss for loss, _ in ckd("released").losses.values())
 
         def step() -> None:
             optimizer.zero_grad()
@@ -226,7 +216,7 @@ class Bench:
 
 
 @torch.no_grad()
-def without_graph(network: nn.Module, images: Tensor) -> Tensor:
+def without_graph(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     return network(images)
 
 
@@ -270,7 +260,7 @@ def steps(bench: Bench, rounds: int) -> Row:
     """Plain, teacher, floor, CKD with Grad-CAM and with the head's weights, and the authors' way."""
     arms = {"plain": bench.plain(), "teacher": bench.teacher_alone(), "floor": bench.floor(), "CKD": bench.ckd()}
     if has_pooled_head(bench.pair):
-        weight = {"samd": (SAMDLoss(evidence="weight"), 1.0), "nld": (NLDLoss(), 1.0)}
+        weight = ckd(samd={"cam_method": "weight"})
         arms |= {"CKD, weight-CAM": bench.distiller(weight), "as released": bench.released()}
     if bench.device.type == "cuda":
         arms["CKD, teacher_stream"] = bench.ckd(teacher_stream=True)
@@ -287,10 +277,9 @@ def compiled(bench: Bench, rounds: int) -> Row:
 def methods(bench: Bench, rounds: int) -> Row:
     """Every arm of benchmarks/methods.py that trains the pair's own student."""
     arms = {"plain": bench.plain(), "teacher": bench.teacher_alone(), "floor": bench.floor()}
-    for name, arm in METHODS.items():
+    for name, method in METHODS.items():
         if name != "plain" and "ReLU" not in name and not name.endswith(("(auto)", "(released)")):
-            task = None if arm.task_loss is None else arm.task_loss()
-            arms[name] = bench.distiller(arm.losses(), task_loss=task, task_weight=arm.task_weight)
+            arms[name] = bench.distiller(method)
     row = compute(bench, arms, rounds)
     for name in arms:  # where no teacher runs, the floor is the plain step
         if name.endswith("(no teacher)"):
@@ -300,7 +289,7 @@ def methods(bench: Bench, rounds: int) -> Row:
 
 def prepared(bench: Bench, rounds: int) -> Row:
     """CKD with teachers from ``prepare_teacher``: what a step costs over the plain one, in eager teacher forwards."""
-    settings = {
+    settings: dict[str, dict[str, Any]] = {
         "fp32": {},
         "compiled": {"compile": True},
         "bf16": {"dtype": torch.bfloat16},
@@ -355,7 +344,7 @@ def evaluation(bench: Bench, rounds: int) -> Row:
         with bench.forward():
             return distiller.predict(bench.images)
 
-    arms = {"student": bare, "through the distiller": through}
+    arms: dict[str, Callable[[], object]] = {"student": bare, "through the distiller": through}
     return compute(bench, arms, rounds, "student")
 
 
@@ -389,22 +378,31 @@ def peak(name: str, batch: int, time_steps: int, arm: str, device: str, threads:
     """Print the memory of one arm in this process, in MiB."""
     torch.set_num_threads(threads)
     bench = Bench(name, replace(PAIRS[name], batch=batch, time_steps=time_steps), torch.device(device))
-    step = {"floor": bench.floor, "CKD": bench.ckd, "as released": bench.released}[arm]()
-    if bench.device.type == "cuda":
+    make: dict[str, Callable[[], Callable[[], object]]] = {
+        "floor": bench.floor,
+        "CKD": bench.ckd,
+        "as released": bench.released,
+    }
+    step = make[arm]()
+    cuda = bench.device.type == "cuda"
+
+    def used() -> float:
+        if cuda:
+            return torch.cuda.max_memory_allocated() / 2**20
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+    if cuda:
         torch.cuda.reset_peak_memory_stats()
-        before, unit, read = torch.cuda.memory_allocated(), 2**20, torch.cuda.max_memory_allocated
-    else:
-        before, unit = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 2**10
-        read = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # noqa: E731
+    before = used()
     for _ in range(3):
         step()
     wait(bench.device)
-    print(json.dumps({"peak_mib": read() / unit, "step_mib": (read() - before) / unit}))
+    print(json.dumps({"peak_mib": used(), "step_mib": used() - before}))
 
 
 def growth(bench: Bench, rounds: int) -> Row:
     """CKD and floor at both ends of T, batch and classes: does what CKD adds grow faster than the floor?"""
-    ends = {
+    ends: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         "T": ({"time_steps": 1}, {"time_steps": 8}),
         "batch": ({"batch": 16}, {"batch": 256}),
         "classes": ({"classes": 10}, {"classes": 1000}),
@@ -477,9 +475,15 @@ def epoch(bench: Bench, rounds: int) -> Row:
     def lightning() -> None:
         clock = Clock()
         trainer = Trainer(
-            **{"accelerator": "gpu" if bench.device.type == "cuda" else "cpu", "devices": 1, "max_epochs": 2},
-            **{"logger": False, "enable_checkpointing": False, "enable_progress_bar": False},
-            **{"enable_model_summary": False, "callbacks": [clock], "log_every_n_steps": 1},
+            accelerator="gpu" if bench.device.type == "cuda" else "cpu",
+            devices=1,
+            max_epochs=2,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[clock],
+            log_every_n_steps=1,
         )
         trainer.fit(DistillationModule(distiller(), preflight=False), DataLoader(data, pair.batch, shuffle=True))
         times["Lightning"].append(clock.seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ def pairs(what: str) -> dict[str, Any]:
     return json.loads(path.read_text("utf8"))["pairs"] if path.exists() else {}
 
 
-def middle(values: list[float], digits: int = 3) -> str:
+def middle(values: Sequence[float], digits: int = 3) -> str:
     """Median with quartiles."""
     low, median, high = values
     return f"{median:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"

@@ -18,30 +18,33 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from protocol import SETUPS, train
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import Tensor, nn
 
-from spikingjelly_ckd import Distiller, NLDLoss, SAMDLoss
+from spikingjelly_ckd import Distiller, Method
 from spikingjelly_ckd.networks.compat import spikingjelly_version
+from spikingjelly_ckd.published import nld, plain, samd
 from spikingjelly_ckd.recipes.data.digits import EventCamera, digit_events
 from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet
+from spikingjelly_ckd.step.auto_weight import AutoWeight
 
-ARMS: dict[str, dict[str, object]] = {
-    "plain": {"weight": 0.0},
-    **{f"beta {beta:g}": {"weight": beta} for beta in (0.01, 0.1, 1.0, 10.0)},
-    **{f"share {share:g}": {"weight": "auto", "share": share} for share in (0.03, 0.1, 0.3, 1.0)},
-    "beta 1, batch": {"weight": 1.0, "normalization": "batch"},
-    "beta 1, none": {"weight": 1.0, "normalization": "none"},
-    "beta 0.1, eps 0.001": {"weight": 0.1, "student_eps": 1e-3},
-    "beta 1, eps 0.001": {"weight": 1.0, "student_eps": 1e-3},
-    **{f"gamma {gamma:g}": {"loss": NLDLoss, "weight": gamma} for gamma in (0.01, 0.1, 1.0, 10.0)},
-    "gamma auto": {"loss": NLDLoss, "weight": "auto"},
+SHARES = {f"share {share:g}": share for share in (0.03, 0.1, 0.3, 1.0)}
+"""Arm -> share of the task's gradient that its automatic weight aims at; of the others it is the package's own."""
+ARMS: dict[str, Method] = {
+    "plain": plain(),
+    **{f"beta {beta:g}": samd(beta) for beta in (0.01, 0.1, 1.0, 10.0)},
+    **{arm: samd("auto") for arm in SHARES},
+    "beta 1, batch": samd(1.0, normalization="batch"),
+    "beta 1, none": samd(1.0, normalization="none"),
+    "beta 0.1, eps 0.001": samd(0.1, student_eps=1e-3),
+    "beta 1, eps 0.001": samd(1.0, student_eps=1e-3),
+    **{f"gamma {gamma:g}": nld(gamma) for gamma in (0.01, 0.1, 1.0, 10.0)},
+    "gamma auto": nld("auto"),
 }
-
-
 ADAM = functools.partial(torch.optim.Adam, lr=3e-3)
 
 
@@ -83,9 +86,7 @@ STUDENTS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
-def run(
-    kind: str, arm: str, seed: int, epochs: int, time_steps: int, teachers: dict[int, nn.Module]
-) -> dict[str, object]:
+def run(kind: str, arm: str, seed: int, epochs: int, time_steps: int, teachers: dict[int, nn.Module]) -> dict[str, Any]:
     """One student under one arm."""
     events = digit_events(time_steps, camera=EventCamera(size=16), reach=2.5, margin=1, seed=0)
     parts = events.part("train"), events.part("val")
@@ -100,32 +101,28 @@ def run(
         teachers[seed] = teacher
     torch.manual_seed(seed)
     student = STUDENTS[kind](10)
-    settings = dict(ARMS[arm])
-    share = settings.pop("share", None)
-    weight = settings.pop("weight")
-    loss = settings.pop("loss", SAMDLoss)
-    losses = {} if arm == "plain" else {"loss": (loss(**settings), weight)}
-    distiller = Distiller(teachers[seed], student, losses)
-    if share is not None:
-        distiller.auto["loss"].share = share
-    final: dict[str, object] = {}
+    distiller = Distiller.from_method(ARMS[arm], teachers[seed], student)
+    if arm in SHARES:
+        cast(AutoWeight, distiller.auto["samd"]).share = SHARES[arm]
+    final = 0.0  # the weight in the last step
 
     def step(frames: Tensor, labels: Tensor) -> Tensor:
+        nonlocal final
         out = distiller(frames, labels)
-        final["weight"] = float(out.weights.get("loss", 0.0))
+        final = sum(float(weight) for name, weight in out.weights.items() if name != "task")  # of the only loss, or 0
         return out.loss
 
     start = time.perf_counter()
     accuracy = train(distiller, step, distiller.predict, parts, setup, seed, epochs)
     return {
         "student": kind, "arm": arm, "seed": seed, "accuracy": accuracy, "last5": statistics.fmean(accuracy[-5:]),
-        "weight": final["weight"], "seconds": time.perf_counter() - start, "epochs": epochs, "T": time_steps,
+        "weight": final, "seconds": time.perf_counter() - start, "epochs": epochs, "T": time_steps,
         "split": events.split_name, "split_hash": events.split_hash, "torch": torch.__version__,
         "spikingjelly": spikingjelly_version(),
     }  # fmt: skip
 
 
-def render(runs: list[dict[str, object]]) -> str:
+def render(runs: list[dict[str, Any]]) -> str:
     """Mean over seeds of the mean validation accuracy of the last five epochs, as a Markdown table."""
     kinds = [kind for kind in STUDENTS if any(r["student"] == kind for r in runs)]
     lines = ["| arm | " + " | ".join(kinds) + " |", "|---" * (len(kinds) + 1) + "|"]
@@ -139,7 +136,7 @@ def render(runs: list[dict[str, object]]) -> str:
             mean = statistics.fmean(float(r["last5"]) for r in found)
             weight = statistics.fmean(float(r["weight"]) for r in found)
             spread = f" ± {statistics.stdev(float(r['last5']) for r in found):.1f}" if len(found) > 1 else ""
-            measured = ARMS[arm]["weight"] == "auto"
+            measured = any(weight == "auto" for _, weight in ARMS[arm].losses.values())
             cells.append(f"{mean:.1f}{spread}" + (f" (weight {weight:.2g})" if measured else ""))
         lines.append(f"| {arm} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -1,5 +1,6 @@
 """Distil a trained ANN into a SpikingJelly network: CKDSNN (AAAI 2026, arXiv 2511.06902) and what it compares with."""
 
+from . import _renamed, functional, published
 from .ckd import CKDDistiller
 from .distiller import Distiller, StepOutput
 from .functional.maps import class_activation_map, grad_cam, spike_activation_map
@@ -27,15 +28,20 @@ from .methods import (
     TSERLoss,
     WeightedSoftLabelLoss,
 )
-from .methods.base import DistillationLoss, Signals, TeacherOutput
+from .methods.base import DistillationLoss
+from .methods.signals import Signals, TeacherOutput
 from .networks.compat import use_fast_neurons
-from .networks.reading import Layer
+from .networks.layer import Layer
 from .networks.recording import record
 from .networks.search import find_layer, find_stages
 from .preflight import preflight
 from .prepare import prepare_teacher
+from .step.method import Method
+from .step.schedule import decay, warm_up
 
 __version__ = "0.1.0"
+
+_renamed.install()
 
 __all__ = [
     "ATLoss",
@@ -54,6 +60,7 @@ __all__ = [
     "LSKDLoss",
     "Layer",
     "MGDLoss",
+    "Method",
     "NLDLoss",
     "ReviewKDLoss",
     "SAMDLoss",
@@ -68,12 +75,16 @@ __all__ = [
     "TeacherOutput",
     "WeightedSoftLabelLoss",
     "class_activation_map",
+    "decay",
     "find_layer",
     "find_stages",
+    "functional",
     "grad_cam",
     "preflight",
     "prepare_teacher",
+    "published",
     "record",
     "spike_activation_map",
     "use_fast_neurons",
+    "warm_up",
 ]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from .distiller import Distiller
-from .functional.checks import check_choice
-from .methods import NLDLoss, SAMDLoss
-from .step.arguments import LayerSpec, Weight
+from .networks.layer import LayerSpec
+from .published.ckdsnn import BETA, GAMMA, ckd
+from .step.arguments import Weight
 
 __all__ = ["CKDDistiller"]
 
@@ -22,16 +22,16 @@ class CKDDistiller(Distiller):
         teacher: any classifier; frozen here.
         student: any SpikingJelly network.
         time_steps: as for :class:`Distiller`.
-        teacher_layer: where the class map is taken; a path or :class:`~spikingjelly_ckd.Layer`. None: found.
-        student_layer: where the spikes are taken. None: found.
+        teacher_layer: where the class map is taken: a path, a module or a :class:`~spikingjelly_ckd.Layer`; None finds
+            it.
+        student_layer: where the spikes are taken; likewise.
         beta: weight of SAMD; a number of at least 0, or ``"auto"``.
         gamma: weight of NLD; a number of at least 0, or ``"auto"``.
         map_temperature: of SAMD's softmax over the positions.
         temperature: of NLD.
         noise_weight: of NLD.
-        variant: ``"paper"``, or ``"released"`` for the formulas of the authors' code: maps normalised over the whole
-            batch, no squared temperature in SAMD, the logits' variance as the noise's scale, noise mixed into the
-            probabilities.
+        variant: ``"paper"``, or ``"released"`` for the formulas of the authors' code, see
+            :func:`~spikingjelly_ckd.published.ckd`.
         target_class: class that the teacher's map is of: ``"teacher"``, its own first choice, or ``"label"``.
         negative: what negative values in the student's layer mean, see :class:`~spikingjelly_ckd.methods.SAMDLoss`.
         generator: random source of the noise, on the networks' device.
@@ -66,14 +66,14 @@ class CKDDistiller(Distiller):
         time_steps: int | None = None,
         teacher_layer: LayerSpec | None = None,
         student_layer: LayerSpec | None = None,
-        beta: Weight = 1.0,
-        gamma: Weight = 1.0,
+        beta: Weight = BETA,
+        gamma: Weight = GAMMA,
         map_temperature: float = 2.0,
         temperature: float = 2.0,
         noise_weight: float = 0.1,
-        variant: str = "paper",
-        target_class: str = "teacher",
-        negative: str = "refuse",
+        variant: Literal["paper", "released"] = "paper",
+        target_class: Literal["teacher", "label"] = "teacher",
+        negative: Literal["refuse", "abs", "sum"] = "refuse",
         generator: torch.Generator | None = None,
         **options: Any,
     ) -> None:
@@ -83,31 +83,19 @@ class CKDDistiller(Distiller):
                 f"CKDDistiller has its own losses and layers, got {', '.join(sorted(taken))}: pass student_layer= and "
                 "teacher_layer=, or use a Distiller"
             )
-        samd, nld = _VARIANTS[check_choice("variant", variant, _VARIANTS)]
+        method = ckd(
+            variant,
+            beta=beta,
+            gamma=gamma,
+            samd={"temperature": map_temperature, "target_class": target_class, "negative": negative},
+            nld={"temperature": temperature, "noise_weight": noise_weight, "generator": generator},
+        )
         self.variant = variant
         super().__init__(
             teacher,
             student,
-            {
-                "samd": (SAMDLoss(map_temperature, target_class=target_class, negative=negative, **samd), beta),
-                "nld": (NLDLoss(temperature, noise_weight, generator=generator, **nld), gamma),
-            },
+            method.losses,
             layers={"samd": (student_layer, teacher_layer)},
             time_steps=time_steps,
             **options,
         )
-
-
-_VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "paper": ({}, {}),
-    "released": (
-        {
-            "normalization": "batch",
-            "squared_temperature": False,
-            "cam_pool": "sum",
-            "student_eps": 1e-3,
-            "teacher_eps": 1e-3,
-        },
-        {"mode": "probabilities", "spread": "variance", "detach_statistics": False},
-    ),
-}

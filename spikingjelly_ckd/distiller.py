@@ -11,25 +11,25 @@ from torch import Tensor, nn
 
 from .functional.checks import check_flag, check_non_negative
 from .functional.maps import at_least_float32
-from .functional.renamed import renamed
-from .methods.base import DistillationLoss, TeacherOutput
+from .functional.renamed import renamed_method, renamed_property
+from .methods.base import DistillationLoss
+from .methods.signals import TeacherOutput
 from .networks import compat
 from .networks.guards import reset_states
-from .networks.reading import Layer
 from .step import arguments, validate
 from .step.arguments import Weight
 from .step.auto_weight import AutoWeight
 from .step.batch import Batch
 from .step.frozen_teacher import WithFrozenTeacher
+from .step.method import Method
 from .step.output import Observation, Step, StepOutput, raise_first
-from .step.pairing import Pair
+from .step.pairing import Pair, Sides
+from .step.schedule import Schedule
 from .step.streams import SideStream
 from .step.time_steps import StudentSteps
-from .step.weighing import Schedule, weigh
+from .step.weighing import weigh
 
 __all__ = ["Distiller", "StepOutput"]
-
-Sides = tuple[tuple[Layer, ...], tuple[Layer, ...]]
 
 
 class Distiller(WithFrozenTeacher):
@@ -57,14 +57,14 @@ class Distiller(WithFrozenTeacher):
         time_steps: None hands the batch on unchanged (event frames, or a network that repeats by itself); ``T``
             repeats images ``[N, C, H, W]`` over time without copying, and must equal the time axis of event frames.
         student_steps: ``"multi"``, ``"loop"`` (a single-step network, called ``T`` times) or ``"internal"`` (the
-            network takes images and keeps time itself). OTTT and SNASNet are known and need no word.
+            network takes images and keeps time itself). OTTT and SNASNet are recognised by class name.
         batch_first: event frames come as ``[N, T, C, H, W]``; None is False, and a batch in which ``T = N`` is refused
             until another has shown which axis is time.
         teacher_input: None is the images, or the mean of the event frames over time; a callable gets the images, or
             the frames with time first, and returns what the teacher takes (resize, renormalise, 2 -> 3 channels).
         example: one batch (images, or images with labels); layers are then found, and parameters that depend on them
             built, here instead of at the first step. State, modes, buffers and random numbers stay as they are.
-        check: read the step's value checks (finite outputs, label range, constant maps), once a step.
+        check: raise where a value check fails (finite outputs, label range, constant maps); one device read a step.
         teacher_stream: on a GPU, run the teacher on a stream of its own, beside the student's forward. It takes memory,
             and saves time only where one network leaves the GPU idle. Not measured on a GPU.
         schedule: name of a loss, or ``"task"`` -> function of the progress in ``[0, 1]`` that gives a factor of its
@@ -108,7 +108,7 @@ class Distiller(WithFrozenTeacher):
         example: Any = None,
         check: bool = True,
         teacher_stream: bool = False,
-        schedule: Schedule | None = None,
+        schedule: Mapping[str, Schedule] | None = None,
     ) -> None:
         arguments.check_networks(teacher, student)
         super().__init__(teacher, student)
@@ -128,7 +128,7 @@ class Distiller(WithFrozenTeacher):
         needs = arguments.read_needs(modules, task_loss, with_teacher=teacher is not None)
         self.uses_teacher = bool(needs & arguments.TEACHER_NEEDS)
         given = arguments.read_layers(modules, layers or {}, teacher, student)
-        self.observers = Pair(modules, needs, given, self.student_steps)
+        self.observers = Pair(modules, needs, given, self.student_steps, arguments.read_teacher_steps(teacher, needs))
         compat.invalidate_reset_cache(student)
         if example is not None:
             images, labels = example if isinstance(example, tuple | list) else (example, None)
@@ -136,12 +136,11 @@ class Distiller(WithFrozenTeacher):
         arguments.check_built(modules)
 
     @classmethod
-    def from_method(cls, method: Any, teacher: nn.Module | None, student: nn.Module, **options: Any) -> Distiller:
+    def from_method(cls, method: Method, teacher: nn.Module | None, student: nn.Module, **options: Any) -> Distiller:
         """A distiller with the losses, weights, task loss, schedule and layers of one publication.
 
         Args:
-            method: a ``Method`` of ``spikingjelly_ckd.published``; its losses are copied, so it serves several
-                distillers.
+            method: such as ``published.bkdsnn()``; its losses are copied, so it serves several distillers.
             teacher: as for :class:`Distiller`.
             student: as for :class:`Distiller`; ``method.student`` says what it has to have.
             **options: as for :class:`Distiller`, such as ``time_steps`` and ``example``.
@@ -151,7 +150,7 @@ class Distiller(WithFrozenTeacher):
 
     @property
     def layers(self) -> dict[str, Sides]:
-        """Name of each loss that compares layers -> (student layers, teacher layers), as last read.
+        """Name of each loss that compares layers -> (student layers, teacher layers), as resolved last.
 
         Raises:
             RuntimeError: before they were chosen: pass ``example=``, or run a step.
@@ -176,9 +175,9 @@ class Distiller(WithFrozenTeacher):
                 ``teacher_output`` holds.
             RuntimeError: a teacher in train mode, a layer that did not run or was changed in place.
         """
-        with reset_states(self.student):  # at both ends; whatever raises inside leaves no trace in its buffers
+        with reset_states(self.student):  # at both ends; on an exception its buffers are put back too
             step = self._observe(images, labels, teacher_output)
-            skipped = raise_first(step.violations(), step.skipped()) if self.check else step.skipped()
+            skipped = step.judge(together=self.training) if self.check else step.skipped()
             weights = self._weigh(step)
             loss = torch.stack([weights[name] * term.value for name, term in step.terms.items()]).sum()
         return step.output(loss, weights, skipped)
@@ -186,7 +185,7 @@ class Distiller(WithFrozenTeacher):
     def observe(
         self, images: Tensor, labels: Tensor, teacher_output: TeacherOutput | None = None, *, whole: bool = False
     ) -> Step:
-        """Both networks on one batch, and what every loss makes of it. Nothing is judged or weighted.
+        """Both networks on one batch, and the value of every loss. No check is raised, no weight applied.
 
         Args:
             images: as for :meth:`forward`.
@@ -220,7 +219,7 @@ class Distiller(WithFrozenTeacher):
 
         Args:
             images: as for :meth:`forward`.
-            labels: as for :meth:`forward`; they matter where a class map is of the label's class.
+            labels: as for :meth:`forward`; used by losses with ``target_class="label"``.
 
         Returns:
             A :class:`~spikingjelly_ckd.TeacherOutput`, detached, on the images' device: ``logits [N, K]``, and
@@ -238,7 +237,7 @@ class Distiller(WithFrozenTeacher):
         self.observers.choose(*self._networks(), batch)
         seen = self.observers.teacher.observe(self.teacher, batch, whole=True)
         logits = cast(Tensor, seen.logits)
-        step = Step.of(batch, Observation(logits), seen, self._ignored(), clamp=False)
+        step = Step.of(batch, Observation(logits), seen, self._ignored(), clamp=False)  # no student ran
         if self.check:
             raise_first(step.input_violations() | validate.logit_violations("teacher", logits))
         maps = {name: self._each_loss()[name].class_map(step.signals(name)).detach() for name in seen.features}
@@ -271,7 +270,7 @@ class Distiller(WithFrozenTeacher):
         self._progress = float(share)
 
     def chosen(self) -> dict[str, Any]:
-        """What was decided at first sight, as plain data: layers with their layouts, read-outs, heads, time steps.
+        """What was chosen on the first batch, as plain data: layers with their layouts, read-outs, heads, time steps.
 
         It is part of ``state_dict()`` and of the record of a run; empty before the first batch.
         """
@@ -300,22 +299,22 @@ class Distiller(WithFrozenTeacher):
                 loss.build(*self.observers.shapes(name, self.student, self.teacher, batch))
         self.losses.to(batch.images.device)
 
-    def _observe_teacher(self, batch: Batch, known: TeacherOutput | None, *, whole: bool) -> Observation:
-        """Run, computed before, or not used at all."""
-        if known is not None:
+    def _observe_teacher(self, batch: Batch, cached: TeacherOutput | None, *, whole: bool) -> Observation:
+        """The teacher's observation: of a run, of its cached output, or empty where no loss uses it."""
+        if cached is not None:
             maps = self.observers.teacher.layers
             validate.check_replayable(self._each_loss())
-            validate.check_teacher_output(known, set(maps), batch.images, batch.size)
+            validate.check_teacher_output(cached, set(maps), batch.images, batch.size)
             return Observation(
-                at_least_float32(known.logits.detach()),
-                class_maps={name: at_least_float32(known.class_maps[name].detach()) for name in maps},
+                at_least_float32(cached.logits.detach()),
+                class_maps={name: at_least_float32(cached.class_maps[name].detach()) for name in maps},
             )
         return self.observers.teacher.observe(self.teacher, batch, whole=whole) if self.uses_teacher else Observation()
 
     def _weigh(self, step: Step) -> dict[str, float | Tensor]:
-        """The weight of every term; ``"auto"`` weights that are still being measured take this batch in."""
-        fixed, measuring = {"task": self.task_weight, **self.weights}, self.training and torch.is_grad_enabled()
+        """The weight of every term; ``"auto"`` weights that are still being measured include this batch."""
+        measuring, fixed = self.training and torch.is_grad_enabled(), {"task": self.task_weight, **self.weights}
         return weigh(step, fixed, self.auto, self.schedule, self._progress, measuring=measuring)
 
-    asks_teacher = renamed("asks_teacher", "uses_teacher")
-    ask_teacher = renamed("ask_teacher", "run_teacher")
+    asks_teacher = renamed_property("asks_teacher", "uses_teacher")
+    ask_teacher = renamed_method("ask_teacher", "run_teacher", run_teacher)

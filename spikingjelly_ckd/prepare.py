@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,13 +14,16 @@ from torch import Tensor, nn
 
 from .functional.checks import check_flag, check_non_negative
 from .functional.maps import grad_cam
-from .networks.class_token import has_one_token, keep_class_token
+from .networks.class_token import has_one_token
 from .networks.guards import outside_inference
-from .networks.outputs import read_logits
-from .networks.reading import Layer, arrange, resolve
-from .networks.recording import MIXED, convert_input, converts_input, get_layer, listen, record
+from .networks.layer import Layer, LayerSpec
+from .networks.observing import observe_forward
+from .networks.outputs import Logits, read_logits
+from .networks.reading import arrange, resolve
+from .networks.recording import converts_input, get_layer, listen
 from .networks.search import find_layer
-from .step.arguments import NO_DATA_PARALLEL, LayerSpec, read_side
+from .networks.variants import blocks_beside, cheaper_variants
+from .step.arguments import NO_DATA_PARALLEL, read_side
 from .step.batch import read_batch
 from .step.validate import add_note_on_error, input_violations
 
@@ -33,6 +34,7 @@ TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.02}
 ROUNDS = 5
 FAINT = 0.05
 """Share of the largest range of the example's class maps under which a map's own range does not count."""
+_TOP = "top class"
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,7 @@ def prepare_teacher(
 
     Nothing is taken on trust. Logits and class maps of the example are compared with the eager teacher's, and where
     they are off by more than ``tolerance``, or the held-out accuracy falls by more than ``max_drop`` points, the
-    teacher is handed back as it was and ``left_out`` says why. Whether it pays depends on the machine: ``seconds``
-    tells.
+    original teacher is returned and ``left_out`` says why. Whether it pays depends on the machine: see ``seconds``.
 
     The layers that will be recorded keep their hooks and shapes: blocks that hold one of them are not compiled as a
     whole, what is inside is. A distiller that records other layers than these says that a layer did not run or has one
@@ -126,7 +127,8 @@ def prepare_teacher(
         class_token: let the last block of a ViT compute its class token alone, where no other is recorded.
         compile: ``torch.compile`` for every block in front of and behind the recorded layers. The first forward of each
             input shape then takes from seconds to minutes.
-        layers: paths that will be recorded, beside the layer that :func:`~spikingjelly_ckd.find_layer` finds.
+        layers: what will be recorded (paths, layers or modules of ``teacher``), beside the layer that
+            :func:`~spikingjelly_ckd.find_layer` finds.
         held_out: batches ``(images, labels [N])`` that the teacher was not trained on.
         tolerance: of logits and maps; None is 1e-3 in fp32, 0.05 in bf16 and 0.02 in fp16.
         max_drop: points of held-out accuracy that may be lost.
@@ -176,15 +178,15 @@ def prepare_teacher(
             "so a layer has to be found for them; a teacher that has none can be used unprepared"
         )
         with add_note_on_error(note):
-            layer = find_layer(teacher, example, role="teacher", run=lambda net, x: net(x))
+            layer = find_layer(teacher, example, role="teacher")
         kept.add(layer.path)
-        logits, maps, shapes = _explained(teacher, example, layer, None, kept)
+        logits, maps, shapes = _logits_and_maps(teacher, example, layer, None, kept)
         eager = _Eager(logits, maps, shapes, _seconds(teacher, example))
         left_out: list[str] = []
-        if compile and next(_blocks(teacher, kept), None) is None:
+        if compile and next(blocks_beside(teacher, kept), None) is None:
             left_out.append(f"compile: no block in front of or behind {', '.join(map(repr, sorted(kept)))}")
             compile = False
-        for network, done in _variants(teacher, dtype, channels_last, class_token, compile, kept):
+        for network, done in cheaper_variants(teacher, dtype, channels_last, class_token, compile, kept):
             try:
                 found = _compared(eager, network, example, layer)
                 reason = _too_far(found, allowed)
@@ -279,73 +281,11 @@ def _read_held_out(batch: Any, device: torch.device) -> tuple[Tensor, Tensor]:
     return read.images, cast(Tensor, read.labels)
 
 
-def _variants(
-    teacher: nn.Module, dtype: torch.dtype, channels_last: bool, class_token: bool, compile: bool, kept: set[str]
-) -> Iterator[tuple[nn.Module, list[str]]]:
-    """Changed copies and what was done to each: with all that was asked for, then without what may be at fault."""
-    both, neither = (True, False), (False,)
-    for alone, compiled in itertools.product(both if class_token else neither, both if compile else neither):
-        network, done = _changed(teacher, dtype, channels_last)
-        if alone:
-            if not keep_class_token(network):
-                continue
-            done.append("last block for the class token alone")
-        if compiled:
-            blocks = list(_blocks(network, kept))
-            for block in blocks:
-                _compile(block)
-            done.append(f"{len(blocks)} blocks compiled")
-        if done:
-            convert_input(network, channels_last="channels_last" in done)
-            yield network, done
-
-
-def _changed(teacher: nn.Module, dtype: torch.dtype, channels_last: bool) -> tuple[nn.Module, list[str]]:
-    """A copy in another memory format and type, and what was done."""
-    network, done = copy.deepcopy(teacher), []
-    if channels_last and any(isinstance(module, nn.Conv2d) for module in network.modules()):
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        done.append("channels_last")
-    if dtype is not torch.float32:
-        network.to(dtype)
-        for module in network.modules():
-            if isinstance(module, MIXED):
-                module.float()
-        done.append(str(dtype).removeprefix("torch."))
-    return network, done
-
-
-def _compile(block: nn.Module) -> None:
-    """Compile one block, ``nn.Sequential`` included.
-
-    ``torch.compile`` counts recompilations by code object and gives up after eight; blocks of one class share theirs,
-    so each gets its own. What is set here is what ``block.compile()`` sets; no copy or pickle of the block keeps it.
-    """
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return block._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
-
-    call.__code__ = call.__code__.replace()
-    block._compiled_call_impl = torch.compile(call)
-
-
-def _blocks(module: nn.Module, paths: set[str], prefix: str = "") -> Iterator[nn.Module]:
-    """The outermost modules with children that no kept path is, or is inside of."""
-    for name, child in module.named_children():
-        path = f"{prefix}{name}"
-        if any(kept == path or kept.startswith(f"{path}.") for kept in paths):
-            yield from _blocks(child, paths, f"{path}.")
-        elif next(child.children(), None) is not None and not isinstance(child, nn.ModuleList | nn.ModuleDict):
-            yield child
-        else:
-            yield from _blocks(child, paths, f"{path}.")
-
-
 def _compared(eager: _Eager, network: nn.Module, example: Tensor, layer: Layer) -> PreparedTeacher:
-    logits, maps, shapes = _explained(network, example, layer, eager.logits, eager.shapes)
+    logits, maps, shapes = _logits_and_maps(network, example, layer, eager.logits, eager.shapes)
     for path, before in eager.shapes.items():
         if shapes[path] != before:
-            raise ValueError(f"layer {path!r} would hand on {shapes[path] or 'nothing'}, not {before}")
+            raise ValueError(f"layer {path!r} would return {shapes[path] or 'nothing'}, not {before}")
     tiny = torch.finfo(maps.dtype).tiny
     centred = eager.logits - eager.logits.mean(1, keepdim=True)
     spans = eager.maps.amax((1, 2)) - eager.maps.amin((1, 2))
@@ -360,27 +300,35 @@ def _compared(eager: _Eager, network: nn.Module, example: Tensor, layer: Layer) 
     )
 
 
-def _explained(
-    network: nn.Module, images: Tensor, layer: Layer, eager: Tensor | None, kept: Iterable[str]
+def _logits_and_maps(
+    network: nn.Module, images: Tensor, layer: Layer, chosen: Tensor | None, kept: Iterable[str]
 ) -> tuple[Tensor, Tensor, dict[str, list[Any]]]:
-    """Logits, the Grad-CAM of the eager teacher's first choice (None: of the network's own), and the kept shapes.
+    """Logits, the Grad-CAM of each image's top class in ``chosen`` (None: its own logits), and the kept layers' shapes.
 
-    Shapes are noted at the call, since what a layer hands on may be changed in place behind it.
+    Shapes are noted at the call, since what a layer returns may be changed in place behind it.
     """
     shapes: dict[str, list[Any]] = {path: [] for path in sorted(kept)}
-    with ExitStack() as hooks, record(network, [layer.path], as_leaf=True) as seen, torch.enable_grad():
+    with ExitStack() as hooks:
         for path, found in shapes.items():
             hooks.callback(listen(get_layer(network, path), _note_shape(found)).remove)
-        logits = read_logits(network(images), role="teacher", size=len(images)).mean
-        classes = (logits if eager is None else eager).argmax(1, keepdim=True)
-        (gradient,) = torch.autograd.grad(logits.gather(1, classes).sum(), seen.calls(layer.path))
-    calls = seen.calls(layer.path)
+        seen = observe_forward(
+            network,
+            images,
+            [layer.path],
+            run=lambda net, x: net(x),
+            role="teacher",
+            batch=len(images),
+            cam_paths=[layer.path],
+            targets=lambda logits: {_TOP: (logits if chosen is None else chosen).argmax(1, keepdim=True)},
+        )
+    calls = seen.recording.calls(layer.path)
     size = (images.shape[-2], images.shape[-1])
     layer = resolve(layer, network, calls, role="teacher", steps=None, batch=len(images), image_size=size)
     features, gradients = (
-        arrange(tensors, layer, role="teacher", steps=None, batch=len(images)) for tensors in (calls, [gradient])
+        arrange(tensors, layer, role="teacher", steps=None, batch=len(images))
+        for tensors in (calls, seen.gradients_at(_TOP, layer.path))
     )
-    return logits.detach(), grad_cam(features.detach(), gradients), shapes
+    return cast(Logits, seen.logits).mean.detach(), grad_cam(features.detach(), gradients), shapes
 
 
 def _note_shape(found: list[Any]) -> Callable[[Any], None]:

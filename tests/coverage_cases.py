@@ -317,10 +317,10 @@ STUDENTS = [
 
 
 def wake(net: nn.Module, images: Tensor) -> nn.Module:
-    """Undo what makes an untrained classifier say nothing, as the first steps of training do.
+    """Let the class scores of an untrained teacher depend on the image, as the first steps of training do.
 
-    Zero-initialised heads and residual norms get values, the head's bias goes (it would pick one class whatever the
-    image shows), and the statistics of BatchNorm are taken from ``images``.
+    Its classifier gets random weights and no bias (which would favour one class for every image), BatchNorm scales that
+    start at zero are set to one, and the statistics of BatchNorm are taken from ``images``.
     """
     net.eval()
     norms = [child for child in net.modules() if isinstance(child, nn.modules.batchnorm._BatchNorm)]
@@ -476,8 +476,8 @@ TIMM_OMITTED = {
 TIMM_PASSED_OVER = "members without a classifier (the `*_enc` encoders) and members larger than those listed"
 
 SEEN_EARLIER = (
-    "Not at their last stage: `levit_128s`, whose later tokens do not answer to their own places before training (no "
-    "residual path leads to them), so an earlier stage is taken; `teacher_layer=` takes another."
+    "Not at its last stage: `levit_128s`. Before training its later tokens do not depend most on their own place in "
+    "the image (no residual path leads to them), so an earlier stage is chosen; `teacher_layer=` sets another."
 )
 
 DEFAULT_TEACHERS = {

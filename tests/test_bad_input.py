@@ -257,7 +257,7 @@ class WrongNeeds(KDLoss):
 
 
 class EvidenceAlone(KDLoss):
-    needs = ("gradients",)
+    needs = ("logits", "gradients")
 
 
 CONSTRUCTION = {

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +19,8 @@ import methods  # noqa: E402
 import protocol  # noqa: E402
 import speed  # noqa: E402
 import timing  # noqa: E402
+
+from spikingjelly_ckd import warm_up  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +39,7 @@ def script(*flags, name="methods"):
     )
 
 
+@pytest.mark.slow
 def test_runs_leave_records_and_are_not_run_twice(tmp_path):
     line = ("--set", "digits", "--epochs", 1, "--arms", "plain", "BKDSNN", "TDKD", "--seeds", 0, "--output", tmp_path)
     first = script(*line)
@@ -61,10 +66,13 @@ def test_runs_leave_records_and_are_not_run_twice(tmp_path):
         (("-T", 2, "--output", __file__), "is no folder"),
     ],
 )
-def test_settings_that_measure_nothing_are_refused(tmp_path, flags, said):
-    with pytest.raises(subprocess.CalledProcessError) as raised:
-        script("methods", "--pairs", "r20_t1", "--output", tmp_path, *flags, name="speed")
-    assert said in raised.value.stderr
+def test_settings_that_measure_nothing_are_refused(tmp_path, flags, said, monkeypatch, capsys):
+    argv = ["speed.py", "methods", "--pairs", "r20_t1", "--output", tmp_path, *flags]
+    monkeypatch.setattr(sys, "argv", list(map(str, argv)))
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(speed.__file__, run_name="__main__")
+    assert stopped.value.code not in (None, 0)
+    assert said in f"{stopped.value}\n{capsys.readouterr().err}"
     assert not list(tmp_path.iterdir())
 
 
@@ -84,6 +92,51 @@ def test_every_arm_takes_a_step(name, digits):
     assert not torch.equal(distiller.student.conv1.weight, before)
 
 
+RECORDS = sorted((ROOT / "benchmarks/results").glob("*_digits/*_seed0.json"))
+SHOWN_AS = {"sd": "noise"}
+"""What the records call a setting -> the attribute that holds it, where the two differ."""
+MODULES = {"methods_digits": methods, "ablations_digits": ablations}
+
+
+def described(text):
+    """Class, settings and types of modules that a loss's ``repr`` shows."""
+    own, *_ = text.partition("\n  (")
+    modules = re.findall(r"^ +\(.+?\): (.+)$", text, re.M)
+    return own.partition("(")[0], dict(re.findall(r"\b(\w+)=([^,()\s]+)", own)), modules
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_an_arm_is_what_its_records_say(path, digits):
+    record = json.loads(path.read_text("utf8"))
+    method = MODULES[path.parent.name].ARMS[record["method"]]
+    setup = protocol.SETUPS["digits"]
+    teacher = setup.teacher(num_classes=10, in_channels=2)
+    distiller = protocol.make(setup, method, 0, digits, teacher)
+    assert list(record["losses"]) == list(distiller.losses) == list(method.losses)
+    for name, (text, weight) in record["losses"].items():
+        loss, (kind, settings, modules) = distiller.losses[name], described(text)
+        assert type(loss).__name__ == kind
+        assert {key: str(getattr(loss, SHOWN_AS.get(key, key))) for key in settings} == settings
+        assert described(repr(loss))[2] == modules
+        assert method.losses[name][1] == weight
+        assert distiller.weights.get(name, "auto") == weight
+    assert repr(distiller.task_loss) == record["task"]["loss"]
+    assert distiller.task_weight == method.task_weight == record["task"]["weight"]
+    assert method.student.builder_options() == record["student"]
+    if "schedule" in record:
+        assert {name: repr(schedule) for name, schedule in method.schedule.items()} == record["schedule"]
+    else:
+        share = record["warm_up"]
+        assert dict(method.schedule) == (dict.fromkeys(record["losses"], warm_up(share)) if share else {})
+
+
+def test_every_arm_that_was_measured_is_there():
+    for name, module in MODULES.items():
+        measured = {json.loads(path.read_text("utf8"))["method"] for path in RECORDS if path.parent.name == name}
+        assert measured
+        assert measured <= module.ARMS.keys()
+
+
 def test_arms_of_a_seed_start_alike_and_see_the_same(digits):
     setup = protocol.SETUPS["digits"]
     teacher = setup.teacher(num_classes=10, in_channels=2)
@@ -97,6 +150,7 @@ def test_arms_of_a_seed_start_alike_and_see_the_same(digits):
     assert crops[0].shape == images.shape
 
 
+@pytest.mark.slow
 def test_speed_leaves_a_record_of_every_arm_and_keeps_other_pairs(tmp_path):
     flags = ("evaluation", "steps", "--rounds", 2, "-b", 4, "--threads", 1, "--output", tmp_path)
     script(*flags, "--pairs", "r20_t1", name="speed")
@@ -135,6 +189,7 @@ def test_a_teacher_with_folded_norms_says_the_same():
     assert speed.with_folded_norms(torch.nn.Linear(2, 2)) is None
 
 
+@pytest.mark.slow
 def test_the_cache_benchmark_leaves_a_record(tmp_path):
     path = tmp_path / "cache.json"
     script("--rounds", 1, "--images", 32, "-b", 16, "--output", path, name="cache")

@@ -20,8 +20,8 @@ from torch import distributed, nn
 from torch import multiprocessing as mp
 
 from spikingjelly_ckd import ATLoss, CKDDistiller, Distiller, E2KDLoss, KDLoss, SAMDLoss
-from spikingjelly_ckd.methods.base import TeacherOutput
-from spikingjelly_ckd.recipes.cache import CachedData, TeacherCache, is_stale
+from spikingjelly_ckd.methods.signals import TeacherOutput
+from spikingjelly_ckd.recipes.cache import CachedData, TeacherCache, is_stale, key
 from spikingjelly_ckd.recipes.data import DataOptions, image_folder
 from spikingjelly_ckd.recipes.data.loading import ReproducibleDataModule, seed_all, seeded
 from spikingjelly_ckd.recipes.export import save_network
@@ -163,7 +163,7 @@ def test_batches_are_those_without_a_cache_as_long_as_there_are_views(tmp_path, 
 def test_a_loss_on_logits_alone_keeps_no_map(tmp_path, data):
     distiller = Distiller(tiny_teacher(), tiny_student(), {"kd": (KDLoss(), 1.0)}, time_steps=2)
     cache = filled(tmp_path, data, views=1, distiller=distiller)
-    assert cache.dtype.itemsize == 2 * 5
+    assert cache.row_format.dtype.itemsize == 2 * 5
     assert cache.path(0).stat().st_size - cache.bytes_per_view < 512
     images, labels, known = batches_of(CachedData(cache, batch_size=BATCH))[0]
     assert known["maps"] == {}
@@ -242,6 +242,34 @@ def test_what_the_answers_do_not_depend_on_shares_a_folder(tmp_path, data):
     assert '"transform": "Compose(' in (first.folder / "meta.json").read_text()
 
 
+def test_a_different_cam_method_makes_another_folder(tmp_path, data):
+    teacher, student = make_distiller().teacher, tiny_student()
+    layers = {"samd": ("5", "4")}
+    folders = {
+        TeacherCache(
+            tmp_path,
+            Distiller(teacher, student, {"samd": (SAMDLoss(evidence=how), 1.0)}, layers=layers, time_steps=2),
+            data,
+        ).folder
+        for how in ("grad_cam", "grad_cam", "hires_cam")
+    }
+    assert len(folders) == 2
+
+
+def test_a_cache_in_another_format_is_left_alone_and_filled_again(tmp_path, data, monkeypatch):
+    with monkeypatch.context() as earlier:
+        earlier.setattr(key, "FORMAT", 0)
+        old = filled(tmp_path, data)
+    np.save(old.path(1), np.zeros(3))  # rows of another form
+    before = {path.name: path.read_bytes() for path in old.folder.iterdir()}
+    assert set(before) == {"meta.json", "view0000.npy", "view0001.npy"}
+    cache = TeacherCache(tmp_path, make_distiller(), data, views=2)
+    assert cache.folder != old.folder
+    _, loaders = fit(tmp_path, cache, epochs=2)
+    assert loaders.filled == [0, 1]
+    assert {path.name: path.read_bytes() for path in old.folder.iterdir()} == before
+
+
 def test_a_folder_of_another_cache_is_refused(tmp_path, data):
     cache = filled(tmp_path, data)
     meta = cache.folder / "meta.json"
@@ -292,10 +320,10 @@ def test_damaged_files_are_refused(tmp_path, data):
     cache = filled(tmp_path, data)
     content = cache.path(1).read_bytes()
     cache.path(1).write_bytes(content[:-10])
-    with pytest.raises(ValueError, match=r"view0001\.npy is damaged .*; delete it, it will be filled anew"):
+    with pytest.raises(ValueError, match=r"view0001\.npy is damaged .*; delete it, and it will be filled again"):
         cache.read()
     np.save(cache.path(1), np.zeros(3))
-    with pytest.raises(ValueError, match="it has other rows than its key says; delete it"):
+    with pytest.raises(ValueError, match="its rows are not those of this cache; delete it, and it will be"):
         cache.read()
 
 
@@ -360,6 +388,7 @@ class Stops(Callback):
             raise ArithmeticError("stop")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_and_resumed_is_as_if_never_cut_off(tmp_path, data):
     whole = TeacherCache(tmp_path / "cache", make_distiller(), data, views=2)
     trainer, loaders = fit(tmp_path, whole, 3)
@@ -383,7 +412,7 @@ def test_a_value_that_was_tampered_with_stops_the_training(tmp_path, data, field
     rows[field] = rows[field][::-1].copy() + 0.1
     np.save(cache.path(0), rows)
     before = contents(cache.distiller.student)
-    with pytest.raises(RuntimeError, match="the live teacher says something else of an image than the teacher cache"):
+    with pytest.raises(RuntimeError, match="the teacher's output for an image differs from the teacher cache"):
         fit(tmp_path, cache, 1)
     trained = contents(cache.distiller.student)
     assert {name for name in before if before[name] != trained[name]} <= set(
@@ -457,6 +486,7 @@ def one_of_two(rank, port, folder, tree, found):
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_one_of_two_processes_fills_and_both_read(tmp_path, tree):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -493,7 +523,7 @@ def with_losses(losses, teacher=None):
 REFUSED = {
     "seed": (make_distiller, {"seed": -1}, "seed must be an integer of at least 0, got -1"),
     "a text as seed": (make_distiller, {"seed": "0"}, "seed must be an integer of at least 0, got '0'"),
-    "no question": (lambda: with_losses({}), {}, "no loss of the distiller looks at the teacher"),
+    "no question": (lambda: with_losses({}), {}, "no loss of the distiller uses the teacher"),
     "features": (
         lambda: Distiller(
             tiny_teacher(),

@@ -85,7 +85,13 @@ def card_of(name):
 
 
 def test_every_file_of_methods_is_listed():
-    listed = {module_of(name) for name in methods.__all__} | {"base", "projected", "projectors", "stochastic"}
+    listed = {module_of(name) for name in methods.__all__} | {
+        "base",
+        "projected",
+        "projectors",
+        "signals",
+        "stochastic",
+    }
     for path in (ROOT / "spikingjelly_ckd/methods").glob("[!_]*.py"):
         assert path.stem in listed, (
             f"{path.stem} is not imported and in __all__ of spikingjelly_ckd/methods/__init__.py"
@@ -221,6 +227,7 @@ def all_under_ddp(rank, port, results):
         distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_every_method_under_ddp():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -1,6 +1,6 @@
 """Every supported family of networks: the layer chosen by itself, its map, and SAMD's gradient through it.
 
-A dozen rows run in the default suite and all of them with ``-m coverage``. As a script it writes the table in docs::
+A dozen rows run in the default suite and all of them with ``-m families``. As a script it writes the table in docs::
 
     python tests/test_coverage.py --render docs/coverage.md
     python tests/test_coverage.py --pick            # the smallest classifying member of every timm module
@@ -158,12 +158,14 @@ def run(case: Case) -> None:
     cover(case)
 
 
-@pytest.mark.coverage
+@pytest.mark.families
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [*STUDENTS, *TEACHERS], ids=str)
 def test_every_family_is_served(case):
     run(case)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [case for case in (*STUDENTS, *TEACHERS) if case.default], ids=str)
 def test_a_row_of_each_kind_is_served(case):
     run(case)
@@ -207,15 +209,17 @@ def table(record: dict[str, Any]) -> str:
     lines = [
         "# Networks that are served",
         "",
-        "Each row is one run of SAMD alone with layers found by the package itself, random weights and two images: the",
-        "layer that was chosen and why, the feature as the loss sees it (student `[T, N, C, h, w]`, teacher",
-        "`[N, C, h, w]`), and its map. A row is ok when the teacher's map varies over every image, SAMD is finite, its",
-        "gradient at the student's first layer is finite and not zero, and no hook is left. Students meet a small CNN",
-        "teacher, teachers a small spiking student. The rows are also tests: `pytest -m coverage`.",
+        "Each row is one step with SAMD as the only loss, with layers that the package found, random weights and",
+        "two images. It gives the chosen layer and the reason, the shape of the feature as the loss sees it",
+        "(student `[T, N, C, h, w]`, teacher `[N, C, h, w]`), the size of its map and the value of SAMD. A row is",
+        "ok when the teacher's map varies over every image, SAMD is finite, its gradient at the student's first",
+        "layer is finite and not zero, and no hook is left. Students are paired with a small CNN as teacher,",
+        "teachers with a small spiking student. The rows are also tests: `pytest -m families`.",
         "",
-        "An untrained classifier says little, so before its run a teacher's zero-initialised heads and norms get",
-        "values, the bias of its head goes, and BatchNorm takes its statistics from the images. The input is the",
-        "smallest, from 64 pixels up, that the network takes and at which its last stage has more than one position.",
+        "The class scores of an untrained teacher hardly depend on the image. Before its run its classifier",
+        "therefore gets random weights and no bias, BatchNorm scales that start at zero are set to one, and the",
+        "statistics of BatchNorm are taken from the images. The input is the smallest, from 64 pixels up, that",
+        "the network takes and at which its last stage has more than one position.",
         "",
     ]
     for role, title in (("student", "Students"), ("teacher", "Teachers")):
@@ -303,7 +307,7 @@ def render(path: Path) -> int:
     return 0
 
 
-def select() -> int:
+def pick() -> int:
     """Print the smallest classifying member of every timm module, counted without allocating weights."""
     import timm
 
@@ -327,4 +331,4 @@ if __name__ == "__main__":
     parser.add_argument("--render", type=Path, metavar="FILE", help="run every row and write the table")
     parser.add_argument("--pick", action="store_true", help="print timm's smallest classifiers")
     arguments = parser.parse_args()
-    sys.exit(select() if arguments.pick else render(arguments.render or TABLE))
+    sys.exit(pick() if arguments.pick else render(arguments.render or TABLE))

@@ -11,6 +11,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from spikingjelly_ckd import CKDDistiller
 
+pytestmark = pytest.mark.slow
+
 
 def pair():
     torch.manual_seed(3)

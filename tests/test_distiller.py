@@ -26,7 +26,7 @@ from spikingjelly_ckd import (
     find_layer,
     preflight,
 )
-from spikingjelly_ckd.methods.base import TeacherOutput
+from spikingjelly_ckd.methods.signals import TeacherOutput
 from spikingjelly_ckd.networks.compat import is_neuron
 from spikingjelly_ckd.step.batch import read_batch
 
@@ -462,6 +462,7 @@ def test_bf16_autocast_stays_close_and_maps_are_fp32(teacher, student, batch):
     assert all(g.isfinite().all() for g in gradients(student).values())
 
 
+@pytest.mark.slow
 def test_compiling_the_whole_distiller_works(teacher, student, batch, frozen_noise):
     expected = CKDDistiller(teacher, student, time_steps=2, gamma=0)(*batch).loss
     compiled = torch.compile(CKDDistiller(teacher, student, time_steps=2, gamma=0), backend="eager")
@@ -472,6 +473,7 @@ def test_compiling_the_whole_distiller_works(teacher, student, batch, frozen_noi
     assert student[0].weight.grad.abs().sum() > 0
 
 
+@pytest.mark.slow
 def test_compiled_steps_have_the_gradients_of_eager_ones_and_compile_once(teacher, student, batch):
     eager = CKDDistiller(teacher, student, time_steps=2, gamma=0, example=batch)
     eager(*batch).loss.backward()
@@ -490,6 +492,7 @@ def test_compiled_steps_have_the_gradients_of_eager_ones_and_compile_once(teache
     assert graphs[0] == graphs[1] == graphs[2], "every step compiles anew"
 
 
+@pytest.mark.slow
 def test_two_compiled_distillers_in_one_process_clear_their_own_students(batch):
     torch._dynamo.reset()
     for _ in range(3):
@@ -567,8 +570,8 @@ def test_plain_sequential_of_layers_and_neurons_without_a_norm(teacher, batch):
 
 CACHEABLE = {
     "CKD": lambda: {"samd": (SAMDLoss(), 1.0), "kd": (KDLoss(), 1.0)},
-    "weight": lambda: {"samd": (SAMDLoss(evidence="weight"), 1.0)},
-    "hires": lambda: {"samd": (SAMDLoss(evidence="hires_cam", target_class="label"), 1.0)},
+    "weight": lambda: {"samd": (SAMDLoss(cam_method="weight"), 1.0)},
+    "hires": lambda: {"samd": (SAMDLoss(cam_method="hires_cam", target_class="label"), 1.0)},
     "e2KD": lambda: {"maps": (E2KDLoss(), 1.0), "samd": (SAMDLoss(student_map="grad_cam"), 1.0)},
     "per step": lambda: {"tdkd": (TDKDLoss(), 1.0)},
 }
@@ -621,7 +624,7 @@ def test_what_the_teacher_said_has_to_fit(known, error, message, teacher, studen
 def test_a_class_map_by_weights_needs_a_pooled_head_also_when_asked_alone(student, batch):
     teacher = tiny_teacher()
     teacher.insert(8, nn.Sigmoid())
-    distiller = Distiller(teacher, student, {"samd": (SAMDLoss(evidence="weight"), 1.0)}, time_steps=2)
+    distiller = Distiller(teacher, student, {"samd": (SAMDLoss(cam_method="weight"), 1.0)}, time_steps=2)
     with pytest.raises(ValueError, match="the teacher's logits are not its last linear layer"):
         distiller.run_teacher(*batch)
 
@@ -673,3 +676,17 @@ def test_a_loss_of_ones_own_with_a_class_map_is_replayed(teacher, student, batch
     distiller = Distiller(teacher, student, {"own": (Activity(), 1.0)}, time_steps=2, layers={"own": ("5", "5")})
     expected = distiller(*batch).loss
     assert torch.equal(distiller(*batch, distiller.run_teacher(*batch)).loss, expected)
+
+
+def test_a_layer_may_be_given_as_a_module(teacher, student, batch):
+    by_path = CKDDistiller(teacher, student, time_steps=2, gamma=0.0, teacher_layer="5", student_layer="5")
+    by_module = CKDDistiller(
+        teacher, student, time_steps=2, gamma=0.0, teacher_layer=teacher[5], student_layer=student[5]
+    )
+    assert by_module(*batch).loss.equal(by_path(*batch).loss)
+    assert by_module.layers == by_path.layers
+
+
+def test_a_module_of_another_network_is_no_layer(teacher, student):
+    with pytest.raises(ValueError, match="not a module of this Sequential"):
+        CKDDistiller(teacher, student, teacher_layer=tiny_teacher()[5])

@@ -21,7 +21,12 @@ from spikingjelly_ckd.step import auto_weight as balance
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(p for p in ROOT.glob("docs/**/*.md") if "_build" not in p.parts)])
 FENCE = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```\s*$", re.M | re.S)
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "pytorch_grad_cam": "grad-cam", "PIL": "torchvision"}
+DISTRIBUTIONS = {
+    "PIL": "torchvision",
+    "pytorch_grad_cam": "grad-cam",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
 """Module -> distribution that brings it, where the names differ; torchvision requires pillow."""
 CORE = {"torch", "spikingjelly", "numpy", "spikingjelly_ckd"}
 """What install_requires brings, with what that requires itself."""
@@ -45,6 +50,7 @@ def python_blocks(path):
 # --- code blocks -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [p for p in PAGES if python_blocks(p)], ids=name_of)
 def test_python_blocks_run(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -104,6 +110,7 @@ def test_the_19_differences_each_have_a_row():
     assert all(len(row) == 6 and all(cell.strip() for cell in row) for row in rows)
 
 
+@pytest.mark.slow
 def test_sphinx_builds_without_a_warning(tmp_path):
     if not all(importlib.util.find_spec(name) for name in ("sphinx", "myst_parser", "furo")):
         pytest.skip("the extra [docs] is not installed")

@@ -13,7 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from spikingjelly_ckd.recipes.data import cifar10
 from spikingjelly_ckd.recipes.export import file_hash, load_network, name_of, read_weights, resolve_name, save_network
+from spikingjelly_ckd.recipes.models import SpikingResNet, spiking_resnet20
 
 HERE = Path(__file__).parent
 
@@ -138,6 +140,21 @@ def test_names_and_functions_belong_together(build):
 
 
 @pytest.mark.parametrize(
+    ("name", "build"),
+    [
+        ("spikingjelly_ckd.recipes.data:cifar10", cifar10),
+        ("spikingjelly_ckd.recipes.models:spiking_resnet20", spiking_resnet20),
+        ("spikingjelly_ckd.recipes.models:SpikingResNet", SpikingResNet),
+        ("torch.nn:Linear", nn.Linear),
+    ],
+)
+def test_a_name_is_the_public_one_whatever_the_file(name, build):
+    """So records of before and of now name the same function alike."""
+    assert name_of(build) == name
+    assert resolve_name(name) is build
+
+
+@pytest.mark.parametrize(
     ("name", "words"),
     [
         ("tiny_nets", "expected module:function, such as mynets:build, got 'tiny_nets'"),
@@ -161,6 +178,7 @@ def test_a_module_that_misses_another_says_which(tmp_path, monkeypatch):
         resolve_name("needy:build")
 
 
+@pytest.mark.slow
 def test_reading_a_network_needs_no_lightning(tmp_path):
     path = save_network(tmp_path / "net.safetensors", tiny_nets.student(5), tiny_nets.student, {"num_classes": 5})
     code = f"""
@@ -168,6 +186,8 @@ import sys
 for name in ("lightning", "pytorch_lightning"):
     sys.modules[name] = None  # importing it raises
 from spikingjelly_ckd.recipes.export import load_network
+from spikingjelly_ckd.recipes.models import SpikingResNet, spiking_resnet20
+from spikingjelly_ckd.recipes.models import SpikingResNet, spiking_resnet20
 network, about = load_network({str(path)!r})
 print(type(network).__name__, [name for name, module in sys.modules.items() if "lightning" in name and module])
 """

@@ -126,6 +126,21 @@ def test_wrong_arguments(teacher):
         get_layer(nn.ModuleDict({"layer3": nn.ReLU(), "layer4": nn.ReLU()}), "layr4")
 
 
+def test_layers_may_be_given_as_modules(teacher, batch):
+    with record(teacher, [teacher[2], "5"]) as seen:
+        teacher(batch[0])
+    assert list(seen) == ["2", "5"]
+    assert seen["2"].shape == (4, 6, 8, 8)
+    with pytest.raises(ValueError, match="not a module of this Sequential"), record(teacher, [nn.ReLU()]):
+        pass
+    with (
+        pytest.raises(TypeError, match="a collection of paths or modules, got one Sequential"),
+        record(teacher, teacher),
+    ):
+        pass
+    assert hooks_left(teacher) == 0
+
+
 def test_a_checkpointed_sequential_of_2x_is_said(batch):
     memopt = pytest.importorskip("spikingjelly.activation_based.memopt", reason="SpikingJelly 2.x only")
     from spikingjelly.activation_based import functional, layer, neuron

@@ -1,6 +1,7 @@
 """Which layer is chosen, how its tensors are read, and what a search leaves behind."""
 
 import copy
+import json
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 
 from spikingjelly_ckd import ATLoss, Distiller, FitNetsLoss, Layer, find_layer, find_stages, record
 from spikingjelly_ckd.networks.compat import is_neuron
-from spikingjelly_ckd.networks.layer import LAYOUTS
+from spikingjelly_ckd.networks.layer import LAYOUTS, as_layer, path_of
 from spikingjelly_ckd.networks.presets import preset_student_steps
 from spikingjelly_ckd.networks.reading import arrange, resolve
 from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet
@@ -223,6 +224,59 @@ def test_a_resolved_layer_resolves_to_itself():
 
 
 @pytest.mark.parametrize(
+    "saved",
+    [
+        Layer("0"),
+        Layer(""),
+        Layer("blocks.11.norm1", layout="NLC", grid=(14, 7), prefix=1, reason="latest layer with a varying map"),
+        Layer("layer4", layout="TNCHW", passed_over=("bn [2, 8]: it has no positions left",)),
+    ],
+    ids=lambda layer: repr(layer.path),
+)
+def test_a_layer_is_saved_and_read_back(saved, tmp_path):
+    assert Layer.from_json(json.loads(json.dumps(saved.to_json()))) == saved
+    torch.save(saved.to_json(), tmp_path / "layer.pt")
+    read_back = Layer.from_json(torch.load(tmp_path / "layer.pt", weights_only=True))
+    assert read_back == saved
+    assert hash(read_back) == hash(saved)
+    assert read_back.reason == saved.reason
+
+
+@pytest.mark.parametrize(
+    ("saved", "error", "message"),
+    [
+        ("layer4", TypeError, "must be a mapping as Layer.to_json.* got str"),
+        ({"layout": "NCHW"}, ValueError, "must hold 'path'"),
+        ({"path": "0", "channels": 3}, ValueError, "may hold .*got .*'channels'"),
+        ({"path": "0", "layout": "CHW"}, ValueError, "layout of layer '0' must be one of"),
+        ({"path": "0", "grid": [4]}, ValueError, "grid of layer '0' must be two positive"),
+    ],
+)
+def test_a_saved_layer_is_checked(saved, error, message):
+    with pytest.raises(error, match=message):
+        Layer.from_json(saved)
+
+
+def test_a_layer_given_as_a_module_is_found_by_its_path(teacher):
+    nested = nn.Sequential(nn.Identity(), teacher)
+    assert path_of(nested, teacher[5]) == "1.5"
+    assert path_of(nested, nested) == ""
+    assert as_layer(nested, teacher[5]) == as_layer(nested, "1.5") == as_layer(nested, Layer("1.5"))
+    found, _ = read(numbered(2, 16, 4, 4), NET[0])
+    assert found.path == "0"
+
+
+def test_a_module_that_is_no_single_part_of_the_network_is_refused(teacher):
+    with pytest.raises(ValueError, match="ReLU that was given as a layer is not a module of this Sequential"):
+        path_of(teacher, copy.deepcopy(teacher)[5])
+    shared = nn.Sequential(act := nn.ReLU(), nn.Sequential(act))
+    with pytest.raises(ValueError, match=r"at \['0', '1.0'\]: pass one of these paths"):
+        path_of(shared, act)
+    with pytest.raises(TypeError, match="must be a torch.nn.Module, got str"):
+        path_of(teacher, "5")
+
+
+@pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
         ({"path": 3}, TypeError, "path must be a string"),
@@ -239,7 +293,7 @@ def test_layer_fields_are_checked(fields, error, message):
 
 def test_resolve_checks_its_arguments():
     x = numbered(2, 16, 4, 4)
-    with pytest.raises(TypeError, match="teacher_layer must be a path or a Layer, got int"):
+    with pytest.raises(TypeError, match="teacher_layer must be a path, a Layer or a module of the network, got int 3"):
         read(x, 3)
     with pytest.raises(ValueError, match="role must be"):
         read(x, role="ann")
@@ -378,7 +432,9 @@ def test_a_neuron_changed_in_place_is_passed_over():
             return self.lif(self.conv(x)).mul_(0.5)
 
     net = spiking(layer.Conv2d(3, 4, 3), neuron.LIFNode(), Scaled(), layer.Flatten(), layer.Linear(784, 5))
-    assert find_layer(net, FRAMES).path == "1"
+    found = find_layer(net, FRAMES)
+    assert found.path == "1"
+    assert found.passed_over == ("2.lif: changed in place behind the layer",)
 
 
 def test_attention_is_no_map_of_the_image():
@@ -462,6 +518,8 @@ def test_a_preset_without_positions_gives_way():
     found = find_layer(preset_net(stride=20), FRAMES)
     assert found.path == "features.1"
     assert "features does not serve at 16x16" in found.reason
+    (passed_over,) = found.passed_over
+    assert passed_over.startswith("features [3, 2, 4, 1, 1]: its map has one position only")
 
 
 def test_a_name_alone_is_no_preset():
@@ -626,6 +684,50 @@ def test_a_teacher_that_says_nothing_names_the_candidates_and_the_argument():
     assert "Pass teacher_layer='path'" in str(info.value)
 
 
+class Tokens(nn.Module):
+    def forward(self, x):
+        return x.flatten(2).transpose(1, 2)
+
+
+class TokenMean(nn.Module):
+    def forward(self, x):
+        return x.mean(1)
+
+
+def test_tokens_as_many_as_channels_that_are_passed_over_are_named():
+    """Conv2d declares 16 channels first and LayerNorm 16 last, so behind the norm 16 tokens can be either."""
+    net = nn.Sequential(
+        *(nn.Conv2d(3, 16, 4, stride=4), Tokens(), nn.LayerNorm(16), nn.GELU(), TokenMean()),
+        nn.Linear(16, 5, bias=False),
+    )
+    found = find_layer(net, torch.randn(2, 3, 16, 16))
+    assert (found.path, found.layout, found.reason) == ("2", "NLC", "last layer with a map")
+    (passed_over,) = found.passed_over
+    assert passed_over.startswith("3 [2, 16, 16]: its shape can be read as NCL with 16 channels on 4x4 or as NLC")
+
+
+def test_each_reason_why_later_layers_were_passed_over_is_named_once():
+    found = find_layer(TinyViT(), torch.randn(2, 3, 16, 16))
+    assert found.path == "blocks.2.norm1"
+    assert found.passed_over == ("norm [2, 17, 24] and 6 more: the class score sends no gradient to its positions",)
+    assert find_layer(tiny_teacher(), IMAGES).passed_over == ()
+
+
+def test_layers_inside_a_block_that_ends_in_one_position_are_named_as_passed_over():
+    class Down(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.branch, self.pool = nn.Conv2d(8, 8, 3, padding=1), nn.MaxPool2d(4)
+
+        def forward(self, x):
+            return self.pool(self.branch(x))
+
+    net = nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.ReLU(), Down(), nn.Flatten(), nn.Linear(8, 5, bias=False))
+    one_position, inside = find_layer(net, IMAGES).passed_over
+    assert one_position.startswith("2 [2, 8, 1, 1] and 1 more: its map has one position only")
+    assert inside == "2.branch [2, 8, 4, 4]: it is inside '2', which ends in one position"
+
+
 def test_blank_images_are_no_example():
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
     with pytest.raises(ValueError, match="same at every position|no positive evidence|sends no gradient"):
@@ -784,6 +886,19 @@ def paths(layers):
 def test_stages_are_the_last_layer_of_each_size():
     assert paths(find_stages(tiny_teacher(), torch.randn(2, 3, 8, 8))) == ["2", "5"]
     assert paths(find_stages(tiny_student(), torch.randn(3, 2, 3, 8, 8))) == ["2", "5"]
+
+
+def test_a_stage_names_what_was_passed_over_between_it_and_the_next():
+    net = nn.Sequential(
+        *(nn.Conv2d(3, 4, 3, padding=1), shared := nn.ReLU(), nn.Conv2d(4, 4, 1), shared, nn.MaxPool2d(2)),
+        *(nn.Conv2d(4, 4, 1), nn.Flatten(), nn.Linear(256, 5)),
+    )
+    first, second = find_stages(net, IMAGES)
+    assert (first.path, second.path) == ("2", "5")
+    assert first.passed_over == (
+        "1 [2, 4, 16, 16] x2: it ran 2 times in one forward, so it is shared between places of the network",
+    )
+    assert second.passed_over == ()
 
 
 @pytest.mark.parametrize("last_activation", ["spike", "relu"])

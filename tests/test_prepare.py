@@ -91,6 +91,7 @@ def test_a_distiller_takes_it_as_any_teacher(dtype, images):
     outs[1].loss.backward()
 
 
+@pytest.mark.slow
 def test_blocks_around_the_recorded_layer_are_compiled(images):
     teacher = blocks_teacher()
     graphs = torch._dynamo.utils.counters["stats"]
@@ -113,6 +114,7 @@ def test_blocks_around_the_recorded_layer_are_compiled(images):
     torch.testing.assert_close(again(images), teacher(images), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_every_block_is_compiled_however_many_of_one_class_there_are(monkeypatch, images):
     seen = []
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=counting(seen)))
@@ -467,7 +469,7 @@ def test_a_block_whose_other_tokens_are_asked_for_stays_whole(images):
     teacher = timm_vit()
     prepared = prepare_teacher(teacher, images, channels_last=False, layers="blocks.2")
     assert prepared.network is teacher
-    assert "layer 'blocks.2' would hand on" in prepared.left_out[0]
+    assert "layer 'blocks.2' would return" in prepared.left_out[0]
     inside = prepare_teacher(teacher, images, dtype=BF16, layers="blocks.2.norm2")
     assert inside.done == ("channels_last", "bfloat16")
 
@@ -531,6 +533,7 @@ def test_other_networks_keep_all_tokens(build, images):
     assert prepared.left_out == ()
 
 
+@pytest.mark.slow
 def test_a_vit_in_half_precision_and_compiled_blocks(images):
     teacher = timm_vit()
     prepared = prepare_teacher(teacher, images, dtype=BF16, compile=True)

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import fields, replace
+from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +14,12 @@ import tiny_nets
 import torch
 from torch import nn
 
+from spikingjelly_ckd.functional.errors import ArgumentValueError
 from spikingjelly_ckd.recipes import models
+from spikingjelly_ckd.recipes.command_line import command_line, parse
 from spikingjelly_ckd.recipes.data import cifar10, cifar10dvs, cifar100, imagenet
-from spikingjelly_ckd.recipes.recipe import Recipe, command_line, default_workers, ours, paper, parse, released
+from spikingjelly_ckd.recipes.options import Run, default_workers
+from spikingjelly_ckd.recipes.recipe import CHOICES, Recipe, ours, paper, released
 from spikingjelly_ckd.recipes.row import run_row
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -99,7 +102,7 @@ def test_plain_data_name_the_functions():
     found = make_recipe(student=functools.partial(tiny_nets.student, in_channels=2)).to_json()
     assert json.loads(json.dumps(found)) == found
     assert found["teacher"] == "tiny_nets:teacher"
-    assert found["data"] == "spikingjelly_ckd.recipes.data.sets:cifar10"
+    assert found["data"] == "spikingjelly_ckd.recipes.data:cifar10"
     assert "partial" in found["student"]
     assert "sources" not in found
 
@@ -109,6 +112,23 @@ def test_an_unknown_method_is_refused():
         make_recipe(method="kd")
     with pytest.raises(TypeError, match="lr"):
         Recipe(name="x", paper_accuracy=None, data=cifar10, student=nn.Linear, teacher=nn.Linear)
+
+
+def test_an_error_of_a_recipe_names_its_value_as_data():
+    for name, value in {"lr": 0.0, "epochs": 0, "momentum": 1.0, "warmup_epochs": 3, "optimizer": "adam"}.items():
+        with pytest.raises(ArgumentValueError, match=f"^{name} ") as caught:
+            make_recipe(**{name: value})
+        assert caught.value.argument == name
+
+
+def test_the_choices_are_those_of_the_types():
+    assert CHOICES == {
+        "method": ("ckd", "plain"),
+        "variant": ("paper", "released"),
+        "target_class": ("teacher", "label"),
+        "optimizer": ("sgd", "adamw"),
+        "amp": ("32-true", "bf16-mixed", "16-mixed"),
+    }
 
 
 def test_the_data_get_their_part():
@@ -197,6 +217,36 @@ def test_without_flags_the_recipe_stays_as_it_is():
     found = (options.seed, options.workers, options.devices, options.resume, options.teacher)
     assert found == (0, default_workers(), 1, None, None)
     assert not set(vars(options)) & set(FLAGS), "what belongs to the recipe is not there twice"
+
+
+def test_every_flag_is_a_value_of_the_recipe_or_of_the_run():
+    flags = {action.dest for action in command_line(make_recipe())._actions} - {"help"}
+    assert flags == {*FLAGS, *(item.name for item in fields(Run))} - {"pretrained"}, "which is of train_teacher.py"
+
+
+def test_a_run_is_not_changed_by_accident():
+    _, run = parse(make_recipe(), DATA)
+    assert run == Run(data_path=Path("somewhere"))
+    with pytest.raises(FrozenInstanceError):
+        run.seed = 1
+
+
+def test_where_a_run_is_written():
+    recipe = make_recipe()
+    assert Run(seed=2).folder(recipe) == Path("runs/mine/ckd-seed2")
+    assert Run().teacher_folder(recipe) == Path("runs/mine/teacher")
+    assert Run(smoke=True).folder(recipe) == Path("runs/mine/smoke/ckd-seed0")
+    assert Run(output_dir=Path("out")).folder(recipe) == Path("out")
+    assert Run(output_dir=Path("out"), smoke=True).teacher_folder(recipe) == Path("out/teacher")
+
+
+def test_a_smoke_run_is_short():
+    run = Run(smoke=True)
+    short = run.shorten(make_recipe(warmup_epochs=1))
+    assert (short.epochs, short.warmup_epochs, short.batch_size) == (1, 0, 4)
+    assert (run.most_steps, run.counted_images) == (2, 4)
+    assert Run().shorten(make_recipe()) == make_recipe()
+    assert (Run().most_steps, Run().counted_images) == (None, 256)
 
 
 def test_flags_of_the_run():
@@ -347,6 +397,7 @@ def test_every_value_that_decides_has_a_source(name):
     assert "split" in recipe.sources or recipe.data is not cifar10dvs
 
 
+@pytest.mark.slow
 def test_a_script_prints_its_values_without_data(tmp_path):
     done = subprocess.run(
         [sys.executable, EXAMPLES / "cifar10dvs_r20.py", "--print-config", "--lr", "0.3"],

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -20,13 +20,20 @@ from safetensors.torch import load_file
 from spikingjelly.activation_based import functional
 from tiny_data import write_cifar, write_event_folder, write_image_folder
 from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, Dataset
 
+from spikingjelly_ckd.functional.checks import check_positive
+from spikingjelly_ckd.functional.errors import ArgumentValueError
+from spikingjelly_ckd.recipes.build import check_student
+from spikingjelly_ckd.recipes.command_line import FLAGS, brief_errors, parse
 from spikingjelly_ckd.recipes.data import DataOptions, cifar10
 from spikingjelly_ckd.recipes.export import load_network, save_network
-from spikingjelly_ckd.recipes.recipe import parse
 from spikingjelly_ckd.recipes.report.records import read_record
-from spikingjelly_ckd.recipes.row import _check_student, _with_flags, run_row
+from spikingjelly_ckd.recipes.report.schema import Record
+from spikingjelly_ckd.recipes.row import run_row
 from spikingjelly_ckd.recipes.training import StepSeeds
+
+pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
 SCRIPT = HERE.parent / "examples" / "cifar10_r20.py"
@@ -156,9 +163,12 @@ def test_a_run_stopped_while_its_teacher_was_trained_goes_on_there(ground, tmp_p
     first = read_record(tmp_path / "teacher" / "record.json")["history"]
     record = run_row(recipe, [*line, "--resume", "latest"])
     assert record["finished"]
-    history = read_record(tmp_path / "teacher" / "record.json")["history"]
-    assert [row["epoch"] for row in history] == [1, 2]
-    assert history[0] == first[0]
+    of_teacher = read_record(tmp_path / "teacher" / "record.json")
+    assert [row["epoch"] for row in of_teacher["history"]] == [1, 2]
+    assert of_teacher["history"][0] == first[0]
+    assert of_teacher["resumed_after_epochs"] == [1]
+    assert of_teacher["network"] == {"build": "tiny_nets:teacher", "num_classes": 10, "in_channels": 3}
+    assert not {"student", "teacher"} & set(of_teacher)
 
 
 def test_resuming_a_finished_run_changes_nothing(ground, uninterrupted, tmp_path):
@@ -179,6 +189,14 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(ground, unint
 
 def test_a_record_says_what_ran(uninterrupted):
     record = read_record(uninterrupted / "record.json")
+    assert record == Record.read(uninterrupted / "record.json").to_json(), "the schema says all that is there"
+    assert set(record) == {item.name for item in fields(Record)} - {"path", "network"}
+    json.dumps(record["chosen"])
+    assert record["chosen"] is not None
+    assert (record["processes"], record["teacher_cache"]) == (1, None)
+    assert "LIFNode" in record["neurons"]
+    assert record["options"]["workers"] == 1
+    assert not {"seed", "print_config"} & set(record["options"])
     assert record["finished"]
     assert not record["smoke"]
     assert record["accuracy"]["epochs"] == 3
@@ -273,11 +291,14 @@ def test_a_network_and_a_set_of_ones_own(tmp_path):
         (("--amp", "half"), "invalid choice"),
     ],
 )
-def test_bad_input_is_refused_before_anything_is_trained(ground, tmp_path, flags, message):
-    done = subprocess.run(command(ground, tmp_path, *flags), env=environment(), capture_output=True, text=True)
-    assert done.returncode != 0
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+def test_bad_input_is_refused_before_anything_is_trained(ground, tmp_path, flags, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", command(ground, tmp_path, *flags)[1:])
+    with pytest.raises(SystemExit) as stopped:  # as the interpreter ends: with what was said, and no traceback
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    said = f"{stopped.value}\n{capsys.readouterr().err}"
+    assert stopped.value.code not in (None, 0)
+    assert message in said
+    assert "Traceback" not in said
     assert rows(tmp_path) == 0
 
 
@@ -361,12 +382,12 @@ def test_students_that_cannot_be_trained(ground, tmp_path, method, student, erro
 
 def test_a_student_is_looked_at_without_a_trace(ground, tmp_path):
     """Weights, statistics and random numbers are those of a network that was never run."""
-    recipe, options = parse(runpy.run_path(str(SCRIPT))["RECIPE"], ["--data-path", "x", "--device", "cpu"])
+    recipe, run_ = parse(runpy.run_path(str(SCRIPT))["RECIPE"], ["--data-path", "x", "--device", "cpu"])
     student = tiny_nets.student(10)
     before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
     state = torch.get_rng_state()
     data = cifar10(ground / "data", DataOptions(allow_partial=True))
-    _check_student(student, recipe, data, options)
+    check_student(student, recipe, data, run_)
     assert torch.equal(torch.get_rng_state(), state)
     assert student.training
     assert all(torch.equal(before[name], tensor) for name, tensor in student.state_dict().items())
@@ -430,10 +451,54 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path, workers):
 
 
 def test_messages_name_the_flags():
-    assert _with_flags("root must be a folder") == "--data-path must be a folder"
-    assert _with_flags("pass download=True, or say num_classes=4") == "pass --download, or say --num-classes 4"
-    assert _with_flags("roll=3 does nothing") == "--roll 3 does nothing"
-    assert _with_flags("check=False and student_steps='loop'") == "check=False and student_steps='loop'"
+    def said(argument, text, **remedy):
+        return ArgumentValueError(argument, text, remedy=remedy).render(FLAGS)
+
+    assert said("root", "must be a folder") == "--data-path must be a folder"
+    assert said("", "pass {remedy}, or unpack it", download=True) == "pass --download, or unpack it"
+    assert said("root", "has 4 classes", num_classes=4) == "--data-path has 4 classes; pass --num-classes 4"
+    assert said("roll", "does nothing") == "--roll does nothing"
+    assert said("", "pass {remedy}", check=False, student_steps="loop") == "pass check=False and student_steps='loop'"
+
+
+def check_with_note(name, value):
+    try:
+        check_positive(name, value)
+    except ValueError as error:
+        error.add_note("in epoch 1")
+        raise
+
+
+def test_what_the_package_refuses_ends_in_a_line_with_its_flag():
+    with pytest.raises(SystemExit, match=r"error: --lr must be above 0 and finite, got -1$"), brief_errors():
+        check_positive("lr", -1)
+    with pytest.raises(SystemExit, match=r"error: loss must be above 0 .*\nin epoch 1$"), brief_errors():
+        check_with_note("loss", -1)
+
+
+class Refusing(Dataset):
+    """Raises in a loading process: the package, or this file."""
+
+    def __init__(self, ours):
+        self.ours = ours
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        try:
+            raise ZeroDivisionError("first line\nsecond line")
+        except ZeroDivisionError as error:
+            if not self.ours:
+                raise ValueError("of another library") from error
+            check_positive("lr", -1)
+
+
+def test_errors_of_loading_processes_are_told_apart_too():
+    with pytest.raises(SystemExit, match=r"error: lr must be above 0 and finite, got -1$"), brief_errors():
+        list(DataLoader(Refusing(True), num_workers=1))
+    with pytest.raises(ValueError, match="of another library"), brief_errors():
+        list(DataLoader(Refusing(False), num_workers=1))
 
 
 def test_json_of_the_student_is_plain(uninterrupted):

@@ -16,6 +16,8 @@ from spikingjelly_ckd.recipes.report import table
 from spikingjelly_ckd.recipes.report.records import read_record
 from spikingjelly_ckd.recipes.training import StepSeeds
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 RUN = ("--device", "cpu", "-j", "0", "--no-progress", "--any-teacher", "--energy-images", "2")
 TINY = ("-b", "4", "--teacher-epochs", "1", "--warmup-epochs", "0")

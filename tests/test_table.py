@@ -6,12 +6,15 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
 
 import pytest
 import torch
 from scipy import stats
 
 from spikingjelly_ckd.recipes.report.records import FORMAT, environment, read_record, summary, write_record
+from spikingjelly_ckd.recipes.report.schema import Accuracy, Record
 from spikingjelly_ckd.recipes.report.table import interval95, main, tabulate
 
 HASHES = {"official": "a" * 64, "cifar10dvs-first90": "b" * 64, "cifar10dvs-random42": "c" * 64, "folders": "d" * 64}
@@ -91,9 +94,9 @@ def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path):
     ("text", "words"),
     [
         ("{", "record.json is no JSON"),
-        ("[1, 2]", r"is no run record \(format 1\) of spikingjelly-ckd"),
+        ("[1, 2]", r"is no run record \(format 1 or 2\) of spikingjelly-ckd"),
         ('{"row": "r"}', "is no run record"),
-        ('{"format": 2}', "is no run record"),
+        ('{"format": 3}', "is no run record"),
     ],
 )
 def test_files_that_are_no_records(tmp_path, text, words):
@@ -102,12 +105,75 @@ def test_files_that_are_no_records(tmp_path, text, words):
         read_record(tmp_path / "record.json")
 
 
+RESULTS = sorted((Path(__file__).parents[1] / "benchmarks" / "results").glob("cifar10_r20_*_seed?.json"))
+
+
+def test_a_record_of_before_is_read():
+    """Written by the code that had format 1, and so were those of the results page."""
+    path = Path(__file__).with_name("record_format1.json")
+    before = json.loads(path.read_text("utf8"))
+    assert before["format"] == 1
+    found = Record.read(path)
+    assert (found.format, found.path, found.chosen) == (FORMAT, path, None)
+    assert (found.row, found.method, found.seed) == ("cifar10_r20", "ckd", 0)
+    assert found.result.last == before["accuracy"]["last"]
+    assert found.student.sha256 == before["student"]["sha256"]
+    assert found.teacher.accuracy == before["teacher"]["accuracy"]
+    written = json.loads(json.dumps(found.to_json()))
+    assert {name: written[name] for name in before if name != "format"} == {
+        name: before[name] for name in before if name != "format"
+    }, "nothing is lost"
+    assert set(written) - set(before) == {"chosen"}
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_the_records_of_the_results_page_are_read(path):
+    content = read_record(path)
+    assert Record.read(path).result == Accuracy(**content["accuracy"])
+    assert read(tabulate([content])) == read(tabulate([Record.read(path)]))
+
+
+def test_records_of_both_formats_stand_in_one_table():
+    now = Record.from_json({**json.loads(RESULTS[0].read_text("utf8")), "seed": 7})
+    (line,) = read(tabulate([read_record(RESULTS[0]), now.to_json()]))
+    assert line["seeds"] == f"{read_record(RESULTS[0])['seed']} 7"
+
+
+def test_a_record_comes_back_as_it_was(tmp_path):
+    made = Record.from_json(record())
+    assert made.to_json()["format"] == FORMAT
+    made = replace(made, path=made.write(tmp_path / "record.json"))
+    assert Record.read(tmp_path / "record.json") == made
+    with pytest.raises(FrozenInstanceError):
+        made.seed = 1
+
+
+def test_epochs_are_added_to_a_record_and_the_last_one_finishes_it():
+    rows = [{"test_acc1": accuracy, "seconds": 1.5} for accuracy in (10.0, 30.0, 20.0)]
+    begun = replace(Record.from_json(record()), finished=False, accuracy=None, history=[])
+    with pytest.raises(ValueError, match="row row, seed 0 has no finished epoch"):
+        begun.result  # noqa: B018
+    two, three = begun.after(rows[:2]), begun.after(rows)
+    assert (two.finished, two.result.epochs, two.seconds) == (False, 2, 3.0)
+    assert (three.finished, three.result.last, three.result.best_epoch) == (True, 20.0, 2)
+    assert begun.history == []
+
+
+def test_a_record_of_something_else_is_told_by_what_it_lacks(tmp_path):
+    path = write_record(tmp_path / "speed.json", {"what": "speed", "seed": 0})
+    assert read_record(path)["what"] == "speed", "benchmarks have keys of their own"
+    words = "speed.json: a record of a row says row, method, data, recipe, and this one does not"
+    with pytest.raises(ValueError, match=words):
+        Record.read(path)
+
+
 def test_the_environment_says_what_ran(tmp_path):
     found = environment()
     assert found["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert {"spikingjelly", "spikingjelly-ckd", "lightning", "torchvision", "timm"} <= set(found["versions"])
     assert found["threads"] == torch.get_num_threads()
-    assert found["git"] is None or len(found["git"].removesuffix("+changes")) == 40
+    if (Path(__file__).parents[1] / ".git").exists():
+        assert len(found["git"].removesuffix("+changes")) == 40
     json.dumps(found)
 
 
@@ -311,7 +377,7 @@ def runs(tmp_path):
 
 def command(*arguments):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, "-m", "spikingjelly_ckd.recipes.report.table", *map(str, arguments)]
+    line = [sys.executable, "-m", "spikingjelly_ckd", "table", *map(str, arguments)]
     return subprocess.run(line, env=environment, capture_output=True, text=True)
 
 

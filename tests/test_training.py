@@ -192,9 +192,9 @@ def test_the_last_smaller_batch_is_left_out_of_training_only():
 
 
 def test_sizes_out_of_range_and_sets_too_small():
-    for wrong in ({"batch_size": 0}, {"batch_size": 4, "workers": -1}, {"batch_size": 4, "seed": -1}):
-        with pytest.raises(ValueError, match="batch_size must be at least 1, workers and seed at least 0"):
-            ReproducibleDataModule(make_data(), **wrong)
+    for name, least in {"batch_size": 1, "workers": 0, "seed": 0}.items():
+        with pytest.raises(ValueError, match=f"{name} must be at least {least}, got {least - 1}"):
+            ReproducibleDataModule(make_data(), **{"batch_size": 4, name: least - 1})
     with pytest.raises(ValueError, match=r"40 training images do not fill one batch of 41 on 1 processes.*\(-b\)"):
         ReproducibleDataModule(make_data(), batch_size=41).train_dataloader()
     loaders = Placed(make_data(), batch_size=21)
@@ -232,7 +232,7 @@ def test_a_warm_up_that_leaves_nothing_is_refused(epochs, warmup):
         cosine_with_warmup(epochs, 1, warmup)
 
 
-def test_right_answers_are_counted():
+def test_top_k_accuracy_is_the_share_of_right_answers():
     logits = torch.tensor([[3.0, 2, 1, 0], [0, 1, 2, 3], [1, 3, 2, 0], [3, 0, 1, 2]])
     labels = torch.tensor([0, 2, 2, 1])
     assert [topk_accuracy(logits, labels, top).item() for top in (1, 2, 3, 5)] == [0.25, 0.75, 0.75, 1.0]
@@ -326,6 +326,17 @@ def test_the_test_figures_are_those_of_the_whole_set(tmp_path):
     assert metrics["test_loss"].item() == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-4)
 
 
+def test_a_loss_that_is_not_finite_is_shown_as_it_is(tmp_path):
+    module = ClassifierModule(tiny_teacher())
+    module.network[-1].bias.data.fill_(float("nan"))
+    trainer = make_trainer(tmp_path)
+    trainer.validate(module, loaders()[1], verbose=False)
+    assert trainer.callback_metrics["test_loss"].isnan()
+    module.network[-1].bias.data.zero_()
+    trainer.validate(module, loaders()[1], verbose=False)
+    assert trainer.callback_metrics["test_loss"].isfinite(), "nothing is left of the evaluation before"
+
+
 def figures_of_the_test_set(folder, **processes) -> dict[str, float]:
     seed_all(0)
     data = replace(make_data(train=16), test=[Noisy(15, classes=4)[index] for index in range(15)])
@@ -385,7 +396,7 @@ class Own(LightningModule):
 
     def validation_step(self, batch, batch_idx):
         images, _ = batch
-        self.distillers[0].student(images.expand(2, *images.shape))  # leaves membranes behind
+        self.distillers[0].student(images.expand(2, *images.shape))  # leaves states behind
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)

@@ -1,17 +1,38 @@
-"""Every formula of the package as a pure function: tensors in, tensors out."""
+"""Every formula of the package as a pure function: tensors in, tensors out, no network and no state.
+
+- ``maps``: where a network looked. Spike maps (:func:`spike_activation_map`), class maps (:func:`grad_cam` and its
+  relatives, :func:`class_activation_map`), their sizes and normalisation, and a layer over time (:func:`time_mean`).
+- ``divergences``: how far softened logits (:func:`soft_kl`), probabilities or maps are apart.
+- ``logits``: what is done with logits ``[N, K]`` (:func:`decoupled_kl`, :func:`gaussian_like`, :func:`correlation`).
+- ``time``: what is done with the logits of every time step, ``[T, N, K]`` (:func:`step_kl`, :func:`correct_steps`).
+- ``features``: errors of recorded layers (:func:`attention_distance`, :func:`feature_error`).
+- ``shapes``: :func:`check_shapes`, the one check of axes that all of them share.
+
+In every function the student comes before the teacher; the teacher's side is used as it is given, so pass it detached.
+The losses of :mod:`spikingjelly_ckd.methods` are thin modules around these functions.
+"""
 
 from .divergences import (
-    attention_distance,
-    blur,
-    check_steps,
-    class_indices,
-    correct_steps,
-    feature_error,
-    gaussian_like,
+    cosine_map_distance,
     map_divergence,
     probability_kl,
     soft_kl,
-    step_kl,
+)
+from .features import (
+    attention_distance,
+    blur,
+    class_map_error,
+    feature_error,
+    hierarchical_context_error,
+)
+from .logits import (
+    class_indices,
+    correlation,
+    decoupled_kl,
+    gaussian_like,
+    mix_noise,
+    standardize_logits,
+    weighted_soft_label_error,
 )
 from .maps import (
     at_least_float32,
@@ -26,28 +47,57 @@ from .maps import (
     spike_activation_map,
     time_mean,
 )
+from .shapes import (
+    check_shapes,
+)
+from .time import (
+    check_steps,
+    correct_steps,
+    mean_of_other_steps,
+    most_and_least_confident,
+    replace_errors,
+    step_cross_entropy,
+    step_entropy,
+    step_kl,
+    sum_correct_steps,
+)
 
 __all__ = [
     "at_least_float32",
     "attention_distance",
     "blur",
+    "check_shapes",
     "check_steps",
     "class_activation_map",
     "class_indices",
+    "class_map_error",
     "correct_steps",
+    "correlation",
+    "cosine_map_distance",
+    "decoupled_kl",
     "feature_error",
     "fold_time",
     "gaussian_like",
     "grad_cam",
     "grad_cam_plus_plus",
+    "hierarchical_context_error",
     "hires_cam",
     "is_constant",
     "map_divergence",
     "match_maps",
+    "mean_of_other_steps",
+    "mix_noise",
+    "most_and_least_confident",
     "normalize_map",
     "probability_kl",
+    "replace_errors",
     "soft_kl",
     "spike_activation_map",
+    "standardize_logits",
+    "step_cross_entropy",
+    "step_entropy",
     "step_kl",
+    "sum_correct_steps",
     "time_mean",
+    "weighted_soft_label_error",
 ]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from typing import TypeVar
+
+from .errors import ArgumentTypeError, ArgumentValueError
 
 __all__ = [
     "check_both",
@@ -14,6 +17,8 @@ __all__ = [
     "check_positive",
     "check_share",
 ]
+
+_Choice = TypeVar("_Choice", bound=str)
 
 
 def check_positive(name: str, value: float) -> float:
@@ -29,7 +34,7 @@ def check_positive(name: str, value: float) -> float:
     """
     _check_number(name, value)
     if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be above 0 and finite, got {value}")
+        raise ArgumentValueError(name, f"must be above 0 and finite, got {value}")
     return value
 
 
@@ -46,25 +51,25 @@ def check_non_negative(name: str, value: float) -> float:
     """
     _check_number(name, value)
     if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"{name} must be at least 0 and finite, got {value}")
+        raise ArgumentValueError(name, f"must be at least 0 and finite, got {value}")
     return value
 
 
-def check_count(name: str, value: int) -> int:
-    """``value`` if it is an integer of at least 1.
+def check_count(name: str, value: int, *, least: int = 1) -> int:
+    """``value`` if it is an integer of at least ``least``.
 
     Raises:
         TypeError: it is no integer.
-        ValueError: it is below 1.
+        ValueError: it is below ``least``.
 
     Example:
         >>> check_count("student_channels", 64)
         64
     """
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
+        raise ArgumentTypeError(name, f"must be an integer, got {type(value).__name__} {value!r}")
+    if value < least:
+        raise ArgumentValueError(name, f"must be at least {least}, got {value}")
     return value
 
 
@@ -79,7 +84,7 @@ def check_flag(name: str, value: bool) -> bool:
         False
     """
     if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, got {type(value).__name__} {value!r}")
+        raise ArgumentTypeError(name, f"must be True or False, got {type(value).__name__} {value!r}")
     return value
 
 
@@ -96,7 +101,7 @@ def check_share(name: str, value: float) -> float:
     """
     _check_number(name, value)
     if not 0 <= value < 1:
-        raise ValueError(f"{name} must lie in [0, 1), got {value}")
+        raise ArgumentValueError(name, f"must lie in [0, 1), got {value}")
     return value
 
 
@@ -113,7 +118,7 @@ def check_both(first_name: str, first: object, second_name: str, second: object)
         raise ValueError(f"pass {first_name} and {second_name} together, or neither")
 
 
-def check_choice(name: str, value: str, choices: Collection[str]) -> str:
+def check_choice(name: str, value: _Choice, choices: Collection[str]) -> _Choice:
     """``value`` if it is one of ``choices``.
 
     Raises:
@@ -124,10 +129,10 @@ def check_choice(name: str, value: str, choices: Collection[str]) -> str:
         'logits'
     """
     if value not in choices:
-        raise ValueError(f"{name} must be one of {sorted(choices)}, got {value!r}")
+        raise ArgumentValueError(name, f"must be one of {sorted(choices)}, got {value!r}")
     return value
 
 
 def _check_number(name: str, value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}")
+        raise ArgumentTypeError(name, f"must be a number, got {type(value).__name__} {value!r}")

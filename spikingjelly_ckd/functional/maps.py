@@ -6,9 +6,13 @@ least fp32, whatever the input (spike counts above 256 are not exact in bf16), a
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from .shapes import check_shapes
 
 __all__ = [
     "at_least_float32",
@@ -24,7 +28,9 @@ __all__ = [
     "time_mean",
 ]
 
-NORMALIZATIONS = ("sample", "batch", "none")
+Normalization = Literal["sample", "batch", "none"]
+NORMALIZATIONS: tuple[Normalization, ...] = get_args(Normalization)
+Pooling = Literal["mean", "sum"]
 SPIKE_EPS = 1.0
 """Added to the range of a spike map before dividing by it: one spike. A map of a few spikes then has a small gradient
 and a map of many is hardly changed. With 1e-3, as the authors' code has it for the whole batch, each nearly silent
@@ -36,7 +42,7 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def spike_activation_map(spikes: Tensor, *, negative: str = "sum") -> Tensor:
+def spike_activation_map(spikes: Tensor, *, negative: Literal["sum", "abs"] = "sum") -> Tensor:
     r"""Spike activation map (SAM): spikes summed over time and channels.
 
     :math:`M_{st} = \sum_t \sum_c S_{t,c}`, CKDSNN (arXiv 2511.06902).
@@ -58,8 +64,7 @@ def spike_activation_map(spikes: Tensor, *, negative: str = "sum") -> Tensor:
         tensor([[[12., 12.],
                  [12., 12.]]])
     """
-    if spikes.ndim != 5:
-        raise ValueError(f"spikes must have shape [T, N, C, h, w], got {tuple(spikes.shape)}")
+    check_shapes(spikes=(spikes, "T N C h w"))
     if negative not in ("sum", "abs"):
         raise ValueError(f"negative must be 'sum' or 'abs', got {negative!r}")
     values = at_least_float32(spikes)
@@ -83,8 +88,7 @@ def fold_time(tensor: Tensor) -> Tensor:
         >>> tuple(fold_time(torch.zeros(4, 2, 3, 8, 8)).shape)
         (2, 12, 8, 8)
     """
-    if tensor.ndim != 5:
-        raise ValueError(f"expected shape [T, N, C, h, w], got {tuple(tensor.shape)}")
+    check_shapes(tensor=(tensor, "T N C h w"))
     return at_least_float32(tensor).transpose(0, 1).flatten(1, 2)
 
 
@@ -105,8 +109,7 @@ def time_mean(tensor: Tensor) -> Tensor:
         >>> time_mean(torch.tensor([0.0, 1.0]).view(2, 1, 1, 1, 1)).item()
         0.5
     """
-    if tensor.ndim != 5:
-        raise ValueError(f"expected shape [T, N, C, h, w], got {tuple(tensor.shape)}")
+    check_shapes(tensor=(tensor, "T N C h w"))
     return at_least_float32(tensor).mean(0)
 
 
@@ -132,17 +135,12 @@ def class_activation_map(features: Tensor, weight: Tensor, classes: Tensor) -> T
         >>> class_activation_map(features, torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([1]))
         tensor([[[2., 2.]]])
     """
-    if features.ndim != 4 or weight.ndim != 2 or weight.shape[1] != features.shape[1]:
-        raise ValueError(
-            f"features [N, C, h, w] and weight [K, C] do not fit: got {tuple(features.shape)} and {tuple(weight.shape)}"
-        )
-    if classes.shape != features.shape[:1]:
-        raise ValueError(f"classes must have shape [N] = {tuple(features.shape[:1])}, got {tuple(classes.shape)}")
+    check_shapes(features=(features, "N C h w"), weight=(weight, "K C"), classes=(classes, "N"))
     chosen = at_least_float32(weight)[classes]
     return _weighted_sum(features, chosen)
 
 
-def grad_cam(features: Tensor, gradients: Tensor, *, pool: str = "mean") -> Tensor:
+def grad_cam(features: Tensor, gradients: Tensor, *, pool: Pooling = "mean") -> Tensor:
     r"""Grad-CAM: channels weighted by the class score's gradient, summed, negative evidence dropped.
 
     :math:`\mathrm{ReLU}(\sum_k \alpha_k F_k)` with :math:`\alpha_k` the gradient :math:`\partial y_c / \partial F_k`
@@ -165,7 +163,7 @@ def grad_cam(features: Tensor, gradients: Tensor, *, pool: str = "mean") -> Tens
         >>> grad_cam(torch.ones(1, 2, 1, 2), torch.full((1, 2, 1, 2), 0.5))
         tensor([[[1., 1.]]])
     """
-    _check_gradients(features, gradients)
+    check_shapes(features=(features, "N C h w"), gradients=(gradients, "N C h w"))
     if pool not in ("mean", "sum"):
         raise ValueError(f"pool must be 'mean' or 'sum', got {pool!r}")
     gradients = at_least_float32(gradients)
@@ -196,7 +194,7 @@ def grad_cam_plus_plus(features: Tensor, gradients: Tensor) -> Tensor:
         >>> grad_cam_plus_plus(torch.ones(1, 1, 1, 2), torch.ones(1, 1, 1, 2))
         tensor([[[0.5000, 0.5000]]])
     """
-    _check_gradients(features, gradients)
+    check_shapes(features=(features, "N C h w"), gradients=(gradients, "N C h w"))
     features, gradients = at_least_float32(features), at_least_float32(gradients)
     denominator = 2 * gradients**2 + gradients**3 * features.sum(dim=(2, 3), keepdim=True)
     alpha = torch.where(denominator == 0, 0.0, gradients**2 / torch.where(denominator == 0, 1.0, denominator))
@@ -224,7 +222,7 @@ def hires_cam(features: Tensor, gradients: Tensor) -> Tensor:
         >>> hires_cam(torch.ones(1, 1, 1, 2), torch.tensor([[[[1.0, -1.0]]]]))
         tensor([[[1., 0.]]])
     """
-    _check_gradients(features, gradients)
+    check_shapes(features=(features, "N C h w"), gradients=(gradients, "N C h w"))
     return (at_least_float32(features) * at_least_float32(gradients)).sum(dim=1).relu()
 
 
@@ -247,11 +245,7 @@ def match_maps(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         >>> tuple(student.shape), tuple(teacher.shape)
         ((2, 4, 4), (2, 4, 4))
     """
-    if student.ndim != 3 or teacher.ndim != 3 or student.shape[0] != teacher.shape[0]:
-        raise ValueError(
-            f"both maps must have shape [N, h, w] with one N, got student {tuple(student.shape)} and "
-            f"teacher {tuple(teacher.shape)}"
-        )
+    check_shapes(student=(student, "N h w"), teacher=(teacher, "N h' w'"))
     size = (min(student.shape[1], teacher.shape[1]), min(student.shape[2], teacher.shape[2]))
     if size == (1, 1):
         raise ValueError(
@@ -261,7 +255,7 @@ def match_maps(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     return _pool_to(student, size), _pool_to(teacher, size)
 
 
-def normalize_map(maps: Tensor, mode: str, *, eps: float = SPIKE_EPS) -> Tensor:
+def normalize_map(maps: Tensor, mode: Normalization, *, eps: float = SPIKE_EPS) -> Tensor:
     """Min-max normalisation to [0, 1].
 
     Args:
@@ -283,8 +277,7 @@ def normalize_map(maps: Tensor, mode: str, *, eps: float = SPIKE_EPS) -> Tensor:
     """
     if mode not in NORMALIZATIONS:
         raise ValueError(f"normalization must be one of {NORMALIZATIONS}, got {mode!r}")
-    if maps.ndim != 3:
-        raise ValueError(f"maps must have shape [N, h, w], got {tuple(maps.shape)}")
+    check_shapes(maps=(maps, "N h w"))
     if mode == "none":
         return maps
     if mode == "batch":
@@ -311,14 +304,6 @@ def is_constant(maps: Tensor, *, tolerance: float = 1e-6) -> Tensor:
     """
     low, high = maps.amin(dim=(1, 2)), maps.amax(dim=(1, 2))
     return high - low <= tolerance * torch.maximum(high.abs(), low.abs())
-
-
-def _check_gradients(features: Tensor, gradients: Tensor) -> None:
-    if features.ndim != 4 or features.shape != gradients.shape:
-        raise ValueError(
-            "features and gradients must both have shape [N, C, h, w], got "
-            f"{tuple(features.shape)} and {tuple(gradients.shape)}"
-        )
 
 
 def _weighted_sum(features: Tensor, weights: Tensor) -> Tensor:

@@ -1,35 +1,101 @@
-"""Old names that stay for one minor version, each with a warning."""
+"""Old names of methods, properties and arguments: they work for one minor version and warn."""
 
 from __future__ import annotations
 
+import functools
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["renamed", "warn_renamed"]
+__all__ = ["renamed_argument", "renamed_method", "renamed_property"]
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
-def warn_renamed(old: str, new: str, *, stacklevel: int = 3) -> None:
-    """Warn that ``old`` is called ``new`` now, at the line of the caller's caller."""
-    warnings.warn(f"{old} is called {new} now; the old name will go", DeprecationWarning, stacklevel=stacklevel)
+def renamed_method(old: str, new: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``, a method now called ``new``, under its old name.
 
+    Args:
+        old: name that it is called by.
+        new: name to use.
+        function: the method.
 
-def renamed(old: str, new: str) -> Any:
-    """A class attribute called ``old`` that reads the attribute or method ``new`` and warns.
+    Returns:
+        A method that raises a ``DeprecationWarning`` and calls ``function``.
 
     Example:
-        >>> import warnings
-        >>> class Network:
-        ...     def uses(self):
-        ...         return True
-        ...     asks = renamed("asks", "uses")
-        >>> with warnings.catch_warnings(record=True) as seen:
-        ...     warnings.simplefilter("always")
-        ...     Network().asks(), str(seen[0].message)
-        (True, 'asks is called uses now; the old name will go')
+        >>> class Box:
+        ...     def open(self):
+        ...         return "lid"
+        ...     unlock = renamed_method("unlock", "open", open)
+        >>> with warnings.catch_warnings(record=True, action="always") as seen:
+        ...     Box().unlock()
+        'lid'
+        >>> str(seen[0].message)
+        'Box.unlock is now called open'
+    """
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        warnings.warn(f"{type(self).__name__}.{old} is now called {new}", DeprecationWarning, stacklevel=2)
+        return function(self, *args, **kwargs)
+
+    call.__name__, call.__doc__ = old, f"The old name of :meth:`{new}`; it warns."
+    return call
+
+
+def renamed_property(old: str, new: str) -> property:
+    """A property called ``old`` that reads the attribute now called ``new``, and warns.
+
+    Example:
+        >>> class Box:
+        ...     is_open = True
+        ...     unlocked = renamed_property("unlocked", "is_open")
+        >>> with warnings.catch_warnings(record=True, action="always") as seen:
+        ...     Box().unlocked
+        True
+        >>> str(seen[0].message)
+        'Box.unlocked is now called is_open'
     """
 
     def read(self: Any) -> Any:
-        warn_renamed(old, new)
+        warnings.warn(f"{type(self).__name__}.{old} is now called {new}", DeprecationWarning, stacklevel=2)
         return getattr(self, new)
 
-    return property(read, doc=f"Old name of ``{new}``.")
+    return property(read, doc=f"The old name of ``{new}``; it warns.")
+
+
+def renamed_argument(old: str, new: str) -> Callable[[Callable[_Arguments, _Result]], Callable[_Arguments, _Result]]:
+    """Decorator of a function whose keyword ``old`` is now called ``new``; its signature shows ``new`` alone.
+
+    Args:
+        old: name that is still accepted, with a ``DeprecationWarning``.
+        new: name to use.
+
+    Returns:
+        The decorator. What it makes raises a ``TypeError`` where both names are given.
+
+    Example:
+        >>> @renamed_argument("colour", "color")
+        ... def paint(color="red"):
+        ...     return color
+        >>> with warnings.catch_warnings(record=True, action="always") as seen:
+        ...     paint(colour="blue")
+        'blue'
+        >>> str(seen[0].message)
+        'the argument colour is now called color'
+    """
+
+    def decorate(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+        @functools.wraps(function)
+        def call(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+            if old in kwargs:
+                if new in kwargs:
+                    raise TypeError(f"pass {new} alone: {old} is its old name")
+                warnings.warn(f"the argument {old} is now called {new}", DeprecationWarning, stacklevel=2)
+                kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ..functional.checks import check_positive
-from ..functional.divergences import attention_distance
+from ..functional.features import attention_distance
 from ..functional.maps import time_mean
-from .base import DistillationLoss, Signals
+from .base import DistillationLoss, LayerChoice
 
 __all__ = ["ATLoss"]
 
@@ -40,8 +40,8 @@ class ATLoss(DistillationLoss):
         tensor(0.)
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("features",)
-    layer_choice: ClassVar[str] = "stages"
+    takes: ClassVar[tuple[str, ...]] = ("student_features", "teacher_features")
+    layer_choice: ClassVar[LayerChoice] = "stages"
 
     def __init__(self, power: float = 2.0) -> None:
         super().__init__()
@@ -50,10 +50,6 @@ class ATLoss(DistillationLoss):
             raise ValueError(
                 f"power must be at least 1, got {power}: below, the gradient is not finite where nothing fires"
             )
-
-    def select(self, signals: Signals) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        """The layers of both networks."""
-        return signals.student_features, signals.teacher_features
 
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
         """The loss.
@@ -72,7 +68,3 @@ class ATLoss(DistillationLoss):
             raise ValueError(f"as many layers are needed on both sides, got {len(student)} and {len(teacher)}")
         pairs = zip(student, teacher, strict=True)
         return torch.stack([attention_distance(time_mean(s), t, self.power) for s, t in pairs]).sum()
-
-    def extra_repr(self) -> str:
-        """The settings, for ``print``."""
-        return f"power={self.power}"

@@ -1,41 +1,41 @@
-"""What one step exposes to the losses, and what a loss is."""
+"""What a loss is, and what it returns."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, TypeVar, cast, get_args
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 import torch
 from torch import Size, Tensor, nn
+
+from ..functional.renamed import renamed_method
+from ..functional.shapes import check_shapes
+from .signals import HEAD_MISFIT, NEEDS, NEEDS_OF, LinearHead, Signals, TeacherOutput
 
 __all__ = [
     "HEAD_MISFIT",
     "LAYER_CHOICES",
     "NEEDS",
+    "NEEDS_OF",
+    "TARGET_CLASSES",
     "DistillationLoss",
     "LayerChoice",
     "LinearHead",
     "Signals",
+    "TargetClass",
     "TeacherOutput",
     "Term",
     "one_layer",
-    "one_pair",
 ]
 
 _Item = TypeVar("_Item", Tensor, Size)
 
-NEEDS = {
-    "labels": "the labels",
-    "logits": "the logits of both networks, [N, K]",
-    "per_step_logits": "the student's logits of every time step, [T, N, K]",
-    "features": "recorded layers, student [T, N, C, h, w] and teacher [N, C, h, w]",
-    "gradients": "of the teacher's class score at its recorded layers, [N, C, h, w]",
-    "student_gradients": "of the student's score for the same class at its recorded layers, [T, N, C, h, w]",
-    "student_head": "the student's last linear layer",
-    "teacher_head": "the teacher's last linear layer",
-}
-"""What a loss may name in ``needs``; the distiller computes that and nothing else."""
+TargetClass = Literal["teacher", "label"]
+"""Class that a class map is of: the teacher's own first choice, or the label's."""
+TARGET_CLASSES: tuple[TargetClass, ...] = get_args(TargetClass)
 
 LayerChoice = Literal["last", "middle", "stages"]
 LAYER_CHOICES: tuple[LayerChoice, ...] = get_args(LayerChoice)
@@ -43,139 +43,13 @@ LAYER_CHOICES: tuple[LayerChoice, ...] = get_args(LayerChoice)
 shallow to deep; or the middle one of these."""
 
 
-HEAD_MISFIT = (
-    "the {role}'s logits are not its last linear layer applied to the mean of the recorded layer over the positions (a "
-    "class token, a second linear layer or dropout between?), so its weights say nothing about those positions; pass "
-    "the last layer with positions ({role}_layer=), or another method"
-)
-"""Fault of a loss that applies a network's head to its recorded layer."""
-
-
-@dataclass(frozen=True)
-class LinearHead:
-    """A network's last linear layer.
-
-    Attributes:
-        weight: ``[K, C]``.
-        bias: ``[K]``, or None.
-
-    Example:
-        >>> LinearHead(torch.eye(2), torch.ones(2))(torch.tensor([[1.0, 2.0]]))
-        tensor([[2., 3.]])
-    """
-
-    weight: Tensor
-    bias: Tensor | None
-
-    @classmethod
-    def at(cls, network: nn.Module, path: str) -> LinearHead:
-        """The linear layer at ``path`` of ``network``."""
-        linear = cast(nn.Linear, network.get_submodule(path))
-        return cls(linear.weight, linear.bias)
-
-    def __call__(self, features: Tensor) -> Tensor:
-        """Logits ``[..., K]`` of ``features [..., C]``, in fp32 or wider, also under autocast."""
-        with torch.autocast(features.device.type, enabled=False):
-            dtype = torch.promote_types(features.dtype, torch.float32)
-            bias = None if self.bias is None else self.bias.to(dtype)
-            return nn.functional.linear(features.to(dtype), self.weight.to(dtype), bias)
-
-    def class_maps(self, features: Tensor) -> Tensor:
-        """One map for each class, ``[N, K, h, w]``, of ``features [N, C, h, w]``, without the bias."""
-        return LinearHead(self.weight, None)(features.movedim(1, -1)).movedim(-1, 1)
-
-    def explains(self, features: Tensor, logits: Tensor) -> Tensor:
-        """Whether ``logits [N, K]`` are this head applied to the spatial mean of ``features [N, C, h, w]``.
-
-        Boolean scalar on the device; half precision is allowed for.
-
-        Raises:
-            ValueError: the channels do not fit.
-        """
-        if features.shape[1] != self.weight.shape[1]:
-            raise ValueError(
-                f"the recorded layer has {features.shape[1]} channels and the last linear layer takes "
-                f"{self.weight.shape[1]}; record the layer in front of it"
-            )
-        error = (self(features.detach().flatten(2).mean(2)) - logits.detach()).abs().max()
-        return error <= 0.05 * logits.detach().abs().max() + 1e-3
-
-
-@dataclass(frozen=True)
-class TeacherOutput:
-    """What the teacher says of a batch, in the form that can be kept: no features, no gradients.
-
-    ``Distiller.run_teacher(images, labels)`` gives it, and ``distiller(images, labels, teacher_output)`` takes it in
-    place of a teacher's forward.
-
-    Attributes:
-        logits: ``[N, K]``, detached.
-        class_maps: name of each loss that compares a class map -> ``[N, h, w]``, detached, as computed: neither
-            size-matched nor normalised.
-    """
-
-    logits: Tensor
-    class_maps: Mapping[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Signals:
-    """What one forward of both networks exposes to one loss.
-
-    Everything of the student carries its graph; everything of the teacher is detached. Logits are fp32 or wider.
-
-    Attributes:
-        labels: class indices ``[N]``, or soft labels ``[N, K]``.
-        student_logits: mean over time, ``[N, K]``.
-        teacher_logits: ``[N, K]``; ``[0, K]`` where no loss needs them.
-        student_per_step_logits: ``[T, N, K]``, or None where no loss needs them.
-        student_features: one ``[T, N, C, h, w]`` for each of the loss's layers.
-        teacher_features: one ``[N, C, h, w]`` for each of the loss's layers.
-        teacher_gradients: of each image's class score, shaped as ``teacher_features``; empty where no loss needs them.
-        class_map: of the teacher, ``[N, h, w]``, where it was computed before; features and gradients of the teacher
-            are then empty.
-        student_gradients: of the student's score for the same class, shaped as ``student_features``, with a graph of
-            their own; empty where no loss needs them.
-        student_head: last linear layer, trainable; None where no loss needs it.
-        teacher_head: last linear layer, frozen; None where no loss needs it.
-    """
-
-    labels: Tensor
-    student_logits: Tensor
-    teacher_logits: Tensor
-    student_per_step_logits: Tensor | None = None
-    student_features: tuple[Tensor, ...] = ()
-    teacher_features: tuple[Tensor, ...] = ()
-    teacher_gradients: tuple[Tensor, ...] = ()
-    class_map: Tensor | None = None
-    student_gradients: tuple[Tensor, ...] = ()
-    student_head: LinearHead | None = None
-    teacher_head: LinearHead | None = None
-
-
-def one_pair(signals: Signals, asking: object) -> tuple[Tensor, Tensor]:
-    """The one layer of each network, ``[T, N, C, h, w]`` and ``[N, C', h', w']``, that a loss compares.
+def one_layer(layers: Sequence[_Item], loss: object, role: str) -> _Item:
+    """The one layer, or its shape, of ``layers``, those of one network.
 
     Args:
-        signals: of the step.
-        asking: the loss, for the message.
-
-    Raises:
-        ValueError: not exactly one pair of layers was recorded.
-
-    Example:
-        >>> zeros = torch.zeros(2, 1, 3, 4, 4)
-        >>> signals = Signals(zeros, zeros, zeros, student_features=(zeros,), teacher_features=(zeros[0],))
-        >>> [tuple(layer.shape) for layer in one_pair(signals, None)]
-        [(2, 1, 3, 4, 4), (1, 3, 4, 4)]
-    """
-    return one_layer(signals.student_features, asking, "student"), one_layer(
-        signals.teacher_features, asking, "teacher"
-    )
-
-
-def one_layer(layers: Sequence[_Item], asking: object, role: str) -> _Item:
-    """The one layer, or its shape, of ``layers``, those of one network.
+        layers: recorded layers of one network, or their shapes.
+        loss: that compares them, for the message.
+        role: ``"student"`` or ``"teacher"``, for the message.
 
     Raises:
         ValueError: there are none, or several.
@@ -186,7 +60,7 @@ def one_layer(layers: Sequence[_Item], asking: object, role: str) -> _Item:
     """
     if len(layers) != 1:
         raise ValueError(
-            f"{type(asking).__name__} compares one student layer with one teacher layer, got {len(layers)} of the "
+            f"{type(loss).__name__} compares one student layer with one teacher layer, got {len(layers)} of the "
             f"{role}; add one loss for each pair"
         )
     return layers[0]
@@ -211,43 +85,160 @@ class Term:
 
 
 class DistillationLoss(nn.Module):
-    """Base of every distillation loss: what it needs, how it picks it, and a ``forward`` on plain tensors.
+    """Base of every distillation loss: what it takes of a step, and a ``forward`` on plain tensors.
 
-    A subclass names its ``needs`` (keys of :data:`NEEDS`), returns the arguments of its ``forward`` from ``pick``, and
-    computes a scalar in ``forward(student tensor, teacher tensor, ...)``. It never sees a network or a layer path.
+    A subclass names what it takes, fields of :class:`Signals` in the order of its ``forward``, and computes a scalar,
+    or one value for each image ``[N]``, in ``forward(student tensor, teacher tensor, ...)``. It never sees a network or
+    a layer path.
+
+    Attributes:
+        takes: fields of :class:`Signals` in the order of ``forward``, keys of :data:`NEEDS_OF`. A loss that compares
+            one layer of each network (``layer_choice`` ``"last"`` or ``"middle"``) gets the layer in place of the
+            tuple.
+        needs: keys of :data:`NEEDS`, what the distiller has to compute. It follows from ``takes``; a class or an object
+            may have its own, such as one whose ``select`` reads other fields.
+        layer_choice: layers to find where the user gives none, one of :data:`LAYER_CHOICES`.
+        target_class: class whose score the gradients are of: ``"teacher"``, its own first choice, or ``"label"``.
+
+    Raises:
+        TypeError: at the definition of a subclass: ``takes`` or ``needs`` is a text instead of a tuple.
+        ValueError: at the definition of a subclass: ``takes`` names no such field, or one that ``needs`` leaves out.
 
     Example:
         >>> import torch
         >>> class LogitMSE(DistillationLoss):
-        ...     needs = ("logits",)
-        ...     def select(self, signals):
-        ...         return signals.student_logits, signals.teacher_logits
+        ...     takes = ("student_logits", "teacher_logits")
         ...     def forward(self, student, teacher):
-        ...         return (student - teacher).square().mean()
-        >>> LogitMSE()(torch.zeros(1, 2), torch.ones(1, 2))
+        ...         return (student - teacher).square().mean(dim=1)
+        >>> LogitMSE.needs
+        ('logits',)
+        >>> LogitMSE().compute(torch.zeros(4, 2), torch.ones(4, 2)).value
         tensor(1.)
     """
 
-    needs: ClassVar[tuple[str, ...]] = ()
+    takes: ClassVar[tuple[str, ...]] = ()
+    needs: tuple[str, ...] = ()
     layer_choice: ClassVar[LayerChoice] = "last"
-    """Layers to find where the user gives none, one of :data:`LAYER_CHOICES`."""
-    target_class: str = "teacher"
-    """Class whose score the gradients are of: ``"teacher"``, its own first choice, or ``"label"``."""
+    target_class: TargetClass = "teacher"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _accept_old_names(cls)
+        for name in ("takes", "needs"):
+            if isinstance(getattr(cls, name), str):
+                raise TypeError(f"{cls.__name__}.{name} must be a tuple of texts, got {getattr(cls, name)!r}")
+        unknown = [name for name in cls.takes if name not in NEEDS_OF]
+        if unknown:
+            raise ValueError(
+                f"{cls.__name__}.takes must name fields of {list(NEEDS_OF)}, got {unknown}; for anything else define "
+                "select(signals) and needs"
+            )
+        following = {need for name in cls.takes for need in NEEDS_OF[name]}
+        if "takes" in vars(cls) and "needs" not in vars(cls):
+            cls.needs = tuple(need for need in NEEDS if need in following)
+        forgotten = sorted(following - set(cls.needs)) if isinstance(cls.needs, Collection) else []  # no property
+        if forgotten and cls.select is DistillationLoss.select:
+            raise ValueError(
+                f"{cls.__name__}.takes is {cls.takes}, and its needs {tuple(cls.needs)} leave out {forgotten}; add "
+                "them, or define takes alone, from which needs follow"
+            )
 
     def select(self, signals: Signals) -> tuple[Any, ...]:
-        """The arguments of ``forward``."""
-        raise NotImplementedError(f"{type(self).__name__} must define select(signals)")
+        """The arguments of ``forward``: what ``takes`` names.
+
+        Args:
+            signals: of the step.
+
+        Raises:
+            NotImplementedError: ``takes`` is empty.
+            ValueError: as for :meth:`take`.
+        """
+        if not self.takes:
+            raise NotImplementedError(
+                f"{type(self).__name__} must say what it takes (takes = fields of Signals), or define select(signals)"
+            )
+        return tuple(self.take(signals, name) for name in self.takes)
+
+    def take(self, signals: Signals, name: str) -> Any:
+        """One field of ``signals``; of layers the one layer, where this loss compares one of each network.
+
+        Args:
+            signals: of the step.
+            name: of the field, a key of :data:`NEEDS_OF`.
+
+        Raises:
+            ValueError: the field is not there, which names what ``needs`` left out; or not exactly one layer is.
+        """
+        value = getattr(signals, name)
+        if value is None or value == ():
+            needs = " and ".join(repr(need) for need in NEEDS_OF[name])
+            raise ValueError(
+                f"{type(self).__name__} takes {name}, which these signals do not hold: it is there where needs names "
+                f"{needs}, and needs is {tuple(self.needs)}"
+            )
+        if name.endswith(("features", "gradients")) and self.layer_choice != "stages":
+            return one_layer(value, self, name.partition("_")[0])
+        return value
 
     def class_map(self, signals: Signals) -> Tensor:
-        """The teacher's class map, ``[N, h, w]``, for a loss to which nothing else of the teacher's layers matters.
+        """The teacher's class map, ``[N, h, w]``, for a loss that uses nothing else of the teacher's layers.
 
-        ``pick`` gets its map here too, so that one from ``signals.class_map``, computed before, serves as well.
+        ``select`` gets its map here too, so that a cached one, ``signals.class_map``, serves as well.
         """
         raise NotImplementedError(f"{type(self).__name__} compares no class map of the teacher")
 
-    def compute(self, *picked: Any) -> Term:
-        """``forward`` with what else it has to report; the distiller calls this."""
-        return Term(self(*picked))
+    def compute(self, *selected: Any) -> Term:
+        """``forward`` as a :class:`Term`; the distiller calls this.
+
+        A loss with more to report overrides it and ends in :meth:`term`.
+
+        Args:
+            *selected: what :meth:`select` returned.
+
+        Raises:
+            ValueError: an argument is None, since ``needs`` does not name what ``select`` reads.
+        """
+        if any(value is None for value in selected):
+            self._refuse_none(selected)
+        return self.term(self(*selected))
+
+    def term(
+        self,
+        values: Tensor,
+        *,
+        skipped: Tensor | None = None,
+        maps: Mapping[str, Tensor] | None = None,
+        violations: Mapping[str, Tensor] | None = None,
+    ) -> Term:
+        """The loss's part of the step: values of images become one number here and nowhere else.
+
+        Args:
+            values: a scalar, or one value for each image, ``[N]``, of which the mean is taken.
+            skipped: boolean ``[N]``, true for images that the loss leaves out: their value counts zero and has no
+                gradient. The mean stays over all ``N``, so that an image weighs the same in every batch.
+            maps: see :class:`Term`.
+            violations: see :class:`Term`.
+
+        Raises:
+            TypeError: ``values`` is no tensor.
+            ValueError: ``values`` has more than one axis, or ``skipped`` comes without one value for each image.
+
+        Example:
+            >>> DistillationLoss().term(torch.tensor([1.0, torch.nan]), skipped=torch.tensor([False, True])).value
+            tensor(0.5000)
+        """
+        if not isinstance(values, Tensor):
+            raise TypeError(f"{type(self).__name__} must return a tensor, got {type(values).__name__}")
+        if values.ndim > 1:
+            raise ValueError(
+                f"{type(self).__name__} must return a scalar or one value for each image, [N], got "
+                f"{tuple(values.shape)}"
+            )
+        if skipped is not None:
+            check_shapes(values=(values, "N"), skipped=(skipped, "N"))
+            values = torch.where(skipped, 0.0, values)
+        value = values.mean() if values.ndim else values
+        return Term(value, maps or {}, None if skipped is None else skipped.sum(), violations or {})
 
     def build(self, student_shapes: Sequence[Size], teacher_shapes: Sequence[Size]) -> None:
         """Create parameters that depend on the recorded layers' shapes; called once, before the first step.
@@ -261,3 +252,45 @@ class DistillationLoss(nn.Module):
     def needs_build(self) -> bool:
         """Whether :meth:`build` still has parameters to create."""
         return False
+
+    def extra_repr(self) -> str:
+        """The settings, for ``print``: arguments of the constructor that are attributes of the same name."""
+        settings = {name: vars(self).get(name) for name in inspect.signature(type(self)).parameters}
+        return ", ".join(f"{name}={value}" for name, value in settings.items() if isinstance(value, str | int | float))
+
+    def _refuse_none(self, selected: Sequence[Any]) -> None:
+        """Raise for the first None that ``forward`` has no such default for."""
+        for parameter, value in zip(inspect.signature(self.forward).parameters.values(), selected, strict=False):
+            if value is None and parameter.default is not None:
+                name = type(self).__name__
+                forgotten = [
+                    f"{need!r} for {field}"
+                    for field in ("teacher_logits", "student_per_step_logits", "student_head", "teacher_head")
+                    for need in NEEDS_OF[field]
+                    if need not in self.needs
+                ]
+                raise ValueError(
+                    f"{name}.select gives None for {parameter.name!r} of forward: a signal is None where no loss needs "
+                    f"it, and {name}.needs is {tuple(self.needs)}; add what select reads, of {', '.join(forgotten)}"
+                )
+
+    pick = renamed_method("pick", "select", select)
+    measure = renamed_method("measure", "compute", compute)
+
+
+def _accept_old_names(loss: type[DistillationLoss]) -> None:
+    """Let a class that was written for ``pick``, ``measure`` and ``"step_logits"`` work, with a warning."""
+    own = vars(loss)
+    for old, new in (("pick", "select"), ("measure", "compute")):
+        if old in own:
+            warnings.warn(f"{loss.__name__}.{old} is now called {new}", DeprecationWarning, stacklevel=3)
+            if new not in own:
+                setattr(loss, new, own[old])
+        elif new in own:  # for subclasses that call super().pick
+            setattr(loss, old, renamed_method(old, new, own[new]))
+    needs = own.get("needs")
+    if isinstance(needs, Collection) and not isinstance(needs, str) and "step_logits" in needs:
+        warnings.warn(
+            f"{loss.__name__}.needs: 'step_logits' is now 'per_step_logits'", DeprecationWarning, stacklevel=3
+        )
+        loss.needs = tuple("per_step_logits" if need == "step_logits" else need for need in needs)

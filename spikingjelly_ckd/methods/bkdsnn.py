@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ..functional.checks import check_share
-from ..functional.divergences import feature_error
+from ..functional.features import feature_error
 from ..functional.maps import at_least_float32, time_mean
+from ..functional.shapes import check_shapes
 from .projected import ProjectedLoss
 from .projectors import BlurredGenerator
 
@@ -73,16 +74,11 @@ class BKDSNNLoss(ProjectedLoss):
             RuntimeError: the convolutions were not built.
             ValueError: unlike sizes of the maps, or other axes.
         """
-        generated = self.built()(time_mean(student), self.blur_ratio, self.generator)
+        generator = self.built()
         if self.pooled:
+            check_shapes(student=(student, "T N C h w"), teacher=(teacher, "N C' h' w'"))
+            generated = generator(time_mean(student), self.blur_ratio, self.generator)
             return feature_error(generated.mean(dim=(2, 3)), at_least_float32(teacher).mean(dim=(2, 3)))
-        if generated.shape[2:] != teacher.shape[2:]:
-            raise ValueError(
-                f"both layers need maps of one size, got {tuple(generated.shape[2:])} and {tuple(teacher.shape[2:])}; "
-                "pass pooled=True, or record other layers (layers=)"
-            )
-        return feature_error(generated, teacher)
-
-    def extra_repr(self) -> str:
-        """The settings, for ``print``."""
-        return f"blur_ratio={self.blur_ratio}, pooled={self.pooled}"
+        hint = "for maps of other sizes pass pooled=True, or record other layers (layers=)"
+        check_shapes(hint, student=(student, "T N C h w"), teacher=(teacher, "N C' h w"))
+        return feature_error(generator(time_mean(student), self.blur_ratio, self.generator), teacher)

@@ -1,14 +1,16 @@
-"""CAT-KD: the class maps of every class, drawn to the teacher's."""
+"""CAT-KD: the class maps of every class, matched to the teacher's."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 from torch import Tensor
-from torch.nn import functional as F
 
+from ..functional.checks import check_count
+from ..functional.features import class_map_error
 from ..functional.maps import at_least_float32
-from .base import HEAD_MISFIT, DistillationLoss, Signals, Term, one_pair
+from .base import HEAD_MISFIT, DistillationLoss, Term
+from .signals import Signals
 
 __all__ = ["CATKDLoss"]
 
@@ -35,15 +37,14 @@ class CATKDLoss(DistillationLoss):
         tensor(1.)
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("features", "logits", "student_head", "teacher_head")
+    takes: ClassVar[tuple[str, ...]] = (
+        *("student_features", "teacher_features", "student_head", "teacher_head"),
+        *("student_logits", "teacher_logits"),
+    )
 
     def __init__(self, size: int = 2, *, normalize: bool = False) -> None:
         super().__init__()
-        if isinstance(size, bool) or not isinstance(size, int):
-            raise TypeError(f"size must be an integer, got {type(size).__name__} {size!r}")
-        if size < 1:
-            raise ValueError(f"size must be at least 1, got {size}")
-        self.size = size
+        self.size = check_count("size", size)
         self.normalize = normalize
 
     def select(self, signals: Signals) -> tuple[Tensor, ...]:
@@ -52,16 +53,13 @@ class CATKDLoss(DistillationLoss):
         Raises:
             ValueError: not one layer on each side.
         """
-        student, teacher = one_pair(signals, self)
-        student_head, teacher_head = signals.student_head, signals.teacher_head
-        if student_head is None or teacher_head is None:
-            raise ValueError("CATKDLoss needs both networks' last linear layers (signals.student_head, .teacher_head)")
+        student, teacher, student_head, teacher_head, student_logits, teacher_logits = super().select(signals)
         student = at_least_float32(student).mean(0)
         return (
             student_head.class_maps(student),
             teacher_head.class_maps(teacher),
-            student_head.explains(student, signals.student_logits),
-            teacher_head.explains(teacher, signals.teacher_logits),
+            student_head.explains(student, student_logits),
+            teacher_head.explains(teacher, teacher_logits),
         )
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
@@ -77,30 +75,12 @@ class CATKDLoss(DistillationLoss):
         Raises:
             ValueError: unlike numbers of images or classes, or maps smaller than ``size``.
         """
-        if student.ndim != 4 or teacher.ndim != 4 or student.shape[:2] != teacher.shape[:2]:
-            raise ValueError(
-                f"class maps must be [N, K, h, w] with one N and K, got {tuple(student.shape)} and "
-                f"{tuple(teacher.shape)}"
-            )
-        if min(*student.shape[2:], *teacher.shape[2:]) < self.size:
-            raise ValueError(
-                f"size is {self.size}, but the maps have {tuple(student.shape[2:])} and {tuple(teacher.shape[2:])} "
-                "positions; pass a smaller size"
-            )
-        return F.mse_loss(self._pooled(student), self._pooled(teacher))
+        return class_map_error(student, teacher, self.size, normalize=self.normalize)
 
     def compute(self, student: Tensor, teacher: Tensor, student_fits: Tensor, teacher_fits: Tensor) -> Term:
-        """The loss, and a fault where a head is not what makes the logits of the recorded layer."""
+        """The loss, and a violation where a head is not what makes the logits of the recorded layer."""
         violations = {
             HEAD_MISFIT.format(role="student"): ~student_fits,
             HEAD_MISFIT.format(role="teacher"): ~teacher_fits,
         }
-        return Term(self(student, teacher), violations=violations)
-
-    def _pooled(self, maps: Tensor) -> Tensor:
-        pooled = F.adaptive_avg_pool2d(at_least_float32(maps), self.size)
-        return F.normalize(pooled.flatten(2), dim=2) if self.normalize else pooled.flatten(2)
-
-    def extra_repr(self) -> str:
-        """The settings, for ``print``."""
-        return f"size={self.size}, normalize={self.normalize}"
+        return self.term(self(student, teacher), violations=violations)

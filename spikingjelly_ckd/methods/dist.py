@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from ..functional.checks import check_non_negative, check_positive
+from ..functional.logits import correlation
 from ..functional.maps import at_least_float32
-from .base import DistillationLoss, Signals
+from ..functional.shapes import check_shapes
+from .base import DistillationLoss
 
 __all__ = ["DISTLoss"]
 
@@ -37,17 +39,13 @@ class DISTLoss(DistillationLoss):
         tensor(4.)
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("logits",)
+    takes: ClassVar[tuple[str, ...]] = ("student_logits", "teacher_logits")
 
     def __init__(self, temperature: float = 1.0, beta: float = 1.0, gamma: float = 1.0) -> None:
         super().__init__()
         self.temperature = check_positive("temperature", temperature)
         self.beta = check_non_negative("beta", beta)
         self.gamma = check_non_negative("gamma", gamma)
-
-    def select(self, signals: Signals) -> tuple[Tensor, Tensor]:
-        """The logits of both networks."""
-        return signals.student_logits, signals.teacher_logits
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """The loss.
@@ -62,28 +60,11 @@ class DISTLoss(DistillationLoss):
         Raises:
             ValueError: unlike shapes, one image, or one class.
         """
-        if student.shape != teacher.shape or student.ndim != 2:
-            raise ValueError(
-                f"student and teacher must both be [N, K], got {tuple(student.shape)} and {tuple(teacher.shape)}"
-            )
-        if min(student.shape) < 2:
-            raise ValueError(
-                f"DISTLoss relates images and classes, so it needs two of each, got N={student.shape[0]} and "
-                f"K={student.shape[1]}: use a larger batch (drop_last=True where the last one is short)"
-            )
+        check_shapes(student=(student, "N K"), teacher=(teacher, "N K"))
+        hint = "it relates images, and classes: use a larger batch (drop_last=True where the last one is short)"
+        check_shapes(hint, student=(student, "N>=2 K>=2"))
         p_student = torch.softmax(at_least_float32(student) / self.temperature, dim=1)
         p_teacher = torch.softmax(at_least_float32(teacher) / self.temperature, dim=1)
-        between_classes = 1 - _correlation(p_student, p_teacher, dim=1).mean()
-        between_images = 1 - _correlation(p_student, p_teacher, dim=0).mean()
+        between_classes = 1 - correlation(p_student, p_teacher, dim=1).mean()
+        between_images = 1 - correlation(p_student, p_teacher, dim=0).mean()
         return self.beta * between_classes + self.gamma * between_images
-
-    def extra_repr(self) -> str:
-        """The settings, for ``print``."""
-        return f"temperature={self.temperature}, beta={self.beta}, gamma={self.gamma}"
-
-
-def _correlation(student: Tensor, teacher: Tensor, dim: int) -> Tensor:
-    student, teacher = student - student.mean(dim, keepdim=True), teacher - teacher.mean(dim, keepdim=True)
-    lengths = torch.linalg.vector_norm(student, dim=dim) * torch.linalg.vector_norm(teacher, dim=dim)
-    correlation: Tensor = (student * teacher).sum(dim) / (lengths + 1e-8)  # the authors' constant
-    return correlation

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..functional.checks import check_non_negative, check_positive
-from ..functional.divergences import class_indices
-from ..functional.maps import at_least_float32
-from .base import DistillationLoss, Signals
+from ..functional.logits import decoupled_kl
+from .base import DistillationLoss
 
 __all__ = ["DKDLoss"]
 
@@ -40,17 +37,13 @@ class DKDLoss(DistillationLoss):
         tensor(0.4931)
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("logits", "labels")
+    takes: ClassVar[tuple[str, ...]] = ("student_logits", "teacher_logits", "labels")
 
     def __init__(self, temperature: float = 4.0, alpha: float = 1.0, beta: float = 8.0) -> None:
         super().__init__()
         self.temperature = check_positive("temperature", temperature)
         self.alpha = check_non_negative("alpha", alpha)
         self.beta = check_non_negative("beta", beta)
-
-    def select(self, signals: Signals) -> tuple[Tensor, Tensor, Tensor]:
-        """The logits of both networks, and the labels."""
-        return signals.student_logits, signals.teacher_logits, signals.labels
 
     def forward(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         """The loss.
@@ -66,32 +59,5 @@ class DKDLoss(DistillationLoss):
         Raises:
             ValueError: unlike shapes, or fewer than two classes.
         """
-        if student.shape != teacher.shape or student.ndim != 2 or student.shape[1] < 2:
-            raise ValueError(
-                f"student and teacher must both be [N, K] with K >= 2, got {tuple(student.shape)} and "
-                f"{tuple(teacher.shape)}"
-            )
-        classes = class_indices(labels, student).unsqueeze(1)
-        # Indices of the K - 1 others: no mask of -inf, whose product with a zero probability is no number.
-        others = torch.arange(student.shape[1] - 1, device=student.device).expand(len(student), -1)
-        others = others + (others >= classes).long()
-        binary_student, rest_student = self._split(student, classes, others)
-        binary_teacher, rest_teacher = self._split(teacher, classes, others)
-        target = _divergence(binary_student, binary_teacher)
-        rest = _divergence(rest_student, rest_teacher)
-        return self.temperature**2 * (self.alpha * target + self.beta * rest).mean()
-
-    def _split(self, logits: Tensor, classes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-        """Logarithms of ``b [N, 2]`` and of the distribution over the other classes ``[N, K - 1]``."""
-        log_p = F.log_softmax(at_least_float32(logits) / self.temperature, dim=1)
-        rest = log_p.gather(1, others)
-        mass = rest.logsumexp(dim=1, keepdim=True)
-        return torch.cat([log_p.gather(1, classes), mass], dim=1), rest - mass
-
-    def extra_repr(self) -> str:
-        """The settings, for ``print``."""
-        return f"temperature={self.temperature}, alpha={self.alpha}, beta={self.beta}"
-
-
-def _divergence(log_student: Tensor, log_teacher: Tensor) -> Tensor:
-    return (log_teacher.exp() * (log_teacher - log_student)).sum(dim=1)
+        target, others = decoupled_kl(student, teacher, labels, self.temperature)
+        return self.temperature**2 * (self.alpha * target + self.beta * others).mean()

@@ -1,16 +1,14 @@
-"""e2KD: the student's own Grad-CAM drawn to the teacher's."""
+"""e2KD: the student's own Grad-CAM matched to the teacher's."""
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..functional.checks import check_choice
+from ..functional.divergences import cosine_map_distance
 from ..functional.maps import fold_time, grad_cam, is_constant, match_maps
-from .base import DistillationLoss, Signals, Term, one_layer
+from .base import TARGET_CLASSES, DistillationLoss, TargetClass, Term
+from .signals import Signals
 
 __all__ = ["E2KDLoss"]
 
@@ -37,11 +35,12 @@ class E2KDLoss(DistillationLoss):
         tensor(1.)
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("features", "gradients", "student_gradients")
+    needs: tuple[str, ...] = ("features", "gradients", "student_gradients")
 
-    def __init__(self, target_class: str = "teacher") -> None:
+    def __init__(self, target_class: TargetClass = "teacher") -> None:
         super().__init__()
-        self.target_class = check_choice("target_class", target_class, ("teacher", "label"))
+        check_choice("target_class", target_class, TARGET_CLASSES)
+        self.target_class = target_class
 
     def select(self, signals: Signals) -> tuple[Tensor, Tensor]:
         """The Grad-CAMs of both networks.
@@ -49,14 +48,14 @@ class E2KDLoss(DistillationLoss):
         Raises:
             ValueError: not exactly one layer of a network was recorded.
         """
-        student = one_layer(signals.student_features, self, "student")
-        return grad_cam(fold_time(student), fold_time(signals.student_gradients[0])), self.class_map(signals)
+        student, gradients = self.take(signals, "student_features"), self.take(signals, "student_gradients")
+        return grad_cam(fold_time(student), fold_time(gradients)), self.class_map(signals)
 
     def class_map(self, signals: Signals) -> Tensor:
-        """The teacher's Grad-CAM ``[N, h, w]``, or the one computed before."""
+        """The teacher's Grad-CAM ``[N, h, w]``, or the cached one."""
         if signals.class_map is not None:
             return signals.class_map
-        return grad_cam(one_layer(signals.teacher_features, self, "teacher"), signals.teacher_gradients[0])
+        return grad_cam(self.take(signals, "teacher_features"), self.take(signals, "teacher_gradients"))
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """The loss.
@@ -77,12 +76,8 @@ class E2KDLoss(DistillationLoss):
         """The loss with the compared maps and the count of images left out."""
         student, teacher = match_maps(student, teacher)
         blind = is_constant(teacher)
-        distance = 1 - F.cosine_similarity(student.flatten(1), teacher.flatten(1), dim=1)
-        distance = torch.where((student == 0).flatten(1).all(1), 1.0, distance)  # the slope there is 1 / 1e-8
+        distance = cosine_map_distance(student, teacher)
         violations = {"every teacher map of the batch is constant; pass teacher_layer=": blind.all()}
-        value = torch.where(blind, 0.0, distance).mean()
-        return Term(value, {"student": student.detach(), "teacher": teacher}, blind.sum(), violations)
-
-    def extra_repr(self) -> str:
-        """The settings, for ``print``."""
-        return f"target_class={self.target_class}"
+        return self.term(
+            distance, skipped=blind, maps={"student": student.detach(), "teacher": teacher}, violations=violations
+        )

@@ -9,7 +9,9 @@ from torch import Tensor
 from ..functional.checks import check_positive
 from ..functional.divergences import soft_kl
 from ..functional.maps import at_least_float32
-from .base import HEAD_MISFIT, DistillationLoss, Signals, Term, one_pair
+from ..functional.shapes import check_shapes
+from .base import HEAD_MISFIT, DistillationLoss, Term
+from .signals import Signals
 
 __all__ = ["EnOFLoss"]
 
@@ -18,7 +20,7 @@ class EnOFLoss(DistillationLoss):
     r"""Enhanced output feature distillation, EnOF-SNN (Guo et al., NeurIPS 2024).
 
     The student's last features :math:`f_S`, averaged over time and positions, go through the teacher's frozen
-    classifier :math:`(W_A, b_A)`, and what comes out is drawn to the teacher's logits:
+    classifier :math:`(W_A, b_A)`, and the result is matched to the teacher's logits:
     :math:`\tau^2 \, \mathrm{KL}(\sigma(z_T / \tau) \,\|\, \sigma((W_A f_S + b_A) / \tau))`, mean over the images. The
     gradient reaches the student's layers, not its own classifier. Temperature, its square and the direction are not
     known from the sources at hand; **they are ours**. The other half of EnOF, a ReLU in place of the student's last
@@ -40,7 +42,7 @@ class EnOFLoss(DistillationLoss):
         tensor(0.4438)
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("features", "logits", "teacher_head")
+    takes: ClassVar[tuple[str, ...]] = ("student_features", "teacher_features", "teacher_logits", "teacher_head")
 
     def __init__(self, temperature: float = 2.0) -> None:
         super().__init__()
@@ -52,16 +54,13 @@ class EnOFLoss(DistillationLoss):
         Raises:
             ValueError: not one layer on each side, or unlike channels.
         """
-        (student, teacher), head = one_pair(signals, self), signals.teacher_head
-        if head is None:
-            raise ValueError("EnOFLoss needs the teacher's last linear layer (signals.teacher_head)")
-        fits = head.explains(teacher, signals.teacher_logits)
-        if student.shape[2] != teacher.shape[1]:
-            raise ValueError(
-                f"EnOFLoss puts the student's features through the teacher's classifier, so both need as many channels "
-                f"there: the student has {student.shape[2]}, the teacher {teacher.shape[1]}"
-            )
-        return head(at_least_float32(student).mean(dim=(0, 3, 4))), signals.teacher_logits, fits
+        student, teacher, logits, head = super().select(signals)
+        fits = head.explains(teacher, logits)
+        hint = (
+            "EnOFLoss puts the student's features through the teacher's classifier, so both need as many channels there"
+        )
+        check_shapes(hint, student=(student, "T N C h w"), teacher=(teacher, "N C h' w'"))
+        return head(at_least_float32(student).mean(dim=(0, 3, 4))), logits, fits
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """The loss.
@@ -79,9 +78,5 @@ class EnOFLoss(DistillationLoss):
         return soft_kl(student, teacher, self.temperature).mean()
 
     def compute(self, student: Tensor, teacher: Tensor, fits: Tensor) -> Term:
-        """The loss, and a fault where the classifier is not what makes the teacher's logits of its features."""
-        return Term(self(student, teacher), violations={HEAD_MISFIT.format(role="teacher"): ~fits})
-
-    def extra_repr(self) -> str:
-        """The settings, for ``print``."""
-        return f"temperature={self.temperature}"
+        """The loss, and a violation where the classifier is not what makes the teacher's logits of its features."""
+        return self.term(self(student, teacher), violations={HEAD_MISFIT.format(role="teacher"): ~fits})

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..functional.maps import at_least_float32, time_mean
+from ..functional.shapes import check_shapes
+from .base import LayerChoice
 from .projected import ProjectedLoss
 from .projectors import regressor
 
@@ -37,7 +39,7 @@ class FitNetsLoss(ProjectedLoss):
         torch.Size([])
     """
 
-    layer_choice: ClassVar[str] = "middle"
+    layer_choice: ClassVar[LayerChoice] = "middle"
 
     def __init__(self, student_shape: Sequence[int] | None = None, teacher_shape: Sequence[int] | None = None) -> None:
         for name, shape in (("student_shape", student_shape), ("teacher_shape", teacher_shape)):
@@ -65,9 +67,6 @@ class FitNetsLoss(ProjectedLoss):
             RuntimeError: the regressor was not built.
             ValueError: the regressor's output has another shape than the teacher's layer, or other axes.
         """
-        guess = at_least_float32(self.built()(time_mean(student)))
-        if guess.shape != teacher.shape:
-            raise ValueError(
-                f"the regressor gives {tuple(guess.shape)}, the teacher's layer has {tuple(teacher.shape)}"
-            )
-        return F.mse_loss(guess, at_least_float32(teacher))
+        regressed = at_least_float32(self.built()(time_mean(student)))
+        check_shapes(regressed=(regressed, "N C h w"), teacher=(teacher, "N C h w"))
+        return F.mse_loss(regressed, at_least_float32(teacher))

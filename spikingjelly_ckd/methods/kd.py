@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..functional.checks import check_positive
 from ..functional.divergences import soft_kl
-from .base import DistillationLoss, Signals
+from .base import DistillationLoss
 
 __all__ = ["KDLoss"]
 
@@ -31,15 +31,11 @@ class KDLoss(DistillationLoss):
         tensor(0.4438)
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("logits",)
+    takes: ClassVar[tuple[str, ...]] = ("student_logits", "teacher_logits")
 
     def __init__(self, temperature: float = 4.0) -> None:
         super().__init__()
         self.temperature = check_positive("temperature", temperature)
-
-    def select(self, signals: Signals) -> tuple[Tensor, Tensor]:
-        """The logits of both networks."""
-        return signals.student_logits, signals.teacher_logits
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """The loss.
@@ -55,7 +51,3 @@ class KDLoss(DistillationLoss):
             ValueError: unlike shapes.
         """
         return soft_kl(student, teacher, self.temperature).mean()
-
-    def extra_repr(self) -> str:
-        """The settings, for ``print``."""
-        return f"temperature={self.temperature}"

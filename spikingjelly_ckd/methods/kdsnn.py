@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ..functional.divergences import feature_error
+from ..functional.features import feature_error
 from ..functional.maps import at_least_float32, time_mean
+from ..functional.shapes import check_shapes
 from .projected import ProjectedLoss
 from .projectors import align
 
@@ -57,5 +58,6 @@ class KDSNNLoss(ProjectedLoss):
             RuntimeError: the convolution was not built.
             ValueError: other axes.
         """
+        check_shapes(student=(student, "T N C h w"), teacher=(teacher, "N C' h' w'"))
         pooled = time_mean(student).mean(dim=(2, 3), keepdim=True)
         return feature_error(self.built()(pooled), at_least_float32(teacher).mean(dim=(2, 3), keepdim=True))

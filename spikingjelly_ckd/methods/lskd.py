@@ -8,8 +8,9 @@ from torch import Tensor
 
 from ..functional.checks import check_positive
 from ..functional.divergences import soft_kl
-from ..functional.maps import at_least_float32
-from .base import DistillationLoss, Signals
+from ..functional.logits import standardize_logits
+from ..functional.shapes import check_shapes
+from .base import DistillationLoss
 
 __all__ = ["LSKDLoss"]
 
@@ -37,16 +38,12 @@ class LSKDLoss(DistillationLoss):
         tensor(True)
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("logits",)
+    takes: ClassVar[tuple[str, ...]] = ("student_logits", "teacher_logits")
 
     def __init__(self, temperature: float = 2.0, eps: float = 1e-7) -> None:
         super().__init__()
         self.temperature = check_positive("temperature", temperature)
         self.eps = check_positive("eps", eps)
-
-    def select(self, signals: Signals) -> tuple[Tensor, Tensor]:
-        """The logits of both networks."""
-        return signals.student_logits, signals.teacher_logits
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """The loss.
@@ -61,17 +58,6 @@ class LSKDLoss(DistillationLoss):
         Raises:
             ValueError: unlike shapes, or fewer than two classes.
         """
-        if student.shape != teacher.shape or student.ndim != 2 or student.shape[1] < 2:
-            raise ValueError(
-                f"student and teacher must both be [N, K] with K >= 2, got {tuple(student.shape)} and "
-                f"{tuple(teacher.shape)}"
-            )
-        return soft_kl(self._standardize(student), self._standardize(teacher), self.temperature).mean()
-
-    def _standardize(self, logits: Tensor) -> Tensor:
-        logits = at_least_float32(logits)
-        return (logits - logits.mean(dim=1, keepdim=True)) / (logits.std(dim=1, keepdim=True) + self.eps)
-
-    def extra_repr(self) -> str:
-        """The settings, for ``print``."""
-        return f"temperature={self.temperature}, eps={self.eps}"
+        check_shapes(student=(student, "N K>=2"), teacher=(teacher, "N K"))
+        student, teacher = standardize_logits(student, self.eps), standardize_logits(teacher, self.eps)
+        return soft_kl(student, teacher, self.temperature).mean()

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ..functional.checks import check_share
-from ..functional.divergences import feature_error
+from ..functional.features import feature_error
 from ..functional.maps import time_mean
+from ..functional.shapes import check_shapes
 from .projected import ProjectedLoss
 from .projectors import BlurredGenerator
 
@@ -68,14 +69,7 @@ class MGDLoss(ProjectedLoss):
             RuntimeError: the convolutions were not built.
             ValueError: unlike sizes of the maps, or other axes.
         """
-        if student.shape[-2:] != teacher.shape[-2:]:
-            raise ValueError(
-                f"both layers need maps of one size, got {tuple(student.shape[-2:])} and {tuple(teacher.shape[-2:])}; "
-                "record other layers (layers=)"
-            )
+        hint = "for maps of other sizes record other layers (layers=)"
+        check_shapes(hint, student=(student, "T N C h w"), teacher=(teacher, "N C' h w"))
         generated = self.built()(time_mean(student), self.mask_ratio, self.generator)
         return feature_error(generated, teacher)
-
-    def extra_repr(self) -> str:
-        """The settings, for ``print``."""
-        return f"mask_ratio={self.mask_ratio}"

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ..functional.checks import check_choice, check_non_negative, check_positive
-from ..functional.divergences import gaussian_like, probability_kl, soft_kl
+from ..functional.divergences import probability_kl, soft_kl
+from ..functional.logits import Spread, gaussian_like, mix_noise
 from ..functional.maps import at_least_float32
-from .base import Signals
+from ..functional.shapes import check_shapes
 from .stochastic import StochasticLoss
 
 __all__ = ["NLDLoss"]
+
+Mode = Literal["logits", "probabilities"]
 
 
 class NLDLoss(StochasticLoss):
@@ -50,32 +53,34 @@ class NLDLoss(StochasticLoss):
         tensor(0.4438)
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("logits",)
+    takes: ClassVar[tuple[str, ...]] = ("student_logits", "teacher_logits")
 
     def __init__(
         self,
         temperature: float = 2.0,
         noise_weight: float = 0.1,
-        noise: str | float = "adaptive",
-        mode: str = "logits",
+        noise: Literal["adaptive"] | float = "adaptive",
+        mode: Mode = "logits",
         generator: torch.Generator | None = None,
         *,
-        spread: str = "std",
+        spread: Spread = "std",
         detach_statistics: bool = True,
     ) -> None:
         super().__init__(generator)
         self.temperature = check_positive("temperature", temperature)
         self.noise_weight = check_non_negative("noise_weight", noise_weight)
-        self.noise = check_choice("noise", noise, ("adaptive",)) if isinstance(noise, str) else _check_sd(noise)
-        self.mode = check_choice("mode", mode, ("logits", "probabilities"))
-        self.spread = check_choice("spread", spread, ("std", "variance"))
+        if isinstance(noise, str):
+            check_choice("noise", noise, ("adaptive",))
+        else:
+            check_non_negative("noise", noise)
+        check_choice("mode", mode, get_args(Mode))
+        check_choice("spread", spread, get_args(Spread))
+        self.noise = noise
+        self.mode = mode
+        self.spread = spread
         self.detach_statistics = detach_statistics
         if mode == "probabilities" and noise_weight >= 1:
             raise ValueError(f"noise_weight must be below 1 where probabilities are mixed, got {noise_weight}")
-
-    def select(self, signals: Signals) -> tuple[Tensor, Tensor]:
-        """The logits of both networks."""
-        return signals.student_logits, signals.teacher_logits
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """The loss.
@@ -90,6 +95,7 @@ class NLDLoss(StochasticLoss):
         Raises:
             ValueError: unlike shapes, or fewer than two classes.
         """
+        check_shapes(student=(student, "N K>=2"), teacher=(teacher, "N K"))
         student, teacher = at_least_float32(student), at_least_float32(teacher)
         noise = gaussian_like(
             student,
@@ -99,9 +105,7 @@ class NLDLoss(StochasticLoss):
         )
         if self.mode == "logits":
             return soft_kl(student + self.noise_weight * noise, teacher, self.temperature).mean()
-        mixture = (1 - self.noise_weight) * torch.softmax(student / self.temperature, dim=1)
-        mixture = mixture + self.noise_weight * torch.softmax(noise / self.temperature, dim=1)
-        mixture = mixture.clamp_min(torch.finfo(mixture.dtype).tiny)
+        mixture = mix_noise(student, noise, self.noise_weight, self.temperature)
         soft_teacher = torch.softmax(teacher / self.temperature, dim=1)
         return probability_kl(mixture, soft_teacher).mean() * self.temperature**2
 
@@ -109,7 +113,3 @@ class NLDLoss(StochasticLoss):
         """The settings, for ``print``."""
         noise = f"spread={self.spread}" if isinstance(self.noise, str) else f"sd={self.noise}"
         return f"temperature={self.temperature}, noise_weight={self.noise_weight}, {noise}, mode={self.mode}"
-
-
-def _check_sd(noise: float) -> float:
-    return check_non_negative("noise", noise)

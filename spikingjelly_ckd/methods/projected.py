@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from torch import Size, Tensor, nn
+from torch import Size, nn
 
 from ..functional.checks import check_both, check_count
-from .base import Signals, one_layer, one_pair
+from .base import one_layer
 from .stochastic import StochasticLoss
 
 __all__ = ["ProjectedLoss"]
@@ -32,7 +33,7 @@ class ProjectedLoss(StochasticLoss):
         ValueError: a number is below 1, or one of the two comes without the other.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("features",)
+    takes: ClassVar[tuple[str, ...]] = ("student_features", "teacher_features")
 
     def __init__(
         self,
@@ -75,14 +76,6 @@ class ProjectedLoss(StochasticLoss):
             student, teacher = one_layer(student_shapes, self, "student"), one_layer(teacher_shapes, self, "teacher")
             self.projector = self.make(student[2:], teacher[1:])
 
-    def select(self, signals: Signals) -> tuple[Tensor, Tensor]:
-        """The layers of both networks.
-
-        Raises:
-            ValueError: not exactly one pair of layers was recorded.
-        """
-        return one_pair(signals, self)
-
     def built(self) -> nn.Module:
         """The projector.
 
@@ -95,3 +88,16 @@ class ProjectedLoss(StochasticLoss):
                 "distiller"
             )
         return self.projector
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        old, new = f"{prefix}adaptor.", f"{prefix}projector."  # the projector's name before
+        for key in [key for key in state_dict if key.startswith(old)]:
+            state_dict[new + key.removeprefix(old)] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "AdaptedLoss":
+        warnings.warn("AdaptedLoss is now called ProjectedLoss", DeprecationWarning, stacklevel=2)
+        return ProjectedLoss
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

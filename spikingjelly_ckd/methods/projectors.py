@@ -11,7 +11,7 @@ import torch
 from torch import Size, Tensor, nn
 from torch.nn import functional as F
 
-from ..functional.divergences import blur
+from ..functional.features import blur
 
 __all__ = ["AttentionFusion", "BlurredGenerator", "align", "regressor"]
 

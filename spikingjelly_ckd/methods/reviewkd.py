@@ -8,15 +8,13 @@ from typing import ClassVar
 
 import torch
 from torch import Size, Tensor
-from torch.nn import functional as F
 
-from ..functional.maps import at_least_float32, time_mean
-from .base import DistillationLoss, Signals
+from ..functional.features import hierarchical_context_error
+from ..functional.maps import time_mean
+from .base import DistillationLoss, LayerChoice
 from .projectors import AttentionFusion
 
 __all__ = ["ReviewKDLoss"]
-
-POOLED = (4, 2, 1)
 
 
 class ReviewKDLoss(DistillationLoss):
@@ -37,8 +35,8 @@ class ReviewKDLoss(DistillationLoss):
         torch.Size([])
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("features",)
-    layer_choice: ClassVar[str] = "stages"
+    takes: ClassVar[tuple[str, ...]] = ("student_features", "teacher_features")
+    layer_choice: ClassVar[LayerChoice] = "stages"
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,10 +68,6 @@ class ReviewKDLoss(DistillationLoss):
         if self.fusion is None:
             self.fusion = AttentionFusion(student_shapes, teacher_shapes)
 
-    def select(self, signals: Signals) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        """The layers of both networks."""
-        return signals.student_features, signals.teacher_features
-
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
         """The loss.
 
@@ -96,20 +90,4 @@ class ReviewKDLoss(DistillationLoss):
                 f"{len(teacher)}"
             )
         fused = self.fusion([time_mean(layer) for layer in student])
-        return torch.stack([_context_loss(a, b) for a, b in zip(fused, teacher, strict=True)]).sum()
-
-
-def _context_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Hierarchical context loss of two layers of one shape ``[N, C, h, w]``."""
-    if student.shape != teacher.shape:
-        raise ValueError(f"layers must have one shape, got {tuple(student.shape)} and {tuple(teacher.shape)}")
-    student, teacher = at_least_float32(student), at_least_float32(teacher)
-    total, weights, weight = F.mse_loss(student, teacher), 1.0, 1.0
-    for size in POOLED:
-        if size >= student.shape[2]:
-            continue
-        weight /= 2
-        pooled = F.adaptive_avg_pool2d(student, size), F.adaptive_avg_pool2d(teacher, size)
-        total = total + weight * F.mse_loss(*pooled)
-        weights += weight
-    return total / weights
+        return torch.stack([hierarchical_context_error(a, b) for a, b in zip(fused, teacher, strict=True)]).sum()

@@ -1,17 +1,21 @@
-"""SAMD of CKDSNN: the student's spike activation map drawn to the teacher's class activation map."""
+"""SAMD of CKDSNN: the student's spike activation map matched to the teacher's class activation map."""
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+import warnings
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ..functional.checks import check_choice, check_positive
-from ..functional.divergences import SCALINGS, class_indices, map_divergence
+from ..functional.divergences import SCALINGS, Scaling, map_divergence
+from ..functional.logits import class_indices
 from ..functional.maps import (
     NORMALIZATIONS,
     SPIKE_EPS,
+    Normalization,
+    Pooling,
     class_activation_map,
     fold_time,
     grad_cam,
@@ -22,11 +26,15 @@ from ..functional.maps import (
     normalize_map,
     spike_activation_map,
 )
-from .base import HEAD_MISFIT, DistillationLoss, LinearHead, Signals, Term, one_layer
+from ..functional.renamed import renamed_argument
+from .base import HEAD_MISFIT, TARGET_CLASSES, DistillationLoss, TargetClass, Term
+from .signals import LinearHead, Signals
 
 __all__ = ["SAMDLoss"]
 
-EVIDENCE = ("grad_cam", "grad_cam++", "hires_cam", "weight")
+CamMethod = Literal["grad_cam", "grad_cam++", "hires_cam", "weight"]
+StudentMap = Literal["spikes", "grad_cam"]
+Negative = Literal["refuse", "abs", "sum"]
 
 
 class SAMDLoss(DistillationLoss):
@@ -50,14 +58,14 @@ class SAMDLoss(DistillationLoss):
         target_class: class that the teacher's map is of: ``"teacher"``, its own first choice, or ``"label"``.
         cam_pool: ``"mean"`` over the positions (Grad-CAM), or ``"sum"``, which for a pooled linear head is the
             classifier-weight CAM of the authors' code.
-        evidence: how the teacher's map is made: ``"grad_cam"``, ``"grad_cam++"``, ``"hires_cam"``, or ``"weight"``,
-            the rows of the teacher's last linear layer instead of gradients (needs a pooled linear head, and walks
-            nothing back).
+        cam_method: how the teacher's map is made: ``"grad_cam"``, ``"grad_cam++"``, ``"hires_cam"``, or ``"weight"``,
+            the rows of the teacher's last linear layer instead of gradients (needs a pooled linear head, and no
+            backward pass).
         student_map: ``"spikes"``, or ``"grad_cam"`` of the student for the same class: the map-to-map baseline that
             the paper argues against, with a second backward pass through the student's head.
         student_eps: added to the range of the student's map, in spikes; it bounds the gradient of a map that is nearly
             silent. A real-valued layer whose sums stay far below 1 wants a smaller one.
-        teacher_eps: added to the range of the teacher's map; None is no more than avoids a division by zero.
+        teacher_eps: added to the range of the teacher's map; None adds only what avoids a division by zero.
         negative: what a negative value in the student's layer means: ``"refuse"`` raises, ``"abs"`` adds magnitudes
             (ternary spikes, signed membranes), ``"sum"`` adds values as they are.
 
@@ -72,38 +80,52 @@ class SAMDLoss(DistillationLoss):
         tensor(True)
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("features", "gradients")
+    needs: tuple[str, ...] = ("features", "gradients")
 
+    @renamed_argument("evidence", "cam_method")
     def __init__(
         self,
         temperature: float = 2.0,
-        normalization: str = "sample",
-        scaling: str = "softmax",
+        normalization: Normalization = "sample",
+        scaling: Scaling = "softmax",
         *,
         squared_temperature: bool = True,
-        target_class: str = "teacher",
-        cam_pool: str = "mean",
+        target_class: TargetClass = "teacher",
+        cam_pool: Pooling = "mean",
         student_eps: float = SPIKE_EPS,
         teacher_eps: float | None = None,
-        evidence: str = "grad_cam",
-        student_map: str = "spikes",
-        negative: str = "refuse",
+        cam_method: CamMethod = "grad_cam",
+        student_map: StudentMap = "spikes",
+        negative: Negative = "refuse",
     ) -> None:
         super().__init__()
+        check_choice("normalization", normalization, NORMALIZATIONS)
+        check_choice("scaling", scaling, SCALINGS)
+        check_choice("target_class", target_class, TARGET_CLASSES)
+        check_choice("cam_pool", cam_pool, get_args(Pooling))
+        check_choice("cam_method", cam_method, get_args(CamMethod))
+        check_choice("student_map", student_map, get_args(StudentMap))
+        check_choice("negative", negative, get_args(Negative))
         self.temperature = check_positive("temperature", temperature)
-        self.normalization = check_choice("normalization", normalization, NORMALIZATIONS)
-        self.scaling = check_choice("scaling", scaling, SCALINGS)
+        self.normalization = normalization
+        self.scaling = scaling
         self.squared_temperature = squared_temperature
-        self.target_class = check_choice("target_class", target_class, ("teacher", "label"))
-        self.cam_pool = check_choice("cam_pool", cam_pool, ("mean", "sum"))
+        self.target_class = target_class
+        self.cam_pool = cam_pool
         self.student_eps = check_positive("student_eps", student_eps)
         self.teacher_eps = None if teacher_eps is None else check_positive("teacher_eps", teacher_eps)
-        self.evidence = check_choice("evidence", evidence, EVIDENCE)
-        self.student_map = check_choice("student_map", student_map, ("spikes", "grad_cam"))
-        self.negative = check_choice("negative", negative, ("refuse", "abs", "sum"))
-        needs = ("features", "logits", "teacher_head") if evidence == "weight" else ("features", "gradients")
-        more = () if student_map == "spikes" else ("student_gradients",)
-        self.needs = (*needs, *more)  # type: ignore[misc]  # of this object: what is not asked for is not computed
+        self.cam_method = cam_method
+        self.student_map = student_map
+        self.negative = negative
+        # of this object: what it does not need is not computed
+        needs = ("features", "logits", "teacher_head") if cam_method == "weight" else ("features", "gradients")
+        self.needs = needs if student_map == "spikes" else (*needs, "student_gradients")
+
+    @property
+    def evidence(self) -> CamMethod:
+        """The old name of ``cam_method``; it warns."""
+        warnings.warn("SAMDLoss.evidence is now called cam_method", DeprecationWarning, stacklevel=2)
+        return self.cam_method
 
     def select(self, signals: Signals) -> tuple[Tensor, ...]:
         """The student's layer (or its own Grad-CAM), the teacher's class map, and whether the head fits the layer.
@@ -111,40 +133,39 @@ class SAMDLoss(DistillationLoss):
         Raises:
             ValueError: not exactly one layer of a network was recorded.
         """
-        student = one_layer(signals.student_features, self, "student")
+        student = self.take(signals, "student_features")
         if self.student_map == "grad_cam":
-            student = grad_cam(fold_time(student), fold_time(signals.student_gradients[0]))
-        if self.evidence != "weight" or signals.class_map is not None:
+            student = grad_cam(fold_time(student), fold_time(self.take(signals, "student_gradients")))
+        if self.cam_method != "weight" or signals.class_map is not None:
             return student, self.class_map(signals)
-        features = one_layer(signals.teacher_features, self, "teacher")
-        fits = self._head_fits(features, signals)
-        return student, self._weight_map(features, signals), fits
+        return student, *self._weight_map(signals)
 
     def class_map(self, signals: Signals) -> Tensor:
-        """The teacher's class map ``[N, h, w]``, by the evidence chosen, or as computed before.
+        """The teacher's class map ``[N, h, w]``, by ``cam_method``, or the cached one.
 
         Raises:
-            ValueError: evidence ``"weight"``, and the teacher's logits are not its head applied to the layer.
+            ValueError: ``cam_method="weight"``, and the teacher's logits are not its head applied to the layer.
         """
         if signals.class_map is not None:
             return signals.class_map
-        features = one_layer(signals.teacher_features, self, "teacher")
-        if self.evidence == "weight":
-            if not self._head_fits(features, signals):
+        if self.cam_method == "weight":
+            found, fits = self._weight_map(signals)
+            if not fits:
                 raise ValueError(HEAD_MISFIT.format(role="teacher"))
-            return self._weight_map(features, signals)
-        gradients = signals.teacher_gradients[0]
-        if self.evidence == "grad_cam":
+            return found
+        features, gradients = self.take(signals, "teacher_features"), self.take(signals, "teacher_gradients")
+        if self.cam_method == "grad_cam":
             return grad_cam(features, gradients, pool=self.cam_pool)
-        return (grad_cam_plus_plus if self.evidence == "grad_cam++" else hires_cam)(features, gradients)
+        return (grad_cam_plus_plus if self.cam_method == "grad_cam++" else hires_cam)(features, gradients)
 
-    def _weight_map(self, features: Tensor, signals: Signals) -> Tensor:
-        logits = signals.teacher_logits
+    def _weight_map(self, signals: Signals) -> tuple[Tensor, Tensor]:
+        """The class map by the rows of the last linear layer, and whether the logits are made by that layer."""
+        features: Tensor = self.take(signals, "teacher_features")
+        head: LinearHead = self.take(signals, "teacher_head")
+        logits: Tensor = self.take(signals, "teacher_logits")
+        fits = head.explains(features, logits)
         classes = logits.argmax(1) if self.target_class == "teacher" else class_indices(signals.labels, logits)
-        return class_activation_map(features, cast(LinearHead, signals.teacher_head).weight, classes)
-
-    def _head_fits(self, features: Tensor, signals: Signals) -> Tensor:
-        return cast(LinearHead, signals.teacher_head).explains(features, signals.teacher_logits)
+        return class_activation_map(features, head.weight, classes), fits
 
     def forward(self, spikes: Tensor, teacher_map: Tensor) -> Tensor:
         """The loss.
@@ -190,13 +211,13 @@ class SAMDLoss(DistillationLoss):
         distance = map_divergence(
             student, teacher, temperature=self.temperature, scaling=self.scaling, squared=self.squared_temperature
         )
-        value = torch.where(blind, 0.0, distance).mean()
-        return Term(value, {"student": student.detach(), "teacher": teacher.detach()}, blind.sum(), violations)
+        maps = {"student": student.detach(), "teacher": teacher.detach()}
+        return self.term(distance, skipped=blind, maps=maps, violations=violations)
 
     def extra_repr(self) -> str:
         """The settings, for ``print``."""
         return (
             f"temperature={self.temperature}, normalization={self.normalization}, scaling={self.scaling}, "
-            f"target_class={self.target_class}, evidence={self.evidence}, student_map={self.student_map}, "
+            f"target_class={self.target_class}, cam_method={self.cam_method}, student_map={self.student_map}, "
             f"negative={self.negative}"
         )

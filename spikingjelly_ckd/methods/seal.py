@@ -1,18 +1,16 @@
-"""SeAl-KD: each step's wrong choice is taken out of the teacher's word, and the steps are drawn together."""
+"""SeAl-KD: each step's wrong choice is taken out of the teacher's logits, and the steps are matched to each other."""
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..functional.checks import check_non_negative, check_positive
-from ..functional.divergences import check_steps, class_indices, step_kl
 from ..functional.maps import at_least_float32
-from .base import DistillationLoss, Signals
+from ..functional.shapes import check_shapes
+from ..functional.time import check_steps, mean_of_other_steps, replace_errors, step_kl
+from .base import DistillationLoss
 
 __all__ = ["SeAlKDLoss"]
 
@@ -48,17 +46,13 @@ class SeAlKDLoss(DistillationLoss):
         tensor(0.4438)
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("logits", "per_step_logits", "labels")
+    takes: ClassVar[tuple[str, ...]] = ("student_per_step_logits", "teacher_logits", "labels")
 
     def __init__(self, alpha: float = 0.6, beta: float = 0.15, temperature: float = 3.0) -> None:
         super().__init__()
         self.alpha = check_non_negative("alpha", alpha)
         self.beta = check_non_negative("beta", beta)
         self.temperature = check_positive("temperature", temperature)
-
-    def select(self, signals: Signals) -> tuple[Tensor | None, Tensor, Tensor]:
-        """The student's logits of every time step, the teacher's logits, and the labels."""
-        return signals.student_per_step_logits, signals.teacher_logits, signals.labels
 
     def forward(self, steps: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         """The loss.
@@ -74,42 +68,11 @@ class SeAlKDLoss(DistillationLoss):
         Raises:
             ValueError: unlike shapes, or fewer than two classes.
         """
-        steps, teacher = at_least_float32(check_steps(steps)), at_least_float32(teacher)
-        if teacher.shape != steps.shape[1:] or steps.shape[2] < 2:
-            raise ValueError(
-                f"steps [T, N, K] and teacher [N, K] must fit each other, with K >= 2, got {tuple(steps.shape)} and "
-                f"{tuple(teacher.shape)}"
-            )
-        aligned = step_kl(*_without_errors(steps, teacher, class_indices(labels, steps)), self.temperature).mean()
+        check_steps(steps)
+        check_shapes(steps=(steps, "T N K>=2"), teacher=(teacher, "N K"))
+        steps, teacher = at_least_float32(steps), at_least_float32(teacher)
+        aligned = step_kl(*replace_errors(steps, teacher, labels), self.temperature).mean()
         if len(steps) == 1:
             return self.alpha * aligned
-        together = step_kl(steps, _other_steps(steps.detach()), self.temperature).mean()
+        together = step_kl(steps, mean_of_other_steps(steps.detach()), self.temperature).mean()
         return self.alpha * aligned + self.beta * together
-
-    def extra_repr(self) -> str:
-        """The settings, for ``print``."""
-        return f"alpha={self.alpha}, beta={self.beta}, temperature={self.temperature}"
-
-
-def _without_errors(steps: Tensor, teacher: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Both sides ``[T, N, K]``; where the choice is the label, every replacement puts a value in its own place."""
-    chosen = steps.argmax(dim=2, keepdim=True)
-    label = labels.view(1, -1, 1).expand_as(chosen)
-    teacher = teacher.expand_as(steps)
-    lower = torch.minimum(teacher.gather(2, label), teacher.gather(2, chosen))
-    return (
-        steps.scatter(2, chosen, steps.gather(2, label)),
-        teacher.scatter(2, chosen, lower).scatter(2, label, lower),
-    )
-
-
-def _other_steps(steps: Tensor) -> Tensor:
-    """For each step the weighted mean of the others, ``[T, N, K]``."""
-    log_p = F.log_softmax(steps, dim=2)
-    confidence = 1 + (log_p.exp() * log_p).sum(dim=2) / math.log(steps.shape[2])
-    unit = F.normalize(steps, dim=2)
-    # Not a matrix product: autocast would take it to half precision.
-    scores = confidence * (unit.unsqueeze(1) * unit.unsqueeze(0)).sum(dim=3)  # [i, j, N]
-    itself = torch.eye(len(steps), dtype=torch.bool, device=steps.device).unsqueeze(2)
-    weights = scores.masked_fill(itself, -torch.inf).softmax(dim=1)
-    return (weights.unsqueeze(3) * steps).sum(dim=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -38,3 +39,10 @@ class StochasticLoss(DistillationLoss):
         if self.generator is not None and state is not None:
             self.generator.set_state(state.cpu())
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "RandomLoss":
+        warnings.warn("RandomLoss is now called StochasticLoss", DeprecationWarning, stacklevel=2)
+        return StochasticLoss
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

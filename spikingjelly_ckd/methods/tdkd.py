@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 
 from ..functional.checks import check_choice, check_non_negative, check_positive
-from ..functional.divergences import correct_steps, step_kl
 from ..functional.maps import at_least_float32
-from .base import DistillationLoss, Signals
+from ..functional.time import step_kl, sum_correct_steps
+from .base import DistillationLoss
 
 __all__ = ["TDKDLoss"]
+
+Ensemble = Literal["mean", "correct"]
 
 
 class TDKDLoss(DistillationLoss):
@@ -40,18 +42,17 @@ class TDKDLoss(DistillationLoss):
         tensor(0.4438)
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("logits", "per_step_logits", "labels")
+    takes: ClassVar[tuple[str, ...]] = ("student_per_step_logits", "teacher_logits", "labels")
 
-    def __init__(self, alpha: float = 0.2, beta: float = 0.5, temperature: float = 3.0, ensemble: str = "mean") -> None:
+    def __init__(
+        self, alpha: float = 0.2, beta: float = 0.5, temperature: float = 3.0, ensemble: Ensemble = "mean"
+    ) -> None:
         super().__init__()
         self.alpha = check_non_negative("alpha", alpha)
         self.beta = check_non_negative("beta", beta)
         self.temperature = check_positive("temperature", temperature)
-        self.ensemble = check_choice("ensemble", ensemble, ("mean", "correct"))
-
-    def select(self, signals: Signals) -> tuple[Tensor | None, Tensor, Tensor]:
-        """The student's logits of every time step, the teacher's logits, and the labels."""
-        return signals.student_per_step_logits, signals.teacher_logits, signals.labels
+        check_choice("ensemble", ensemble, get_args(Ensemble))
+        self.ensemble = ensemble
 
     def forward(self, steps: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         """The loss.
@@ -76,9 +77,5 @@ class TDKDLoss(DistillationLoss):
     def _ensemble(self, steps: Tensor, labels: Tensor) -> Tensor:
         if self.ensemble == "mean":
             return steps.mean(dim=0)
-        correct = correct_steps(steps, labels).unsqueeze(2)
-        return (steps * correct).sum(dim=0) / correct.sum(dim=0).clamp_min(1)
-
-    def extra_repr(self) -> str:
-        """The settings, for ``print``."""
-        return f"alpha={self.alpha}, beta={self.beta}, temperature={self.temperature}, ensemble={self.ensemble}"
+        total, count = sum_correct_steps(steps, labels)
+        return total / count.clamp_min(1).unsqueeze(1)

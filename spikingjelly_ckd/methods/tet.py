@@ -6,12 +6,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..functional.checks import check_non_negative
-from ..functional.divergences import check_steps, class_indices
 from ..functional.maps import at_least_float32
-from .base import DistillationLoss, Signals
+from ..functional.time import step_cross_entropy
+from .base import DistillationLoss
 
 __all__ = ["TETLoss"]
 
@@ -39,17 +38,13 @@ class TETLoss(DistillationLoss):
         tensor(0.4100)
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("per_step_logits", "labels")
+    takes: ClassVar[tuple[str, ...]] = ("student_per_step_logits", "labels")
 
     def __init__(self, lamb: float = 0.0, means: float = 1.0, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.lamb = _check_share("lamb", lamb)
         self.means = check_non_negative("means", means)
         self.label_smoothing = _check_share("label_smoothing", label_smoothing)
-
-    def select(self, signals: Signals) -> tuple[Tensor | None, Tensor]:
-        """The student's logits of every time step, and the labels."""
-        return signals.student_per_step_logits, signals.labels
 
     def forward(self, steps: Tensor, labels: Tensor) -> Tensor:
         """The loss.
@@ -64,19 +59,11 @@ class TETLoss(DistillationLoss):
         Raises:
             ValueError: unlike shapes.
         """
-        steps = at_least_float32(check_steps(steps))
-        target = labels.to(steps.dtype) if labels.ndim == 2 else class_indices(labels, steps)
-        if target.shape not in (steps.shape[1:2], steps.shape[1:]):
-            raise ValueError(f"soft labels must be [N, K] = {tuple(steps.shape[1:])}, got {tuple(labels.shape)}")
-        repeated = target.expand(len(steps), *target.shape).flatten(0, 1)
-        entropy = F.cross_entropy(steps.flatten(0, 1), repeated, label_smoothing=self.label_smoothing)
+        steps = at_least_float32(steps)
+        entropy = step_cross_entropy(steps, labels, label_smoothing=self.label_smoothing)
         if self.lamb == 0:
             return entropy
         return (1 - self.lamb) * entropy + self.lamb * torch.square(steps - self.means).mean()
-
-    def extra_repr(self) -> str:
-        """The settings, for ``print``."""
-        return f"lamb={self.lamb}, means={self.means}, label_smoothing={self.label_smoothing}"
 
 
 def _check_share(name: str, value: float) -> float:

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..functional.checks import check_positive
-from ..functional.divergences import correct_steps
 from ..functional.maps import at_least_float32
-from .base import DistillationLoss, Signals
+from ..functional.time import sum_correct_steps
+from .base import DistillationLoss
 
 __all__ = ["TKSLoss"]
 
@@ -21,7 +21,7 @@ class TKSLoss(DistillationLoss):
 
     :math:`\frac{1}{T} \sum_t \tau^2 \, \mathrm{CE}(\sigma(z^* / \tau), \sigma(z_S(t)))`, mean over the batch, where
     :math:`z^*` is the sum of :math:`z_S(t)` over the steps that classify the image correctly; where none does it is
-    zero, a uniform target. The student's side is not divided by :math:`\tau`. No teacher is asked.
+    zero, a uniform target. The student's side is not divided by :math:`\tau`. No teacher is needed.
 
     Args:
         temperature: :math:`\tau > 0`, of the target alone.
@@ -37,16 +37,12 @@ class TKSLoss(DistillationLoss):
         tensor(2.7726)
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("per_step_logits", "labels")
+    takes: ClassVar[tuple[str, ...]] = ("student_per_step_logits", "labels")
 
     def __init__(self, temperature: float = 3.0, *, detach_target: bool = False) -> None:
         super().__init__()
         self.temperature = check_positive("temperature", temperature)
         self.detach_target = detach_target
-
-    def select(self, signals: Signals) -> tuple[Tensor | None, Tensor]:
-        """The student's logits of every time step, and the labels."""
-        return signals.student_per_step_logits, signals.labels
 
     def forward(self, steps: Tensor, labels: Tensor) -> Tensor:
         """The loss.
@@ -61,12 +57,7 @@ class TKSLoss(DistillationLoss):
         Raises:
             ValueError: unlike shapes.
         """
-        correct = correct_steps(steps, labels)
         steps = at_least_float32(steps)
-        total = (steps * correct.unsqueeze(2)).sum(dim=0)
+        total, _ = sum_correct_steps(steps, labels)
         target = torch.softmax((total.detach() if self.detach_target else total) / self.temperature, dim=1)
         return -(self.temperature**2) * (target * F.log_softmax(steps, dim=2)).sum(dim=2).mean()
-
-    def extra_repr(self) -> str:
-        """The settings, for ``print``."""
-        return f"temperature={self.temperature}, detach_target={self.detach_target}"

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..functional.checks import check_choice, check_non_negative, check_positive
-from ..functional.divergences import step_kl
-from ..functional.maps import at_least_float32
-from .base import DistillationLoss, Signals
+from ..functional.time import step_entropy, step_kl
+from .base import DistillationLoss
 
 __all__ = ["TSERLoss"]
+
+Entropy = Literal["reward", "penalty"]
 
 
 class TSERLoss(DistillationLoss):
@@ -41,20 +41,17 @@ class TSERLoss(DistillationLoss):
         (tensor(-0.6931), tensor(0.6931))
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("logits", "per_step_logits")
+    takes: ClassVar[tuple[str, ...]] = ("student_per_step_logits", "teacher_logits")
 
     def __init__(
-        self, alpha: float = 0.5, gamma: float = 0.1, temperature: float = 4.0, entropy: str = "reward"
+        self, alpha: float = 0.5, gamma: float = 0.1, temperature: float = 4.0, entropy: Entropy = "reward"
     ) -> None:
         super().__init__()
         self.alpha = check_non_negative("alpha", alpha)
         self.gamma = check_non_negative("gamma", gamma)
         self.temperature = check_positive("temperature", temperature)
-        self.entropy = check_choice("entropy", entropy, ("reward", "penalty"))
-
-    def select(self, signals: Signals) -> tuple[Tensor | None, Tensor]:
-        """The student's logits of every time step, and the teacher's logits."""
-        return signals.student_per_step_logits, signals.teacher_logits
+        check_choice("entropy", entropy, get_args(Entropy))
+        self.entropy = entropy
 
     def forward(self, steps: Tensor, teacher: Tensor) -> Tensor:
         """The loss.
@@ -70,11 +67,6 @@ class TSERLoss(DistillationLoss):
             ValueError: unlike shapes.
         """
         divergence = step_kl(steps, teacher, self.temperature).mean()
-        log_p = F.log_softmax(at_least_float32(steps) / self.temperature, dim=2)
-        entropy = -(log_p.exp() * log_p).sum(dim=2).mean()
+        entropy = step_entropy(steps, self.temperature).mean()
         sign = -1 if self.entropy == "reward" else 1
         return self.alpha * divergence + sign * self.gamma * entropy
-
-    def extra_repr(self) -> str:
-        """The settings, for ``print``."""
-        return f"alpha={self.alpha}, gamma={self.gamma}, temperature={self.temperature}, entropy={self.entropy}"

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..functional.checks import check_positive
-from ..functional.maps import at_least_float32
-from .base import DistillationLoss, Signals
+from ..functional.logits import weighted_soft_label_error
+from .base import DistillationLoss
 
 __all__ = ["WeightedSoftLabelLoss"]
 
@@ -37,15 +35,11 @@ class WeightedSoftLabelLoss(DistillationLoss):
         tensor(2.7608)
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("logits", "labels")
+    takes: ClassVar[tuple[str, ...]] = ("student_logits", "teacher_logits", "labels")
 
     def __init__(self, temperature: float = 2.0) -> None:
         super().__init__()
         self.temperature = check_positive("temperature", temperature)
-
-    def select(self, signals: Signals) -> tuple[Tensor, Tensor, Tensor]:
-        """The logits of both networks, and the labels."""
-        return signals.student_logits, signals.teacher_logits, signals.labels
 
     def forward(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         """The loss.
@@ -61,17 +55,4 @@ class WeightedSoftLabelLoss(DistillationLoss):
         Raises:
             ValueError: unlike shapes.
         """
-        if student.shape != teacher.shape:
-            raise ValueError(
-                f"student and teacher must have one shape, got {tuple(student.shape)} and {tuple(teacher.shape)}"
-            )
-        student, teacher = at_least_float32(student), at_least_float32(teacher)
-        own = F.cross_entropy(student.detach(), labels, reduction="none")
-        weight = 1 - torch.exp(-own / (F.cross_entropy(teacher, labels, reduction="none") + 1e-7))
-        soft_labels = torch.softmax(teacher / self.temperature, dim=1)
-        distance = F.cross_entropy(student / self.temperature, soft_labels, reduction="none")
-        return self.temperature**2 * (weight * distance).mean()
-
-    def extra_repr(self) -> str:
-        """The settings, for ``print``."""
-        return f"temperature={self.temperature}"
+        return self.temperature**2 * weighted_soft_label_error(student, teacher, labels, self.temperature).mean()

@@ -25,12 +25,19 @@ _NOISE = re.compile(
 
 @dataclass
 class Ran:
-    """What one module did in a forward."""
+    """What one module did in a forward.
+
+    Attributes:
+        shapes: of its output, one for each call.
+        whole: every value of a block's output was a non-negative integer.
+        silent: every value was 0.
+        source: path of the inner module that made the very tensor that this one returned.
+    """
 
     shapes: list[tuple[int, ...]] = field(default_factory=list)
-    whole: bool = True  # every value a non-negative integer
+    whole: bool = True
     silent: bool = True
-    source: str | None = None  # the module inside that made the very tensor this one returned
+    source: str | None = None
 
 
 def what_ran(module: nn.Module, forward: Callable[[], object], *, integers: bool) -> dict[str, Ran]:
@@ -56,7 +63,7 @@ def what_ran(module: nn.Module, forward: Callable[[], object], *, integers: bool
 
 
 def spiking_kind(modules: Mapping[str, nn.Module], path: str, seen: Ran) -> str | None:
-    """Why this layer's output is spikes, or None."""
+    """What makes this layer's output spikes, in words; None where it is not spikes."""
     child = modules[path]
     if is_skipped(modules, path):
         return None
@@ -68,7 +75,7 @@ def spiking_kind(modules: Mapping[str, nn.Module], path: str, seen: Ran) -> str 
 
 
 def is_skipped(modules: Mapping[str, nn.Module], path: str) -> bool:
-    """Attention, whose shapes look like images and are none, and layers that only pass on or blur."""
+    """Whether a layer is no candidate: attention, whose shapes only look like images, dropout, pooling and the like."""
     parts = path.split(".")
     above = [modules[".".join(parts[:depth])] for depth in range(1, len(parts) + 1)] if path else []
     names = [type(child).__name__ for child in above]
@@ -80,14 +87,14 @@ def is_skipped(modules: Mapping[str, nn.Module], path: str) -> bool:
 
 
 def blocks_around(modules: Mapping[str, nn.Module], path: str) -> set[str]:
-    """The modules that ``path`` is an inner part of; the parts of a Sequential are its trunk, not its inside."""
+    """The blocks that the layer at ``path`` is an inner part of, but no ``Sequential`` or ``ModuleList``."""
     parts = path.split(".")
     above = {".".join(parts[:depth]) for depth in range(1, len(parts))}
     return {other for other in above if not isinstance(modules[other], nn.Sequential | nn.ModuleList)}
 
 
 class _Notes:
-    """Notes what ran, in order, and lets the tensors go."""
+    """Notes what ran, in order, and keeps no tensor."""
 
     def __init__(self, names: dict[str, nn.Module], *, integers: bool) -> None:
         self.ran: dict[str, Ran] = {}

@@ -19,7 +19,7 @@ _TORCHVISION_BLOCK = {"ln_1", "self_attention", "dropout", "ln_2", "mlp"}
 
 
 def keep_class_token(network: nn.Module) -> int:
-    """Let the last block of each ViT in ``network`` hand on its class token alone, in place.
+    """Let the last block of each ViT in ``network`` return its class token alone, in place.
 
     Known are ``VisionTransformer`` of timm (class token, plain blocks) and of torchvision, themselves and not what is
     derived from them. Paths and parameters stay; what is behind the block's first norm now has one token. For ``eval``:

@@ -183,9 +183,9 @@ def untraced(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 @untraced
 def reset(module: nn.Module) -> None:
-    """Clear the membranes of every neuron inside ``module``; gradients of the past forward stay computable.
+    """Reset the states of every neuron inside ``module``; gradients of the past forward can still be computed.
 
-    Traced by ``torch.compile`` it would miss the neurons of a second network.
+    ``torch.compile`` must not trace it: the reset of a second network would miss its neurons.
     """
     functional.reset_net(module)
 
@@ -222,11 +222,11 @@ class NeuronPath:
 
 
 def use_fast_neurons(module: nn.Module) -> NeuronPath:
-    """Put the neurons on the fastest implementation of the installed SpikingJelly, and say which that is.
+    """Put the neurons on the fastest implementation of the installed SpikingJelly, and report which that is.
 
     On 0.0.0.0.14 with the network on CUDA and CuPy installed, multi-step neurons that can are switched to the CuPy
     backend. On 2.x nothing is changed: the path is chosen by SpikingJelly from the device and is reported. Without
-    CUDA the call says so and goes on.
+    CUDA the report says so and nothing is changed.
 
     Args:
         module: the network, on the device where it will run and in its final step mode.

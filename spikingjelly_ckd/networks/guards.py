@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from . import compat
 
 __all__ = ["outside_inference", "preserve_state", "reset_states"]
+
+_PLAIN = frozenset({int, float, bool, str, type(None)})
+_TORCHS_OWN = frozenset(vars(nn.Module()))
+"""What nn.Module keeps of itself: modes, hooks, and the dicts of its parameters, buffers and children."""
 
 
 def outside_inference() -> AbstractContextManager[Any]:
@@ -30,10 +35,10 @@ def outside_inference() -> AbstractContextManager[Any]:
 
 @contextmanager
 def reset_states(student: nn.Module) -> Iterator[None]:
-    """Clear a student's membranes before and after the block; if the block raises, its buffers are as before.
+    """Reset a student's states before and after the block; if the block raises, its buffers are as before.
 
-    Membranes cleared before ``backward`` change no gradient, and a student that kept them could not be copied. The
-    buffers are BatchNorm's statistics, which a batch of NaN would ruin for good.
+    States reset before ``backward`` change no gradient, and a student that kept them could not be copied. The buffers
+    are BatchNorm's statistics, which a batch of NaN would ruin for good. They are saved in train mode only.
 
     Args:
         student: the network that runs inside the block.
@@ -47,14 +52,12 @@ def reset_states(student: nn.Module) -> Iterator[None]:
         >>> net.v
         0.0
     """
-    buffers = [(buffer, buffer.detach().clone()) for buffer in student.buffers()] if student.training else []
+    buffers = _saved_buffers(student.modules()) if student.training else []
     try:
         compat.reset(student)
         yield
     except BaseException:
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
+        _restore_buffers(buffers)
         raise
     finally:
         compat.reset(student)
@@ -62,12 +65,15 @@ def reset_states(student: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def preserve_state(*networks: nn.Module) -> Iterator[None]:
-    """Restore what running a network changes: modes, buffers, membranes, gradients and random numbers.
+    """Restore what running a network changes: modes, buffers, plain attributes, gradients and random numbers.
 
-    The block runs outside of ``torch.inference_mode``, in which no gradient could be asked for.
+    Buffers and attributes come back as the very objects that they were, with what was in them; attributes are those of
+    the types int, float, bool, str, None and tensor. What is inside lists, dicts and other objects is not restored, and
+    a network that created modules or parameters in the block (as lazy modules do) keeps its attributes, which may say
+    so. The block runs outside of ``torch.inference_mode``, in which no gradient could be asked for.
 
     Args:
-        *networks: those that will run inside the block. Their membranes are cleared before and after.
+        *networks: those that will run inside the block. States of spiking neurons are reset before and after.
 
     Example:
         >>> import torch
@@ -78,16 +84,16 @@ def preserve_state(*networks: nn.Module) -> Iterator[None]:
         >>> norm.running_mean
         tensor([0., 0.])
     """
-    spiking = [
-        network for network in networks if compat.has_neurons(network)
-    ]  # others may mean something else by reset
+    # only those with neurons: other networks may mean something else by reset
+    spiking = [network for network in networks if compat.has_neurons(network)]
     modules = [module for network in networks for module in network.modules()]
+    parts = _parts(networks)
     modes = [module.training for module in modules]
-    tensors = {id(buffer): buffer for network in networks for buffer in network.buffers()}
-    buffers = [(buffer, buffer.detach().clone()) for buffer in tensors.values()]
+    buffers = _saved_buffers(modules)
+    attributes = [_Attributes(module) for module in modules]
     gradients = [(parameter, parameter.grad) for network in networks for parameter in network.parameters()]
-    everything = [*tensors.values(), *(parameter for parameter, _ in gradients)]
-    devices = sorted({tensor.device.index for tensor in everything if tensor.device.type == "cuda"})
+    tensors = [*(buffer for network in networks for buffer in network.buffers()), *(weight for weight, _ in gradients)]
+    devices = sorted({tensor.device.index for tensor in tensors if tensor.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices):
         try:
             for network in spiking:
@@ -101,8 +107,73 @@ def preserve_state(*networks: nn.Module) -> Iterator[None]:
                 compat.reset(network)
             for module, mode in zip(modules, modes, strict=True):
                 module.training = mode
-            with torch.no_grad():
-                for buffer, before in buffers:
-                    buffer.copy_(before)
+            _restore_buffers(buffers)
+            if _parts(networks) == parts:
+                for saved in attributes:
+                    saved.restore()
             for parameter, gradient in gradients:
                 parameter.grad = gradient
+
+
+_SavedBuffers = list[tuple[dict[str, Tensor | None], str, Tensor, Tensor]]
+
+
+def _saved_buffers(modules: Iterable[nn.Module]) -> _SavedBuffers:
+    """Every buffer as (where it is kept, name, itself, copy of its content)."""
+    return [
+        (module._buffers, name, buffer, buffer.detach().clone())
+        for module in modules
+        if module._buffers
+        for name, buffer in module._buffers.items()
+        if buffer is not None and not is_lazy(buffer)
+    ]
+
+
+def _restore_buffers(saved: _SavedBuffers) -> None:
+    """Put the same buffers back, also where others were assigned in their place, with what was in them."""
+    with torch.no_grad():
+        for kept, name, buffer, content in saved:
+            kept[name] = buffer
+            buffer.copy_(content)
+
+
+def _parts(networks: Iterable[nn.Module]) -> list[tuple[int, type]]:
+    """Which modules and parameters there are."""
+    parts = [part for network in networks for part in (*network.modules(), *network.parameters())]
+    return [(id(part), type(part)) for part in parts]
+
+
+class _Attributes:
+    """The attributes of one module that are numbers, texts, None or tensors; and which of its buffers are None."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.buffers = {name: buffer is None for name, buffer in module._buffers.items()}
+        self.names = vars(module).keys() | _TORCHS_OWN
+        self.plain: dict[str, Any] = {}
+        self.tensors: list[tuple[str, Tensor, Tensor, int]] = []
+        for name in vars(module).keys() - _TORCHS_OWN:
+            value = vars(module)[name]
+            if type(value) in _PLAIN:
+                self.plain[name] = value
+            elif type(value) is Tensor and not value.is_inference():
+                self.tensors.append((name, value, value.detach().clone(), value._version))
+
+    def restore(self) -> None:
+        """Put them back as they were, and remove those and the buffers that were not there."""
+        attributes, buffers = vars(self.module), self.module._buffers
+        for name in attributes.keys() - self.names:
+            if type(attributes[name]) in _PLAIN or type(attributes[name]) is Tensor:
+                del attributes[name]
+        for name in buffers.keys() - self.buffers.keys():
+            del buffers[name]
+            self.module._non_persistent_buffers_set.discard(name)
+        for name, was_none in self.buffers.items():
+            if was_none:
+                buffers[name] = None
+        attributes.update(self.plain)
+        for name, tensor, content, version in self.tensors:
+            attributes[name] = tensor
+            if tensor._version != version:
+                with torch.no_grad():
+                    tensor.copy_(content)

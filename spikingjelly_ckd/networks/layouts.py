@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, cast
 
 from torch import nn
 
-from .layer import Layer
+from .layer import Layer, Layout
+from .outputs import Role
 
 __all__ = ["RefusedError", "read_layout"]
 
@@ -16,19 +18,22 @@ _USUAL_PREFIXES = (0, 1, 2, 5)
 """No token, a class token, one for distillation beside it, four registers behind it."""
 
 
-class RefusedError(Exception):
-    """A layer that cannot serve, and why; ``kind`` tells what advice helps."""
+RefusedKind = Literal["shape", "shared", "ambiguous", "one position"]
 
-    def __init__(self, why: str, kind: str = "shape") -> None:
+
+class RefusedError(Exception):
+    """A layer whose tensors cannot be read as maps, and why; ``kind`` tells which advice helps."""
+
+    def __init__(self, why: str, kind: RefusedKind = "shape") -> None:
         super().__init__(why)
         self.kind = kind
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """One way to understand a tensor; ``loose`` when only its rank speaks for it, not its proportions."""
+    """One way to read a tensor; ``loose`` where it fits the number of axes and not the image's proportions."""
 
-    layout: str
+    layout: Layout
     grid: tuple[int, int]
     channels: int
     prefix: int = 0
@@ -43,17 +48,30 @@ def read_layout(
     layer: Layer,
     module: nn.Module,
     shapes: Sequence[tuple[int, ...]],
-    role: str,
+    role: Role,
     steps: int | None,
     batch: int,
     image_size: tuple[int, int],
     *,
     strict: bool = False,
 ) -> Layer:
-    """``layer`` with everything decided; ``strict`` takes no map that is not in the image's proportions.
+    """Decide layout, grid and prefix of a layer from the shapes that it returned.
+
+    Args:
+        layer: what is set in it holds.
+        module: the network, for the channels and grids that it declares.
+        shapes: one for each time that the layer ran in the forward.
+        role: ``"student"`` or ``"teacher"``.
+        steps: time steps of a student; None where they are not known.
+        batch: images in the batch.
+        image_size: ``(H, W)`` of the network's input.
+        strict: refuse maps that are not in the image's proportions.
+
+    Returns:
+        The layer with everything decided.
 
     Raises:
-        RefusedError: it cannot be.
+        RefusedError: the shapes cannot be read, can be read in more than one way, or leave one position.
     """
     readings = [
         reading
@@ -68,14 +86,15 @@ def read_layout(
     chosen = _choose(exact or readings, layer, module, role)
     if chosen.grid == (1, 1):
         raise RefusedError(
-            "its map has one position only, where a softmax is constant and the map loss always 0", "one position"
+            "its map is 1x1 (one position only): the softmax over positions is constant, so the map loss is always 0",
+            "one position",
         )
     grid = chosen.grid if "L" in chosen.layout else layer.grid
     return replace(layer, layout=chosen.layout, grid=grid, prefix=chosen.prefix)
 
 
 def _leads(
-    shapes: Sequence[tuple[int, ...]], role: str, steps: int | None, batch: int
+    shapes: Sequence[tuple[int, ...]], role: Role, steps: int | None, batch: int
 ) -> list[tuple[str, tuple[int, ...]]]:
     """The ways to split the leading axes off: ``("TN" or "N", the other axes)``."""
     shape, count = shapes[0], len(shapes)
@@ -113,7 +132,7 @@ def _spatial(
     stated = _stated_prefixes(module) if len(rest) == 2 else set()
     readings = []
     for tail in tails:
-        layout = lead + tail
+        layout = cast(Layout, lead + tail)
         if layer.layout not in (None, layout):
             continue
         channels = rest[0] if tail.startswith("C") else rest[-1]
@@ -175,7 +194,7 @@ def _fits(grid: tuple[int, int], image_size: tuple[int, int]) -> bool:
     return low < high
 
 
-def _choose(readings: list[_Reading], layer: Layer, module: nn.Module, role: str) -> _Reading:
+def _choose(readings: list[_Reading], layer: Layer, module: nn.Module, role: Role) -> _Reading:
     """The one reading that is meant.
 
     Raises:
@@ -254,7 +273,7 @@ def _stated_grids(module: nn.Module) -> set[tuple[int, int]]:
     }
 
 
-def _why_unreadable(shapes: Sequence[tuple[int, ...]], layer: Layer, role: str, steps: int | None, batch: int) -> str:
+def _why_unreadable(shapes: Sequence[tuple[int, ...]], layer: Layer, role: Role, steps: int | None, batch: int) -> str:
     if layer.layout is not None or layer.grid is not None or layer.prefix:
         given = [f"layout={layer.layout!r}"] if layer.layout else []
         given += [f"grid={layer.grid}"] if layer.grid else []

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ..functional.maps import grad_cam
 from .layer import Layer
+from .observing import Run
 from .reading import arrange
 from .recording import record
 
@@ -49,13 +49,20 @@ def map_trouble(features: Tensor, gradients: Tensor) -> str | None:
     return None if (_range(maps) > rounding).any() else NO_EVIDENCE
 
 
-def out_of_place(
-    module: nn.Module, layers: Sequence[Layer], images: Tensor, run: Callable[[nn.Module, Tensor], Any]
-) -> set[str]:
-    """The token layers in which a change in one half of the image does not show most in that half of the map.
+def out_of_place(module: nn.Module, layers: Sequence[Layer], images: Tensor, run: Run) -> set[str]:
+    """Find token layers in which a change in one half of the image does not show most in that half of the map.
 
     A number of tokens can be a square by chance (queries, hidden states), and tokens can be in another order than
-    row by row. Layers with axes for height and width are not asked.
+    row by row. Layers with axes for height and width are not tested.
+
+    Args:
+        module: a teacher.
+        layers: layers of it with layout, grid and prefix, as :func:`~.layouts.read_layout` returns them.
+        images: shape ``[N, C, H, W]``; two of them are used.
+        run: how to run the network.
+
+    Returns:
+        The paths of those layers.
     """
     layers = [layer for layer in layers if not (layer.layout or "").endswith("HW")]
     images = images[:_HALVED_IMAGES]

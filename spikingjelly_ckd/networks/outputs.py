@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
 from ..functional.maps import at_least_float32
 
-__all__ = ["Logits", "Role", "read_logits"]
+__all__ = ["ROLES", "Logits", "Role", "read_logits"]
 
 Role = Literal["student", "teacher"]
 """Which of the two networks."""
+
+ROLES: tuple[Role, ...] = get_args(Role)
 
 _WANTED: dict[Role, str] = {"student": "[N, K] or [T, N, K]", "teacher": "[N, K]"}
 

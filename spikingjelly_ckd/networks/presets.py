@@ -5,11 +5,15 @@ No model is imported.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Literal
 
 from torch import nn
 
-__all__ = ["preset_student_steps", "student_preset_paths"]
+__all__ = ["StudentSteps", "preset_student_steps", "student_preset_paths"]
+
+StudentSteps = Literal["multi", "loop", "internal"]
+"""How a student takes its time steps: all steps in one call, one call a step, or images in and a loop of its own."""
 
 # class name -> where its last spikes with positions are, best first; a negative number counts from the end
 _STUDENT_PRESETS = {
@@ -25,10 +29,10 @@ _STUDENT_PRESETS = {
     "SNASNet": ("last_act.1",),
     "SpikeDHS": ("feature",),
 }
-_STEP_PRESETS = {"SNASNet": "internal", "OTTTSpikingVGG": "loop"}
+_STEP_PRESETS: dict[str, StudentSteps] = {"SNASNet": "internal", "OTTTSpikingVGG": "loop"}
 
 
-def preset_student_steps(module: nn.Module) -> str | None:
+def preset_student_steps(module: nn.Module) -> StudentSteps | None:
     """How a known SpikingJelly network wants its time steps, by class name.
 
     Returns:
@@ -55,7 +59,7 @@ def student_preset_paths(module: nn.Module) -> list[tuple[str, str]]:
     return [(path, name) for path in paths if path is not None]
 
 
-def _known(module: nn.Module, presets: dict[str, Any]) -> tuple[str, str] | None:
+def _known(module: nn.Module, presets: Mapping[str, object]) -> tuple[str, str] | None:
     """Where a class with a preset sits: ``(path, class name)``, if there is exactly one outermost."""
     found: list[tuple[str, str]] = []
     for path, child in module.named_modules():

@@ -1,4 +1,4 @@
-"""How to read the tensors that a layer hands on: which axis is what, and where the positions are.
+"""How to read the tensors that a layer returns: which axis is what, and where the positions are.
 
 Shapes: ``T`` time steps, ``N`` images, ``C`` channels, ``h w`` positions, ``L`` tokens (``h * w``, row by row, and
 any class or register tokens in front of them).
@@ -11,32 +11,34 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..functional.checks import check_choice
 from .class_token import has_one_token
-from .layer import LAYOUTS, Layer, check_role
+from .layer import LAYOUTS, Layer, LayerSpec, as_layer
 from .layouts import RefusedError, read_layout
+from .outputs import ROLES, Role
 from .recording import get_layer
 
-__all__ = ["Layer", "arrange", "resolve"]
+__all__ = ["arrange", "resolve"]
 
 
 def resolve(
-    layer: Layer | str,
+    layer: LayerSpec,
     module: nn.Module,
     calls: Sequence[Tensor],
     *,
-    role: str,
+    role: Role,
     steps: int | None,
     batch: int,
     image_size: tuple[int, int],
 ) -> Layer:
-    """Decide how to read a layer, from the tensors that it handed on in one forward.
+    """Decide how to read a layer, from the tensors that it returned in one forward.
 
     What the user set always holds, and is checked. What is left open is decided by the shape, by the image's aspect
     ratio, by the channels that the modules around the layer declare and by a ``grid_size`` that the network states;
     it is never guessed.
 
     Args:
-        layer: a :class:`Layer`, or just the path.
+        layer: a :class:`Layer`, or just the path or the module.
         module: the network.
         calls: one tensor for each time that the layer ran in the forward.
         role: ``"student"`` or ``"teacher"``.
@@ -48,8 +50,8 @@ def resolve(
         The layer with ``layout``, ``grid`` (of token layouts) and ``prefix`` set.
 
     Raises:
-        TypeError: ``layer`` is neither.
-        ValueError: no such path or role; the tensors cannot be read, or can be read in more than one way (the
+        TypeError: ``layer`` is no path, no :class:`Layer` and no module.
+        ValueError: no such path, module or role; the tensors cannot be read, or can be read in more than one way (the
             message says what to pass); or the map has one position only, where a softmax is constant.
 
     Example:
@@ -60,11 +62,8 @@ def resolve(
         >>> found.layout
         'NCHW'
     """
-    check_role(role)
-    if isinstance(layer, str):
-        layer = Layer(layer)
-    if not isinstance(layer, Layer):
-        raise TypeError(f"{role}_layer must be a path or a Layer, got {type(layer).__name__}; pass Layer('path')")
+    check_choice("role", role, ROLES)
+    layer = as_layer(module, layer, name=f"{role}_layer")
     get_layer(module, layer.path)
     if not calls:
         raise ValueError(f"calls of layer {layer.path!r} must hold the tensors of one forward, got none")
@@ -77,8 +76,8 @@ def resolve(
         ) from None
 
 
-def arrange(calls: Sequence[Tensor], layer: Layer, *, role: str, steps: int | None, batch: int) -> Tensor:
-    """Bring what a layer handed on to the axes that the losses expect.
+def arrange(calls: Sequence[Tensor], layer: Layer, *, role: Role, steps: int | None, batch: int) -> Tensor:
+    """Bring what a layer returned to the axes that the losses expect.
 
     Args:
         calls: one tensor for each time that the layer ran in the forward.
@@ -131,7 +130,7 @@ def arrange(calls: Sequence[Tensor], layer: Layer, *, role: str, steps: int | No
     return tensor[..., layer.prefix :].reshape(*tensor.shape[:-1], rows, columns)
 
 
-def _advice(refused: RefusedError, layer: Layer, module: nn.Module, role: str) -> str:
+def _advice(refused: RefusedError, layer: Layer, module: nn.Module, role: Role) -> str:
     name = f"{role}_layer"
     layouts = LAYOUTS if role == "student" else LAYOUTS[:4]
     explicit = (

@@ -1,4 +1,4 @@
-"""Recording what a layer hands on, for the length of one ``with`` block.
+"""Recording what a layer returns, for the length of one ``with`` block.
 
 The only file of the package that registers hooks.
 """
@@ -6,6 +6,7 @@ The only file of the package that registers hooks.
 from __future__ import annotations
 
 import difflib
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -14,22 +15,40 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-__all__ = ["MIXED", "Recording", "convert_input", "converts_input", "get_layer", "listen", "record", "watch"]
+from .layer import path_of
+
+__all__ = [
+    "MIXED",
+    "ChangedInPlaceError",
+    "Recording",
+    "convert_input",
+    "converts_input",
+    "get_layer",
+    "listen",
+    "record",
+    "watch",
+]
 
 
 MIXED = (nn.modules.batchnorm._BatchNorm,)
 """Layers that take half precision with parameters in fp32, and lose accuracy with parameters in half precision."""
 
 
-class Recording(Mapping[str, Tensor]):
-    """What the layers of one forward pass handed on, by module path.
+class ChangedInPlaceError(RuntimeError):
+    """The output of a recorded layer was changed in place after it was recorded."""
 
-    Reading checks that what is handed out is what was seen: a layer that did not run, and a tensor that was
-    changed in place after it was seen, raise instead of going on with a wrong number.
+
+class Recording(Mapping[str, Tensor]):
+    """What the layers of one forward pass returned, by module path.
+
+    Reading raises for a layer that did not run, and for a tensor that was changed in place after it was recorded, so
+    that nothing is computed from a wrong value.
     """
 
     def __init__(self, layers: Iterable[str]) -> None:
         self._calls: dict[str, list[tuple[Tensor, int | None]]] = {path: [] for path in layers}
+        self._closed = False
+        self.saw_gradients_off = False  # a layer that was to be a leaf ran where gradients are switched off
 
     def __getitem__(self, path: str) -> Tensor:
         """The layer's output; the outputs of several calls are stacked along a new first (time) axis.
@@ -73,7 +92,7 @@ class Recording(Mapping[str, Tensor]):
             )
         for tensor, version in seen:
             if version is not None and tensor._version != version:
-                raise RuntimeError(
+                raise ChangedInPlaceError(
                     f"the output of layer {path!r} was changed in place after it was recorded (as by `out += x` or "
                     "an in-place activation); record the layer behind it, such as the neuron or the whole block"
                 )
@@ -84,14 +103,24 @@ class Recording(Mapping[str, Tensor]):
         """Whether every layer has run."""
         return all(self._calls.values())
 
+    def close(self) -> None:
+        """Take in nothing more; layers that run again, such as checkpointed ones in a backward, are not noted."""
+        self._closed = True
+
     def _add(self, path: str, tensor: Tensor) -> None:
+        if self._closed:
+            return
         version = None if tensor.is_inference() else tensor._version
         self._calls[path].append((tensor, version))
 
 
 @contextmanager
 def record(
-    module: nn.Module, layers: Iterable[str], *, as_leaf: bool | Collection[str] = False, stop: bool = False
+    module: nn.Module,
+    layers: Iterable[str | nn.Module],
+    *,
+    as_leaf: bool | Collection[str] = False,
+    stop: bool = False,
 ) -> Iterator[Recording]:
     """Record the outputs of ``layers`` while ``module`` runs inside the ``with`` block.
 
@@ -100,10 +129,11 @@ def record(
 
     Args:
         module: the network.
-        layers: paths as in ``module.named_modules()``; the empty path is the module itself.
+        layers: paths as in ``module.named_modules()``, where the empty path is the module itself, or modules inside
+            ``module``, which are recorded under their paths.
         as_leaf: for all layers, or those named: make the recorded output a point where gradients can be asked for,
             without a graph through what comes before it: the output is detached to a leaf (unless it already carries
-            a graph from an earlier recorded layer) and a copy of it is handed on, so that an in-place activation
+            a graph from an earlier recorded layer) and the layer returns a copy of it, so that an in-place activation
             behind the layer does no harm. Needs gradients enabled.
         stop: leave the network, and with it the block, as soon as every layer has run once. What stands behind the
             call of the network in the block is then not reached.
@@ -112,8 +142,10 @@ def record(
         A :class:`Recording`, readable inside the block and after it.
 
     Raises:
-        TypeError: ``layers`` is one string, or a recorded output holds no tensor.
-        ValueError: a path does not exist; the message offers the nearest names.
+        TypeError: ``layers`` is one string or module, or a recorded output holds no tensor.
+        ValueError: a path does not exist (the message offers the nearest names), or :func:`path_of` finds no single
+            path of a module.
+        RuntimeError: another thread is recording this very network.
 
     Example:
         >>> import torch
@@ -128,8 +160,11 @@ def record(
     """
     if isinstance(layers, str):
         raise TypeError(f"layers must be a collection of paths, got the string {layers!r}; pass [{layers!r}]")
-    recording = Recording(layers)
+    if isinstance(layers, nn.Module):
+        raise TypeError(f"layers must be a collection of paths or modules, got one {type(layers).__name__}; pass [it]")
+    recording = Recording(layer if isinstance(layer, str) else path_of(module, layer) for layer in layers)
     handles = []
+    _enter(module)
     try:
         for path in recording:
             leaf = as_leaf if isinstance(as_leaf, bool) else path in as_leaf
@@ -138,8 +173,34 @@ def record(
     except _AllSeen:
         pass
     finally:
+        _leave(module)
         for handle in handles:
             handle.remove()
+
+
+_RECORDED_BY: dict[int, list[int]] = {}
+"""Network that is being recorded, by ``id`` -> threads that do so, one entry for each block."""
+
+
+def _enter(module: nn.Module) -> None:
+    """Refuse to record a network that another thread records: the hooks of one would see the tensors of the other."""
+    if torch.compiler.is_compiling():
+        return
+    threads = _RECORDED_BY.setdefault(id(module), [])
+    if any(thread != threading.get_ident() for thread in threads):
+        raise RuntimeError(
+            f"another thread is recording this very {type(module).__name__}: the hooks of one thread would see the "
+            "tensors of the other; give each thread a copy of the network (copy.deepcopy), or let them take turns"
+        )
+    threads.append(threading.get_ident())
+
+
+def _leave(module: nn.Module) -> None:
+    threads = _RECORDED_BY.get(id(module), [])
+    if threading.get_ident() in threads:
+        threads.remove(threading.get_ident())
+    if not threads:
+        _RECORDED_BY.pop(id(module), None)
 
 
 @contextmanager
@@ -296,6 +357,7 @@ def _hook(recording: Recording, path: str, as_leaf: bool, stop: bool) -> Any:
     def leaf(module: nn.Module, args: Any, output: Any) -> Any:
         tensor = _first_tensor(output, path)
         point = tensor if tensor.requires_grad else tensor.detach().requires_grad_()
+        recording.saw_gradients_off |= not torch.is_grad_enabled()
         add(point)
         if isinstance(output, Tensor):
             return point.clone()

@@ -1,37 +1,38 @@
-"""Which layer of a network to look at.
+"""Which layer of a network to compare.
 
-A path given by the user always wins. Without one, a known SpikingJelly network answers by its class name (no model
-is imported), and any other network is asked by running it once: a student for its last spiking layer that still has
-positions, a teacher for the latest layer whose Grad-CAM varies over the image.
+A layer given by the user always wins. Without one, known SpikingJelly networks have a preset for their class name, and
+any other network is run on a few images: of a student the last spiking layer that still has positions is chosen, of a
+teacher the latest layer whose Grad-CAM varies over the image.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..functional.checks import check_choice
 from . import compat
 from .candidates import Ran, blocks_around, is_skipped, spiking_kind, what_ran
 from .class_token import has_one_token
 from .guards import outside_inference, preserve_state
-from .layer import Layer, check_role
+from .layer import Layer
 from .layouts import RefusedError, read_layout
 from .map_checks import NO_EVIDENCE, map_trouble, out_of_place
-from .observing import UnrelatedLayersError, observe_forward
-from .presets import preset_student_steps, student_preset_paths
+from .observing import NoGradientError, Run, UnrelatedLayersError, observe_forward
+from .outputs import ROLES, Role
+from .presets import student_preset_paths
 from .reading import arrange
-from .recording import record
+from .recording import ChangedInPlaceError, record
+from .refusals import Refusals
 
-__all__ = ["find_head", "find_layer", "find_stages", "preset_student_steps"]
+__all__ = ["find_head", "find_layer", "find_stages"]
 
 _PROBE_IMAGES = 4
 _PROBE_AT_ONCE = 12
-_SHOWN_REFUSALS = 8
 _TOP = "top class"
 
 
@@ -39,16 +40,17 @@ def find_layer(
     module: nn.Module,
     example: Tensor,
     *,
-    role: str | None = None,
-    run: Callable[[nn.Module, Tensor], Any] | None = None,
+    role: Role | None = None,
+    run: Run | None = None,
 ) -> Layer:
-    """Choose the layer to look at, by running the network on a few images of ``example``.
+    """Choose the layer to compare, by running the network on a few images of ``example``.
 
-    The network runs in eval mode; training flags, buffers, random state and membranes are as before when this
-    returns or raises, no ``.grad`` is touched and no hook stays. For a student the choice is the preset of its class,
-    else the last spiking neuron with positions, or a block that adds spikes up behind it. For a teacher it is the
-    latest layer whose Grad-CAM for the top class is finite and varies over the image: a ViT that classifies from its
-    class token sends no gradient to the other tokens of its last block, so an earlier point comes out.
+    The network runs in eval mode. When this returns or raises, training flags, buffers and random state are as before,
+    the states of spiking neurons are reset, no ``.grad`` was touched and no hook is left. For a student the choice is
+    the preset of its class, else the last spiking neuron with positions, or a block that adds up spikes behind it. For
+    a teacher it is the latest layer whose Grad-CAM for the top class is finite and varies over the image: in a ViT that
+    classifies from its class token no gradient reaches the other tokens of the last block, so an earlier layer is
+    chosen. ``passed_over`` of the result names the later layers that were refused.
 
     Args:
         module: the network, on the device of ``example``.
@@ -57,7 +59,7 @@ def find_layer(
         run: how to run it, if not as ``module(example)``: such as once per time step.
 
     Returns:
-        A :class:`Layer` with its layout, prefix and the reason for it.
+        A :class:`Layer` with its layout, its prefix, the reason for it and what was passed over.
 
     Raises:
         TypeError: ``example`` is not a tensor.
@@ -82,14 +84,14 @@ def find_stages(
     module: nn.Module,
     example: Tensor,
     *,
-    role: str | None = None,
-    run: Callable[[nn.Module, Tensor], Any] | None = None,
+    role: Role | None = None,
+    run: Run | None = None,
 ) -> tuple[Layer, ...]:
     """One layer for each size of map, shallow to deep: the last of that size that serves.
 
     For methods that compare several depths (AT, ReviewKD). A student's layers are spikes or the preset of its class, as
-    for :func:`find_layer`; a teacher's are the ends of its blocks. The network is left as it was found. A network whose
-    maps have one size throughout, such as a ViT, has one stage.
+    for :func:`find_layer`; a teacher's are the ends of its blocks. The network is left as :func:`find_layer` leaves it.
+    A network whose maps have one size throughout, such as a ViT, has one stage.
 
     Args:
         module: the network, on the device of ``example``.
@@ -119,7 +121,7 @@ def find_stages(
         return search.stages()
 
 
-def find_head(module: nn.Module, classes: int, *, role: str) -> str:
+def find_head(module: nn.Module, classes: int, *, role: Role) -> str:
     """The path of a network's last linear layer with as many outputs as there are classes.
 
     Args:
@@ -128,7 +130,7 @@ def find_head(module: nn.Module, classes: int, *, role: str) -> str:
         role: ``"student"`` or ``"teacher"``, for the message.
 
     Raises:
-        ValueError: it has none.
+        ValueError: no linear layer has ``classes`` outputs.
 
     Example:
         >>> from torch import nn
@@ -145,9 +147,7 @@ def find_head(module: nn.Module, classes: int, *, role: str) -> str:
     return str(found[-1])
 
 
-def _begin(
-    module: nn.Module, example: Tensor, role: str | None, run: Callable[[nn.Module, Tensor], Any] | None
-) -> _Search:
+def _begin(module: nn.Module, example: Tensor, role: Role | None, run: Run | None) -> _Search:
     """Check the arguments of a search and cut the example to a few images."""
     if not isinstance(example, Tensor):
         raise TypeError(f"example must be a tensor [N, C, H, W] or [T, N, C, H, W], got {type(example).__name__}")
@@ -157,12 +157,12 @@ def _begin(
         )
     if role is None:
         role = "student" if compat.has_neurons(module) else "teacher"
-    check_role(role)
-    if any(child._compiled_call_impl is not None or has_one_token(child) for child in module.modules()):
+    check_choice("role", role, ROLES)
+    if any(_is_compiled(child) or has_one_token(child) for child in module.modules()):
         raise ValueError(
             "layers cannot be searched in a network with compiled parts or a last block for the class token alone: "
-            f"others than the eager network's would be found. Pass {role}_layer= or layers= (of a teacher from "
-            "prepare_teacher its layer, and what it was told to keep)"
+            f"the result would differ from the eager network's. Pass {role}_layer= or layers= (of a teacher from "
+            "prepare_teacher: prepared.layer)"
         )
     if role == "teacher" and example.ndim != 4:
         raise ValueError(f"a teacher takes images, so example must be [N, C, H, W], got shape {tuple(example.shape)}")
@@ -173,20 +173,22 @@ def _begin(
     return _Search(module, few, role, run)
 
 
-class _Search:
-    """One search for a layer; keeps what was refused, for the message of a failure."""
+def _is_compiled(module: nn.Module) -> bool:
+    """Whether ``module.compile()`` or ``torch.compile(module)`` was called."""
+    return getattr(module, "_compiled_call_impl", None) is not None or hasattr(module, "_orig_mod")
 
-    def __init__(
-        self, module: nn.Module, example: Tensor, role: str, run: Callable[[nn.Module, Tensor], Any] | None
-    ) -> None:
+
+class _Search:
+    """One search for a layer, and what it refused."""
+
+    def __init__(self, module: nn.Module, example: Tensor, role: Role, run: Run | None) -> None:
         self.module, self.example, self.role = module, example, role
         self.run = run or (lambda network, batch: network(batch))
         self.names = dict(module.named_modules())
         self.steps = example.shape[0] if example.ndim == 5 else None
         self.batch = example.shape[1] if example.ndim == 5 else example.shape[0]
         self.image_size = (example.shape[-2], example.shape[-1])
-        self.tried: list[str] = []
-        self.unread: list[str] = []
+        self.refusals = Refusals([])
         self.hint = ""
 
     def student(self) -> Layer:
@@ -196,7 +198,7 @@ class _Search:
         for path, name in self._presets(ran):
             layer = self._confirmed(Layer(path, reason=f"preset of {name}{missed}"))
             if layer is not None:
-                return layer
+                return self._chosen(layer)
             missed = missed or f"; {path} does not serve at {self.image_size[0]}x{self.image_size[1]}"
         counts = Counter(len(seen.shapes) for path, seen in ran.items() if compat.is_neuron(self.names[path]))
         usual = max(counts, key=lambda count: (count > 1, counts[count]), default=1)
@@ -206,47 +208,36 @@ class _Search:
                 continue
             if self.steps is None and len(seen.shapes) not in (1, usual):
                 why = f"it ran {len(seen.shapes)} times, not once or {usual} times as other neurons"
-                self.tried.append(_refusal(path, seen.shapes, why))
+                self.refusals.add(path, seen.shapes, why)
                 continue
             layer = self._confirmed(Layer(path, reason=kind + missed))
             if layer is not None:
-                return layer
+                return self._chosen(layer)
         raise self._failure("no layer with spikes and more than one position", "student_layer")
 
     def teacher(self) -> Layer:
         """The latest layer whose Grad-CAM for the top class varies over the image."""
         ran = self._watch()
-        trunk: list[Layer] = []
-        inside: list[Layer] = []
-        for path, seen in reversed(ran.items()):
-            if path == "" or is_skipped(self.names, path) or len(seen.shapes[0]) < 3:
-                continue
-            layer = self._readable(Layer(path), seen.shapes)
-            if layer is not None:
-                # inside a block that ends in one position is half-way; what comes before the block is better
-                blocks = [ran[block].shapes[-1] for block in blocks_around(self.names, path) if block in ran]
-                (inside if any(shape[2:] == (1, 1) for shape in blocks) else trunk).append(layer)
-        candidates = trunk + inside
+        candidates = self._with_positions(ran)
         negative: list[Layer] = []
         for start in range(0, len(candidates), _PROBE_AT_ONCE):
-            together = candidates[start : start + _PROBE_AT_ONCE]
-            misplaced: set[str] | None = None
-            for layer, why in zip(together, self._grad_cams(together), strict=True):
-                if why is None and not (layer.layout or "").endswith("HW"):
-                    if misplaced is None:
-                        misplaced = out_of_place(self.module, together, self.example, self.run)
-                    if layer.path in misplaced:
-                        why = "its tokens do not answer to their own places in the image"
-                if why is None and not blocks_around(self.names, layer.path) & {other.path for other in negative}:
-                    reason = "last layer with a map" if layer is candidates[0] else "latest layer with a varying map"
-                    return replace(layer, grid=None, reason=reason)
+            for layer, why in self._judged(candidates[start : start + _PROBE_AT_ONCE]):
+                shapes, around = ran[layer.path].shapes, blocks_around(self.names, layer.path)
+                block = next((other.path for other in negative if other.path in around), None)
+                if why is not None:
+                    self.refusals.add(layer.path, shapes, why)
+                elif block is not None:
+                    self.refusals.add(layer.path, shapes, f"it is inside {block!r}: {NO_EVIDENCE}", "put off")
+                else:
+                    latest = layer is candidates[0]
+                    reason = "last layer with a map" if latest else "latest layer with a varying map"
+                    return self._chosen(replace(layer, grid=None, reason=reason))
                 if why == NO_EVIDENCE:
                     negative.append(layer)
-                if why is not None:
-                    self.tried.append(_refusal(layer.path, ran[layer.path].shapes, why))
         if negative:
             # the map varies, but for these few images all of it speaks against their top class; the step checks each
-            return replace(negative[0], grid=None, reason="last layer with a map, all negative for the example")
+            reason = "last layer with a map, all negative for the example"
+            return self._chosen(replace(negative[0], grid=None, reason=reason))
         raise self._failure("no layer whose Grad-CAM for the top class varies over the image", "teacher_layer")
 
     def stages(self) -> tuple[Layer, ...]:
@@ -267,10 +258,14 @@ class _Search:
         if not found:
             raise self._failure("no layer with more than one position", f"{self.role}_layer")
         largest_first = sorted(found.items(), key=lambda item: -item[0][0] * item[0][1])
-        return tuple(replace(layer, reason=f"{layer.reason}, {h}x{w}") for (h, w), layer in largest_first)
+        paths = [layer.path for layer in found.values()]
+        return tuple(
+            self._chosen(replace(layer, reason=f"{layer.reason}, {h}x{w}"), others=paths)
+            for (h, w), layer in largest_first
+        )
 
     def _kind(self, path: str, seen: Ran) -> str | None:
-        """What a layer may be the end of a stage as, or None."""
+        """What a layer may be the end of a stage as, or None where it has no map."""
         if self.role == "student":
             return spiking_kind(self.names, path, seen)
         return None if path == "" or is_skipped(self.names, path) or len(seen.shapes[0]) < 3 else "end of a stage"
@@ -291,6 +286,7 @@ class _Search:
     def _watch(self) -> dict[str, Ran]:
         ran = what_ran(self.module, lambda: self.run(self.module, self.example), integers=self.role == "student")
         self._reset()
+        self.refusals = Refusals(list(ran))
         return ran
 
     # whether it serves
@@ -302,8 +298,30 @@ class _Search:
             )
         except RefusedError as refused:
             if any(len(shape) > 2 for shape in shapes):
-                self.unread.append(_refusal(layer.path, shapes, str(refused)))
+                self.refusals.add(layer.path, shapes, str(refused), "unreadable")
             return None
+
+    def _with_positions(self, ran: dict[str, Ran]) -> list[Layer]:
+        """A teacher's layers that can be read as maps, from the last back.
+
+        What is inside a block that ends in one position is half-way and comes last; what is in front of the block is
+        better.
+        """
+        trunk: list[Layer] = []
+        inside: list[Layer] = []
+        for path, seen in reversed(ran.items()):
+            layer = self._readable(Layer(path), seen.shapes) if self._kind(path, seen) else None
+            if layer is None:
+                continue
+            around = sorted(blocks_around(self.names, path) & ran.keys())
+            block = next((block for block in around if ran[block].shapes[-1][2:] == (1, 1)), None)
+            if block is None:
+                trunk.append(layer)
+            else:
+                inside.append(layer)
+                why = f"it is inside {block!r}, which ends in one position"
+                self.refusals.add(path, seen.shapes, why, "put off")
+        return trunk + inside
 
     def _confirmed(self, layer: Layer) -> Layer | None:
         """Record the layer alone: its shape must be readable, and nothing may change it in place behind."""
@@ -311,15 +329,24 @@ class _Search:
             with torch.no_grad(), record(self.module, [layer.path]) as recording:
                 self.run(self.module, self.example)
             shapes = [tuple(call.shape) for call in recording.calls(layer.path)]
-        except RuntimeError as error:
-            if "changed in place" not in str(error):
-                raise
-            self.tried.append(_refusal(layer.path, [], "changed in place behind the layer"))
+        except ChangedInPlaceError:
+            self.refusals.add(layer.path, [], "changed in place behind the layer")
             return None
         finally:
             self._reset()
         read = self._readable(layer, shapes)
         return None if read is None else replace(read, grid=None)
+
+    def _judged(self, layers: list[Layer]) -> Iterator[tuple[Layer, str | None]]:
+        """Each layer, and why its Grad-CAM does not serve or None if it does."""
+        misplaced: set[str] | None = None
+        for layer, why in zip(layers, self._grad_cams(layers), strict=True):
+            if why is None and not (layer.layout or "").endswith("HW"):
+                if misplaced is None:
+                    misplaced = out_of_place(self.module, layers, self.example, self.run)
+                if layer.path in misplaced:
+                    why = "its tokens do not answer to their own places in the image"
+            yield layer, why
 
     def _grad_cams(self, layers: list[Layer]) -> list[str | None]:
         """For each layer why its Grad-CAM does not serve, or None if it does."""
@@ -335,6 +362,8 @@ class _Search:
                 cam_paths=paths,
                 targets=lambda logits: {_TOP: logits.argmax(1, keepdim=True)},
             )
+        except NoGradientError:
+            raise
         except UnrelatedLayersError:
             return ["the class score does not depend on it"] * len(layers)
         if seen.logits is not None and not seen.logits.mean.any():
@@ -356,20 +385,14 @@ class _Search:
         if self.role == "student":
             compat.reset(self.module)
 
+    def _chosen(self, layer: Layer, *, others: Sequence[str] = ()) -> Layer:
+        """``layer`` with what was refused behind it, up to the next of the ``others`` that were chosen too."""
+        return replace(layer, passed_over=self.refusals.behind(layer.path, others))
+
     def _failure(self, what: str, argument: str) -> ValueError:
-        refused = [*self.tried, *self.unread]
-        shown = refused[:_SHOWN_REFUSALS]
-        more = len(refused) - len(shown)
-        tried = "; ".join(shown) + (f"; and {more} more" if more else "") if shown else "none had positions"
         return ValueError(
             f"{type(self.module).__name__} has {what} for an input of shape {list(self.example.shape)}. "
-            f"Candidates from the last back: {tried}. {self.hint}Pass {argument}='path' or "
+            f"Candidates from the last back: {self.refusals}. {self.hint}Pass {argument}='path' or "
             f"{argument}=Layer('path', layout=..., grid=...) with a path of named_modules(), which a Distiller takes "
             "in layers=, or use larger images"
         )
-
-
-def _refusal(path: str, shapes: Sequence[tuple[int, ...]], why: str) -> str:
-    shape = f" {list(shapes[0])}" if shapes else ""
-    times = f" x{len(shapes)}" if len(shapes) > 1 else ""
-    return f"{path}{shape}{times}: {why}"

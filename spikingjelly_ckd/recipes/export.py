@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import itertools
 import json
 import pickle
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -27,6 +29,8 @@ PREFIXES = ("module.", "network.", "model.", "_orig_mod.")
 def name_of(build: Callable[..., Any]) -> str:
     """``module:name`` of a function or class, for :func:`resolve_name`.
 
+    The module is the outermost package that exports it, so a name in a record does not depend on the file inside.
+
     Raises:
         ValueError: it cannot be imported by name (a lambda, a method, a partial, or defined inside a function).
 
@@ -38,7 +42,10 @@ def name_of(build: Callable[..., Any]) -> str:
     name = getattr(build, "__qualname__", f"<{type(build).__name__}>")
     if not name.isidentifier():
         raise ValueError(f"{build.__module__}:{name} cannot be imported by its name; pass a function of a module")
-    return f"{build.__module__}:{name}"
+    packages = itertools.accumulate(build.__module__.split("."), "{}.{}".format)
+    exports = (path for path in packages if getattr(sys.modules.get(path), name, None) is build)
+    module = next(exports, build.__module__)
+    return f"{module}:{name}"
 
 
 def resolve_name(name: str) -> Callable[..., Any]:

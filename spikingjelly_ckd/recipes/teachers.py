@@ -1,131 +1,146 @@
-"""Teachers: from a file or from timm, fed as they were trained, and checked before anybody learns from them."""
+"""Teachers: from a file or from timm, or trained first, and checked before anybody learns from them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import timm
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from .data.sets import Data
+from .build import Built, build_network
+from .data import Data
+from .data.loading import seed_all
 from .export import file_hash, fill, load_network, read_about, read_weights
+from .options import Run
+from .recipe import Recipe
+from .report.schema import Record
+from .teacher_input import Teacher, TeacherInput
+from .training.fit import fit, optimisation
+from .training.module import ClassifierModule
+from .training.resume import record_so_far
 
-__all__ = ["Teacher", "TeacherInput", "check_teacher", "load_teacher", "timm_network"]
+__all__ = [
+    "Teacher",
+    "TeacherInput",
+    "check_teacher",
+    "load_teacher",
+    "obtain_teacher",
+    "timm_network",
+    "train_teacher",
+]
 
+TEACHER_FILE = "teacher.safetensors"
 CHANCE_FACTOR = 1.5
 
 
-class TeacherInput(nn.Module):
-    """What the student sees, as the teacher was trained to see it: renormalised and resized.
+def obtain_teacher(recipe: Recipe, run: Run, data: Data) -> Teacher | None:
+    """The teacher of a row: given, trained by an earlier run, or trained now; None where the method has none.
+
+    Raises:
+        FileNotFoundError: ``--teacher`` names no file.
+        ValueError: it does not fit, or is no better than chance.
+    """
+    if recipe.method == "plain":
+        return None
+    teacher = load_teacher(run.teacher or _own_teacher(recipe, run, data), data, *_builder(recipe, data))
+    teacher.network.to(run.torch_device)
+    accuracy = check_teacher(
+        teacher,
+        data,
+        batch_size=recipe.batch_size,
+        workers=run.workers,
+        limit=run.most_steps,
+        refuse=not (run.any_teacher or run.smoke),
+    )
+    said = "" if teacher.accuracy is None else f" (its file says {teacher.accuracy:.2f} %)"
+    rank_zero_info(f"Teacher: {teacher.source} has {accuracy:.2f} % on the test set{said}")
+    return replace(teacher, test_accuracy=accuracy)
+
+
+def _own_teacher(recipe: Recipe, run: Run, data: Data) -> str:
+    """Path of the row's own ANN, trained by an earlier run or now."""
+    folder = run.teacher_folder(recipe)
+    path = folder / TEACHER_FILE
+    if not path.is_file():
+        rank_zero_info(f"Teacher: none was given (--teacher), so one is trained first, in {folder}")
+        return str(train_teacher(recipe, run, data, folder))
+    rank_zero_info(f"Teacher: {path}, trained by an earlier run")
+    about = json.loads(path.with_suffix(".json").read_text("utf8"))
+    if about.get("split_hash") != data.split_hash:
+        raise ValueError(
+            f"{path} was trained on split {about.get('split')}, and this run uses {data.split} with other images: pass "
+            "--teacher PATH to use it all the same, or another --output-dir to train a new one"
+        )
+    return str(path)
+
+
+def _builder(recipe: Recipe, data: Data) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
+    """The function of the row's ANN, and those of its keywords that it takes."""
+    return recipe.teacher, build_network(recipe.teacher, num_classes=data.num_classes, in_channels=data.in_channels)[1]
+
+
+def train_teacher(recipe: Recipe, run: Run, data: Data, folder: Path, *, model: str | None = None) -> Path:
+    """Train the ANN of a row (or timm's ``model``) and write it; its normalisation and accuracy go with it.
+
+    A training that was cut off goes on where it was, if the run is resumed.
 
     Args:
-        student: mean and standard deviation that the images were normalised with, one number a channel each.
-        teacher: those of the teacher's training.
-        size: height and width of the teacher's input; None keeps the images'.
+        recipe: of the row.
+        run: its flags.
+        data: to train and test on.
+        folder: where the teacher, its record and its checkpoints are written.
+        model: a network of timm in place of the row's own.
 
-    Shapes: ``[N, C, H, W]`` to ``[N, C, size, size]``; event frames ``[T, N, C, H, W]`` enter as their mean frame,
-    which is not renormalised.
-
-    Raises:
-        ValueError: unlike numbers of channels.
-
-    Example:
-        >>> import torch
-        >>> half = ((0.5,), (0.5,))
-        >>> zero_one = ((0.0,), (1.0,))
-        >>> TeacherInput(half, zero_one, size=4)(torch.ones(1, 1, 2, 2)).round(decimals=3).unique()  # white stays 1
-        tensor([1.])
+    Returns:
+        Path of the ``.safetensors`` file.
     """
+    recipe = with_teacher_schedule(recipe, run)
+    seed_all(run.seed)
+    built = _first_teacher(recipe, run, data, model)
+    module = ClassifierModule(built.network, **optimisation(recipe, data))
+    resume = "latest" if run.resume is not None and (folder / "latest.ckpt").is_file() else None
+    before = None if resume is None else record_so_far(folder)
+    network = {"build": built.name, **built.arguments}
+    record = Record.start(recipe, run, data, method="teacher", network=network, before=before)
+    path = folder / TEACHER_FILE
 
-    def __init__(
-        self,
-        student: tuple[Sequence[float], Sequence[float]] | None,
-        teacher: tuple[Sequence[float], Sequence[float]] | None,
-        size: int | None = None,
-    ) -> None:
-        super().__init__()
-        self.size = size
-        scale, shift = torch.ones(1), torch.zeros(1)
-        if student is not None and teacher is not None:
-            lengths = {len(values) for values in (*student, *teacher)}
-            if len(lengths) != 1:
-                raise ValueError(f"means and deviations must have one number a channel, got {student} and {teacher}")
-            (mean_s, std_s), (mean_t, std_t) = (torch.tensor(pair) for pair in (student, teacher))
-            scale, shift = std_s / std_t, (mean_s - mean_t) / std_t
-        self.register_buffer("scale", scale.view(-1, 1, 1))
-        self.register_buffer("shift", shift.view(-1, 1, 1))
+    def on_row(rows: list[dict[str, float]]) -> None:
+        record.after(rows).write(folder / "record.json")
 
-    def forward(self, images: Tensor) -> Tensor:
-        """The teacher's input."""
-        images = images.mean(0) if images.ndim == 5 else images
-        images = images * self.scale.to(images) + self.shift.to(images)  # type: ignore[operator]
-        if self.size is None or images.shape[-2:] == (self.size, self.size):
-            return images
-        return F.interpolate(images, (self.size, self.size), mode="bicubic", antialias=True, align_corners=False)
-
-    def extra_repr(self) -> str:
-        """The size; scale and shift are buffers."""
-        return f"size={self.size}"
+    fitted = fit(module, data, recipe, run, folder, on_row=on_row, resume=resume)
+    if fitted.trainer.is_global_zero:
+        accuracy = fitted.rows[-1]["test_acc1"]
+        built.save(path, data, accuracy=accuracy, split=data.split, split_hash=data.split_hash)
+    fitted.trainer.strategy.barrier()
+    return path
 
 
-@dataclass(frozen=True)
-class Teacher:
-    """A trained ANN and what has to be known about it.
-
-    Attributes:
-        network: in ``eval``.
-        source: where it came from, for the record.
-        sha256: of its file; None for timm's own weights.
-        mean: of the normalisation it was trained with, by channel; None for event frames.
-        std: likewise.
-        size: height and width it was trained on; None: that of the student.
-        accuracy: in percent on the test set, as its own file says; None where nothing is said.
-    """
-
-    network: nn.Module
-    source: str
-    sha256: str | None
-    mean: tuple[float, ...] | None
-    std: tuple[float, ...] | None
-    size: int | None
-    accuracy: float | None = None
-
-    def input_for(self, data: Data) -> TeacherInput:
-        """Turns a batch of ``data`` into what this teacher was trained on."""
-        ours = None if data.mean is None or data.std is None else (data.mean, data.std)
-        theirs = None if self.mean is None or self.std is None else (self.mean, self.std)
-        return TeacherInput(ours, theirs, self.size)
+def _first_teacher(recipe: Recipe, run: Run, data: Data, model: str | None) -> Built:
+    """The ANN before its training."""
+    common = {"num_classes": data.num_classes, "in_channels": data.in_channels}
+    if model is None:
+        network, arguments = build_network(recipe.teacher, **common)
+        return Built(network, recipe.teacher, arguments)
+    arguments = {"name": model, **common}
+    return Built(timm_network(**arguments, pretrained=run.pretrained), timm_network, arguments)
 
 
-def timm_network(name: str, num_classes: int, in_channels: int = 3, *, pretrained: bool = False) -> nn.Module:
-    """``timm.create_model`` with a message that helps.
-
-    Raises:
-        ValueError: timm has no such network, or cannot change its classes or channels.
-    """
-    known = timm.is_model(name.split(".")[0]) or name.startswith(("hf-hub:", "hf_hub:", "local-dir:"))
-    if not known:
-        near = timm.list_models(f"*{name[:6]}*")[:5]
-        raise ValueError(f"timm has no network {name!r}{'; near it: ' + ', '.join(near) if near else ''}")
-    options = {"num_classes": num_classes, "in_chans": in_channels}
-    return _fetched(name, **options) if pretrained else cast(nn.Module, timm.create_model(name, **options))
+def with_teacher_schedule(recipe: Recipe, run: Run) -> Recipe:
+    """The recipe with the epochs and the learning rate of its teacher."""
+    epochs = 1 if run.smoke else recipe.teacher_epochs
+    return replace(recipe, epochs=epochs, lr=recipe.teacher_lr, warmup_epochs=min(recipe.warmup_epochs, epochs - 1))
 
 
-def _fetched(name: str, **options: Any) -> nn.Module:
-    """A network of timm with its weights."""
-    try:
-        return cast(nn.Module, timm.create_model(name, pretrained=True, **options))
-    except Exception as error:
-        raise ValueError(
-            f"timm:{name}: its weights cannot be fetched ({type(error).__name__}: {str(error).partition(chr(10))[0]}); "
-            "fetch them elsewhere and pass a file, --teacher PATH"
-        ) from error
+def is_unfinished(folder: Path) -> bool:
+    """Whether the training of a teacher was broken off in its folder."""
+    return (folder / "latest.ckpt").is_file() and not (folder / TEACHER_FILE).is_file()
 
 
 def load_teacher(
@@ -195,6 +210,20 @@ def _classes(weights: Mapping[str, Tensor], network: nn.Module, classes: int) ->
     return int(found.pop()) if len(found) == 1 else None
 
 
+def timm_network(name: str, num_classes: int, in_channels: int = 3, *, pretrained: bool = False) -> nn.Module:
+    """``timm.create_model`` with a message that helps.
+
+    Raises:
+        ValueError: timm has no such network, or cannot change its classes or channels.
+    """
+    known = timm.is_model(name.split(".")[0]) or name.startswith(("hf-hub:", "hf_hub:", "local-dir:"))
+    if not known:
+        near = timm.list_models(f"*{name[:6]}*")[:5]
+        raise ValueError(f"timm has no network {name!r}{'; near it: ' + ', '.join(near) if near else ''}")
+    options = {"num_classes": num_classes, "in_chans": in_channels}
+    return _fetched(name, **options) if pretrained else cast(nn.Module, timm.create_model(name, **options))
+
+
 def _from_timm(name: str, data: Data) -> Teacher:
     if data.is_event:
         raise ValueError(
@@ -211,6 +240,17 @@ def _from_timm(name: str, data: Data) -> Teacher:
         )
     size = config["input_size"][-1]
     return Teacher(network.eval(), f"timm:{name}", None, tuple(config["mean"]), tuple(config["std"]), size)
+
+
+def _fetched(name: str, **options: Any) -> nn.Module:
+    """A network of timm with its weights."""
+    try:
+        return cast(nn.Module, timm.create_model(name, pretrained=True, **options))
+    except Exception as error:
+        raise ValueError(
+            f"timm:{name}: its weights cannot be fetched ({type(error).__name__}: {str(error).partition(chr(10))[0]}); "
+            "fetch them elsewhere and pass a file, --teacher PATH"
+        ) from error
 
 
 @torch.no_grad()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, cast, get_args
+from collections.abc import Collection, Mapping
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +12,15 @@ from torch.fx import GraphModule
 from ..functional.checks import check_choice, check_non_negative
 from ..methods.base import LAYER_CHOICES, NEEDS, DistillationLoss
 from ..networks import compat
-from ..networks.reading import Layer
+from ..networks.layer import Layer, as_layer
+from ..networks.presets import preset_student_steps
 from ..networks.recording import get_layer
-from ..networks.search import preset_student_steps
+from .schedule import Schedule
 from .time_steps import StudentSteps
 
 __all__ = [
     "NO_DATA_PARALLEL",
     "TEACHER_NEEDS",
-    "LayerSpec",
     "Weight",
     "check_built",
     "check_networks",
@@ -30,10 +30,10 @@ __all__ = [
     "read_schedule",
     "read_side",
     "read_student_steps",
+    "read_teacher_steps",
     "read_time_steps",
 ]
 
-LayerSpec = str | Layer
 Weight = float | str
 GivenSides = tuple[tuple[Layer, ...] | None, tuple[Layer, ...] | None]
 
@@ -43,7 +43,7 @@ NO_DATA_PARALLEL = (
 
 
 TEACHER_NEEDS = frozenset({"logits", "features", "gradients", "student_gradients", "teacher_head"})
-"""Signals that take a teacher."""
+"""Needs that require a teacher."""
 TASK_NEEDS = frozenset({"labels", "logits", "per_step_logits"})
 """Signals that a task loss sees."""
 
@@ -68,8 +68,8 @@ def check_networks(teacher: nn.Module | None, student: nn.Module) -> None:
         )
     if isinstance(teacher, GraphModule) and not _can_be_set_to_eval(teacher):
         raise ValueError(
-            "the teacher was exported (torch.export), so its mode cannot be set and its layers cannot be recorded; pass "
-            "the module that it was exported from"
+            "the teacher was exported (torch.export), so its mode cannot be set and its layers cannot be recorded; "
+            "pass the module that it was exported from"
         )
     if compat.has_neurons(teacher) and not compat.has_neurons(student):
         raise ValueError("the teacher has spiking neurons and the student none: the order is (teacher, student)")
@@ -109,16 +109,16 @@ def read_time_steps(time_steps: int | None) -> int | None:
 
 
 def read_student_steps(student: nn.Module, student_steps: StudentSteps) -> StudentSteps:
-    """How the student walks through time; networks known by name override the default."""
+    """How the student takes its time steps; networks known by name override the default."""
     check_choice("student_steps", student_steps, get_args(StudentSteps))
     modes = set(compat.neuron_step_modes(student).values())
     if student_steps == "multi":
-        student_steps = cast(StudentSteps, preset_student_steps(student) or "multi")
+        student_steps = preset_student_steps(student) or "multi"
     if student_steps == "multi" and modes == {"s"}:
         raise ValueError(
             f"the student {type(student).__name__} is in single-step mode: call functional.set_step_mode(student, "
-            "'m'), or pass student_steps='loop' to call it once a time step, or student_steps='internal' if it walks "
-            "through time by itself"
+            "'m'), or pass student_steps='loop' to call it once a time step, or student_steps='internal' if it "
+            "handles its time steps by itself"
         )
     if student_steps == "loop" and "m" in modes:
         raise ValueError(
@@ -126,6 +126,23 @@ def read_student_steps(student: nn.Module, student_steps: StudentSteps) -> Stude
             "student_steps='multi', or call functional.set_step_mode(student, 's')"
         )
     return student_steps
+
+
+def read_teacher_steps(teacher: nn.Module | None, needs: Collection[str]) -> StudentSteps | None:
+    """How a spiking teacher takes its time steps; None for an ANN.
+
+    Raises:
+        ValueError: a loss compares layers of a spiking teacher.
+    """
+    if teacher is None or not compat.has_neurons(teacher):
+        return None
+    if TEACHER_NEEDS & set(needs) - {"logits"}:
+        raise ValueError(
+            "the teacher has spiking neurons: it serves losses on its logits (averaged over time), and losses that "
+            "compare layers or class maps need an ANN"
+        )
+    modes = set(compat.neuron_step_modes(teacher).values())
+    return preset_student_steps(teacher) or ("loop" if modes == {"s"} else "multi")
 
 
 def read_losses(
@@ -138,7 +155,7 @@ def read_losses(
     weights: dict[str, float] = {}
     for name, entry in losses.items():
         if not isinstance(name, str) or not name or "." in name:
-            raise ValueError(f"the name of a loss must be a text without a full stop, got {name!r}")
+            raise ValueError(f"the name of a loss must be a non-empty string without '.', got {name!r}")
         if name == "task":
             raise ValueError("the name 'task' is the task loss's; give the loss another name")
         if not isinstance(entry, tuple | list) or len(entry) != 2:
@@ -158,7 +175,9 @@ def read_losses(
                 raise ValueError(f"the weight of {name!r} must be a number or 'auto', got {weight!r}")
             weights[name] = check_non_negative(f"the weight of {name!r}", weight)
         elif task_weight == 0:
-            raise ValueError(f"the weight of {name!r} is 'auto', a share of the task's gradient; task_weight is 0")
+            raise ValueError(
+                f"the weight of {name!r} is 'auto', a share of the task's gradient, and task_weight is 0; pass a number"
+            )
     return modules, weights
 
 
@@ -190,9 +209,7 @@ def read_needs(
     return frozenset(needs)
 
 
-def read_schedule(
-    schedule: Mapping[str, Callable[[float], float]] | None, losses: Collection[str]
-) -> dict[str, Callable[[float], float]]:
+def read_schedule(schedule: Mapping[str, Schedule] | None, losses: Collection[str]) -> dict[str, Schedule]:
     """Factors of weights over the run, by the names of losses and ``"task"``."""
     known = {*losses, "task"}
     found = dict(schedule or {})
@@ -214,7 +231,9 @@ def read_layers(
     comparing = {name for name, loss in losses.items() if "features" in loss.needs}
     unknown = set(layers) - comparing
     if unknown:
-        raise ValueError(f"layers names {sorted(unknown)}; the losses that compare layers are {sorted(comparing)}")
+        raise ValueError(
+            f"layers has entries for {sorted(unknown)}; the losses that compare layers are {sorted(comparing)}"
+        )
     given: dict[str, GivenSides] = {}
     for name in losses:
         if name in comparing:
@@ -226,13 +245,15 @@ def read_layers(
 
 
 def read_side(side: Any, network: nn.Module | None) -> tuple[Layer, ...] | None:
-    """Layers given as a path, a :class:`Layer` or several of them; None where they are to be found."""
+    """Layers given as a path, a module, a :class:`Layer` or several of them; None where they are to be found."""
     if side is None or network is None:
         return None
-    if not isinstance(side, str | Layer | tuple | list):
-        raise TypeError(f"a layer must be a path, a Layer or a list of them, got {type(side).__name__} {side!r}")
-    items = [side] if isinstance(side, str | Layer) else side
-    layers = tuple(item if isinstance(item, Layer) else Layer(item) for item in items)
+    one = str | Layer | nn.Module
+    if not isinstance(side, one | tuple | list):
+        raise TypeError(
+            f"a layer must be a path, a module, a Layer or a list of them, got {type(side).__name__} {side!r}"
+        )
+    layers = tuple(as_layer(network, item) for item in ([side] if isinstance(side, one) else side))
     for layer in layers:
         get_layer(network, layer.path)
     return layers

@@ -1,4 +1,4 @@
-"""A student with a frozen teacher, which is no part of the module."""
+"""A student with a frozen teacher, which is not registered as a submodule."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class WithFrozenTeacher(nn.Module):
         super().__init__()
         self.student = student
         # in a tuple, so that it is no submodule
-        self._frozen_teacher = () if teacher is None else (_freeze(teacher),)
+        self._frozen_teacher = () if teacher is None else (_freeze(teacher, student),)
 
     @property
     def teacher(self) -> nn.Module:
@@ -64,15 +64,23 @@ class WithFrozenTeacher(nn.Module):
         raise TypeError(NO_DATA_PARALLEL)
 
 
-def _freeze(teacher: nn.Module) -> nn.Module:
-    """The teacher in eval mode, with parameters that need no gradient; a scripted one has no ``requires_grad_``."""
+def _freeze(teacher: nn.Module, student: nn.Module) -> nn.Module:
+    """The teacher in eval mode, with parameters that need no gradient; a scripted one has no ``requires_grad_``.
+
+    A module without tensors that both networks hold (an activation, a surrogate function) becomes one of the teacher's
+    own, whose mode is not the student's.
+    """
+    of_student = {id(module) for module in student.modules()}
+    for parent in list(teacher.modules()):
+        for name, child in parent.named_children():
+            if id(child) in of_student:
+                setattr(parent, name, copy.deepcopy(child))
     with outside_inference():
         for module in teacher.modules():
-            for tensors in (module._parameters, module._buffers):
-                for name, tensor in tensors.items():
-                    if tensor is not None and tensor.is_inference():  # made in inference_mode: no gradient passes it
-                        copied = tensor.clone()
-                        tensors[name] = nn.Parameter(copied, False) if tensors is module._parameters else copied
+            for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
+                if tensor.is_inference():  # made in inference_mode: no gradient passes it
+                    copied = tensor.clone()
+                    setattr(module, name, nn.Parameter(copied, False) if name in module._parameters else copied)
     for parameter in teacher.parameters():
         parameter.requires_grad_(False)
     return teacher.eval()

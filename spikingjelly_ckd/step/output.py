@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import functional as F
 
-from ..methods.base import DistillationLoss, LinearHead, Signals, Term
+from ..methods.base import DistillationLoss, Term
+from ..methods.signals import LinearHead, Signals
 from .batch import Batch
 from .validate import (
     check_classes,
@@ -41,7 +42,7 @@ class Observation:
         points: name of a loss -> the outputs of its layers as they stand in the graph, one for each call.
         every_point: the outputs of all recorded layers.
         head: the last linear layer, where a loss applies it.
-        violations: message -> boolean scalar on the device, true where what was read cannot be right.
+        violations: message -> boolean scalar on the device, true where what was read out is invalid.
     """
 
     logits: Tensor | None = None
@@ -63,7 +64,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Step:
-    """Both networks on one batch, and what every loss makes of it. Nothing is judged or weighted yet.
+    """Both networks on one batch, and the value of every loss; nothing is judged or weighted yet.
 
     Attributes:
         batch: what the networks took.
@@ -134,7 +135,7 @@ class Step:
         )
 
     def with_terms(self, task_loss: Callable[..., Tensor] | None, losses: Mapping[str, DistillationLoss]) -> Step:
-        """The step with what the task loss (None: cross-entropy on the mean logits) and every loss make of it."""
+        """The step with what the task loss (None: cross-entropy on the mean logits) and every loss compute."""
         signals = replace(self.signals("task"), labels=self.task_labels)
         if task_loss is None:
             value = F.cross_entropy(signals.student_logits, signals.labels)
@@ -161,16 +162,27 @@ class Step:
         """Message -> boolean scalar on the device, true where the batch must not be trained on."""
         return input_violations(self.batch.images, self.batch.labels, self.logits.shape[1], self.ignored)
 
+    def network_violations(self) -> dict[str, Tensor]:
+        """Message -> boolean scalar on the device, true where the batch or what a network made of it is invalid."""
+        found = self.input_violations() | logit_violations("student", self.logits)
+        return found if self.teacher.logits is None else found | logit_violations("teacher", self.teacher.logits)
+
     def violations(self) -> dict[str, Tensor]:
         """Message -> boolean scalar on the device, true where this step must not be trained on."""
-        found = self.input_violations() | logit_violations("student", self.logits)
-        if self.teacher.logits is not None:
-            found |= logit_violations("teacher", self.teacher.logits)
-        found |= self.student.violations
+        found = {**self.network_violations(), **self.student.violations}
         for name, term in self.terms.items():
             found |= term.violations
             found[f"the loss {name!r} is not finite (NaN or inf)"] = ~term.value.detach().isfinite().all()
         return found
+
+    def judge(self, *, together: bool) -> int:
+        """How many images the losses left out; ``together`` with the other processes of ``torch.distributed``.
+
+        Raises:
+            ValueError: a violation, here or, where ``together``, on any rank.
+        """
+        several = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+        return raise_first(self.violations(), self.skipped(), together=together and several and torch.is_grad_enabled())
 
     def output(self, loss: Tensor, weights: dict[str, float | Tensor], skipped: int | Tensor) -> StepOutput:
         """The step for the caller, with the weighted sum of its terms."""
@@ -210,12 +222,14 @@ class StepOutput:
     values: dict[str, Tensor] = field(repr=False)
 
 
-def raise_first(violations: Mapping[str, Tensor], count: Tensor | None = None) -> int:
+def raise_first(violations: Mapping[str, Tensor], count: Tensor | None = None, *, together: bool = False) -> int:
     """Read all violations and ``count`` from the device in one go; raise the first violation, or return the count.
 
     Args:
         violations: message -> boolean scalar, true where the step must not be trained on.
         count: scalar to read with them.
+        together: under ``torch.distributed``, raise on every rank where one has a violation. Each rank has to call this
+            with the same messages.
 
     Raises:
         ValueError: a violation is true.
@@ -224,9 +238,20 @@ def raise_first(violations: Mapping[str, Tensor], count: Tensor | None = None) -
         >>> raise_first({"images hold NaN": torch.tensor(False)}, torch.tensor(3.0))
         3
     """
-    flags = [*violations.values(), *(() if count is None else (count,))]
-    values = torch.stack([flag.to(torch.int64) for flag in flags]).tolist()
-    for message, value in zip(violations, values, strict=False):
+    flags = torch.stack([flag.to(torch.int64) for flag in violations.values()])
+    total = flags.new_zeros(()) if count is None else count.to(torch.int64)
+    if together:
+        flags = _over_ranks(flags)
+    *values, number = torch.cat([flags, total.reshape(1)]).tolist()
+    for message, value in zip(violations, values, strict=True):
         if value:
-            raise ValueError(f"{message} (nothing was changed; check=False turns these checks off)")
-    return 0 if count is None else int(values[-1])
+            where = f"on rank {value - 1}: " if together else ""
+            raise ValueError(f"{where}{message} (nothing was changed; check=False turns these checks off)")
+    return int(number)
+
+
+def _over_ranks(flags: Tensor) -> Tensor:
+    """For each flag one more than the last rank on which it is set, or 0: every rank then raises, and none waits."""
+    ranked = flags * (distributed.get_rank() + 1)
+    distributed.all_reduce(ranked, distributed.ReduceOp.MAX)
+    return ranked

@@ -14,7 +14,7 @@ from torch import Size, Tensor, nn
 from ..methods.base import DistillationLoss, LayerChoice
 from ..networks import compat
 from ..networks.guards import preserve_state
-from ..networks.reading import Layer
+from ..networks.layer import Layer
 from ..networks.search import find_layer, find_stages
 from .arguments import TEACHER_NEEDS
 from .batch import Batch, read_batch
@@ -24,13 +24,15 @@ from .student_observer import StudentObserver
 from .teacher_observer import TeacherObserver
 from .time_steps import StudentSteps, check_step_modes, find_per_step_logits
 
-__all__ = ["Pair"]
+__all__ = ["Pair", "Side", "Sides"]
 
 Side = tuple[Layer, ...]
+Sides = tuple[Side, Side]
+"""Student layers, teacher layers."""
 
 
 class Pair(nn.Module):
-    """The observers of both networks, and what was chosen for them at first sight, which is saved.
+    """The observers of both networks, and what was chosen for them on the first batch, which is saved.
 
     It has no parameters; its part of ``state_dict()`` is what was chosen. Where that was loaded, nothing is searched.
 
@@ -39,6 +41,7 @@ class Pair(nn.Module):
         needs: of all losses and the task loss.
         given: name of each loss that compares layers -> those that the user named on each side.
         student_steps: how the student takes its time steps.
+        teacher_steps: likewise of a spiking teacher; None is an ANN.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Pair(nn.Module):
         needs: Collection[str],
         given: Mapping[str, tuple[Side | None, Side | None]],
         student_steps: StudentSteps,
+        teacher_steps: StudentSteps | None,
     ) -> None:
         super().__init__()
         self.student = StudentObserver(
@@ -61,6 +65,7 @@ class Pair(nn.Module):
             {name: loss.target_class for name, loss in losses.items() if "gradients" in loss.needs},
             head="teacher_head" in needs,
             logits=bool(TEACHER_NEEDS & set(needs) - {"features"}),
+            time_steps=teacher_steps,
         )
         self._choices = {name: losses[name].layer_choice for name in given}
         self._is_chosen = False
@@ -68,7 +73,7 @@ class Pair(nn.Module):
         self._is_checked = False  # what was loaded is looked up in the networks at the next step
 
     @property
-    def layers(self) -> dict[str, tuple[Side, Side]]:
+    def layers(self) -> dict[str, Sides]:
         """Name of each loss that compares layers -> (student layers, teacher layers), as last read.
 
         Raises:
@@ -145,7 +150,8 @@ class Pair(nn.Module):
         except Exception as error:
             raise ValueError(
                 f"this batch has T = N = {batch.size}, so its shape does not tell time from images; with {size} images "
-                "the student fails, so it takes or returns [N, T, ...]: let it take [T, N, C, H, W] and return [T, N, K]"
+                "the student fails, so it takes or returns [N, T, ...]: let it take [T, N, C, H, W] and return "
+                "[T, N, K]"
             ) from error
 
     def shapes(self, name: str, student: nn.Module, teacher: nn.Module, batch: Batch) -> tuple[list[Size], list[Size]]:
@@ -155,7 +161,7 @@ class Pair(nn.Module):
         return ours, theirs
 
     def chosen(self) -> dict[str, Any]:
-        """Everything that was decided at first sight, as plain data; empty before it was."""
+        """Everything that was chosen on the first batch, as plain data; empty before it was."""
         return {"student": self.student.chosen(), "teacher": self.teacher.chosen()} if self._is_chosen else {}
 
     def get_extra_state(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""How the student takes its time steps, and its logits of every step where it hands on their mean alone."""
+"""How the student takes its time steps, and its logits of every step where it returns only their mean."""
 
 from __future__ import annotations
 
@@ -9,23 +9,41 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..methods.base import LinearHead
+from ..methods.signals import LinearHead
 from ..networks import compat
 from ..networks.guards import preserve_state
 from ..networks.outputs import Logits, read_logits
 from ..networks.recording import watch
 from ..networks.search import find_head
 
-__all__ = ["PerStepReadout", "StudentSteps", "check_step_modes", "find_per_step_logits"]
+__all__ = [
+    "PerStepReadout",
+    "StudentSteps",
+    "check_step_modes",
+    "find_per_step_logits",
+    "run_over_time",
+]
 
 StudentSteps = Literal["multi", "loop", "internal"]
 """How a student takes its time steps: all in one call, one call for each, or by itself, from images."""
 
 
+def run_over_time(network: nn.Module, frames: Tensor, steps: StudentSteps) -> Any:
+    """What a spiking network returns: of one call, or the logits of one call for each time step, ``[T, N, K]``.
+
+    Example:
+        >>> run_over_time(nn.Flatten(), torch.zeros(3, 2, 1, 2, 2), "loop").shape
+        torch.Size([3, 2, 4])
+    """
+    if steps != "loop":
+        return network(frames)
+    return torch.stack([read_logits(network(x), role="student", size=x.shape[0]).mean for x in frames])
+
+
 def check_step_modes(
     network: nn.Module, frames: Tensor, steps: int, batch: int, *, run: Callable[[nn.Module, Tensor], Any]
 ) -> None:
-    """Raise if a module takes all time steps for images.
+    """Raise if a module treats the time axis as part of the batch.
 
     Asked are modules that SpikingJelly gives a step mode and that are in single-step mode, and every normalisation of
     PyTorch, which takes the second axis for channels. Only a network that has such modules is run, in eval mode; it is
@@ -83,8 +101,8 @@ def _taken_for_images(path: str, module: nn.Module, steps: int) -> str:
     if not _is_plain_normalisation(module):
         what = "neuron" if compat.is_neuron(module) else kind
         return (
-            f"the student's {what} {path!r} is in single-step mode and got all {steps} time steps in one call, as if they "
-            "were images: call functional.set_step_mode(student, 'm')"
+            f"the student's {what} {path!r} is in single-step mode and got all {steps} time steps in one call, as if "
+            "they were images: call functional.set_step_mode(student, 'm')"
         )
     made = ""
     if isinstance(module, nn.SyncBatchNorm):
@@ -92,8 +110,8 @@ def _taken_for_images(path: str, module: nn.Module, steps: int) -> str:
             " (convert_sync_batchnorm, or sync_batchnorm=True of Lightning, puts it in place of SpikingJelly's layer)"
         )
     return (
-        f"the student's {kind} {path!r} is PyTorch's own{made} and got [T, N, ...], so it takes the images of a batch for "
-        "channels: use spikingjelly.activation_based.layer's, or put it into a layer.SeqToANNContainer"
+        f"the student's {kind} {path!r} is PyTorch's own{made} and got [T, N, ...], so it takes the images of a batch "
+        "for channels: use spikingjelly.activation_based.layer's, or put it into a layer.SeqToANNContainer"
     )
 
 
@@ -102,9 +120,9 @@ class PerStepReadout:
     """Where a network's per-step logits are read.
 
     Attributes:
-        path: the module that hands them on, or that hands on the features in front of the head.
+        path: the module that hands them on, or that returns the features in front of the head.
         head: path of the linear layer to apply to the spatial mean of those features; None where ``path`` already
-            hands on logits.
+            returns logits.
     """
 
     path: str
@@ -115,7 +133,7 @@ class PerStepReadout:
 
         Args:
             network: the student.
-            calls: what the module handed on in one forward.
+            calls: what the module returned in one forward.
             batch: ``N``.
 
         Returns:
@@ -126,13 +144,15 @@ class PerStepReadout:
         """
         steps = _over_time(calls, batch)
         if steps is None:
-            raise ValueError(f"layer {self.path!r} handed on {[tuple(c.shape) for c in calls]}, without a time axis")
+            raise ValueError(f"layer {self.path!r} returned {[tuple(c.shape) for c in calls]}, without a time axis")
         if self.head is None:
             return steps.to(torch.promote_types(steps.dtype, torch.float32))
         head = LinearHead.at(network, self.head)
         features = _pooled(steps, head)
         if features is None:
-            raise ValueError(f"layer {self.path!r} handed on {tuple(steps.shape)}, which is not what was found there")
+            raise ValueError(
+                f"layer {self.path!r} returned {tuple(steps.shape)}, another shape than on the first batch"
+            )
         return head(features)
 
     def violations(self, logits: Logits) -> dict[str, Tensor]:
@@ -153,7 +173,7 @@ def find_per_step_logits(
     """Find a module whose outputs, averaged over time, are the network's logits.
 
     The network runs once on ``frames``, in eval mode, and is left as it was found. Looked for is first a module that
-    hands on ``[T, N, K]`` (or ``[N, K]`` in each of T calls), then one that hands on features whose time mean the
+    returns ``[T, N, K]`` (or ``[N, K]`` in each of T calls), then one that returns features whose time mean the
     network's linear head turns into its logits.
 
     Args:
@@ -200,7 +220,7 @@ def find_per_step_logits(
             return PerStepReadout(path, path_of_head)
     raise ValueError(
         f"a loss needs the logits of every time step, but {type(network).__name__} returns their mean, and no module "
-        "of it hands on what that is the mean of; let the network return [T, N, K]"
+        "of it returns what that is the mean of; let the network return [T, N, K]"
     )
 
 

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Size, Tensor, nn
 
-from ..methods.base import DistillationLoss, TeacherOutput
+from ..methods.base import DistillationLoss
+from ..methods.signals import TeacherOutput
 
 LABEL_SUM_TOLERANCE = 0.02
 """Half precision and label smoothing stay within it."""
@@ -55,7 +56,7 @@ def check_replayable(losses: Mapping[str, DistillationLoss]) -> None:
         if {"features", "teacher_head"} & set(loss.needs) and type(loss).class_map is DistillationLoss.class_map:
             raise ValueError(
                 f"{name!r} ({type(loss).__name__}) compares the teacher's features, which a TeacherOutput does not "
-                "hold; it stands in for the teacher where losses take logits and class maps (such as SAMD, NLD and KD)"
+                "hold; it can replace the teacher for losses that use logits and class maps (such as SAMD, NLD and KD)"
             )
 
 
@@ -83,7 +84,9 @@ def check_teacher_output(known: TeacherOutput, maps: set[str], images: Tensor, s
 def check_classes(student: Tensor, teacher: Tensor | None) -> None:
     """Raise unless both networks have as many classes."""
     if teacher is not None and teacher.shape[1] != student.shape[1]:
-        raise ValueError(f"the teacher has {teacher.shape[1]} classes and the student {student.shape[1]}")
+        raise ValueError(
+            f"the teacher has {teacher.shape[1]} classes and the student {student.shape[1]}; give both as many outputs"
+        )
 
 
 def check_labels(labels: Tensor | None, shape: Size, *, clamp: bool) -> Tensor:

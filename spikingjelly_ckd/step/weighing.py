@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import cast
 
 from torch import Tensor, nn
 
 from .auto_weight import AutoWeight
 from .output import Step
+from .schedule import Schedule
 
-__all__ = ["Schedule", "weigh"]
-
-Schedule = Mapping[str, Callable[[float], float]]
-"""Name of a loss, or ``"task"`` -> progress in ``[0, 1]`` to a factor of its weight."""
+__all__ = ["weigh"]
 
 
 def weigh(
     step: Step,
     fixed: Mapping[str, float],
     auto: nn.ModuleDict,
-    schedule: Schedule,
+    schedule: Mapping[str, Schedule],
     progress: float,
     *,
     measuring: bool,

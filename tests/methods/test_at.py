@@ -68,7 +68,7 @@ def test_a_silent_student_has_a_finite_gradient(power):
 def test_wrong_input():
     with pytest.raises(ValueError, match="as many layers"):
         ATLoss()([torch.zeros(1, 1, 1, 2, 2)], [])
-    with pytest.raises(ValueError, match="one N"):
+    with pytest.raises(ValueError, match=r"teacher must be \[N, C', h', w'\].*N is 3 here and 2 in student"):
         ATLoss()([torch.zeros(1, 2, 1, 2, 2)], [torch.zeros(3, 1, 2, 2)])
     with pytest.raises(ValueError, match=r"\[T, N, C, h, w\]"):
         ATLoss()([torch.zeros(2, 1, 2, 2)], [torch.zeros(2, 1, 2, 2)])

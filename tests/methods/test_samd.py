@@ -138,12 +138,12 @@ def test_constant_teacher_maps_weigh_nothing_and_are_counted(pair):
     assert any(SAMDLoss().compute(spikes, torch.ones_like(cam)).violations.values())
 
 
-def test_faults_name_silence_and_negatives(pair):
+def test_violations_name_silence_and_negatives(pair):
     spikes, cam = pair
     silent = SAMDLoss().compute(torch.zeros_like(spikes), cam)
-    assert "does not fire" in next(message for message, fault in silent.violations.items() if fault)
+    assert "does not fire" in next(message for message, holds in silent.violations.items() if holds)
     signed = SAMDLoss().compute(spikes - 0.3, cam)
-    assert "negative" in next(message for message, fault in signed.violations.items() if fault)
+    assert "negative" in next(message for message, holds in signed.violations.items() if holds)
     for meaning in ("abs", "sum"):
         assert not any(SAMDLoss(negative=meaning).compute(spikes - 0.3, cam).violations.values())
 
@@ -185,7 +185,7 @@ def test_wrong_shapes():
         SAMDLoss()(torch.rand(1, 2, 3, 1, 1), torch.rand(2, 4, 4))
 
 
-# --- other class evidence, and the student's own class map -----------------------------------------------------------
+# --- other class maps of the teacher, and the student's own class map ------------------------------------------------
 
 
 def maps_of(loss, batch, *, teacher=None, labels=None):
@@ -205,32 +205,32 @@ def two_layer_teacher():
     )
 
 
-@pytest.mark.parametrize("evidence", ["weight", "hires_cam"])
-def test_behind_a_pooled_linear_head_all_evidence_but_grad_cam_plus_plus_is_one(batch, evidence):
+@pytest.mark.parametrize("method", ["weight", "hires_cam"])
+def test_behind_a_pooled_linear_head_all_methods_but_grad_cam_plus_plus_are_one(batch, method):
     grad_cam = maps_of(SAMDLoss(), batch)["teacher"]
-    torch.testing.assert_close(maps_of(SAMDLoss(evidence=evidence), batch)["teacher"], grad_cam, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(maps_of(SAMDLoss(cam_method=method), batch)["teacher"], grad_cam, rtol=1e-4, atol=1e-5)
 
 
-def test_evidence_differs_behind_another_head(batch):
+def test_methods_differ_behind_another_head(batch):
     maps = [
-        maps_of(SAMDLoss(evidence=e), batch, teacher=two_layer_teacher())["teacher"]
-        for e in ("grad_cam", "grad_cam++", "hires_cam")
+        maps_of(SAMDLoss(cam_method=m), batch, teacher=two_layer_teacher())["teacher"]
+        for m in ("grad_cam", "grad_cam++", "hires_cam")
     ]
     assert all(not torch.allclose(a, b, atol=1e-3) for a, b in ((maps[0], maps[1]), (maps[0], maps[2])))
 
 
 def test_weights_of_a_head_that_is_not_pooled_are_refused(batch):
     with pytest.raises(ValueError, match="8 channels and the last linear layer takes 16"):
-        maps_of(SAMDLoss(evidence="weight"), batch, teacher=two_layer_teacher())
+        maps_of(SAMDLoss(cam_method="weight"), batch, teacher=two_layer_teacher())
 
 
-def test_weight_evidence_walks_nothing_back_and_follows_the_target(batch):
-    assert "gradients" not in SAMDLoss(evidence="weight").needs
+def test_the_weight_method_needs_no_gradients_and_follows_the_target(batch):
+    assert "gradients" not in SAMDLoss(cam_method="weight").needs
     assert "gradients" in SAMDLoss().needs
     soft = torch.nn.functional.one_hot(batch[1], 5).float()
     label = [
-        maps_of(SAMDLoss(evidence=e, target_class="label"), batch, labels=labels)["teacher"]
-        for e in ("weight", "grad_cam")
+        maps_of(SAMDLoss(cam_method=m, target_class="label"), batch, labels=labels)["teacher"]
+        for m in ("weight", "grad_cam")
         for labels in (batch[1], soft)
     ]
     for other in label[1:]:
@@ -243,7 +243,17 @@ def test_map_to_map_compares_the_students_grad_cam(batch):
     assert not torch.allclose(spikes["student"], cam["student"], atol=1e-2)
 
 
-@pytest.mark.parametrize("setting", ["evidence", "student_map"])
-def test_unknown_evidence(setting):
+@pytest.mark.parametrize("setting", ["cam_method", "student_map"])
+def test_unknown_methods(setting):
     with pytest.raises(ValueError, match=setting):
         SAMDLoss(**{setting: "attention"})
+
+
+def test_the_old_word_evidence_warns_and_works():
+    with pytest.warns(DeprecationWarning, match="evidence is now called cam_method"):
+        loss = SAMDLoss(evidence="weight")
+    assert loss.cam_method == "weight"
+    with pytest.warns(DeprecationWarning, match="evidence is now called cam_method"):
+        assert loss.evidence == "weight"
+    with pytest.raises(TypeError, match="pass cam_method alone"):
+        SAMDLoss(evidence="weight", cam_method="weight")

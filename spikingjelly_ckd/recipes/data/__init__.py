@@ -1,6 +1,29 @@
-"""Data sets as the rows use them: images, event frames, splits, augmentation and seeded loaders."""
+"""Data sets for training: CIFAR-10, CIFAR-100, ImageNet, CIFAR10-DVS, and trees of class folders of your own.
 
+Each function takes a folder and :class:`DataOptions` and returns :class:`Data`: a training and a test set with their
+classes, normalisation, split and its hash. Where one of the four data sets is expected, a tree of class folders is
+taken as well. Everything can be pickled, for worker processes that are spawned.
+
+==================  ====================================================================================
+``cifar``           CIFAR-10 and CIFAR-100
+``imagenet``        ImageNet
+``cifar10dvs``      CIFAR10-DVS
+``folders``         trees of class folders, with images or event frames
+``digits``          handwritten digits seen by a simulated event camera (``event_camera``)
+``options``         what can be chosen about a data set
+``base``            what the functions return, and how it is made from files, options and transforms
+``roots``           checks of the folder that a user passes
+``splits``          which sample is in which part
+``augment``         transforms of images and of event frames
+``loading``         seeded loaders; the only file that needs Lightning, so it is not imported here
+==================  ====================================================================================
+"""
+
+from .base import Data
+from .cifar import cifar10, cifar100
+from .cifar10dvs import cifar10dvs
+from .folders import image_folder
+from .imagenet import imagenet
 from .options import DataOptions
-from .sets import Data, cifar10, cifar10dvs, cifar100, image_folder, imagenet
 
 __all__ = ["Data", "DataOptions", "cifar10", "cifar10dvs", "cifar100", "image_folder", "imagenet"]

@@ -1,8 +1,8 @@
 """Image and event augmentation: torchvision's and timm's for images, a few callables for event frames.
 
-Every transform can be pickled, so workers that are spawned can use it. What is written here draws from torch's global
-generator alone; torchvision's do as well, timm's draw from ``random`` and ``numpy.random``. Seed all three for each
-sample to get the same augmentation again. Mixup and cutmix work on batches and belong to the training step.
+Every transform can be pickled, for worker processes that are spawned. The transforms of this file and torchvision's
+draw from torch's global generator, timm's from ``random`` and ``numpy.random``; to repeat an augmentation, seed all
+three (:func:`spikingjelly_ckd.recipes.data.loading.seeded`). Mixup and cutmix work on batches, in the training step.
 
 Shapes: ``T`` frames, ``2`` polarities, ``H W`` pixels.
 """
@@ -11,33 +11,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision import transforms
 
-if TYPE_CHECKING:
-    from .options import DataOptions
+from .options import DataOptions
 
 __all__ = ["EventNDA", "EventResize", "EventRoll", "event_transform", "image_transform"]
 
 ERASE_SCALE = (0.02, 0.2)
-"""Share of the image that random erasing covers, as in the code of CKDSNN."""
+"""Smallest and largest share of the image that random erasing covers, as in the code of CKDSNN."""
 
 CENTRE_CROP = 0.875
-"""Share of the shorter side that is kept of a test photograph: 224 of 256."""
+"""Share of the shorter side of a test photograph that is kept: 224 of 256."""
 
 NDA_DEGREES = 30
 NDA_PIXELS = 5
 NDA_SIZE = 48
-"""Side of the frames for which NDA_PIXELS is meant."""
+"""Height and width of the frames for which NDA_PIXELS is meant."""
 
 
 @dataclass(frozen=True)
 class EventResize:
-    """Resize frames to ``size x size``, bilinear, without antialiasing; counts become fractions.
+    """Resize frames to ``size x size``, bilinearly and without antialiasing; event counts become fractions.
 
     Attributes:
         size: ``H`` and ``W`` of the result.
@@ -59,10 +58,10 @@ class EventResize:
 
 @dataclass(frozen=True)
 class EventRoll:
-    """Roll a recording by a random number of pixels along both axes; what leaves on one side enters on the other.
+    """Shift a recording by a random number of pixels along both axes; what leaves on one side enters on the other.
 
     Attributes:
-        pixels: largest shift; shifts are drawn evenly from ``-pixels`` to ``pixels``.
+        pixels: largest shift; shifts are drawn uniformly from ``-pixels`` to ``pixels``.
 
     Example:
         >>> import torch
@@ -83,8 +82,8 @@ class EventNDA:
     """Neuromorphic data augmentation, as in the released code for CIFAR10-DVS (Li et al., ECCV 2022, arXiv 2203.06145).
 
     One of three, with the same probability, the same for all frames of a recording: a roll by up to 5 pixels along both
-    axes; a rotation by up to 30 degrees; a shear along the rows by up to 30 degrees. Amounts are drawn evenly; rotation
-    and shear take the nearest pixel and fill with 0. Source: ``functions/data_loaders.py`` of
+    axes; a rotation by up to 30 degrees; a shear along the rows by up to 30 degrees. Amounts are drawn uniformly;
+    rotation and shear take the nearest pixel and fill with 0. Source: ``functions/data_loaders.py`` of
     Intelligent-Computing-Lab-Yale/NDA_SNN at d355bcb. That code has neither a flip nor a cutout; ``flip`` of the
     options adds a flip, and cutout is left out. It rolls frames of 48x48; other sizes roll in proportion (ours).
 
@@ -111,14 +110,14 @@ class EventNDA:
 
 
 def event_transform(options: DataOptions, *, train: bool) -> Callable[[Tensor], Tensor]:
-    """What happens to the frames of one recording: resize, then flip, roll and NDA if training and asked for.
+    """The transform of one recording: resize; for training also the flip, roll and NDA that ``options`` ask for.
 
     Args:
         options: ``size``, ``flip`` (horizontal, with probability one half), ``roll``, ``nda``.
         train: whether to augment.
 
     Returns:
-        ``[T, 2, H, W]`` float32 to ``[T, 2, size, size]``.
+        A function of frames, float32 ``[T, 2, H, W]`` to ``[T, 2, size, size]``.
 
     Raises:
         ValueError: an option that is for images.
@@ -130,7 +129,7 @@ def event_transform(options: DataOptions, *, train: bool) -> Callable[[Tensor], 
         >>> tuple(transform(torch.rand(4, 2, 128, 128)).shape)
         (4, 2, 48, 48)
     """
-    _refuse(options, "event frames", ("crop_padding", "resized_crop", "auto_augment", "erase"))
+    _check_unused(options, "event frames", ("crop_padding", "resized_crop", "auto_augment", "erase"))
     steps: list[Any] = [EventResize(options.size)]
     if train and options.flip:
         steps.append(transforms.RandomHorizontalFlip())
@@ -149,7 +148,7 @@ def image_transform(
     std: tuple[float, ...],
     centre_crop: bool = False,
 ) -> Callable[[Any], Tensor]:
-    """What happens to one image: resize or crop, flip, automatic augmentation, normalisation, erasing.
+    """The transform of one image: resize or crop, flip, automatic augmentation, normalisation, erasing.
 
     Training with ``options.resized_crop`` cuts out a random part and resizes it. Otherwise the image is resized as for
     testing, and ``options.crop_padding`` shifts it by a random crop of the padded image. Testing resizes to
@@ -164,7 +163,7 @@ def image_transform(
         centre_crop: the images are photographs.
 
     Returns:
-        PIL image to float32 ``[3, size, size]``.
+        A function of a PIL image, to float32 ``[3, size, size]``.
 
     Raises:
         ValueError: an option that is for events, or an ``auto_augment`` that timm does not know.
@@ -177,7 +176,7 @@ def image_transform(
         >>> tuple(image.shape), image.unique()
         ((3, 16, 16), tensor([1.]))
     """
-    _refuse(options, "images", ("roll", "nda"))
+    _check_unused(options, "images", ("roll", "nda"))
     size = options.size
     steps: list[Any] = []
     if train and options.resized_crop:
@@ -218,7 +217,7 @@ def _auto_augment(policy: str, size: int, mean: tuple[float, ...]) -> Any:
         ) from error
 
 
-def _refuse(options: DataOptions, kind: str, names: tuple[str, ...]) -> None:
+def _check_unused(options: DataOptions, kind: str, names: tuple[str, ...]) -> None:
     for name in names:
         value = getattr(options, name)
         if value:

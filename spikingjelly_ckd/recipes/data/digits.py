@@ -1,17 +1,12 @@
-"""An event camera looking at handwritten digits: event data without a download.
+"""Handwritten digits seen by a simulated event camera: event data without a download.
 
-The sensor follows the common model of event cameras: a pixel remembers the log intensity of its last event and fires
-ON or OFF whenever the present one differs from it by a contrast threshold (Lichtsteiner, Posch and Delbruck, IEEE
-JSSC 2008; simulated in ESIM: Rebecq, Gehrig and Scaramuzza, CoRL 2018). Thresholds that differ between pixels and
-background events follow v2e (Hu, Liu and Delbruck, CVPR Workshops 2021). Time constants, refractory periods and noise
-that depends on intensity are left out. The images are the 1797 handwritten digits of 8x8 pixels that scikit-learn
-carries (test part of the UCI set of Alpaydin and Kaynak, 1998).
+The images are the 1797 handwritten digits of 8x8 pixels that come with scikit-learn (test part of the UCI set of
+Alpaydin and Kaynak, 1998); the sensor is :class:`EventCamera`.
 
-This is a small made-up task for trying things out in minutes; it is no benchmark, and its accuracies compare with
-nobody else's.
+This is a small synthetic task for trying things out in minutes. It is no benchmark, and accuracies on it cannot be
+compared with published ones.
 
-Shapes: ``T`` frames, ``N`` recordings, ``2`` polarities (ON, OFF), ``H W`` pixels, ``S`` moments at which the sensor
-looks.
+Shapes: ``T`` frames, ``N`` recordings, ``2`` polarities (ON, OFF), ``H W`` pixels.
 """
 
 from __future__ import annotations
@@ -20,10 +15,14 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from ...functional.checks import check_count
+from .event_camera import EventCamera, random_paths
 
 __all__ = ["DigitEvents", "EventCamera", "digit_events", "random_paths", "stratified_split"]
 
@@ -31,144 +30,7 @@ SPLIT_SEED = 2026
 SPLIT_SHARES = (("train", 0.4), ("val", 0.2), ("test", 0.4))
 DIGIT_LEVELS = 16.0
 DARK = 0.1
-"""Reflectance of the paper around a digit; ink is 1. Natural contrasts are of this order, and it keeps log finite."""
-
-
-@dataclass(frozen=True)
-class EventCamera:
-    """A sensor of ``size x size`` pixels that reports changes of log intensity.
-
-    Attributes:
-        size: pixels along each side.
-        threshold: contrast ``C`` in units of natural-log intensity at which a pixel fires; real sensors 0.1 to 0.5.
-        mismatch: standard deviation of the threshold between pixels, same unit; the pattern belongs to the sensor.
-        noise: background events per pixel and polarity in one recording, Poisson.
-
-    Raises:
-        TypeError: a number was expected.
-        ValueError: a value out of range.
-
-    Example:
-        A bright square moves right by one pixel: ON where it arrives, OFF where it leaves.
-
-        >>> import torch
-        >>> image = torch.full((1, 6, 6), 0.1)
-        >>> image[0, 2:4, 2:4] = 1.0
-        >>> path = torch.tensor([[[0.0, 0.0], [1.0, 0.0]]])
-        >>> camera = EventCamera(size=6, threshold=1.0)
-        >>> frames = camera.record(image, path, time_steps=1, generator=torch.Generator().manual_seed(0))
-        >>> frames[0, 0, :, 2]  # log 10 is 2.3 thresholds
-        tensor([[0., 0., 0., 0., 2., 0.],
-                [0., 0., 2., 0., 0., 0.]])
-    """
-
-    size: int = 32
-    threshold: float = 0.2
-    mismatch: float = 0.0
-    noise: float = 0.0
-
-    def __post_init__(self) -> None:
-        _check_count("size", self.size, least=2)
-        for name in ("threshold", "mismatch", "noise"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}")
-            if not math.isfinite(value) or value < 0:
-                raise ValueError(f"{name} must be at least 0 and finite, got {value}")
-        if self.threshold == 0:
-            raise ValueError("threshold must be above 0, got 0: every pixel would fire without end")
-
-    def thresholds(self, generator: torch.Generator) -> Tensor:
-        """The threshold of every pixel, at least a tenth of the nominal one.
-
-        Args:
-            generator: draws the mismatch.
-
-        Returns:
-            Shape ``[H, W]``, units of log intensity.
-        """
-        spread = torch.randn(self.size, self.size, generator=generator) * self.mismatch
-        return (self.threshold + spread).clamp(min=self.threshold / 10)
-
-    def record(self, images: Tensor, paths: Tensor, time_steps: int, generator: torch.Generator) -> Tensor:
-        """Move the images over the sensor and count events in equal stretches of time.
-
-        Args:
-            images: intensity, shape ``[N, H', W']``, above 0; bilinearly resized to the sensor.
-            paths: where each image is at each moment, in pixels right and down from the centre, shape
-                ``[N, S + 1, 2]``; ``S`` is a multiple of ``time_steps``. The first moment sets the references and
-                gives no event.
-            time_steps: ``T``.
-            generator: draws mismatch and noise.
-
-        Returns:
-            Event counts, float32, ``[T, N, 2, H, W]``; ``[:, :, 0]`` is ON (brighter), ``[:, :, 1]`` is OFF.
-
-        Raises:
-            TypeError: ``time_steps`` is no integer.
-            ValueError: shapes that do not fit, or an intensity that is not above 0.
-        """
-        _check_count("time_steps", time_steps, least=1)
-        if images.ndim != 3 or paths.ndim != 3 or paths.shape[0] != images.shape[0] or paths.shape[2] != 2:
-            raise ValueError(
-                f"images must be [N, H, W] and paths [N, S + 1, 2], got {tuple(images.shape)} and {tuple(paths.shape)}"
-            )
-        moments = paths.shape[1] - 1
-        if moments < time_steps or moments % time_steps:
-            raise ValueError(f"paths must have S + 1 moments, S a multiple of time_steps={time_steps}, got S={moments}")
-        if not bool((images > 0).all()):
-            raise ValueError("images must be above 0 everywhere, since pixels see its logarithm; add a floor")
-        thresholds = self.thresholds(generator)
-        scene = images.float().unsqueeze(1)
-        if scene.shape[-2:] != (self.size, self.size):
-            scene = F.interpolate(scene, size=(self.size, self.size), mode="bilinear", align_corners=False)
-        frames = torch.zeros(time_steps, len(images), 2, self.size, self.size)
-        reference = _shifted(scene, paths[:, 0]).log()
-        for moment in range(moments):
-            difference = _shifted(scene, paths[:, moment + 1]).log() - reference
-            # the margin keeps rounding from deciding a difference of exactly one threshold
-            crossings = (difference / thresholds * (1 + 1e-5)).trunc()
-            reference += crossings * thresholds
-            frame = frames[moment * time_steps // moments]
-            frame[:, 0] += crossings.clamp(min=0)
-            frame[:, 1] -= crossings.clamp(max=0)
-        if self.noise:
-            frames += torch.poisson(torch.full_like(frames, self.noise / time_steps), generator=generator)
-        return frames
-
-
-def random_paths(count: int, moments: int, generator: torch.Generator, *, reach: float, turns: float = 1.0) -> Tensor:
-    """Smooth random trajectories: a sine in each direction, of random frequency and phase, around a random centre.
-
-    Args:
-        count: ``N``, how many.
-        moments: ``S``; a path has ``S + 1`` points.
-        generator: draws them.
-        reach: largest distance from the middle of the sensor along each axis, pixels.
-        turns: mean number of periods in a recording; each is drawn from half to one and a half of it.
-
-    Returns:
-        Shape ``[N, S + 1, 2]``, pixels right and down.
-
-    Raises:
-        TypeError: ``count`` or ``moments`` is no integer.
-        ValueError: a value out of range.
-
-    Example:
-        >>> import torch
-        >>> paths = random_paths(3, 16, torch.Generator().manual_seed(0), reach=4.0)
-        >>> tuple(paths.shape), bool(paths.abs().max() <= 4.0)
-        ((3, 17, 2), True)
-    """
-    _check_count("count", count, least=1)
-    _check_count("moments", moments, least=1)
-    if not (math.isfinite(reach) and reach >= 0 and math.isfinite(turns) and turns >= 0):
-        raise ValueError(f"reach and turns must be at least 0 and finite, got {reach} and {turns}")
-    draws = torch.rand(4, count, 1, 2, generator=generator)
-    amplitude = reach * (0.5 + 0.5 * draws[0])
-    centre = (reach - amplitude) * (2 * draws[1] - 1)
-    time = torch.linspace(0, 1, moments + 1).view(1, -1, 1)
-    return centre + amplitude * torch.sin(2 * math.pi * (turns * (0.5 + draws[2]) * time + draws[3]))
+"""Reflectance of the paper around a digit, where ink has 1: a natural contrast, and above 0 for the logarithm."""
 
 
 @dataclass(frozen=True)
@@ -179,8 +41,8 @@ class DigitEvents:
         frames: event counts, float32, ``[T, N, 2, H, W]``.
         labels: digit, int64, ``[N]``.
         images: the sharp images, 0 (paper) to 1 (ink), ``[N, 8, 8]``.
-        split: part -> indices into ``N``, ascending.
-        split_name: what the split is, for the record of a run.
+        split: name of a part -> indices of its recordings, ascending.
+        split_name: name of the split, for the record of a run.
         split_hash: sha256 of its indices.
     """
 
@@ -191,7 +53,7 @@ class DigitEvents:
     split_name: str
     split_hash: str
 
-    def part(self, name: str) -> tuple[Tensor, Tensor]:
+    def part(self, name: Literal["train", "val", "test"]) -> tuple[Tensor, Tensor]:
         """One part: frames ``[T, n, 2, H, W]`` and labels ``[n]``.
 
         Args:
@@ -211,11 +73,11 @@ def stratified_split(labels: Tensor, shares: dict[str, float], seed: int) -> dic
 
     Args:
         labels: class indices ``[N]``.
-        shares: part -> share of the images; the last part takes what rounding leaves.
+        shares: name of a part -> its share of the images; the last part takes what rounding leaves.
         seed: of the split.
 
     Returns:
-        Part -> indices, ascending, disjoint, together all ``N``.
+        Name of a part -> its indices, ascending; the parts are disjoint and together hold all ``N``.
 
     Raises:
         ValueError: ``labels`` is not one-dimensional, or the shares are not above 0 with sum 1.
@@ -259,9 +121,9 @@ def digit_events(
         camera: the sensor; None is one of 32x32 pixels with its defaults.
         reach: of the motion, pixels; see :func:`random_paths`.
         turns: of the motion; see :func:`random_paths`.
-        looks: moments per frame at which the sensor looks; more are finer and slower.
-        margin: paper around the digit, in its own pixels of which it has 8.
-        seed: of motion, mismatch and noise. The split does not depend on it.
+        looks: how often per frame the sensor compares intensities; more is finer and slower.
+        margin: width of the paper around a digit, in pixels of its 8x8 image.
+        seed: of motion, mismatch and noise; the split does not depend on it.
 
     Returns:
         :class:`DigitEvents`; the same arguments give the same recordings.
@@ -276,9 +138,9 @@ def digit_events(
         >>> tuple(data.frames.shape), {name: len(rows) for name, rows in data.split.items()}
         ((2, 1797, 2, 16, 16), {'train': 719, 'val': 359, 'test': 719})
     """
-    _check_count("time_steps", time_steps, least=1)
-    _check_count("looks", looks, least=1)
-    _check_count("margin", margin, least=0)
+    check_count("time_steps", time_steps)
+    check_count("looks", looks)
+    check_count("margin", margin, least=0)
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -293,19 +155,3 @@ def digit_events(
     name = f"digits-{shares}-seed{SPLIT_SEED}"
     text = json.dumps({part: rows.tolist() for part, rows in split.items()}, sort_keys=True, separators=(",", ":"))
     return DigitEvents(frames, labels, images, split, name, hashlib.sha256(text.encode()).hexdigest())
-
-
-def _shifted(scene: Tensor, offsets: Tensor) -> Tensor:
-    """``scene`` ``[N, 1, H, W]`` moved by ``offsets`` ``[N, 2]`` pixels, edges carried outward; ``[N, H, W]``."""
-    size = scene.shape[-1]
-    matrix = torch.eye(2, 3).repeat(len(scene), 1, 1)
-    matrix[:, :, 2] = -2.0 * offsets / size
-    grid = F.affine_grid(matrix, list(scene.shape), align_corners=False)
-    return F.grid_sample(scene, grid, mode="bilinear", padding_mode="border", align_corners=False).squeeze(1)
-
-
-def _check_count(name: str, value: int, *, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, got {type(value).__name__} {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")

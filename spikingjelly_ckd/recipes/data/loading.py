@@ -1,9 +1,9 @@
-"""Batches that are the same whoever draws them: any number of workers, of processes, and after any interruption.
+"""Seeded loaders: the same batches with any number of workers or processes, and after any interruption.
 
-Nothing random is kept between samples. The order of an epoch follows from ``(seed, epoch)``, the augmentation of an
-image from ``(seed, epoch, its index)``, and everything drawn in a training step from ``(seed, epoch, batch, rank)``
-(:class:`~spikingjelly_ckd.recipes.training.StepSeeds`). So a run that starts again at an epoch goes on as if it had
-never stopped, two methods see the same batches, and two processes with half the batch see the same images as one.
+No random state is carried from sample to sample. The order of an epoch follows from ``(seed, epoch)``, the augmentation
+of an image from ``(seed, epoch, its index)``, and everything drawn in a training step from ``(seed, epoch, batch,
+rank)`` (:class:`~spikingjelly_ckd.recipes.training.StepSeeds`). So a run that resumes at an epoch goes on as if it had
+never stopped, two methods see the same batches, and two processes with half the batch each see the images of one.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
-from .sets import Data
+from ...functional.checks import check_count
+from .base import Data
 
 __all__ = ["EpochSampler", "ReproducibleDataModule", "SeededSamples", "seed_all", "seeded"]
 
 
 def seed_all(*numbers: int) -> None:
-    """Seed PyTorch (every device), NumPy and ``random`` from a tuple of numbers of at least 0.
+    """Seed PyTorch (every device), NumPy and ``random`` from some integers of at least 0.
 
     Example:
         >>> import torch
@@ -42,7 +43,7 @@ def seed_all(*numbers: int) -> None:
 
 @contextmanager
 def seeded(*numbers: int) -> Iterator[None]:
-    """Inside the block the CPU's random sources are seeded from ``numbers``; after it they are as before.
+    """Seed the CPU's random generators from ``numbers`` inside the block, and restore their states after it.
 
     Example:
         >>> import torch
@@ -67,7 +68,7 @@ def seeded(*numbers: int) -> Iterator[None]:
 
 
 class EpochSampler(DistributedSampler[Any]):
-    """``DistributedSampler`` that hands on the epoch with every index, ``(epoch, index)``.
+    """``DistributedSampler`` that yields pairs ``(epoch, index)``.
 
     The samples of batch ``i`` over all ranks are those that one process draws with the whole batch.
     """
@@ -78,7 +79,7 @@ class EpochSampler(DistributedSampler[Any]):
 
 
 class SeededSamples(Dataset[Any]):
-    """A dataset whose random transforms depend on ``(seed, epoch, index)`` and on nothing else.
+    """A dataset indexed by ``(epoch, index)``, whose random transforms depend on these and the seed alone.
 
     Args:
         dataset: any map-style dataset.
@@ -110,35 +111,37 @@ class SeededSamples(Dataset[Any]):
 class ReproducibleDataModule(LightningDataModule):
     """The loaders of a run, for ``Trainer.fit(module, datamodule=ReproducibleDataModule(...))``.
 
+    Use it with ``Trainer(use_distributed_sampler=False)``: it has a sampler for several processes of its own.
+
     Args:
-        data: what to load.
+        data: whose training and test set to load.
         batch_size: images of a step on each process.
         workers: loading processes.
         seed: of the order and the augmentation, at least 0.
 
     Raises:
-        ValueError: the training set does not fill one batch on every process, or a size out of range.
+        TypeError: a number is no integer.
+        ValueError: a number is out of range.
     """
 
     def __init__(self, data: Data, *, batch_size: int, workers: int = 0, seed: int = 0) -> None:
         super().__init__()
-        if batch_size < 1 or workers < 0 or seed < 0:
-            raise ValueError(
-                f"batch_size must be at least 1, workers and seed at least 0, got {batch_size}, {workers}, {seed}"
-            )
         self.data = data
-        self.batch_size = batch_size
-        self.workers = workers
-        self.seed = seed
+        self.batch_size = check_count("batch_size", batch_size)
+        self.workers = check_count("workers", workers, least=0)
+        self.seed = check_count("seed", seed, least=0)
         self._first_epoch = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The epoch at which a run that resumes from here begins."""
+        """The epoch at which a run that resumes from this checkpoint begins."""
         progress = cast(Any, self.trainer).fit_loop.epoch_progress.current
         return {"epoch": progress.processed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Begin there: Lightning makes the first iterator, and workers draw from it, before it tells the epoch."""
+        """Begin at the epoch of the checkpoint.
+
+        Lightning makes the first iterator, from which workers already draw, before it sets the epoch of the sampler.
+        """
         self._first_epoch = state_dict["epoch"]
 
     def _place(self) -> tuple[int, int]:
@@ -148,10 +151,10 @@ class ReproducibleDataModule(LightningDataModule):
         return SeededSamples(self.data.train, self.seed)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Augmented batches; the last, smaller one is left out.
+        """Augmented batches; the last one is dropped if it is smaller.
 
         Raises:
-            ValueError: there would be no batch.
+            ValueError: the training set does not fill one batch on every process.
         """
         rank, world = self._place()
         samples = self._train_samples()

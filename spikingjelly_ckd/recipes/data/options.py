@@ -1,26 +1,27 @@
-"""What a recipe fixes about its data."""
+"""The options that all data sets share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...functional.checks import check_flag
+from ...functional.checks import check_count, check_flag
+from .splits import SplitName
 
 __all__ = ["DataOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
-    """What a recipe fixes about its data. The defaults change nothing but the size.
+    """What is read of a data set and how its samples are augmented; the defaults only resize to 32x32.
 
     Attributes:
         size: ``H`` and ``W`` of what the networks get, pixels.
-        time_steps: ``T`` of event frames; images need none.
-        split: of CIFAR10-DVS, by name, see :func:`spikingjelly_ckd.recipes.data.splits.split`; data sets with a
-            split of their own need none.
-        crop_padding: images; pixels of the border of a random crop, 0 for none. CIFAR usually has 4.
-        resized_crop: images; a random part, resized, as is usual for photographs.
-        flip: left and right, with probability one half.
+        time_steps: ``T`` of event frames; None for images.
+        split: which of the splits of CIFAR10-DVS, see :func:`spikingjelly_ckd.recipes.data.splits.split`; None for
+            data sets with an official split.
+        crop_padding: images; padding of a random crop on each side, pixels; 0 for no crop. CIFAR usually has 4.
+        resized_crop: images; crop a random part and resize it, as is usual for photographs.
+        flip: flip horizontally with probability one half.
         auto_augment: images; ``""`` for none, ``"cifar10"`` for torchvision's AutoAugment policy, or a policy of timm
             such as ``"rand-m9-mstd0.5-inc1"``.
         erase: images; probability of random erasing of 2 to 20 percent.
@@ -29,9 +30,9 @@ class DataOptions:
         train_images: how many samples of the training part to use, equally many of each class; None for all. Which
             ones is fixed, see :func:`spikingjelly_ckd.recipes.data.splits.stratified_subset`.
         test_images: the same for the test part.
-        num_classes: how many classes there are, to say that a number other than the data set's own is meant.
+        num_classes: how many classes there are, if that is meant to differ from the data set's official number.
         download: fetch CIFAR or CIFAR10-DVS if it is not there.
-        allow_partial: take data of the official layout that is not the official data: for trying things out.
+        allow_partial: accept files of the official layout that differ from the official ones, for trials.
 
     Raises:
         TypeError: a value of the wrong kind.
@@ -44,7 +45,7 @@ class DataOptions:
 
     size: int = 32
     time_steps: int | None = None
-    split: str | None = None
+    split: SplitName | None = None
     crop_padding: int = 0
     resized_crop: bool = False
     flip: bool = False
@@ -63,11 +64,7 @@ class DataOptions:
         optional = ("time_steps", "train_images", "test_images", "num_classes")
         least |= {name: 1 for name in optional if getattr(self, name) is not None}
         for name, low in least.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} must be an integer, got {type(value).__name__} {value!r}")
-            if value < low:
-                raise ValueError(f"{name} must be at least {low}, got {value}")
+            check_count(name, getattr(self, name), least=low)
         for name in ("resized_crop", "flip", "nda", "download", "allow_partial"):
             check_flag(name, getattr(self, name))
         if not isinstance(self.auto_augment, str):

@@ -14,16 +14,19 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-__all__ = ["SPLIT_HASHES", "SUBSET_SEED", "dvs_samples", "split", "split_hash", "stratified_subset"]
+__all__ = ["SPLIT_HASHES", "SUBSET_SEED", "SplitName", "dvs_samples", "split", "split_hash", "stratified_subset"]
 
 SUBSET_SEED = 2026
-"""Of :func:`stratified_subset`. The same for every method and every seed of training."""
+"""Seed of :func:`stratified_subset`; the same for every method and every seed of training."""
 
-SPLIT_HASHES = {
+SplitName = Literal["first90", "tebn", "random42"]
+
+SPLIT_HASHES: dict[SplitName, str] = {
     "first90": "36a38a863bc19339ac51e531a8f12e29dd50b14e409e090f2bf1c9921c6ddb49",
     "tebn": "91b0152af64ca046dc0ab4efae16c27237875765260d4091e513c9f1a29bbc0c",
     "random42": "dd1b0d38366fd1832ad6fca56d8c023b79efa10abe257598c812bbea83cd2178",
@@ -36,6 +39,7 @@ TEBN_TEST_NUMBERS = 100
 RANDOM_SEED = 42
 
 Sample = tuple[str, int]
+"""Name and label."""
 
 
 def dvs_samples() -> list[Sample]:
@@ -55,7 +59,7 @@ def dvs_samples() -> list[Sample]:
     ]
 
 
-def split(name: str, samples: Sequence[Sample]) -> tuple[list[int], list[int]]:
+def split(name: SplitName, samples: Sequence[Sample]) -> tuple[list[int], list[int]]:
     """Divide CIFAR10-DVS into a training and a test part.
 
     - ``"first90"``: of each class the first nine tenths in file order train. SpikingJelly's
@@ -67,13 +71,13 @@ def split(name: str, samples: Sequence[Sample]) -> tuple[list[int], list[int]]:
 
     Args:
         name: one of the three.
-        samples: ``(name, label)`` in file order; :func:`dvs_samples`, or those that are there.
+        samples: ``(name, label)`` in file order: :func:`dvs_samples`, or those of them that are there.
 
     Returns:
         Indices into ``samples``: train, test. Disjoint, together all.
 
     Raises:
-        ValueError: another name, a recording without a number, or a part that would be empty.
+        ValueError: an unknown name, a recording without a number in its name, or a part that would be empty.
 
     Example:
         >>> train, test = split("tebn", dvs_samples())
@@ -95,7 +99,7 @@ def split(name: str, samples: Sequence[Sample]) -> tuple[list[int], list[int]]:
 
 
 def split_hash(parts: Mapping[str, Iterable[Sample]]) -> str:
-    """One number for what is in which part.
+    """A hash of which sample is in which part.
 
     Args:
         parts: part -> ``(name, label)`` of its samples, in any order.
@@ -119,7 +123,7 @@ def split_hash(parts: Mapping[str, Iterable[Sample]]) -> str:
 
 
 def stratified_subset(labels: Tensor, count: int, num_classes: int, *, name: str = "count") -> Tensor:
-    """Equally many samples of every class, fixed by :data:`SUBSET_SEED`.
+    """Choose equally many samples of every class, at random with the seed :data:`SUBSET_SEED`.
 
     A smaller subset is contained in a larger one.
 
@@ -127,7 +131,7 @@ def stratified_subset(labels: Tensor, count: int, num_classes: int, *, name: str
         labels: class indices ``[N]``.
         count: how many samples in all, a multiple of ``num_classes``.
         num_classes: ``K``; labels are 0 to ``K - 1``.
-        name: of ``count`` in messages.
+        name: what messages call ``count``.
 
     Returns:
         Indices into ``labels``, ascending, shape ``[count]``.

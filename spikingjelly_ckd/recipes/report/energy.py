@@ -1,8 +1,8 @@
-"""What one inference costs: firing rate, MACs, ACs, synaptic operations and energy of a network, spiking or not.
+"""Energy of one inference: firing rate, MACs, ACs, synaptic operations and mJ of a network, spiking or not.
 
 Energies are those of 45 nm CMOS at 32-bit floating point (Horowitz, ISSCC 2014): 4.6 pJ for a multiply-accumulate
-(MAC), 0.9 pJ for an accumulate (AC). What is a MAC and what an AC is the definition of SpikingJelly 2.x's
-``op_counter``; SpikingJelly 0.0.0.0.14 has none, and there :func:`count_operations` counts by the same definition:
+(MAC), 0.9 pJ for an accumulate (AC). MACs and ACs are counted by SpikingJelly 2.x's ``op_counter``; SpikingJelly
+0.0.0.0.14 has none, and there :func:`count_operations` counts by the same definition:
 
 - A convolution or matrix product with an operand of only 0 and 1 costs one AC per spike and weight it meets (these
   ACs are the SynOps); any other costs one MAC per multiplication.
@@ -20,21 +20,16 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
-from torch.backends import cudnn, mha
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.module_tracker import ModuleTracker
 
 from ...networks import compat
-from ...networks.guards import preserve_state, reset_states
+from ...networks.guards import reset_states
 from ...networks.recording import watch
+from .operations import CountedCall, Forward, Operations, check_network, count_operations, inference
 
 try:
     from spikingjelly.activation_based import op_counter
@@ -49,10 +44,6 @@ AC_PJ = 0.9
 """Energy of one accumulate in pJ."""
 _MJ_PER_PJ = 1e-9
 
-aten = torch.ops.aten
-
-Forward = Callable[[nn.Module, Tensor], object]
-
 
 @dataclass(frozen=True)
 class Energy:
@@ -63,13 +54,13 @@ class Energy:
         acs: accumulates.
         synops: the accumulates of convolutions and matrix products that spikes drive; a part of ``acs``.
         compute_mj: ``4.6 macs + 0.9 acs`` pJ, in mJ. Integer spike counts are in ``macs``.
-        compute_mj_counts: the same in mJ with integer spike counts billed as spikes: a count of n as n ACs.
+        compute_mj_counts: the same with integer spike counts billed as spikes: a count of n as n ACs.
         total_mj: ``compute_mj`` and the memory traffic by SpikingJelly's ``op_counter``, in mJ; None without it.
-        firing_rate: share of the outputs of all spiking neurons, over all steps and images, that are not 0, in
-            [0, 1]; every output weighs the same. None for a network without spiking neurons.
-        rates: the same for each neuron layer, by module path.
+        firing_rate: share of non-zero values among the outputs of all spiking neurons, over all steps and images, in
+            [0, 1]; every output has the same weight. None for a network without spiking neurons.
+        rates: the firing rate of each layer of neurons, by module path.
         integer_layers: paths of the layers whose inputs were whole numbers and not only 0 and 1: spike counts.
-        counted_by: ``"spikingjelly op_counter"`` or ``"own counting"``.
+        counted_by: what counted the operations.
     """
 
     macs: float
@@ -81,54 +72,35 @@ class Energy:
     firing_rate: float | None
     rates: dict[str, float]
     integer_layers: tuple[str, ...]
-    counted_by: str
+    counted_by: Literal["spikingjelly op_counter", "own counting"]
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain numbers, strings, lists and dicts, for the record of a run."""
         return asdict(self) | {"integer_layers": list(self.integer_layers)}
 
 
-@dataclass(frozen=True)
-class Operations:
-    """Operations of one forward pass of a whole batch.
-
-    Attributes:
-        macs: multiply-accumulates.
-        acs: accumulates.
-        synops: the ``acs`` of spike-driven convolutions and matrix products.
-        integer_macs: the part of ``macs`` whose inputs were integer spike counts, by module path.
-        integer_additions: what ``integer_macs`` would be as ACs, a count of n being n additions per weight.
-    """
-
-    macs: int
-    acs: int
-    synops: int
-    integer_macs: dict[str, int]
-    integer_additions: int
-
-
 def measure_energy(
     network: nn.Module, inputs: Iterable[Tensor], *, batch_axis: int = 0, forward: Forward | None = None
 ) -> Energy:
-    """Run the network on some batches and say what one image costs.
+    """Run the network on some batches and compute what one image costs.
 
-    The network runs in eval mode without gradients, with cleared membranes for every batch, and is left as it was
-    found (membranes cleared). It runs three times on a batch where ``op_counter`` does the counting, with the same
-    random numbers.
+    The network runs in eval mode without gradients; the states of its neurons are reset before each batch and at the
+    end, and all else is left as it was. Where ``op_counter`` does the counting, it runs three times on each batch, with
+    the same random numbers.
 
     Args:
         network: spiking or not.
         inputs: batches as the network takes them: ``[N, C, H, W]``, or ``[T, N, C, H, W]`` with ``batch_axis=1``.
         batch_axis: the axis of a batch that counts images.
-        forward: how to run a batch, ``forward(network, batch)``, if not by ``network(batch)``; such as
-            ``lambda net, images: net(images.expand(4, *images.shape))`` for four time steps.
+        forward: function ``forward(network, batch)`` that runs a batch; None for ``network(batch)``. With
+            ``lambda net, images: net(images.expand(4, *images.shape))`` images are shown for four time steps.
 
     Returns:
         :class:`Energy`.
 
     Raises:
-        TypeError: a network that is no module, or inputs that are no batches of tensors.
-        ValueError: no image at all, or a batch without ``batch_axis``.
+        TypeError: ``network`` is no module, or ``inputs`` are no batches of tensors.
+        ValueError: there is no image, or a batch has no axis ``batch_axis``.
 
     Example:
         >>> import torch
@@ -138,7 +110,7 @@ def measure_energy(
         >>> energy.macs, energy.acs, f"{energy.compute_mj:.2e} mJ"  # two spikes reach ten neurons, 0.9 pJ each
         (0.0, 20.0, '1.80e-08 mJ')
     """
-    _check_network(network)
+    check_network(network)
     if isinstance(inputs, Tensor) or not isinstance(inputs, Iterable):
         raise TypeError(f"inputs must be an iterable of batches, got {type(inputs).__name__}; pass [batch] for one")
     own: list[Operations] = []
@@ -178,11 +150,11 @@ def measure_energy(
 def ann_twin(student: nn.Module) -> nn.Module:
     """The same network with a ReLU in place of every spiking neuron, its weights copied.
 
-    Its energy on one time step, ``[1, N, C, H, W]``, is that of an ANN of this topology. It is a yardstick of cost:
-    its outputs mean nothing before it is trained.
+    Its energy on one time step, ``[1, N, C, H, W]``, is that of an ANN with this topology. It is meant for comparing
+    costs; its outputs are meaningless until it is trained.
 
     Args:
-        student: the spiking network; its membranes are cleared.
+        student: the spiking network; the states of its neurons are reset.
 
     Returns:
         A copy that shares nothing with ``student`` and takes inputs of the same axes.
@@ -196,7 +168,7 @@ def ann_twin(student: nn.Module) -> nn.Module:
         >>> [type(child).__name__ for child in ann_twin(nn.Sequential(layer.Linear(4, 2), neuron.LIFNode()))]
         ['Linear', 'ReLU']
     """
-    _check_network(student)
+    check_network(student)
     if not compat.has_neurons(student):
         raise ValueError(f"student must have spiking neurons, {type(student).__name__} has none: it is its own twin")
     with reset_states(student):
@@ -213,83 +185,20 @@ def ann_twin(student: nn.Module) -> nn.Module:
     return twin
 
 
-def count_operations(network: nn.Module, batch: Tensor, *, forward: Forward | None = None) -> Operations:
-    """Count the operations of one forward pass by what PyTorch executes; needs no SpikingJelly counter.
-
-    The network runs as in :func:`measure_energy` and is left in the same way.
-
-    Args:
-        network: spiking or not.
-        batch: one batch as the network takes it.
-        forward: as for :func:`measure_energy`.
-
-    Returns:
-        :class:`Operations` of the whole batch.
-
-    Raises:
-        TypeError: ``network`` is no module.
-
-    Example:
-        >>> import torch
-        >>> from torch import nn
-        >>> net = nn.Conv2d(3, 8, 3, padding=1, bias=False)
-        >>> count_operations(net, torch.rand(1, 3, 4, 4)).macs == 8 * 3 * 9 * 16
-        True
-        >>> count_operations(net, torch.ones(1, 3, 4, 4)).acs == 8 * 3 * 100  # the border meets fewer weights
-        True
-    """
-    _check_network(network)
-    call = _Call(network, forward)
-    mode = _CountingMode(call)
-    with _inference(network), mode.tracker, mode:
-        call(batch)
-    return Operations(mode.macs, mode.acs, mode.synops, dict(mode.integer_macs), mode.integer_additions)
-
-
-class _Call(nn.Module):
-    """Holds the network while it is counted, so that all module paths begin alike however it is called."""
-
-    PREFIX = "_Call.network"
-
-    def __init__(self, network: nn.Module, forward: Forward | None) -> None:
-        super().__init__()
-        self.network = network
-        self._run = forward
-
-    def forward(self, batch: Tensor) -> object:
-        return self.network(batch) if self._run is None else self._run(self.network, batch)
-
-
-@contextmanager
-def _inference(network: nn.Module) -> Iterator[None]:
-    """Eval, no gradients, state restored; and attention and BatchNorm by the operations the definition knows.
-
-    Fused attention and cuDNN's BatchNorm are single operations that no counter bills.
-    """
-    fast_path = mha.get_fastpath_enabled()
-    mha.set_fastpath_enabled(False)
-    try:
-        with preserve_state(network), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), cudnn.flags(enabled=False):
-            network.eval()
-            yield
-    finally:
-        mha.set_fastpath_enabled(fast_path)
-
-
 def _by_op_counter(network: nn.Module, batch: Tensor, forward: Forward | None) -> tuple[int, int, int, float]:
     """MACs, ACs, SynOps and the energy of the memory traffic in pJ, by SpikingJelly.
 
-    Operations and memory are counted in two passes: in one, as ``SimpleEnergyProfiler`` does it, the sums that the
-    memory counter takes to count would be billed as ACs of the network.
+    Operations and memory are counted in two passes. In a single pass, as in ``SimpleEnergyProfiler``, the sums that the
+    memory counter computes in order to count would be billed as ACs of the network.
     """
-    call = _Call(network, forward)
+    call = CountedCall(network, forward)
     neurons = list({type(child) for child in network.modules() if compat.is_neuron(child)})
     kinds = (op_counter.MACCounter, op_counter.ACCounter, op_counter.SynOpCounter)
     macs, acs, synops = counters = [kind(extra_ignore_modules=neurons) for kind in kinds]
-    with _inference(network), op_counter.DispatchCounterMode(counters):
+    with inference(network), op_counter.DispatchCounterMode(counters):
         call(batch)
     memory = op_counter.NeuromorphicMemoryAccessCounter()
-    with _inference(network), op_counter.ModuleCounterMode([memory], model=network):
+    with inference(network), op_counter.ModuleCounterMode([memory], model=network):
         call(batch)
     memory_pj = memory.get_total() * op_counter.SimpleEnergyCostConfig().e_memory_pj_per_byte
     return macs.get_total(), acs.get_total(), synops.get_total(), memory_pj
@@ -315,182 +224,6 @@ class _Rates:
         return {path: self._fired[path] / outputs for path, outputs in self._outputs.items()}
 
 
-class _CountingMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Bills every ATen operation that runs outside a neuron."""
-
-    def __init__(self, call: _Call) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.tracker = ModuleTracker()
-        self.macs = self.acs = self.synops = self.integer_additions = 0
-        self.integer_macs = Counter[str]()
-        self._neurons = {
-            f"{_Call.PREFIX}.{path}".rstrip(".")
-            for path, child in call.network.named_modules(remove_duplicate=False)
-            if compat.is_neuron(child)
-        }
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if self._neurons.isdisjoint(self.tracker.parents):
-            if func in _PRODUCTS:
-                self._bill_product(_PRODUCTS[func](*args))
-            elif func in _ADDITIONS:
-                self.acs += _ADDITIONS[func](args, out)
-            elif func is aten.native_batch_norm.default:
-                macs, acs = _batch_norm(*args[:6])
-                self.macs += macs
-                self.acs += acs
-        return out
-
-    def _bill_product(self, product: _Product) -> None:
-        left_spikes, right_spikes = _is_binary(product.left), _is_binary(product.right)
-        if not (left_spikes or right_spikes):
-            self._bill_macs(product)
-            return
-        if left_spikes and right_spikes:
-            additions = round(product.coincidences())
-        elif left_spikes:
-            additions = round(product.uses_of_left(product.left))
-        else:
-            additions = int(product.right.count_nonzero()) * product.right_uses
-        self.acs += additions
-        self.synops += additions
-
-    def _bill_macs(self, product: _Product) -> None:
-        macs = product.right.numel() * product.right_uses
-        self.macs += macs
-        if _is_whole(product.left):
-            path = max(self.tracker.parents, key=len).removeprefix(_Call.PREFIX).lstrip(".")
-            self.integer_macs[path] += macs
-            self.integer_additions += round(product.uses_of_left(product.left.abs()))
-
-
-@dataclass(frozen=True)
-class _Product:
-    """A convolution or matrix product as the counting sees it.
-
-    Attributes:
-        left: the input, or the first matrix.
-        right: the weight, or the second matrix.
-        right_uses: how often each element of ``right`` is multiplied.
-        uses_of_left: of a tensor like ``left``, the sum of its elements times how often each is multiplied.
-        coincidences: the sum of all products.
-    """
-
-    left: Tensor
-    right: Tensor
-    right_uses: int
-    uses_of_left: Callable[[Tensor], float]
-    coincidences: Callable[[], float]
-
-
-def _matrix_product(left: Tensor, right: Tensor) -> _Product:
-    """``[..., m, k]`` times ``[..., k, n]``."""
-    rows, columns = left.shape[-2], right.shape[-1]
-    return _Product(
-        left,
-        right,
-        rows,
-        lambda values: columns * float(values.sum(dtype=torch.float64)),
-        lambda: float((left.double().sum(-2) * right.double().sum(-1)).sum()),
-    )
-
-
-def _convolution(
-    images: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    transposed: bool,
-    output_padding: Sequence[int],
-    groups: int,
-) -> _Product:
-    """Multiplications with padded zeros count as MACs; a spike is billed only for the outputs it reaches."""
-    kernel = weight.shape[2:]
-    geometry = list(zip(images.shape[2:], kernel, stride, padding, dilation, output_padding, strict=True))
-    if transposed:
-        large = [(size - 1) * s - 2 * p + d * (k - 1) + 1 + extra for size, k, s, p, d, extra in geometry]
-        small, channels = list(images.shape[2:]), weight.shape[1]
-    else:
-        small = [(size + 2 * p - d * (k - 1) - 1) // s + 1 for size, k, s, p, d, _ in geometry]
-        large, channels = list(images.shape[2:]), weight.shape[0] // groups
-
-    def uses_of_left(values: Tensor) -> float:
-        plane = values.sum(dim=(0, 1), dtype=torch.float64)
-        for axis in reversed(range(len(geometry))):
-            _, k, s, p, d, _ = geometry[axis]
-            reached = torch.arange(small[axis]).unsqueeze(1) * s - p + torch.arange(k) * d
-            inside = (reached >= 0) & (reached < large[axis])
-            uses = inside.sum(1) if transposed else torch.bincount(reached[inside], minlength=large[axis])
-            plane = plane @ uses.to(plane)
-        return channels * float(plane)
-
-    def coincidences() -> float:
-        arguments = (None, stride, padding, dilation, transposed, output_padding, groups)
-        return float(aten.convolution.default(images.double(), weight.double(), *arguments).sum())
-
-    positions = torch.Size(small).numel()
-    return _Product(images, weight, len(images) * positions, uses_of_left, coincidences)
-
-
-def _batch_norm(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor | None, var: Tensor | None, batch_stats: bool
-) -> tuple[int, int]:
-    """MACs and ACs: the affine map; centring, and taking and keeping the statistics of the batch where it does."""
-    elements, channels = x.numel(), x.shape[1]
-    affine = elements if weight is not None else 0
-    if not batch_stats:
-        return affine, elements + channels
-    kept = 2 * channels if mean is not None else 0
-    return affine + kept, 3 * elements + kept
-
-
-def _element_wise(args: Sequence[Any], out: Tensor) -> int:
-    operands = args[:2]
-    if all(isinstance(operand, Tensor) and _is_binary(operand) for operand in operands):
-        return sum(int(operand.count_nonzero()) for operand in operands)
-    return out.numel()
-
-
-def _reduction(args: Sequence[Any], out: Tensor) -> int:
-    return cast(int, args[0].numel()) - out.numel()
-
-
-def _average_pool(args: Sequence[Any], out: Tensor) -> int:
-    return out.numel() * (torch.Size(args[1]).numel() - 1)
-
-
-_PRODUCTS: dict[Any, Callable[..., _Product]] = {
-    aten.mm.default: _matrix_product,
-    aten.bmm.default: _matrix_product,
-    aten.addmm.default: lambda bias, left, right: _matrix_product(left, right),
-    aten.baddbmm.default: lambda bias, left, right: _matrix_product(left, right),
-    aten.convolution.default: _convolution,
-}
-_ADDITIONS: dict[Any, Callable[[Sequence[Any], Tensor], int]] = {
-    **{
-        overload: _element_wise
-        for name in ("add", "add_", "sub", "sub_", "rsub")
-        for overload in (getattr(aten, name).Tensor, getattr(aten, name).Scalar)
-    },
-    aten.sum.default: _reduction,
-    aten.sum.dim_IntList: _reduction,
-    aten.mean.dim: _reduction,
-    aten.avg_pool2d.default: _average_pool,
-    aten.sigmoid_.default: lambda args, out: out.numel(),
-}
-
-
-def _is_binary(values: Tensor) -> bool:
-    return bool(((values == 0) | (values == 1)).all())
-
-
-def _is_whole(values: Tensor) -> bool:
-    return bool((values == values.round()).all())
-
-
 def _images(batch: Tensor, batch_axis: int) -> int:
     if not isinstance(batch, Tensor):
         raise TypeError(
@@ -500,8 +233,3 @@ def _images(batch: Tensor, batch_axis: int) -> int:
     if not -batch.ndim <= batch_axis < batch.ndim:
         raise ValueError(f"batch_axis={batch_axis} is no axis of a batch of shape {tuple(batch.shape)}")
     return batch.shape[batch_axis]
-
-
-def _check_network(network: nn.Module) -> None:
-    if not isinstance(network, nn.Module):
-        raise TypeError(f"the network must be an nn.Module, got {type(network).__name__}")

@@ -1,73 +1,28 @@
-"""What a run leaves behind: one JSON file that says what ran, on what, and what came out."""
+"""What a run leaves behind: one JSON file that says what ran, on what, and what came out.
+
+The record of a row is a :class:`~spikingjelly_ckd.recipes.report.schema.Record`; benchmarks have keys of their own.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import platform
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
+from .environment import environment
 
 __all__ = ["FORMAT", "environment", "read_record", "summary", "write_record"]
 
-FORMAT = 1
-PACKAGES = ("spikingjelly-ckd", "spikingjelly", "torch", "torchvision", "lightning", "timm", "cupy-cuda13x")
+FORMAT = 2
+READABLE = (1, 2)
+"""Records of rows in format 1 had no ``chosen``, no ``pretrained`` among the options, and left out what was not known
+yet, where format 2 has null. Benchmarks write the same in both."""
 LAST = 5
 
 
-def environment() -> dict[str, Any]:
-    """Versions, git commit of the package, device and threads.
-
-    Example:
-        >>> sorted(environment())
-        ['command', 'device', 'git', 'python', 'threads', 'versions']
-    """
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    return {
-        "versions": found,
-        "git": _git(),
-        "python": platform.python_version(),
-        "device": device,
-        "threads": torch.get_num_threads(),
-        "command": command,
-    }
-
-
-def _git() -> str | None:
-    """Commit of the package's checkout, with ``+changes`` if files differ from it; None outside a checkout."""
-    folder = Path(__file__).parents[2]
-    if not (folder / ".git").exists():
-        return None
-    try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+changes" if changed.strip() else "")
-
-
-def summary(accuracies: Sequence[float]) -> dict[str, float | int]:
+def summary(accuracies: Sequence[float]) -> dict[str, Any]:
     """Best epoch beside the last and the mean of the last five; never the best alone.
 
     The best epoch is chosen on the test set itself, as papers in the field do, and is therefore too high.
@@ -117,7 +72,7 @@ def write_record(path: str | Path, record: Mapping[str, Any]) -> Path:
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
-    """Read a record.
+    """Read a record as plain data: of a row, or of a benchmark.
 
     Raises:
         ValueError: the file is no record of this package.
@@ -126,6 +81,6 @@ def read_record(path: str | Path) -> dict[str, Any]:
         record = json.loads(Path(path).read_text("utf8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise ValueError(f"{path} is no run record (format {FORMAT}) of spikingjelly-ckd")
+    if not isinstance(record, dict) or record.get("format") not in READABLE:
+        raise ValueError(f"{path} is no run record (format {' or '.join(map(str, READABLE))}) of spikingjelly-ckd")
     return record

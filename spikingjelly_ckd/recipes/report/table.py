@@ -1,4 +1,4 @@
-"""Run records into one table: ``python -m spikingjelly_ckd.recipes.report.table RECORD.json ...``.
+"""Run records into one table: ``python -m spikingjelly_ckd table RECORD.json ...``.
 
 One line for each row, method and setting over its seeds: mean, standard deviation and 95 % interval, the paper's number
 beside them, and the difference to plain training paired by seed. The best epoch, chosen on the test set as in papers
@@ -19,11 +19,10 @@ from typing import Any
 
 from scipy.stats import t as student_t
 
-from .records import read_record
+from .schema import Record
 
 __all__ = ["interval95", "main", "tabulate"]
 
-Record = Mapping[str, Any]
 FIGURES = {"last": "last epoch", "mean_last_5": "mean of last 5", "best": "best on test"}
 HEADS = (
     *("row", "method", "setting", "split", "seeds", *FIGURES.values()),
@@ -58,11 +57,11 @@ def interval95(values: Sequence[float]) -> float | None:
     return quantile * statistics.stdev(values) / math.sqrt(len(values))
 
 
-def tabulate(records: Sequence[Record], expected: Mapping[str, float | None] | None = None) -> str:
+def tabulate(records: Sequence[Record | Mapping[str, Any]], expected: Mapping[str, float | None] | None = None) -> str:
     """The table, as Markdown.
 
     Args:
-        records: of finished runs; ``record["path"]``, if it is there, is named where one cannot stand in the table.
+        records: of finished runs, also as plain data; the path of one is named where it cannot stand in the table.
         expected: row -> the paper's number; a row without a record says "not run".
 
     Returns:
@@ -71,26 +70,27 @@ def tabulate(records: Sequence[Record], expected: Mapping[str, float | None] | N
     Raises:
         ValueError: nothing to show, unlike splits, an unfinished or smoke run, or the same run twice.
     """
-    _refuse(records)
+    runs = [record if isinstance(record, Record) else Record.from_json(record) for record in records]
+    _refuse(runs)
     groups: dict[tuple[str, str, str], dict[int, Record]] = defaultdict(dict)
-    for record in records:
-        key = (record["row"], _text(_settings(record)), record["method"])
-        twin = groups[key].get(record["seed"])
+    for run in runs:
+        key = (run.row, _text(_settings(run)), run.method)
+        twin = groups[key].get(run.seed)
         if twin is not None:
-            paths = " and ".join(str(item["path"]) for item in (twin, record) if "path" in item)
+            paths = " and ".join(str(item.path) for item in (twin, run) if item.path is not None)
             raise ValueError(
-                f"{paths + ': ' if paths else ''}row {key[0]}, method {key[2]}, seed {record['seed']} is there twice; "
+                f"{paths + ': ' if paths else ''}row {key[0]}, method {key[2]}, seed {run.seed} is there twice; "
                 f"leave one out ({key[1]})"
             )
-        groups[key][record["seed"]] = record
-    varying = _varying(records)
+        groups[key][run.seed] = run
+    varying = _varying(runs)
 
     def place(key: tuple[str, str, str]) -> tuple[str, ...]:
         row, setting, method = key
         return row, _text(_shared(_first(groups[key]))), "" if method == "plain" else method, setting
 
     lines = [_line(groups, key, varying) for key in sorted(groups, key=place)]
-    ran = {record["row"] for record in records}
+    ran = {run.row for run in runs}
     for row, number in (expected or {}).items():
         if row not in ran:
             lines.append([f"`{row}`", "not run", *[""] * (3 + len(FIGURES)), _number(number), *[""] * 3])
@@ -104,20 +104,18 @@ def tabulate(records: Sequence[Record], expected: Mapping[str, float | None] | N
 def _refuse(records: Sequence[Record]) -> None:
     splits: dict[str, dict[str, str]] = defaultdict(dict)
     for record in records:
-        path = f"{record['path']}: " if "path" in record else ""
-        label = f"{path}row {record['row']}, method {record['method']}, seed {record['seed']}"
-        if record["method"] == "teacher":
+        path = "" if record.path is None else f"{record.path}: "
+        label = f"{path}row {record.row}, method {record.method}, seed {record.seed}"
+        if record.method == "teacher":
             raise ValueError(f"{label} is of a teacher, and this table is of students")
-        if record.get("smoke"):
+        if record.smoke:
             raise ValueError(f"{label} is a smoke run, which says nothing about accuracy")
-        if not record.get("finished"):
-            raise ValueError(
-                f"{label} is unfinished: {record['accuracy']['epochs']} epochs; resume it, or leave it out"
-            )
-        data = record["data"]
-        own = data["name"] in ("folder", "event-folder")
-        name = f"{record['row']}: {data['name']}" if own else data["name"]
-        splits[name][data["split_hash"]] = f"{data['split']} {data['split_hash'][:8]}"
+        if not record.finished:
+            raise ValueError(f"{label} is unfinished: {record.result.epochs} epochs; resume it, or leave it out")
+        data = record.data
+        own = data.name in ("folder", "event-folder")
+        name = f"{record.row}: {data.name}" if own else data.name
+        splits[name][data.split_hash] = f"{data.split} {data.split_hash[:8]}"
     for name, found in splits.items():
         if len(found) > 1:
             raise ValueError(
@@ -127,12 +125,13 @@ def _refuse(records: Sequence[Record]) -> None:
 
 
 def _settings(record: Record) -> dict[str, Any]:
-    elsewhere = {"data": record["data"]["name"], "processes": record.get("processes", 1)}
-    settings = record["recipe"] | elsewhere  # a row's script also runs on other data and on several devices
-    out: tuple[str, ...] = OF_TEACHING if record["method"] == "plain" else ()
-    if not out and record.get("options", {}).get("teacher") is not None:
-        teacher, out = record["teacher"], OF_TEACHER
-        settings["teacher"] = teacher["source"] if teacher["sha256"] is None else f"sha256 {teacher['sha256'][:8]}"
+    elsewhere = {"data": record.data.name, "processes": record.processes or 1}
+    settings = record.recipe | elsewhere  # a row's script also runs on other data and on several devices
+    out: tuple[str, ...] = OF_TEACHING if record.method == "plain" else ()
+    teacher = record.teacher
+    if not out and teacher is not None and record.options.get("teacher") is not None:
+        out = OF_TEACHER
+        settings["teacher"] = teacher.source if teacher.sha256 is None else f"sha256 {teacher.sha256[:8]}"
     return {name: value for name, value in settings.items() if name not in (*NOT_SETTINGS, *out)}
 
 
@@ -154,7 +153,7 @@ def _varying(records: Sequence[Record]) -> set[tuple[str, str]]:
     values: dict[tuple[str, str], set[str]] = defaultdict(set)
     for record in records:
         for name, value in _settings(record).items():
-            values[record["row"], name].add(str(value))
+            values[record.row, name].add(str(value))
     return {key for key, found in values.items() if len(found) > 1}
 
 
@@ -168,11 +167,11 @@ def _line(
     first = _first(runs)
     settings = _settings(first)
     shown = [f"{name}={value}" for name, value in settings.items() if (row, name) in varying or name == "time_steps"]
-    figures = [_spread([run["accuracy"][name] for run in runs.values()]) for name in FIGURES]
-    best = statistics.mean(run["accuracy"]["best"] for run in runs.values())
-    number = first["paper_accuracy"]
-    data = first["data"]
-    split = f"{data['split']}{'' if data['complete'] else ', incomplete'} ({data['split_hash'][:8]})"
+    figures = [_spread([getattr(run.result, name) for run in runs.values()]) for name in FIGURES]
+    best = statistics.mean(run.result.best for run in runs.values())
+    number = first.paper_accuracy
+    data = first.data
+    split = f"{data.split}{'' if data.complete else ', incomplete'} ({data.split_hash[:8]})"
     return [
         f"`{row}`",
         method,
@@ -195,7 +194,7 @@ def _paired(groups: Mapping[tuple[str, str, str], Mapping[int, Record]], key: tu
     for (row, _, method), runs in groups.items():
         if (row, method) == (key[0], "plain") and _shared(_first(runs)) == wanted:
             seeds = sorted(set(runs) & set(groups[key]))
-            gaps = [groups[key][seed]["accuracy"]["last"] - runs[seed]["accuracy"]["last"] for seed in seeds]
+            gaps = [groups[key][seed].result.last - runs[seed].result.last for seed in seeds]
             return _spread(gaps, sign="+") if gaps else "no common seed"
     return "no plain runs"
 
@@ -211,7 +210,7 @@ def _number(value: float | None) -> str:
 
 
 def _cost(runs: Mapping[int, Record]) -> str:
-    found = [run["energy"]["student"] for run in runs.values() if run.get("energy")]
+    found = [run.energy["student"] for run in runs.values() if run.energy]
     if not found:
         return ""
     energy = f"{statistics.mean(item['compute_mj'] for item in found):.3g} mJ"
@@ -229,23 +228,23 @@ def _found(path: Path) -> list[Record]:
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file or folder")
     if not path.is_dir():
-        return [read_record(path) | {"path": path}]
+        return [Record.read(path)]
     files = sorted(path.rglob("record.json"))
     if not files:
         raise FileNotFoundError(f"{path}: there is no record.json in this folder or below it; a run writes one")
     records: list[Record] = []
     for file in files:
         try:
-            record = read_record(file)
+            record = Record.read(file)
         except ValueError as error:
             print(f"table: left out: {error}", file=sys.stderr)
             continue
-        if record["method"] == "teacher":
+        if record.method == "teacher":
             continue
-        if record.get("smoke"):
+        if record.smoke:
             print(f"table: left out: {file} is of a smoke run", file=sys.stderr)
             continue
-        records.append(record | {"path": file})
+        records.append(record)
     return records
 
 
@@ -258,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0, or 1 where the records cannot stand in one table.
     """
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser("python -m spikingjelly_ckd table", description="Run records into one table.")
     parser.add_argument("records", nargs="+", type=Path, help="record.json files, or folders to search for them")
     arguments = parser.parse_args(argv)
     try:

@@ -1,15 +1,8 @@
 """The training loop around a distiller, on Lightning."""
 
-from .module import (
-    ClassifierModule,
-    DistillationCallback,
-    DistillationModule,
-    History,
-    StepSeeds,
-    TrainingModule,
-    cosine_with_warmup,
-    topk_accuracy,
-)
+from ..._renamed import old_names
+from .callbacks import DistillationCallback, History, StepSeeds
+from .module import ClassifierModule, DistillationModule, TrainingModule, cosine_with_warmup, topk_accuracy
 
 __all__ = [
     "ClassifierModule",
@@ -21,3 +14,4 @@ __all__ = [
     "cosine_with_warmup",
     "topk_accuracy",
 ]
+__getattr__ = old_names(__name__)  # count_right

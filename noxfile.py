@@ -1,0 +1,133 @@
+"""The checks of this project, one session each: ``nox -l`` lists them, ``nox -s tests`` runs one.
+
+Each session has an environment of its own, which is kept for the next time; with torch it takes about 5 GB and minutes
+to install. ``nox --no-venv -s NAME`` installs nothing and runs in the active environment. ``nox -P 3.13 -s NAME`` takes
+another Python. What stands behind ``--`` goes to pytest.
+"""
+
+import re
+import tempfile
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.reuse_venv = "yes"
+
+PYTEST = ("python", "-m", "pytest", "-q", "-n", "2")
+LEGACY = "0.0.0.0.14"
+OLDEST = {"torch": "2.6", "torchvision": "0.21", "torchaudio": "2.6"}
+"""The oldest torch that setup.py admits, and the torchvision and torchaudio that were built for it: SpikingJelly
+requires both, in any version."""
+CORE = ("ckd.py", "distiller.py", "functional", "methods", "networks", "preflight.py", "prepare.py", "step")
+"""The parts of the package that need no extra."""
+NEEDS_EXTRAS = (
+    *("benchmarks", "cache", "data", "docs", "events", "examples", "export", "recipe", "recipes", "results", "rows"),
+    *("table", "teachers", "tooling", "training"),
+)
+"""Test files that need an extra: tests/test_NAME.py."""
+DOCTEST_NEEDS_EXTRAS = "spikingjelly_ckd/networks/class_token.py"  # an example with timm
+
+
+def install(session: nox.Session, *requirements: str) -> None:
+    """Into the session's own environment; the environment of ``--no-venv`` is left as it is."""
+    session.env["OMP_NUM_THREADS"] = "1"
+    if session.virtualenv.is_sandboxed:
+        session.install(*requirements)
+
+
+def require(session: nox.Session, **versions: str) -> None:
+    """Stop unless the environment holds these versions, as one that was prepared by hand may not."""
+    for name, expected in versions.items():
+        code = f"from importlib.metadata import version; print(version({name!r}))"
+        found = str(session.run("python", "-c", code, silent=True)).strip()
+        if not f"{found}.".startswith(f"{expected}."):
+            session.error(f"{session.name} needs {name} {expected}, and {found} is installed")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff's rules and its format."""
+    install(session, "ruff>=0.14")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy: the package, the benchmarks and the examples."""
+    install(session, "-e", ".[test]")
+    session.run("mypy")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The tests on SpikingJelly 2.x."""
+    install(session, "-e", ".[test]")
+    require(session, spikingjelly="2")
+    session.run(*PYTEST, *session.posargs)
+
+
+@nox.session
+def tests_legacy(session: nox.Session) -> None:
+    """The tests on SpikingJelly 0.0.0.0.14, and its families of students."""
+    install(session, "-e", ".[test]", f"spikingjelly=={LEGACY}")
+    require(session, spikingjelly=LEGACY)
+    session.run(*PYTEST, *session.posargs)
+    session.run(*PYTEST, "-m", "families", "-k", "student")
+
+
+@nox.session
+def tests_oldest(session: nox.Session) -> None:
+    """The tests of the core on the oldest torch that setup.py admits, without an extra."""
+    pins = [f"{name}=={version}.*" for name, version in OLDEST.items()]
+    install(session, "-e", ".", "pytest>=8", "pytest-xdist>=3.5", *pins)
+    require(session, **OLDEST)
+    ignored = [*(f"tests/test_{name}.py" for name in NEEDS_EXTRAS), DOCTEST_NEEDS_EXTRAS]
+    parts = ["tests", *(f"spikingjelly_ckd/{part}" for part in CORE)]
+    session.run(*PYTEST, *parts, *(f"--ignore={path}" for path in ignored), *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """The tests on SpikingJelly 2.x, with the share of lines that they run; it may not fall."""
+    install(session, "-e", ".[test]")
+    require(session, spikingjelly="2")
+    session.run(*PYTEST, "--cov", *session.posargs)
+
+
+@nox.session
+def families(session: nox.Session) -> None:
+    """Every family of networks that is served, on SpikingJelly 2.x."""
+    install(session, "-e", ".[test]")
+    require(session, spikingjelly="2")
+    session.run(*PYTEST, "-m", "families", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation builds without a warning; its code blocks, links and figures hold."""
+    install(session, "-e", ".[test,docs]")
+    with tempfile.TemporaryDirectory() as folder:
+        session.run("python", "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "docs", folder)
+    built = "--deselect=tests/test_docs.py::test_sphinx_builds_without_a_warning"  # just now
+    session.run("python", "-m", "pytest", "-q", "tests/test_docs.py", built, *session.posargs)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """The wheel, installed into an empty environment, runs README's example."""
+    install(session, "build")
+    readme = Path("README.md").read_text("utf8")
+    snippet = re.search(r"<!-- snippet -->\n```python\n(.*?)```\n<!-- end -->", readme, re.S)
+    if snippet is None:
+        session.error("README.md has no <!-- snippet -->")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        session.run("python", "-m", "build", "--wheel", "--outdir", name, ".")
+        session.run("python", "-m", "venv", f"{name}/empty")
+        python = folder / "empty" / "bin" / "python"
+        session.run(python, "-m", "pip", "install", "-q", *map(str, folder.glob("*.whl")), external=True)
+        (folder / "snippet.py").write_text(snippet[1], "utf8")
+        with session.chdir(folder):
+            session.run(python, "snippet.py", external=True)

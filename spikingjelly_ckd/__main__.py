@@ -1,0 +1,54 @@
+"""``python -m spikingjelly_ckd COMMAND``: each command lives where its work lives."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+
+__all__ = ["COMMANDS", "main"]
+
+
+def _table(argv: Sequence[str]) -> int:
+    from .recipes.report.table import main as table
+
+    return table(argv)
+
+
+def _env(argv: Sequence[str]) -> int:
+    from .recipes.report.environment import environment
+
+    print(json.dumps(environment(), indent=1))
+    return 0
+
+
+COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
+    "table": (_table, "records of runs in one table: table RECORD.json ..."),
+    "env": (_env, "versions, commit and device, as a record has them"),
+}
+"""Name -> function of the arguments behind it, and what it does. What a command needs is imported when it is called."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: its name and its arguments; None for ``sys.argv``.
+
+    Returns:
+        The exit status.
+    """
+    name, *arguments = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    if name in COMMANDS:
+        return COMMANDS[name][0](arguments)
+    known = [f"  {command:8} {about}" for command, (_, about) in COMMANDS.items()]
+    lines = ["usage: python -m spikingjelly_ckd COMMAND", "", *known]
+    if name in ("-h", "--help"):
+        print("\n".join(lines))
+        return 0
+    print("\n".join([f"there is no command {name!r}", *lines]), file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

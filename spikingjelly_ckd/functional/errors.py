@@ -1,0 +1,81 @@
+"""Errors that carry the name of their argument as data, so that a command line can show its flag instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+__all__ = ["ArgumentError", "ArgumentNotFoundError", "ArgumentTypeError", "ArgumentValueError"]
+
+_AS_KEYWORDS: Mapping[str, str] = MappingProxyType({})
+
+
+class ArgumentError(Exception):
+    """An argument that cannot be used, and what to pass instead. Raise one of the subclasses.
+
+    ``str(error)`` is the argument, the text and ``"; pass NAME=VALUE"`` for the remedy. A text that has its own place
+    for the remedy holds ``{remedy}`` there. Errors can be pickled. PyTorch makes an error of a loading process anew
+    from its traceback alone: then ``argument`` is empty and ``text`` is that traceback.
+
+    Args:
+        argument: its name.
+        text: what was expected, what came, and what to do.
+        remedy: arguments that would help, name -> value.
+
+    Attributes:
+        argument: its name.
+        text: without the argument and the remedy.
+        remedy: name -> value, or None.
+
+    Example:
+        >>> error = ArgumentValueError("root", "holds no data", remedy={"download": True})
+        >>> str(error), error.argument, error.remedy
+        ('root holds no data; pass download=True', 'root', {'download': True})
+    """
+
+    def __init__(self, argument: str, text: str = "", *, remedy: Mapping[str, Any] | None = None) -> None:
+        self.argument, self.text = (argument, text) if text else ("", argument)
+        self.remedy = remedy
+        super().__init__(self.render())
+
+    def render(self, flags: Mapping[str, str] = _AS_KEYWORDS) -> str:
+        """The message, with the arguments that a command line sets shown as its flags.
+
+        Args:
+            flags: name of an argument -> flag.
+
+        Returns:
+            Text; ``str(error)`` where no flag is given.
+
+        Example:
+            >>> error = ArgumentValueError("root", "holds no data", remedy={"download": True})
+            >>> error.render({"root": "--data-path", "download": "--download"})
+            '--data-path holds no data; pass --download'
+        """
+        remedy = " and ".join(_setting(name, value, flags) for name, value in (self.remedy or {}).items())
+        text = self.text if "{remedy}" in self.text or not remedy else f"{self.text}; pass {{remedy}}"
+        return f"{flags.get(self.argument, self.argument)} {text.replace('{remedy}', remedy)}".lstrip()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), remedy=self.remedy), (self.argument, self.text), self.__dict__
+
+
+class ArgumentTypeError(ArgumentError, TypeError):
+    """An argument of the wrong kind."""
+
+
+class ArgumentValueError(ArgumentError, ValueError):
+    """An argument of the right kind with a value that cannot be used."""
+
+
+class ArgumentNotFoundError(ArgumentError, FileNotFoundError):
+    """An argument that names a file or folder which is not there."""
+
+
+def _setting(name: str, value: object, flags: Mapping[str, str]) -> str:
+    """``download=True``, or ``--download``; ``num_classes=4``, or ``--num-classes 4``."""
+    if name not in flags:
+        return f"{name}={value!r}"
+    return flags[name] if value is True else f"{flags[name]} {value}"

@@ -1,0 +1,95 @@
+"""Every method of the catalogue as its source has it: losses, weights, task loss, schedule, and what the student needs.
+
+One function for each; ``Distiller.from_method`` takes what it returns::
+
+    distiller = Distiller.from_method(published.bkdsnn(), teacher, student, time_steps=4)
+
+The arguments of a function are its weights and the settings of its loss; their defaults are the source's, or ours where
+the docstring says so.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+
+from ..step.method import Method, StudentNeeds
+from .ckdsnn import ckd, nld, samd
+from .features import at, bkdsnn, catkd, e2kd, enof, fitnets, kdsnn, mgd, reviewkd
+from .logits import dist, dkd, kd, lskd, weighted_soft_label
+from .time_steps import seal, strong_weak, tdkd, tet, tks, tser
+
+__all__ = [
+    "METHODS",
+    "Method",
+    "StudentNeeds",
+    "at",
+    "bkdsnn",
+    "by_name",
+    "catkd",
+    "ckd",
+    "dist",
+    "dkd",
+    "e2kd",
+    "enof",
+    "fitnets",
+    "kd",
+    "kdsnn",
+    "lskd",
+    "mgd",
+    "nld",
+    "plain",
+    "reviewkd",
+    "samd",
+    "seal",
+    "strong_weak",
+    "tdkd",
+    "tet",
+    "tks",
+    "tser",
+    "weighted_soft_label",
+]
+
+
+def plain(student: StudentNeeds | None = None) -> Method:
+    """Plain training: cross-entropy of the mean logits and no distillation, the control for every method.
+
+    Args:
+        student: of the method that it is the control for, such as ``enof().student``; None is any student.
+
+    Example:
+        >>> plain().losses
+        {}
+    """
+    return Method({}, student=student or StudentNeeds(), source="cross-entropy of the mean logits")
+
+
+METHODS: Mapping[str, Callable[..., Method]] = {
+    function.__name__: function
+    for function in (
+        *(plain, ckd, samd, nld, kd, dkd, dist, lskd, weighted_soft_label),
+        *(tet, tdkd, seal, tser, tks, strong_weak),
+        *(enof, e2kd, catkd, kdsnn, bkdsnn, at, fitnets, mgd, reviewkd),
+    )
+}
+"""Name -> function, for a command line; code imports the function."""
+
+
+def by_name(name: str) -> Callable[..., Method]:
+    """The function of this module with that name.
+
+    Args:
+        name: a key of :data:`METHODS`.
+
+    Raises:
+        ValueError: there is none; the message has the nearest names.
+
+    Example:
+        >>> by_name("bkdsnn")().losses["feature"][1]
+        0.002
+    """
+    if name not in METHODS:
+        near = difflib.get_close_matches(name.lower(), METHODS)
+        advice = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {', '.join(METHODS)}"
+        raise ValueError(f"no method is called {name!r}; {advice}")
+    return METHODS[name]

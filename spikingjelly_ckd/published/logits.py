@@ -1,0 +1,108 @@
+"""Methods on the logits, averaged over time.
+
+All of them were published for networks without time, but for the weighted soft labels of BKDSNN: that they see the mean
+of a spiking student's logits over time is ours.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..methods import DISTLoss, DKDLoss, KDLoss, LSKDLoss, WeightedSoftLabelLoss
+from ..step.arguments import Weight
+from ..step.method import Method
+from ..step.schedule import warm_up
+
+__all__ = ["MDISTILLER_WARM_UP", "dist", "dkd", "kd", "lskd", "weighted_soft_label"]
+
+MDISTILLER_WARM_UP = 20 / 240
+"""Share of the training over which mdistiller raises the weights of DKD and ReviewKD on CIFAR-100: 20 of 240 epochs."""
+
+
+def kd(weight: Weight = 0.9, task_weight: float = 0.1, **settings: Any) -> Method:
+    """KD: 0.9 and 0.1 of the task at temperature 4, as mdistiller has it for CIFAR-100.
+
+    On ImageNet it has 0.5, 0.5 and temperature 1: ``kd(0.5, 0.5, temperature=1.0)``. Hinton et al. name no weights that
+    would fit both.
+
+    Args:
+        weight: of KD.
+        task_weight: of the cross-entropy.
+        **settings: of :class:`~spikingjelly_ckd.KDLoss`.
+
+    Example:
+        >>> method = kd()
+        >>> method.losses["kd"], method.task_weight
+        ((KDLoss(temperature=4.0), 0.9), 0.1)
+    """
+    return Method({"kd": (KDLoss(**settings), weight)}, task_weight=task_weight, source="mdistiller's KD, CIFAR-100")
+
+
+def dkd(weight: Weight = 1.0, warm_up_share: float = MDISTILLER_WARM_UP, **settings: Any) -> Method:
+    """DKD: weight 1 beside the task, raised from 0 over 20 of 240 epochs, as mdistiller has it for CIFAR-100.
+
+    For small pairs of networks it has ``beta=2.0`` or ``6.0``, and on ImageNet ``beta=0.5``, ``temperature=1.0`` and a
+    warm-up of one epoch. Good values for spiking students are unknown. mdistiller raises the weight once an epoch; here
+    it is as often as ``Distiller.progress`` is called.
+
+    Args:
+        weight: of DKD after the warm-up.
+        warm_up_share: of the training.
+        **settings: of :class:`~spikingjelly_ckd.DKDLoss`.
+
+    Example:
+        >>> dkd().schedule["dkd"](10 / 240)
+        0.5
+    """
+    schedule = {"dkd": warm_up(warm_up_share)}
+    return Method({"dkd": (DKDLoss(**settings), weight)}, schedule=schedule, source="mdistiller's DKD, CIFAR-100")
+
+
+def dist(weight: Weight = 1.0, **settings: Any) -> Method:
+    """DIST: weight 1 beside the task, as the authors' classification code has it by default.
+
+    The weights of the published runs are unknown. Later versions of that code multiply both parts by the squared
+    temperature, which is 1 here.
+
+    Args:
+        weight: of DIST.
+        **settings: of :class:`~spikingjelly_ckd.DISTLoss`.
+
+    Example:
+        >>> dist().losses["dist"]
+        (DISTLoss(temperature=1.0, beta=1.0, gamma=1.0), 1.0)
+    """
+    return Method({"dist": (DISTLoss(**settings), weight)}, source="hunto/image_classification_sota at 2bc4832")
+
+
+def lskd(weight: Weight = 9.0, task_weight: float = 0.1, **settings: Any) -> Method:
+    """LS-KD: 9 and 0.1 of the task at temperature 2, as in the authors' code.
+
+    Args:
+        weight: of LS-KD.
+        task_weight: of the cross-entropy.
+        **settings: of :class:`~spikingjelly_ckd.LSKDLoss`.
+
+    Example:
+        >>> method = lskd()
+        >>> method.losses["lskd"][1], method.task_weight
+        (9.0, 0.1)
+    """
+    source = "sunshangquan/logit-standardization-KD"
+    return Method({"lskd": (LSKDLoss(**settings), weight)}, task_weight=task_weight, source=source)
+
+
+def weighted_soft_label(weight: Weight = 1.0, **settings: Any) -> Method:
+    """Weighted soft labels alone: weight 1 beside the task, as in BKDSNN's code, where :func:`bkdsnn` adds features.
+
+    The code of Zhou et al. (ICLR 2021) was not read.
+
+    Args:
+        weight: of the weighted soft labels.
+        **settings: of :class:`~spikingjelly_ckd.WeightedSoftLabelLoss`.
+
+    Example:
+        >>> weighted_soft_label().losses["logits"]
+        (WeightedSoftLabelLoss(temperature=2.0), 1.0)
+    """
+    return Method({"logits": (WeightedSoftLabelLoss(**settings), weight)}, source="the logit part of BKDSNN's code")

@@ -1,0 +1,198 @@
+"""The command line of a row: a flag for each value of the recipe, the flags of the run, errors in one line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+from torch import nn
+
+from ..functional.checks import check_non_negative
+from ..functional.errors import ArgumentError
+from .data import DataOptions
+from .export import resolve_name
+from .options import Device, Run, default_workers
+from .recipe import CHOICES, Recipe, shown
+
+__all__ = ["FLAGS", "brief_errors", "command_line", "parse"]
+
+PACKAGE = Path(__file__).parents[1]
+ORIGINAL = "\nOriginal Traceback (most recent call last):\n"
+"""What PyTorch puts before the traceback of an error in a loading process, which stands in the text of its own."""
+SHORT = {"time_steps": "-T", "batch_size": "-b", "weight_decay": "--wd"}
+CHANGEABLE = [
+    item.name for item in fields(Recipe) if item.name not in ("name", "paper_accuracy", "data", "teacher", "sources")
+]
+"""Values of a recipe that have a flag."""
+FLAGS = {name: f"--{name.replace('_', '-')}" for name in (*CHANGEABLE, *(item.name for item in fields(DataOptions)))}
+FLAGS |= dict.fromkeys(("root", "data_path"), "--data-path")
+"""Argument of a function -> the flag of the scripts that sets it."""
+
+
+def parse(recipe: Recipe, argv: Sequence[str] | None = None, description: str | None = None) -> tuple[Recipe, Run]:
+    """Read the command line.
+
+    Args:
+        recipe: of the script.
+        argv: None for ``sys.argv``.
+        description: of the script.
+
+    Returns:
+        The recipe as changed (the source of such a value becomes ``"command line"``), and what else the run is told.
+    """
+    parser = command_line(recipe, description)
+    given = vars(parser.parse_args(argv))
+    changed = {name: given.pop(name) for name in CHANGEABLE if name in given}
+    run = Run(**given)
+    if not run.print_config and run.data_path is None:
+        parser.error("--data-path is needed: the folder of the data set, or an ImageFolder tree (train/, test/)")
+    try:
+        return replace(recipe, **changed, sources=recipe.sources | dict.fromkeys(changed, "command line")), run
+    except (TypeError, ValueError) as error:
+        parser.error(str(error))
+
+
+def command_line(recipe: Recipe, description: str | None = None) -> argparse.ArgumentParser:
+    """A parser with one flag for each value of the recipe and of the run. A flag that is not given leaves no trace.
+
+    Args:
+        recipe: gives the defaults that the help shows.
+        description: of the script.
+    """
+    parser = argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    _add_data(parser.add_argument_group("the data"))
+    _add_teacher(parser.add_argument_group("the teacher"))
+    _add_run(parser.add_argument_group("the run"))
+    _add_machine(parser.add_argument_group("the machine"))
+    _add_recipe(parser.add_argument_group("the recipe (defaults are the row's)"), recipe)
+    return parser
+
+
+def _add_data(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--data-path", type=Path, help="folder of the data set, or an ImageFolder tree (train/, test/)")
+    group.add_argument("--download", action="store_true", help="fetch the data set if it is missing")
+    group.add_argument("--num-classes", type=int, help="say that a number other than the row's own is meant")
+    group.add_argument("--train-images", type=int, help="use so many, equally many of each class")
+    group.add_argument("--test-images", type=int)
+    group.add_argument("--allow-partial", action="store_true", help="take incomplete data; the record says so")
+
+
+def _add_teacher(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--teacher", metavar="PATH|timm:NAME", help="default: train one first, in runs/ROW/teacher")
+    group.add_argument("--any-teacher", action="store_true", help="go on with a teacher that is no better than chance")
+    group.add_argument(
+        "--teacher-cache", type=_count, metavar="VIEWS", help="ask the teacher once for VIEWS augmentations of an image"
+    )
+    group.add_argument("--teacher-cache-dir", type=Path, help="default: teacher_cache beside the output folder")
+
+
+def _add_run(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--output-dir", type=Path, help="default: runs/ROW/METHOD-seedN")
+    group.add_argument("--overwrite", action="store_true", help="the output folder may hold another run")
+    group.add_argument("--resume", metavar="latest|PATH", help="go on from a checkpoint")
+    group.add_argument("--seed", type=int)
+    group.add_argument("--energy-images", type=int, help="for the energy report; 0 leaves it out")
+    group.add_argument("--no-preflight", action="store_true")
+    group.add_argument("--no-progress", action="store_true", help="no progress bar")
+    group.add_argument("--smoke", action="store_true", help="two steps of every stage")
+    group.add_argument("--print-config", action="store_true", help="print every value with its source, and stop")
+
+
+def _add_machine(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--device", choices=get_args(Device))
+    group.add_argument("--devices", type=_devices, help="how many on each node, or 'auto'")
+    group.add_argument("--num-nodes", type=_count)
+    group.add_argument("--strategy", help="Lightning's, such as ddp")
+    group.add_argument("-j", "--workers", type=int, help=f"loading processes; here: {default_workers()}")
+
+
+def _add_recipe(group: argparse._ArgumentGroup, recipe: Recipe) -> None:
+    types = get_type_hints(Recipe)
+    for name in CHANGEABLE:
+        options: dict[str, Any] = {"dest": name, "help": f"{shown(getattr(recipe, name))}"}
+        if name == "student":
+            options |= {"metavar": "MODULE:FUNCTION", "type": _network, "help": "a network of your own"}
+        elif name in CHOICES:
+            options["choices"] = CHOICES[name]
+        elif name in ("beta", "gamma"):
+            options |= {"type": _weight, "metavar": "NUMBER|auto"}
+        elif types[name] is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            options["type"] = types[name] if types[name] in (int, float) else str
+        group.add_argument(*filter(None, (SHORT.get(name), FLAGS[name])), **options)
+
+
+def _network(text: str) -> Callable[..., nn.Module]:
+    if os.getcwd() not in sys.path:  # a script has its own folder there, and not the user's
+        sys.path.insert(0, os.getcwd())
+    try:
+        return resolve_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _weight(text: str) -> float | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    try:
+        return check_non_negative("it", float(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"it must be a number of at least 0 or 'auto', got {text!r}") from None
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"it must be a number of at least 1, got {text!r}")
+    return int(text)
+
+
+def _devices(text: str) -> int | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    try:
+        return _count(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"it must be a number of at least 1 or 'auto', got {text!r}") from None
+
+
+@contextmanager
+def brief_errors() -> Iterator[None]:
+    """On a command line, end with the message alone where this package itself refuses something.
+
+    Arguments of functions are named as the flags that set them. Whatever another library raises keeps its traceback.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        message, raised_in = _origin(error)
+        if not raised_in.is_relative_to(PACKAGE):
+            raise
+        notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
+        sys.exit(f"{Path(sys.argv[0]).name}: error: {message}{notes}")
+
+
+def _origin(error: Exception) -> tuple[str, Path]:
+    """The message of an error and the file that raised it; in a loading process, of the error there.
+
+    PyTorch has only the text of an error in a loading process: the traceback as Python writes it. The file of its last
+    frame is where it was raised, and the first line after that frame which is not indented begins with its type.
+    """
+    traced = str(error).partition(ORIGINAL)[2].splitlines()
+    if not traced:
+        message = error.render(FLAGS) if isinstance(error, ArgumentError) else str(error)
+        return message, Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    frame = max(number for number, line in enumerate(traced) if line.startswith('  File "'))
+    last = next(number for number in range(frame + 1, len(traced)) if not traced[number].startswith(" "))
+    return "\n".join(traced[last:]).partition(": ")[2], Path(traced[frame].split('"')[1])

@@ -1,0 +1,176 @@
+"""What every reader of data returns, :class:`Data`, and how it is put together from what was found on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from .augment import event_transform, image_transform
+from .options import DataOptions
+from .splits import Sample, split_hash, stratified_subset
+
+__all__ = ["Data", "Normalisation", "Part", "TransformedSubset", "make_data", "make_part"]
+
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of each channel, for images from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """A training and a test set, and what the record of a run says about them.
+
+    Attributes:
+        name: ``"cifar10"``, ``"cifar100"``, ``"imagenet"`` or ``"cifar10dvs"``; ``"folder"`` or ``"event-folder"`` for
+            a folder tree of your own.
+        train: with augmentation. A sample is ``(input, label)``: a normalised image, float32 ``[C, size, size]``, or
+            event frames, float32 ``[T, 2, size, size]``, and the class index.
+        test: the same without augmentation.
+        classes: names of the classes; a label is an index into them.
+        in_channels: ``C``: 3, or 2 for events.
+        size: height and width of the input, pixels.
+        mean: of the normalisation, by channel, for images from 0 to 1; None for events, which are not normalised.
+        std: likewise.
+        is_event: whether samples have a time axis.
+        split: ``"official"``; ``"folders"`` for a tree of your own; ``"cifar10dvs-<name>"``. Where only some samples
+            are used, their numbers follow as ``"[train+test]"``.
+        split_hash: sha256 of which sample is in which part, :func:`spikingjelly_ckd.recipes.data.splits.split_hash`.
+        complete: False if the files differ from the official ones (``allow_partial``): results on them do not belong
+            in a table beside results on the official data.
+    """
+
+    name: str
+    train: Dataset[tuple[Tensor, int]]
+    test: Dataset[tuple[Tensor, int]]
+    classes: tuple[str, ...]
+    in_channels: int
+    size: int
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    is_event: bool
+    split: str
+    split_hash: str
+    complete: bool
+
+    @property
+    def num_classes(self) -> int:
+        """``K``, the number of classes."""
+        return len(self.classes)
+
+
+class Part(NamedTuple):
+    """The training or the test part before augmentation: some rows of a dataset, and their names and labels.
+
+    Attributes:
+        source: any map-style dataset of images or arrays with labels.
+        rows: indices into ``source``, shape ``[N]``.
+        samples: name and label of each of these rows.
+    """
+
+    source: Any
+    rows: Tensor
+    samples: list[Sample]
+
+
+class TransformedSubset(Dataset[tuple[Tensor, int]]):
+    """Some rows of a dataset of images or arrays, each passed through ``transform``."""
+
+    def __init__(self, source: Any, rows: Tensor, transform: Callable[[Any], Tensor]) -> None:
+        self.source = source
+        self.rows = rows
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        sample, label = self.source[int(self.rows[index])]
+        if isinstance(sample, np.ndarray):
+            sample = torch.from_numpy(sample)
+        return self.transform(sample), int(label)
+
+
+def make_part(source: Any, samples: list[Sample], rows: Sequence[int] | Tensor | None = None) -> Part:
+    """The part of a dataset that consists of ``rows``.
+
+    Args:
+        source: any map-style dataset.
+        samples: name and label of every sample of ``source``, in its order.
+        rows: indices into ``source``; None for all.
+
+    Returns:
+        :class:`Part`.
+    """
+    rows = torch.arange(len(samples)) if rows is None else torch.as_tensor(rows)
+    return Part(source, rows, [samples[row] for row in rows.tolist()])
+
+
+def make_data(
+    name: str,
+    parts: Sequence[Part],
+    options: DataOptions,
+    *,
+    classes: Sequence[str],
+    split_name: str,
+    complete: bool,
+    normalisation: Normalisation | None = None,
+    centre_crop: bool = False,
+) -> Data:
+    """Take the subsets that ``options`` ask for, add the transforms, and compute the hash of the split.
+
+    Args:
+        name: see :class:`Data`.
+        parts: the training part and the test part.
+        options: see :class:`DataOptions`.
+        classes: names of the classes.
+        split_name: see ``split`` of :class:`Data`, without the numbers of samples.
+        complete: see :class:`Data`.
+        normalisation: mean and standard deviation for images; None for event frames.
+        centre_crop: see :func:`spikingjelly_ckd.recipes.data.augment.image_transform`.
+
+    Returns:
+        :class:`Data`.
+
+    Raises:
+        ValueError: an option that does nothing to this kind of data, or a subset larger than what is there.
+    """
+    counts = {"train_images": options.train_images, "test_images": options.test_images}
+    parts = [_subset(part, count, key, len(classes)) for part, (key, count) in zip(parts, counts.items(), strict=True)]
+    if any(count is not None for count in counts.values()):
+        split_name += f"[{'+'.join(str(len(part.rows)) for part in parts)}]"
+    used = []
+    for part, train in zip(parts, (True, False), strict=True):
+        if normalisation is None:
+            transform = event_transform(options, train=train)
+        else:
+            mean, std = normalisation
+            transform = image_transform(options, train=train, mean=mean, std=std, centre_crop=centre_crop)
+        used.append(TransformedSubset(part.source, part.rows, transform))
+    mean_std = normalisation or (None, None)
+    return Data(
+        name=name,
+        train=used[0],
+        test=used[1],
+        classes=tuple(classes),
+        in_channels=2 if normalisation is None else 3,
+        size=options.size,
+        mean=mean_std[0],
+        std=mean_std[1],
+        is_event=normalisation is None,
+        split=split_name,
+        split_hash=split_hash({"train": parts[0].samples, "test": parts[1].samples}),
+        complete=complete,
+    )
+
+
+def _subset(part: Part, count: int | None, name: str, num_classes: int) -> Part:
+    if count is None:
+        return part
+    labels = torch.tensor([label for _, label in part.samples])
+    chosen = stratified_subset(labels, count, num_classes, name=name)
+    return Part(part.source, part.rows[chosen], [part.samples[row] for row in chosen.tolist()])

@@ -1,0 +1,173 @@
+"""What a run is told besides its recipe: where things are, the seed, the machine, how far to go."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch.strategies import StrategyRegistry
+
+from .recipe import Recipe
+
+__all__ = ["Device", "Run", "check_options", "check_writable", "default_workers"]
+
+Device = Literal["auto", "cpu", "cuda"]
+MOST_WORKERS = 8
+SMOKE_STEPS = 2
+SMOKE_BATCH = 4
+
+
+def default_workers() -> int:
+    """Loading processes for one training process: its share of the cores that this one may use, eight at most.
+
+    Example:
+        >>> 1 <= default_workers() <= 8
+        True
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(MOST_WORKERS, cores // max(1, torch.cuda.device_count())))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a run is told besides its recipe, one value for each flag of a row's script.
+
+    Attributes:
+        data_path: folder of the data set, or an ImageFolder tree; None where nothing is trained.
+        output_dir: where the run is written; None for ``runs/ROW/METHOD-seedN``.
+        teacher: path, or ``timm:NAME``; None trains one first, or takes up the one that an earlier run trained.
+        any_teacher: go on with a teacher that is no better than chance.
+        teacher_cache: ask the teacher once, for so many augmentations of each image; None asks it in every step.
+        teacher_cache_dir: None for ``teacher_cache`` beside the output folder.
+        overwrite: the output folder may hold another run.
+        resume: ``"latest"``, or the path of a checkpoint; None begins anew.
+        seed: of weights, order, augmentation and noise, at least 0.
+        device: what kind of device; ``"auto"`` takes CUDA where there is one.
+        devices: how many on each node.
+        num_nodes: how many nodes.
+        strategy: Lightning's name of it, such as ``"ddp"``.
+        workers: loading processes of each training process.
+        download: fetch the data set if it is missing.
+        num_classes: says that a number other than the row's own is meant.
+        train_images: use so many, equally many of each class; None for all.
+        test_images: likewise.
+        allow_partial: take incomplete data; the record says so.
+        energy_images: for the energy report; 0 leaves it out.
+        no_preflight: do not look at the first batch before training.
+        no_progress: no progress bar.
+        smoke: two steps of every stage.
+        print_config: print every value with its source, and stop.
+        pretrained: a teacher of timm begins with timm's weights (``examples/train_teacher.py``).
+
+    Example:
+        >>> Run(data_path=Path("data"), seed=3).device
+        'auto'
+    """
+
+    data_path: Path | None = None
+    output_dir: Path | None = None
+    teacher: str | None = None
+    any_teacher: bool = False
+    teacher_cache: int | None = None
+    teacher_cache_dir: Path | None = None
+    overwrite: bool = False
+    resume: str | None = None
+    seed: int = 0
+    device: Device = "auto"
+    devices: int | Literal["auto"] = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    workers: int = field(default_factory=default_workers)
+    download: bool = False
+    num_classes: int | None = None
+    train_images: int | None = None
+    test_images: int | None = None
+    allow_partial: bool = False
+    energy_images: int = 256
+    no_preflight: bool = False
+    no_progress: bool = False
+    smoke: bool = False
+    print_config: bool = False
+    pretrained: bool = False
+
+    @property
+    def torch_device(self) -> torch.device:
+        """Where this process will train."""
+        if self.device == "cpu" or not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+    @property
+    def most_steps(self) -> int | None:
+        """Limit of the steps of every stage; None for all."""
+        return SMOKE_STEPS if self.smoke else None
+
+    @property
+    def counted_images(self) -> int:
+        """Images of the energy report."""
+        return min(self.energy_images, SMOKE_BATCH) if self.smoke else self.energy_images
+
+    def shorten(self, recipe: Recipe) -> Recipe:
+        """The recipe, of a smoke run with one epoch of small batches."""
+        if not self.smoke:
+            return recipe
+        return replace(recipe, epochs=1, warmup_epochs=0, batch_size=min(recipe.batch_size, SMOKE_BATCH))
+
+    def folder(self, recipe: Recipe) -> Path:
+        """Where the run is written."""
+        return self.output_dir or self._home(recipe) / f"{recipe.method}-seed{self.seed}"
+
+    def teacher_folder(self, recipe: Recipe) -> Path:
+        """Where a teacher that is trained first is written."""
+        return (self.output_dir or self._home(recipe)) / "teacher"
+
+    def _home(self, recipe: Recipe) -> Path:
+        return Path("runs") / recipe.name / ("smoke" if self.smoke else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """The flags for a record, apart from the seed, which stands there by itself."""
+        return {name: value for name, value in vars(self).items() if name not in ("seed", "print_config")}
+
+
+def check_options(recipe: Recipe, run: Run) -> None:
+    """Raise where the machine lacks what a run asks for, or where flags do not go together.
+
+    Raises:
+        ValueError: a device or strategy that is not there; a teacher cache that does nothing, or that holds no image
+            that the student will see.
+    """
+    if run.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: PyTorch finds no CUDA device; pass --device cpu")
+    known = ["auto", *sorted(StrategyRegistry.available_strategies())]
+    if run.strategy not in known:
+        raise ValueError(f"--strategy must be one of {', '.join(known)}, got {run.strategy}")
+    if run.teacher_cache is None:
+        if run.teacher_cache_dir is not None:
+            raise ValueError("--teacher-cache-dir does nothing without --teacher-cache VIEWS")
+        return
+    if recipe.method == "plain":
+        raise ValueError("--teacher-cache does nothing where no teacher is asked (--method plain); leave it out")
+    if recipe.mixup or recipe.cutmix:
+        raise ValueError("--teacher-cache holds no mixed images: pass --mixup 0 --cutmix 0, or leave it out")
+    if run.smoke:
+        raise ValueError(
+            "--smoke takes two steps of every stage, and --teacher-cache asks for the whole training set; leave one out"
+        )
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder, and raise where nothing can be written to it.
+
+    Raises:
+        OSError: nothing can be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"--output-dir: nothing can be written to {folder} ({error.strerror}); pass another") from error

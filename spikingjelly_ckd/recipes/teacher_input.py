@@ -1,0 +1,98 @@
+"""A teacher, and what it sees: the images as it was trained to see them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .data import Data
+
+__all__ = ["Teacher", "TeacherInput"]
+
+
+class TeacherInput(nn.Module):
+    """What the student sees, as the teacher was trained to see it: renormalised and resized.
+
+    Args:
+        student: mean and standard deviation that the images were normalised with, one number a channel each.
+        teacher: those of the teacher's training.
+        size: height and width of the teacher's input; None keeps the images'.
+
+    Shapes: ``[N, C, H, W]`` to ``[N, C, size, size]``; event frames ``[T, N, C, H, W]`` enter as their mean frame,
+    which is not renormalised.
+
+    Raises:
+        ValueError: unlike numbers of channels.
+
+    Example:
+        >>> import torch
+        >>> half = ((0.5,), (0.5,))
+        >>> zero_one = ((0.0,), (1.0,))
+        >>> TeacherInput(half, zero_one, size=4)(torch.ones(1, 1, 2, 2)).round(decimals=3).unique()  # white stays 1
+        tensor([1.])
+    """
+
+    def __init__(
+        self,
+        student: tuple[Sequence[float], Sequence[float]] | None,
+        teacher: tuple[Sequence[float], Sequence[float]] | None,
+        size: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.size = size
+        scale, shift = torch.ones(1), torch.zeros(1)
+        if student is not None and teacher is not None:
+            lengths = {len(values) for values in (*student, *teacher)}
+            if len(lengths) != 1:
+                raise ValueError(f"means and deviations must have one number a channel, got {student} and {teacher}")
+            (mean_s, std_s), (mean_t, std_t) = (torch.tensor(pair) for pair in (student, teacher))
+            scale, shift = std_s / std_t, (mean_s - mean_t) / std_t
+        self.register_buffer("scale", scale.view(-1, 1, 1))
+        self.register_buffer("shift", shift.view(-1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The teacher's input."""
+        images = images.mean(0) if images.ndim == 5 else images
+        images = images * self.scale.to(images) + self.shift.to(images)  # type: ignore[operator]
+        if self.size is None or images.shape[-2:] == (self.size, self.size):
+            return images
+        return F.interpolate(images, (self.size, self.size), mode="bicubic", antialias=True, align_corners=False)
+
+    def extra_repr(self) -> str:
+        """The size; scale and shift are buffers."""
+        return f"size={self.size}"
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained ANN and what has to be known about it.
+
+    Attributes:
+        network: in ``eval``.
+        source: where it came from, for the record.
+        sha256: of its file; None for timm's own weights.
+        mean: of the normalisation it was trained with, by channel; None for event frames.
+        std: likewise.
+        size: height and width it was trained on; None: that of the student.
+        accuracy: in percent on the test set, as its own file says; None where nothing is said.
+        test_accuracy: in percent on the test set of the run, measured; None before.
+    """
+
+    network: nn.Module
+    source: str
+    sha256: str | None
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    size: int | None
+    accuracy: float | None = None
+    test_accuracy: float | None = None
+
+    def input_for(self, data: Data) -> TeacherInput:
+        """Turns a batch of ``data`` into what this teacher was trained on."""
+        ours = None if data.mean is None or data.std is None else (data.mean, data.std)
+        theirs = None if self.mean is None or self.std is None else (self.mean, self.std)
+        return TeacherInput(ours, theirs, self.size)

@@ -1,0 +1,239 @@
+"""What a Trainer does beside the steps: preflight, seeds, history, checkpoints, and words for what went wrong."""
+
+from __future__ import annotations
+
+import csv
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_info
+from torch import nn
+
+from ...distiller import Distiller, StepOutput
+from ...networks import compat
+from ...networks.compat import use_fast_neurons
+from ...networks.recording import listen
+from ...preflight import PreflightReport, preflight
+from ..data.loading import seed_all
+from .resume import SETTINGS
+
+__all__ = ["DistillationCallback", "FailureNotes", "FastNeurons", "History", "StepSeeds", "checkpoints"]
+
+
+class DistillationCallback(Callback):
+    """For any LightningModule that holds a distiller: preflight, every term in the logs, and a clean student.
+
+    Before the first step it runs :func:`~spikingjelly_ckd.preflight` on the first batch ``(images, labels)``, prints
+    the report and raises if a check failed. In every step it logs ``train_<term>`` (unweighted) and ``train_skipped``
+    for what the distiller returned. After every evaluation batch the student's states are reset, for modules that
+    call the student themselves.
+
+    Args:
+        preflight: whether to look at the first batch.
+
+    Attributes:
+        report: the preflight's, once it ran.
+    """
+
+    def __init__(self, *, preflight: bool = True) -> None:
+        self.preflight = preflight
+        self.report: PreflightReport | None = None
+        self._hook: Any = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find the distiller and listen to it.
+
+        Raises:
+            ValueError: the module holds none, or several.
+        """
+        distiller = _find_distiller(pl_module)
+        if self._hook is None:
+            self._hook = listen(distiller, lambda out: self._log(pl_module, out))
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Stop listening."""
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Stop listening; Lightning calls no ``teardown`` then."""
+        self.teardown(trainer, pl_module, "fit")
+
+    def _log(self, pl_module: LightningModule, out: StepOutput) -> None:
+        if pl_module.trainer.training:
+            terms = {f"train_{name}": value for name, value in out.terms.items()}
+            terms["train_skipped"] = torch.as_tensor(out.skipped, dtype=torch.float32, device=out.loss.device)
+            how: dict[str, Any] = {"on_step": False, "on_epoch": True, "sync_dist": True}
+            pl_module.log_dict(terms, batch_size=len(out.logits), **how)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Preflight on the first batch of the run.
+
+        Raises:
+            RuntimeError: a check failed.
+        """
+        distiller = _find_distiller(pl_module)
+        if not self.preflight or self.report is not None or trainer.global_step > 0 or not distiller.uses_teacher:
+            return
+        hook, self._hook = self._hook, None
+        hook.remove()  # what the preflight runs is no part of the training
+        with trainer.precision_plugin.forward_context():
+            self.report = preflight(distiller, (batch[0], batch[1]), accumulate=trainer.accumulate_grad_batches)
+        self.setup(trainer, pl_module, "fit")
+        rank_zero_info("Preflight\n" + str(self.report))
+        if not self.report.ok:
+            failed = "\n".join(str(check) for check in self.report.checks if check.status == "fail")
+            raise RuntimeError(f"the preflight failed, nothing was trained:\n{failed}")
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Reset the student's states."""
+        compat.reset(_find_distiller(pl_module).student)
+
+
+class StepSeeds(Callback):
+    """Seeds everything before each step from ``(seed, epoch, batch, rank)``, so that no step depends on the past.
+
+    With :class:`~spikingjelly_ckd.recipes.data.loading.ReproducibleDataModule` a run that resumes from the checkpoint
+    of any epoch's end gives, on the CPU, bit for bit the weights of one that was never interrupted: noise of NLD,
+    dropout and mixup included.
+
+    Args:
+        seed: at least 0.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Seed the step."""
+        seed_all(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
+
+
+class History(Callback):
+    """One row of metrics for each epoch: in the checkpoint, in a CSV file, and handed to ``on_row``.
+
+    Lightning's ``CSVLogger`` deletes the rows of before when a run resumes; this file is written anew from the
+    checkpoint's rows, so no epoch is missing or there twice.
+
+    Args:
+        path: of the CSV file.
+        on_row: called after each epoch with all rows.
+
+    Attributes:
+        rows: so far; ``epoch`` (from 1), ``lr``, ``seconds`` (training and evaluation of the epoch) and the metrics.
+    """
+
+    def __init__(self, path: Path, on_row: Callable[[list[dict[str, float]]], None] | None = None) -> None:
+        self.path = path
+        self.on_row = on_row
+        self.rows: list[dict[str, float]] = []
+        self._start = 0.0
+        self._lr = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock; note the learning rate, which the last step of the epoch already moves on."""
+        self._start = time.perf_counter()
+        self._lr = trainer.optimizers[0].param_groups[0]["lr"]
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the epoch and write the file."""
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "lr": self._lr,
+            "seconds": round(time.perf_counter() - self._start, 3),
+            **metrics,
+        }
+        self.rows.append(row)
+        if not trainer.is_global_zero:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("w", newline="", encoding="utf8") as file:
+            names = list(dict.fromkeys(name for row in self.rows for name in row))
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        if self.on_row is not None:
+            self.on_row(self.rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows, for the checkpoint."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The rows of the checkpoint."""
+        self.rows = list(state_dict["rows"])
+
+
+def _find_distiller(module: nn.Module) -> Distiller:
+    found = [child for child in module.modules() if isinstance(child, Distiller)]
+    if len(found) != 1:
+        raise ValueError(
+            f"{type(module).__name__} holds {len(found)} distillers; DistillationCallback needs one, kept as an "
+            "attribute of the LightningModule"
+        )
+    return found[0]
+
+
+class FailureNotes(Callback):
+    """Say in which step something failed, what to do about a loss that is not finite, and how to go on after Ctrl-C."""
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Stop where the loss of the epoch is not finite."""
+        if not torch.isfinite(trainer.callback_metrics["train_loss"]):
+            raise ValueError("the training loss is not finite (NaN or inf)")
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Add the note."""
+        if isinstance(exception, KeyboardInterrupt):
+            rank_zero_info("Stopped. Go on from the end of the last epoch with --resume latest")
+        elif isinstance(exception, ValueError) and re.search("NaN or inf|everywhere alike", str(exception)):
+            advice = ": begin anew (--overwrite) with a lower learning rate (--lr)" if trainer.global_step else ""
+            exception.add_note(f"in epoch {trainer.current_epoch + 1}, step {trainer.fit_loop.batch_idx + 1}{advice}")
+
+
+class FastNeurons(Callback):
+    """Take the fastest neurons of the installed SpikingJelly once the student is where it will run, and say which."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Switch, and say so."""
+        rank_zero_info(f"Neurons: {use_fast_neurons(pl_module)}")
+
+
+class _FirstCheckpoint(Callback):
+    """Write ``latest.ckpt`` before the first step too, so that a run stopped in its first epoch can be resumed.
+
+    Each checkpoint gets the settings of its run.
+    """
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+        self.path = path
+        self.settings = settings
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        checkpoint[SETTINGS] = self.settings
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        if trainer.global_step == 0:
+            trainer.save_checkpoint(self.path)
+
+
+def checkpoints(folder: Path, settings: dict[str, Any]) -> list[Callback]:
+    """``latest.ckpt`` and ``best.ckpt``."""
+    common: dict[str, Any] = {
+        "dirpath": folder,
+        "enable_version_counter": False,
+        "save_on_train_epoch_end": True,
+    }
+    return [
+        _FirstCheckpoint(folder / "latest.ckpt", settings),
+        ModelCheckpoint(filename="latest", **common),
+        ModelCheckpoint(filename="best", monitor="test_acc1", mode="max", **common),
+    ]

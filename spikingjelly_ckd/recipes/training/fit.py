@@ -1,0 +1,168 @@
+"""Training a module as a recipe says."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.loggers import TensorBoardLogger
+from timm.data import Mixup
+
+from ...functional.errors import ArgumentValueError
+from ..cache import CachedData, TeacherCache
+from ..data import Data
+from ..data.loading import ReproducibleDataModule
+from ..options import Run
+from ..recipe import Recipe
+from ..teacher_input import Teacher
+from .callbacks import DistillationCallback, FailureNotes, FastNeurons, History, StepSeeds, checkpoints
+from .module import DistillationModule, TrainingModule
+from .resume import check_fits, check_same_run, find_checkpoint, read_checkpoint, settings_of
+
+__all__ = ["FitResult", "fit", "optimisation", "preflight_report"]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a training left.
+
+    Attributes:
+        rows: of the history, one for each epoch.
+        trainer: Lightning's.
+        report: the preflight's findings as plain data, or None.
+        cache: the teacher cache's folder, views, size and filling time as plain data, or None.
+    """
+
+    rows: list[dict[str, float]]
+    trainer: Trainer
+    report: dict[str, Any] | None
+    cache: dict[str, Any] | None = None
+
+
+def fit(
+    module: TrainingModule,
+    data: Data,
+    recipe: Recipe,
+    run: Run,
+    folder: Path,
+    *,
+    on_row: Callable[[list[dict[str, float]]], None] | None = None,
+    resume: str | None = None,
+    teacher: Teacher | None = None,
+) -> FitResult:
+    """Train a module as the recipe says, with checkpoints, logs and seeds for every step.
+
+    Args:
+        module: a :class:`~spikingjelly_ckd.recipes.training.TrainingModule`.
+        data: to train and test on.
+        recipe: epochs, batch, precision, clipping, accumulation, EMA.
+        run: seed, devices, workers and the other flags.
+        folder: where everything is written.
+        on_row: called after each epoch with all rows of the history.
+        resume: ``"latest"`` or a path of a checkpoint.
+        teacher: whose file a resumed run has to have in common with the run before.
+
+    Returns:
+        :class:`FitResult`.
+
+    Raises:
+        FileNotFoundError: no checkpoint to resume from.
+        ValueError: the checkpoint cannot be read, or belongs to a run with other settings; devices or a strategy that
+            are not there.
+    """
+    checkpoint = find_checkpoint(resume, folder)
+    history = History(folder / "history.csv", on_row)
+    settings = settings_of(recipe, run, data, teacher)
+    callbacks: list[Callback] = [StepSeeds(run.seed), FailureNotes(), history, *checkpoints(folder, settings)]
+    if isinstance(module, DistillationModule):
+        callbacks.append(FastNeurons())
+    average = EMAWeightAveraging(decay=recipe.ema) if recipe.ema else None
+    if average is not None:
+        callbacks.append(average)
+    try:
+        trainer = Trainer(
+            accelerator={"cuda": "gpu"}.get(run.device, run.device),
+            devices=run.devices,
+            num_nodes=run.num_nodes,
+            strategy=run.strategy,
+            precision=recipe.amp,
+            max_epochs=recipe.epochs,
+            gradient_clip_val=recipe.clip or None,
+            accumulate_grad_batches=recipe.accumulate,
+            logger=TensorBoardLogger(folder, name="tensorboard", version=""),
+            callbacks=callbacks,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            enable_model_summary=False,
+            enable_progress_bar=not run.no_progress,
+            limit_train_batches=run.most_steps,
+            limit_val_batches=run.most_steps,
+            log_every_n_steps=1,  # nothing is logged by step, and short epochs are not warned about
+        )
+    except (MisconfigurationException, ImportError, ValueError) as error:
+        asked = f"--device {run.device} --devices {run.devices} --strategy {run.strategy}"
+        raise ValueError(f"{asked} cannot be used here: {error}") from error
+    settings["processes"] = trainer.world_size
+    if checkpoint is not None:
+        saved = read_checkpoint(checkpoint)
+        check_same_run(checkpoint, saved, settings)
+        check_fits(checkpoint, saved, module)
+    loaders = _loaders(module, data, recipe, run, folder)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*exists and is not empty")  # it is ours: resumed, or written to just now
+        trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
+    if average is not None:
+        average.on_train_end(trainer, module)  # Lightning leaves it out where the checkpoint had no epoch left to train
+    return FitResult(history.rows, trainer, preflight_report(trainer), _cache(loaders))
+
+
+def _loaders(module: TrainingModule, data: Data, recipe: Recipe, run: Run, folder: Path) -> ReproducibleDataModule:
+    """The loaders of a run, with the teacher cache if it was asked for."""
+    if run.teacher_cache is None or not isinstance(module, DistillationModule):
+        return ReproducibleDataModule(data, batch_size=recipe.batch_size, workers=run.workers, seed=run.seed)
+    root = run.teacher_cache_dir or folder.parent / "teacher_cache"
+    module.distiller.to(run.torch_device)
+    cache = TeacherCache(root, module.distiller, data, seed=run.seed, views=run.teacher_cache)
+    return CachedData(cache, batch_size=recipe.batch_size, workers=run.workers)
+
+
+def _cache(loaders: ReproducibleDataModule) -> dict[str, Any] | None:
+    """What a record says of the teacher cache; the time of filling is in no epoch's seconds."""
+    if not isinstance(loaders, CachedData):
+        return None
+    views, seconds = loaders.views, round(loaders.filling_seconds, 1)
+    return {
+        "folder": loaders.cache.folder,
+        "views": views,
+        "bytes": views * loaders.cache.bytes_per_view,
+        "filled": loaders.filled,
+        "filling_seconds": seconds,
+    }
+
+
+def preflight_report(trainer: Trainer) -> dict[str, Any] | None:
+    """What the preflight of this training found, if there was one."""
+    found = [item.report for item in cast(Any, trainer).callbacks if isinstance(item, DistillationCallback)]
+    return next((report.to_dict() for report in found if report is not None), None)
+
+
+def optimisation(recipe: Recipe, data: Data) -> dict[str, Any]:
+    """The part of a recipe that a :class:`~spikingjelly_ckd.recipes.training.TrainingModule` takes.
+
+    Raises:
+        ValueError: an odd batch is to be mixed.
+    """
+    names = ("lr", "optimizer", "momentum", "weight_decay", "warmup_epochs")
+    mixup = None
+    if (recipe.mixup or recipe.cutmix) and recipe.batch_size % 2:
+        text = f"pairs the images of a batch: pass an even batch size (-b), got {recipe.batch_size}"
+        raise ArgumentValueError("mixup", text)
+    if recipe.mixup or recipe.cutmix:
+        mixup = Mixup(recipe.mixup, recipe.cutmix, label_smoothing=0.0, num_classes=data.num_classes)
+    return {name: getattr(recipe, name) for name in names} | {"mixup": mixup}

@@ -1,0 +1,107 @@
+"""Errors that carry the name of their argument."""
+
+import pickle
+
+import pytest
+from torch.utils.data import DataLoader, Dataset
+
+from spikingjelly_ckd.functional import checks
+from spikingjelly_ckd.functional.errors import (
+    ArgumentError,
+    ArgumentNotFoundError,
+    ArgumentTypeError,
+    ArgumentValueError,
+)
+
+FLAGS = {"root": "--data-path", "download": "--download", "num_classes": "--num-classes"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "builtin"),
+    [
+        (ArgumentValueError, ValueError),
+        (ArgumentTypeError, TypeError),
+        (ArgumentNotFoundError, FileNotFoundError),
+    ],
+)
+def test_an_error_is_the_builtin_one_with_its_argument_as_data(kind, builtin):
+    error = kind("root", "must be a folder", remedy={"download": True})
+    assert isinstance(error, builtin)
+    assert isinstance(error, ArgumentError)
+    assert (error.argument, error.text, error.remedy) == ("root", "must be a folder", {"download": True})
+    assert str(error) == "root must be a folder; pass download=True"
+    assert kind("root", "must be a folder").remedy is None
+
+
+@pytest.mark.parametrize("kind", [ArgumentValueError, ArgumentTypeError, ArgumentNotFoundError])
+def test_an_error_travels_between_processes_whole(kind):
+    error = kind("root", "holds 3 of {7}", remedy={"num_classes": 4})
+    error.add_note("in epoch 1")
+    other = pickle.loads(pickle.dumps(error))
+    assert type(other) is kind
+    assert (other.argument, other.text, other.remedy) == ("root", "holds 3 of {7}", {"num_classes": 4})
+    assert str(other) == str(error)
+    assert other.__notes__ == ["in epoch 1"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "text", "remedy", "plain", "flags"),
+    [
+        ("root", "must be a folder", None, "root must be a folder", "--data-path must be a folder"),
+        ("loss", "must be a Loss", None, "loss must be a Loss", "loss must be a Loss"),
+        (
+            "root",
+            "holds nothing; pass {remedy}, or unpack it there",
+            {"download": True},
+            "root holds nothing; pass download=True, or unpack it there",
+            "--data-path holds nothing; pass --download, or unpack it there",
+        ),
+        (
+            "root",
+            "has 4 classes",
+            {"num_classes": 4, "check": False},
+            "root has 4 classes; pass num_classes=4 and check=False",
+            "--data-path has 4 classes; pass --num-classes 4 and check=False",
+        ),
+        ("", "there is no teacher", {"teacher": "x"}, "there is no teacher; pass teacher='x'", None),
+    ],
+)
+def test_a_command_line_shows_its_flags(argument, text, remedy, plain, flags):
+    error = ArgumentValueError(argument, text, remedy=remedy)
+    assert str(error) == error.render() == plain
+    assert error.render(FLAGS) == (flags or plain)
+
+
+class Broken(Dataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        raise ArgumentValueError("root", "is damaged")
+
+
+def test_an_error_of_a_loading_process_keeps_its_kind():
+    """PyTorch has only its text there."""
+    with pytest.raises(ArgumentValueError, match="root is damaged") as caught:
+        list(DataLoader(Broken(), num_workers=1))
+    assert caught.value.argument == ""
+    assert caught.value.text.startswith("Caught ArgumentValueError in DataLoader worker process 0")
+
+
+@pytest.mark.parametrize(
+    ("check", "value", "kind"),
+    [
+        (checks.check_positive, 0, ArgumentValueError),
+        (checks.check_positive, "1", ArgumentTypeError),
+        (checks.check_non_negative, -1, ArgumentValueError),
+        (checks.check_count, 0, ArgumentValueError),
+        (checks.check_count, 1.0, ArgumentTypeError),
+        (checks.check_flag, 1, ArgumentTypeError),
+        (checks.check_share, 1.0, ArgumentValueError),
+        (lambda name, value: checks.check_choice(name, value, ("a", "b")), "c", ArgumentValueError),
+    ],
+)
+def test_the_shared_checks_name_their_argument(check, value, kind):
+    with pytest.raises(kind, match="^weight must ") as caught:
+        check("weight", value)
+    assert caught.value.argument == "weight"

@@ -1,0 +1,48 @@
+"""``python -m spikingjelly_ckd``."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from spikingjelly_ckd.__main__ import COMMANDS, main
+from spikingjelly_ckd.recipes.report.environment import environment
+
+
+def command(*arguments):
+    return subprocess.run([sys.executable, "-m", "spikingjelly_ckd", *arguments], capture_output=True, text=True)
+
+
+def test_env_is_that_of_a_record():
+    done = command("env")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["versions"] == environment()["versions"]
+    assert found["command"] == "__main__.py env"
+
+
+@pytest.mark.parametrize(("line", "status"), [([], 0), (["--help"], 0), (["tabel"], 2)])
+def test_what_there_is_is_listed(capsys, line, status):
+    assert main(line) == status
+    said = capsys.readouterr()
+    text, other = (said.out, said.err) if status == 0 else (said.err, said.out)
+    assert not other
+    assert all(f"  {name} " in text for name in COMMANDS)
+    assert ("there is no command 'tabel'" in text) == (status == 2)
+
+
+def test_a_command_gets_its_arguments_and_its_status_is_the_programs(capsys):
+    assert main(["table", "nowhere.json"]) == 1
+    assert "nowhere.json: there is no such file or folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["table", "--help"])
+    assert "usage: python -m spikingjelly_ckd table" in capsys.readouterr().out
+
+
+def test_env_needs_the_core_alone():
+    extra = ["lightning", "timm", "torchvision", "scipy", "safetensors"]
+    hidden = f"import sys; sys.modules.update(dict.fromkeys({extra}))"
+    line = f"{hidden}; from spikingjelly_ckd.__main__ import main; sys.exit(main(['env']))"
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
