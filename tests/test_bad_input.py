@@ -318,7 +318,7 @@ CONSTRUCTION = {
     "a full stop in a name": (
         lambda: Distiller(tiny_teacher(), tiny_student(), {"kd.1": (KDLoss(), 1)}),
         ValueError,
-        "without a full stop",
+        "non-empty string without",
     ),
     "one loss with parameters twice": (
         lambda: Distiller(
