@@ -38,7 +38,7 @@ def test_a_sound_pair_as_text_and_as_data():
     assert {check["name"] for check in data["checks"]} == {
         *("neurons", "student layer", "teacher layer", "spikes", "silent channels", "values", "student map"),
         *("teacher map", "gradient share", "teacher frozen", "teacher accuracy", "teacher input", "state", "memory"),
-        "effective batch",
+        *("effective batch", "input", "teacher repeats"),
     }
     with pytest.raises(KeyError, match="no check 'speed'"):
         found["speed"]

@@ -1,4 +1,4 @@
-"""Weights that travel: a loss's weight set from how hard it pulls at the recorded feature beside the task."""
+"""Automatic weights: a loss's weight from the norm of its gradient relative to the task's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def gradient_norm(value: Tensor, points: Sequence[Tensor]) -> Tensor:
 
     Args:
         value: scalar with a graph.
-        points: tensors of that graph; one that ``value`` does not depend on counts as zero.
+        points: tensors of that graph; one that ``value`` does not depend on, or that has no graph (behind frozen
+            layers), counts as zero.
 
     Returns:
         Scalar, fp32 or wider, detached. Zero where ``value`` has no graph.
@@ -35,9 +36,10 @@ def gradient_norm(value: Tensor, points: Sequence[Tensor]) -> Tensor:
         >>> gradient_norm(x.square().sum() / 2, [x])
         tensor(5.)
     """
-    if not value.requires_grad:
+    trained = [point for point in points if point.requires_grad]
+    if not value.requires_grad or not trained:
         return value.new_zeros(())
-    gradients = torch.autograd.grad(value, list(points), retain_graph=True, allow_unused=True)
+    gradients = torch.autograd.grad(value, trained, retain_graph=True, allow_unused=True)
     norms = [gradient.float().norm() for gradient in gradients if gradient is not None]
     return torch.stack(norms).norm() if norms else value.new_zeros(())
 
