@@ -1,8 +1,8 @@
 """What keeps values and gradients bounded where an input says nothing, or is too large to be squared.
 
 A division by a row's own length or spread has a gradient of one over that length: without a bound, one image for which
-the student is silent outweighs every other image of the batch. Such a row is divided by 1 instead; it keeps its value
-and is pulled gently. Every other row keeps its bits.
+the student is silent outweighs every other image of the batch. Such a row is divided by 1 instead, which leaves its
+value and a gradient of the usual size. Every other row keeps its bits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from .maps import at_least_float32
 
-__all__ = ["LEAST_LENGTH", "bounded_logits", "excess", "is_flat", "smallest_probability", "unit_rows"]
+__all__ = ["LEAST_LENGTH", "bounded_logits", "excess", "is_flat", "is_short", "smallest_probability", "unit_rows"]
 
 LEAST_LENGTH = 1e-6
 """Length up to which a row counts as silent: rounding, and not what a spike leaves."""
@@ -80,8 +80,26 @@ def unit_rows(rows: Tensor, least: float = LEAST_LENGTH) -> Tensor:
         tensor([[0.6000, 0.8000],
                 [0.0000, 0.0000]])
     """
-    silent = torch.linalg.vector_norm(rows.detach(), dim=-1, keepdim=True) <= least
-    return torch.where(silent, rows, F.normalize(rows, dim=-1))
+    return torch.where(is_short(rows, least), rows, F.normalize(rows, dim=-1))
+
+
+def is_short(rows: Tensor, least: float = LEAST_LENGTH) -> Tensor:
+    """Which rows are no longer than ``least``.
+
+    Args:
+        rows: shape ``[..., D]``.
+        least: Euclidean length, at least 0.
+
+    Returns:
+        Boolean, shape ``[..., 1]``.
+
+    Example:
+        >>> import torch
+        >>> is_short(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).flatten()
+        tensor([False,  True])
+    """
+    short: Tensor = torch.linalg.vector_norm(rows.detach(), dim=-1, keepdim=True) <= least
+    return short
 
 
 def is_flat(rows: Tensor, dim: int, least: float = 0.0) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .bounds import LEAST_LENGTH, bounded_logits, is_flat, smallest_probability, unit_rows
+from .bounds import LEAST_LENGTH, bounded_logits, is_flat, is_short, smallest_probability, unit_rows
 from .maps import at_least_float32
 from .shapes import check_shapes
 
@@ -92,9 +92,9 @@ def map_divergence(
     of the maps as they are; ``"zscore"``, mean squared difference of maps with mean 0 and standard deviation 1, which
     is ``2 (1 - correlation)``; ``"l2"``, summed squared difference of maps of unit length, ``2 (1 - cosine)``.
 
-    A student map that says nothing (zero for ``"l2"``, constant for ``"zscore"``) is divided by 1 in place of its
-    length or deviation. Its distance is 1, and its gradient has a norm of at most 2; that of another map is at most
-    ``4 / least``.
+    A student map without a direction (zero for ``"l2"``, constant for ``"zscore"``) has distance 1 and no gradient;
+    divided by next to nothing, it would outweigh every other image. The gradient of another map has a norm of at most
+    ``2 / least`` for ``"l2"`` and ``4 / least`` for ``"zscore"``.
 
     Args:
         student: shape ``[N, h, w]``.
@@ -102,7 +102,7 @@ def map_divergence(
         temperature: :math:`\mathcal{T} > 0`; used by the softmax alone.
         scaling: one of ``"softmax"``, ``"none"``, ``"zscore"``, ``"l2"``.
         squared: multiply the divergence by :math:`\mathcal{T}^2`; softmax alone.
-        least: length of a student map (for ``"zscore"``, of its differences from the mean) up to which it says nothing.
+        least: length of a student map (for ``"zscore"``, of its differences from the mean) up to which it has none.
 
     Returns:
         Shape ``[N]``, fp32 or wider.
@@ -123,9 +123,11 @@ def map_divergence(
     if scaling == "none":
         return (flat_student - flat_teacher).square().mean(dim=1)
     if scaling == "zscore":
-        return (_zscore(flat_student, least) - _zscore(flat_teacher, 0.0)).square().mean(dim=1)
+        student = _without_gradient(flat_student, is_flat(flat_student, 1, least))
+        return (_zscore(student, least) - _zscore(flat_teacher, 0.0)).square().mean(dim=1)
     if scaling == "l2":
-        return (unit_rows(flat_student, least) - unit_rows(flat_teacher, 0.0)).square().sum(dim=1)
+        student = _without_gradient(flat_student, is_short(flat_student, least))
+        return (unit_rows(student, least) - unit_rows(flat_teacher, 0.0)).square().sum(dim=1)
     raise ValueError(f"scaling must be one of {SCALINGS}, got {scaling!r}")
 
 
@@ -153,6 +155,10 @@ def cosine_map_distance(student: Tensor, teacher: Tensor) -> Tensor:
     student, teacher = at_least_float32(student), at_least_float32(teacher)
     distance = 1 - F.cosine_similarity(student.flatten(1), teacher.flatten(1), dim=1)
     return torch.where((student == 0).flatten(1).all(1), 1.0, distance)  # the slope there is 1 / 1e-8
+
+
+def _without_gradient(rows: Tensor, which: Tensor) -> Tensor:
+    return torch.where(which, rows.detach(), rows)
 
 
 def _zscore(rows: Tensor, least: float) -> Tensor:

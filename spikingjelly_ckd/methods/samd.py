@@ -49,8 +49,9 @@ class SAMDLoss(DistillationLoss):
     Order of work: spike map, sizes matched by average pooling of the larger map, normalisation, scaling, divergence,
     mean over the images. The paper names no normalisation, but sums of hundreds of spikes make its softmax one-hot,
     and the authors' code normalises: so each map is first brought to [0, 1] by its own range. An image whose teacher
-    map is constant gets weight 0. An image for which the student is silent, or fires everywhere alike, pulls as one of
-    a spike would, in every scaling: it does not outweigh the others.
+    map is constant gets weight 0. An image for which the student's map is constant cannot outweigh the others:
+    ``student_eps`` bounds its gradient, and with ``"l2"`` (where its map is zero) and ``"zscore"`` it counts 1 and has
+    no gradient.
 
     Args:
         temperature: :math:`\mathcal{T} > 0`.
