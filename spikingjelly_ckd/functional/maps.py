@@ -304,6 +304,7 @@ def is_constant(maps: Tensor, *, tolerance: float = 1e-6) -> Tensor:
         >>> is_constant(torch.tensor([[[0.0, 0.0]], [[0.0, 1e-9]]]))
         tensor([ True, False])
     """
+    maps = at_least_float32(maps)
     low, high = maps.amin(dim=(1, 2)), maps.amax(dim=(1, 2))
     return high - low <= tolerance * torch.maximum(high.abs(), low.abs())
 

@@ -188,7 +188,7 @@ def most_and_least_confident(steps: Tensor) -> tuple[Tensor, Tensor]:
         >>> most_and_least_confident(torch.tensor([[[0.0, 0.0]], [[2.0, 0.0]]]))
         (tensor([[2., 0.]]), tensor([[0., 0.]]))
     """
-    steps = bounded_logits(check_steps(steps))
+    steps = at_least_float32(check_steps(steps))
     confidence = steps.detach().softmax(dim=2).amax(dim=2).mean(dim=1)
     # index_select: indexing with a scalar tensor would wait for the device.
     most = steps.index_select(0, confidence.argmax(dim=0, keepdim=True)).squeeze(0)
@@ -208,7 +208,7 @@ def replace_errors(steps: Tensor, teacher: Tensor, labels: Tensor) -> tuple[Tens
         labels: class indices ``[N]``, or soft labels ``[N, K]``, of which the largest entry counts.
 
     Returns:
-        The student's and the teacher's logits, shape ``[T, N, K]`` each.
+        The student's and the teacher's logits, shape ``[T, N, K]`` each, fp32 or wider.
 
     Raises:
         ValueError: unlike shapes.
@@ -219,6 +219,7 @@ def replace_errors(steps: Tensor, teacher: Tensor, labels: Tensor) -> tuple[Tens
         (tensor([[[1., 1.]]]), tensor([[[2., 2.]]]))
     """
     check_shapes(steps=(steps, "T N K"), teacher=(teacher, "N K"))
+    steps, teacher = at_least_float32(steps), at_least_float32(teacher)
     chosen = steps.argmax(dim=2, keepdim=True)
     label = class_indices(labels, steps).view(1, -1, 1).expand_as(chosen)
     teacher = teacher.expand_as(steps)
