@@ -81,7 +81,7 @@ def tests_legacy(session: nox.Session) -> None:
 def tests_oldest(session: nox.Session) -> None:
     """The tests of the core on the oldest torch that setup.py admits, without an extra."""
     pins = [f"{name}=={version}.*" for name, version in OLDEST.items()]
-    install(session, "-e", ".", "pytest>=8", "pytest-xdist>=3.5", *pins)
+    install(session, "-e", ".", "hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5", *pins)
     require(session, **OLDEST)
     ignored = [*(f"tests/test_{name}.py" for name in NEEDS_EXTRAS), DOCTEST_NEEDS_EXTRAS]
     parts = ["tests", *(f"spikingjelly_ckd/{part}" for part in CORE)]
