@@ -241,7 +241,8 @@ def watch(module: nn.Module, see: Callable[[str, Tensor], None]) -> Iterator[Non
 def listen(module: nn.Module, see: Callable[[Any], None]) -> RemovableHandle:
     """Show ``see`` whatever ``module`` returns, until ``remove()`` of the handle is called.
 
-    For a listener that outlives one forward, such as a logger; recording uses :func:`record`.
+    For a listener that outlives one forward, such as a logger; recording uses :func:`record`. ``module`` can be copied
+    and pickled meanwhile: nobody listens to a copy.
 
     Args:
         module: any module.
@@ -260,7 +261,7 @@ def listen(module: nn.Module, see: Callable[[Any], None]) -> RemovableHandle:
         >>> len(seen)
         1
     """
-    return module.register_forward_hook(lambda _, __, output: see(output))
+    return module.register_forward_hook(_Listener(see))
 
 
 def get_layer(module: nn.Module, path: str) -> nn.Module:
@@ -288,6 +289,20 @@ def get_layer(module: nn.Module, path: str) -> nn.Module:
 
 class _AllSeen(BaseException):
     """Every recorded layer has run. No error: it carries control out of a network, past its ``except Exception``."""
+
+
+class _Listener:
+    """Hook that shows what a module returns; in a copy or a pickle of the module it shows nothing."""
+
+    def __init__(self, see: Callable[[Any], None] | None = None) -> None:
+        self.see = see
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self.see is not None:
+            self.see(output)
+
+    def __reduce__(self) -> tuple[type[_Listener], tuple[()]]:
+        return _Listener, ()
 
 
 class _ConvertInput:
