@@ -71,11 +71,11 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         part = None
         _sync_folder(path.parent)
     except OSError as error:
-        if error.errno is None:  # another's words, from the block
+        if error.strerror is None:  # in words already, from the block
             raise
         why = error.strerror if path.parent.is_dir() else f"its folder {path.parent} is gone"
-        raise OSError(
-            error.errno,
+        raise _in_words(
+            error,
             f"{path} cannot be written: {why}. What was there before is as it was; see to the disk and the folder, "
             "then go on with --resume latest",
         ) from error
@@ -83,6 +83,13 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         if part is not None:
             with suppress(OSError):
                 os.unlink(part)
+
+
+def _in_words(error: OSError, text: str) -> OSError:
+    """The error of the system with a text of its own, without ``[Errno 28]`` before it."""
+    told = OSError(text)
+    told.errno = error.errno
+    return told
 
 
 def _sync_folder(folder: Path) -> None:
@@ -182,7 +189,7 @@ def _take(folder: Path, wait: str | None) -> int | None:
         try:
             number = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise OSError(error.errno, f"{path} cannot be written: {error.strerror}; pass another folder") from error
+            raise _in_words(error, f"{path} cannot be written: {error.strerror}; pass another folder") from error
         try:
             free = _try(number)
         except OSError:

@@ -98,17 +98,17 @@ def _take_up(folder: Path, recipe: Recipe, run: Run, data: Data, wanted: Mapping
     about = identity.whole(folder)
     if about is not None and not identity.differences(about["made"], wanted):
         accuracy = "" if about.get("accuracy") is None else f"; its file says {about['accuracy']:.2f} %"
-        rank_zero_info(f"Teacher: {path}, trained by an earlier run: {identity.described(about['made'])}{accuracy}")
+        say(f"Teacher: {path}, trained by an earlier run: {identity.described(about['made'])}{accuracy}")
         return path
     seed, resume, begun = run.seed, None, identity.claims(folder)
     if begun and identity.differences(begun[0], wanted):
         return None
     if begun and _can_go_on(folder):
         seed, resume = begun[0]["seed"], "latest"
-        rank_zero_info(f"Teacher: its training in {folder} was broken off and goes on, with its seed {seed}")
+        say(f"Teacher: its training in {folder} was broken off and goes on, with its seed {seed}")
     else:
-        rank_zero_info(f"Teacher: none was given (--teacher), so one is trained first, in {folder}")
-    rank_zero_info(f"Teacher: {identity.described({**wanted, 'seed': seed})}")
+        say(f"Teacher: none was given (--teacher), so one is trained first, in {folder}")
+    say(f"Teacher: {identity.described({**wanted, 'seed': seed})}")
     return train_teacher(recipe, replace(run, seed=seed, resume=resume), data, folder)
 
 
