@@ -22,8 +22,8 @@ requires both, in any version."""
 CORE = ("ckd.py", "distiller.py", "functional", "methods", "networks", "preflight.py", "prepare.py", "step")
 """The parts of the package that need no extra."""
 NEEDS_EXTRAS = (
-    *("benchmarks", "cache", "data", "docs", "events", "examples", "export", "recipe", "recipes", "results", "rows"),
-    *("table", "teachers", "tooling", "training"),
+    *("benchmarks", "cache", "data", "docs", "durable", "events", "examples", "export", "recipe", "recipes", "results"),
+    *("rows", "soak", "table", "teachers", "tooling", "training"),
 )
 """Test files that need an extra: tests/test_NAME.py."""
 DOCTEST_NEEDS_EXTRAS = "spikingjelly_ckd/networks/class_token.py"  # an example with timm
@@ -94,6 +94,13 @@ def coverage(session: nox.Session) -> None:
     install(session, "-e", ".[test]")
     require(session, spikingjelly="2")
     session.run(*PYTEST, "--cov", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Whole runs killed 60 times and resumed; behind ``--`` another number and seed: ``-- --kills 200 --seed 3``."""
+    install(session, "-e", ".[test]")
+    session.run("python", "tests/soak.py", *session.posargs)
 
 
 @nox.session

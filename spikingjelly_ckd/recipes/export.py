@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
+
+from .files import whole_file
 
 __all__ = ["file_hash", "load_network", "name_of", "read_weights", "resolve_name", "save_network"]
 
@@ -84,7 +86,9 @@ def file_hash(path: Path) -> str:
 def save_network(
     path: str | Path, network: nn.Module, build: Callable[..., nn.Module], arguments: Mapping[str, Any], **info: Any
 ) -> Path:
-    """Write ``path`` (``.safetensors``) and, beside it, the ``.json``.
+    """Write ``path`` (``.safetensors``) and, beside it, the ``.json``, each whole or not at all.
+
+    The JSON is written last and holds the ``sha256`` of the weights, so a pair that was cut off in between shows.
 
     Args:
         path: of the ``.safetensors`` file.
@@ -112,12 +116,19 @@ def save_network(
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"path must end in .safetensors, got {path}")
-    about = {"build": name_of(build), "arguments": dict(arguments), **info}
-    text = json.dumps(about, indent=1)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
-    save_file({name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}, path)
-    path.with_suffix(".json").write_text(text + "\n", "utf8")
+    weights = save({name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()})
+    about = {
+        "build": name_of(build),
+        "arguments": dict(arguments),
+        **info,
+        "sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    text = json.dumps(about, indent=1) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for target, content in ((path, weights), (path.with_suffix(".json"), text.encode())):
+        with whole_file(target) as file:
+            file.write(content)
     return path
 
 
@@ -133,10 +144,12 @@ def load_network(path: str | Path, build: Callable[..., nn.Module] | None = None
 
     Raises:
         FileNotFoundError: one of the two files is missing.
-        ValueError: the named function does not exist, or its network has other tensors.
+        ValueError: the named function does not exist, or its network has other tensors; the weights are not those that
+            the JSON was written for.
     """
     path = Path(path)
     about = read_about(path)
+    check_pair(path, about)
     network = (build or resolve_name(about["build"]))(**about["arguments"])
     fill(network, read_weights(path), path)
     return network.eval(), about
@@ -157,6 +170,20 @@ def read_about(path: Path) -> dict[str, Any]:
     if not isinstance(about, dict) or not {"build", "arguments"} <= set(about):
         raise ValueError(f"{beside} does not say how to build the network: it has no 'build' and 'arguments'")
     return about
+
+
+def check_pair(path: Path, about: Mapping[str, Any]) -> None:
+    """Raise unless the weights are those that the JSON beside them was written for, where it says which.
+
+    Raises:
+        ValueError: they are damaged, or of another network.
+    """
+    expected = about.get("sha256")
+    if expected is not None and path.is_file() and file_hash(path) != expected:
+        raise ValueError(
+            f"{path} is not the file that {path.with_suffix('.json').name} was written for (cut off, damaged or "
+            "replaced): its sha256 is another; copy or write the two files again"
+        )
 
 
 def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -80,6 +81,7 @@ class Teacher:
         size: height and width it was trained on; None: that of the student.
         accuracy: in percent on the test set, as its own file says; None where nothing is said.
         test_accuracy: in percent on the test set of the run, measured; None before.
+        made: how it was made, as its own file says: network, data, recipe with epochs, seed; None if it says nothing.
     """
 
     network: nn.Module
@@ -90,6 +92,7 @@ class Teacher:
     size: int | None
     accuracy: float | None = None
     test_accuracy: float | None = None
+    made: dict[str, Any] | None = None
 
     def input_for(self, data: Data) -> TeacherInput:
         """Turns a batch of ``data`` into what this teacher was trained on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 import time
 from collections.abc import Callable
@@ -22,8 +23,9 @@ from ...networks.compat import use_fast_neurons
 from ...networks.recording import listen
 from ...preflight import PreflightReport, preflight
 from ..data.loading import seed_all
+from ..files import whole_file
 from .batches import Unpack, unpack_batch
-from .resume import SETTINGS
+from .resume import LATEST, SETTINGS
 
 __all__ = [
     "DistillationCallback",
@@ -220,6 +222,11 @@ class History(Callback):
         self._start = 0.0
         self._lr = 0.0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make the folder; one that goes away later is not made again, since its checkpoints went with it."""
+        if trainer.is_global_zero:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock; note the learning rate, which the last step of the epoch already moves on."""
         self._start = time.perf_counter()
@@ -237,12 +244,13 @@ class History(Callback):
         self.rows.append(row)
         if not trainer.is_global_zero:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("w", newline="", encoding="utf8") as file:
-            names = list(dict.fromkeys(name for row in self.rows for name in row))
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(self.rows)
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, names)
+        writer.writeheader()
+        writer.writerows(self.rows)
+        with whole_file(self.path) as file:
+            file.write(text.getvalue().encode())
         if self.on_row is not None:
             self.on_row(self.rows)
 
@@ -309,14 +317,14 @@ class _FirstCheckpoint(Callback):
 
 
 def checkpoints(folder: Path, settings: dict[str, Any]) -> list[Callback]:
-    """``latest.ckpt`` and ``best.ckpt``."""
+    """``best.ckpt`` and ``latest.ckpt``, in this order, so that the latest knows which epoch was the best."""
     common: dict[str, Any] = {
         "dirpath": folder,
         "enable_version_counter": False,
         "save_on_train_epoch_end": True,
     }
     return [
-        _FirstCheckpoint(folder / "latest.ckpt", settings),
-        ModelCheckpoint(filename="latest", **common),
+        _FirstCheckpoint(folder / LATEST, settings),
         ModelCheckpoint(filename="best", monitor="test_acc1", mode="max", **common),
+        ModelCheckpoint(filename=LATEST.removesuffix(".ckpt"), **common),
     ]
