@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from ..functional.guessing import guessing
+from ..networks.outputs import read_logits
 from .build import Built, build_network
 from .data import Data
 from .data.loading import seed_all
@@ -37,7 +40,6 @@ __all__ = [
 ]
 
 TEACHER_FILE = "teacher.safetensors"
-CHANCE_FACTOR = 1.5
 
 
 def obtain_teacher(recipe: Recipe, run: Run, data: Data) -> Teacher | None:
@@ -271,28 +273,46 @@ def check_teacher(
         Percent.
 
     Raises:
-        ValueError: wrong logits, or no better than guessing (1.5 times chance), which no student can learn from.
+        TypeError: the teacher returned no logits.
+        ValueError: wrong logits, NaN in the images or the logits, or an accuracy that always saying the most frequent
+            class explains (no more than 2 standard errors above its share), from which no student can learn.
     """
-    parameter = next(teacher.network.parameters())
-    enter = teacher.input_for(data).to(parameter.device)
-    right = total = 0
+    device = next(chain(teacher.network.parameters(), teacher.network.buffers()), torch.empty(0)).device
+    enter = teacher.input_for(data).to(device)
+    right = 0
+    seen: list[Tensor] = []
     for index, (images, labels) in enumerate(DataLoader(data.test, batch_size, num_workers=workers)):
         if index == limit:
             break
         images = images.transpose(0, 1) if images.ndim == 5 else images
-        logits = teacher.network(enter(images.to(parameter.device)))
-        if logits.shape != (len(labels), data.num_classes):
+        logits = read_logits(teacher.network(enter(images.to(device))), role="teacher", size=len(labels)).mean
+        if logits.shape[1] != data.num_classes:
             raise ValueError(
                 f"the teacher {teacher.source} returned {tuple(logits.shape)} for {len(labels)} images of "
                 f"{data.num_classes} classes"
             )
+        _check_finite(teacher, images, logits)
         right += int((logits.argmax(1).cpu() == labels).sum())
-        total += len(labels)
-    accuracy = 100 * right / total
-    if refuse and accuracy <= CHANCE_FACTOR * 100 / data.num_classes:
+        seen.append(labels)
+    if not seen:
+        raise ValueError(f"the test set of {data.name} is empty, so the teacher {teacher.source} cannot be checked")
+    of_guessing = guessing(torch.cat(seen))
+    total = sum(map(len, seen))
+    if refuse and of_guessing.explains(right / total):
         raise ValueError(
-            f"the teacher {teacher.source} gets {accuracy:.2f} % of {total} test images, hardly more than chance "
-            f"({100 / data.num_classes:.2f} %): is it trained, and on these classes in this order? "
+            f"the teacher {teacher.source} gets {100 * right / total:.2f} % of {total} test images, hardly more than "
+            f"guessing ({of_guessing}): is it trained, and on these classes in this order? "
             "--any-teacher goes on all the same"
         )
-    return accuracy
+    return 100 * right / total
+
+
+def _check_finite(teacher: Teacher, images: Tensor, logits: Tensor) -> None:
+    """Raise where a number is NaN or infinite, since such an image would count as a wrong answer."""
+    if not images.isfinite().all():
+        raise ValueError("the test set holds NaN or inf, which would count as wrong answers; mend or remove its files")
+    if not logits.isfinite().all():
+        raise ValueError(
+            f"the teacher {teacher.source} returned logits that are NaN or inf for test images; check its weights and "
+            "the normalisation of its input"
+        )

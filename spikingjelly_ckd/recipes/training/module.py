@@ -23,6 +23,7 @@ from torchmetrics import MeanMetric
 from ...distiller import Distiller
 from ...functional.checks import check_choice
 from ...methods.base import TeacherOutput
+from ...networks.outputs import read_logits
 from ..cache import CHANGED, is_stale
 from ..recipe import CHOICES, Optimizer
 from .callbacks import DistillationCallback
@@ -153,8 +154,14 @@ class TrainingModule(LightningModule):
             metric.reset()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """One batch of the test set: the loss of each image, and whether it is right."""
+        """One batch of the test set: the loss of each image, and whether it is right.
+
+        Raises:
+            ValueError: NaN or inf in the images.
+        """
         images, labels = batch
+        if not images.isfinite().all():
+            raise ValueError("the test set holds NaN or inf, which would count as wrong answers; remove such images")
         logits = self.predict(images)
         percent = [100.0 * _among_largest(logits, labels, top) for top in (1, 5)]
         for metric, values in zip(
@@ -214,7 +221,8 @@ class ClassifierModule(TrainingModule):
 
     def predict(self, images: Tensor) -> Tensor:
         """Logits ``[N, K]``."""
-        return cast(Tensor, self.network(images.mean(1) if images.ndim == 5 else images))
+        output = self.network(images.mean(1) if images.ndim == 5 else images)
+        return read_logits(output, role="teacher", size=len(images)).mean
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy and logits."""
