@@ -15,6 +15,7 @@ from torch.utils.data import Dataset, TensorDataset
 from spikingjelly_ckd.recipes import teachers
 from spikingjelly_ckd.recipes.data import Data
 from spikingjelly_ckd.recipes.export import file_hash, save_network
+from spikingjelly_ckd.recipes.models import resnet20
 from spikingjelly_ckd.recipes.teachers import Teacher, TeacherInput, check_teacher, load_teacher, timm_network
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -132,7 +133,7 @@ def test_a_file_of_ours_says_how_it_wants_its_input(tmp_path):
     network = tiny_nets.teacher(3)
     about = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "size": 16, "classes": CLASSES, "event": False}
     path = written(tmp_path, network, accuracy=91.5, **about)
-    teacher = load_teacher(str(path), make_data(), nn.Linear, {})  # build is not asked
+    teacher = load_teacher(str(path), make_data(), tiny_nets.teacher, {"num_classes": 99})  # the file has its own
     assert (teacher.mean, teacher.std, teacher.size) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), 16)
     assert teacher.accuracy == 91.5
     assert teacher.source == str(path)
@@ -186,6 +187,38 @@ def test_weights_of_another_network_are_refused(tmp_path):
     words = r": \d+ tensors are missing \(such as conv1.weight\), 1 tensors are unknown \(such as extra\)$"
     with pytest.raises(ValueError, match=words):
         load(tmp_path / "teacher.pth")
+
+
+def test_a_file_of_a_network_of_this_package_needs_no_builder_and_any_other_the_users(tmp_path):
+    about = {"mean": MEAN, "std": STD, "size": 8, "classes": CLASSES, "event": False}
+    path = save_network(tmp_path / "ours.safetensors", resnet20(3), resnet20, {"num_classes": 3}, **about)
+    assert type(load_teacher(str(path), make_data(), nn.Linear, {}).network).__name__ == "ResNet"
+    path = written(tmp_path, tiny_nets.teacher(3), **about)
+    with pytest.raises(ValueError, match=r"build must be given: .*teacher.json names tiny_nets:teacher, which is no"):
+        load_teacher(str(path), make_data(), nn.Linear, {})
+
+
+@pytest.mark.parametrize("pair", [{"mean": MEAN}, {"std": STD}, {"mean": MEAN[:2], "std": STD}])
+def test_mean_and_deviation_in_a_file_belong_together(tmp_path, pair):
+    with pytest.raises(ValueError, match=r"teacher.safetensors: mean and std must have one number a channel each"):
+        load(written(tmp_path, tiny_nets.teacher(3), **pair))
+
+
+@pytest.mark.parametrize("mean", [(0.5, float("nan"), 0.5), (0.5, float("inf"), 0.5), (0.5,)])
+@pytest.mark.parametrize("std", [(0.0, 0.2, 0.2), (-0.2, 0.2, 0.2), (1e-30, 0.2, 0.2), (float("nan"), 0.2, 0.2)])
+def test_a_normalisation_without_meaning_is_refused(mean, std):
+    good = ((0.5,) * 3, (0.2,) * 3)
+    for pair in ((mean, good[1]), (good[0], std)):
+        with pytest.raises(ValueError, match="means and deviations must|deviations must be at least"):
+            TeacherInput(good, pair)
+        with pytest.raises(ValueError, match="means and deviations must|deviations must be at least"):
+            TeacherInput(pair, good)
+
+
+@pytest.mark.parametrize(("size", "error"), [(0, ValueError), (-32, ValueError), (2.5, TypeError), ("8", TypeError)])
+def test_a_size_without_meaning_is_refused(size, error):
+    with pytest.raises(error, match="size must be"):
+        TeacherInput(None, None, size)
 
 
 def test_wrong_files_say_what_they_are(tmp_path):

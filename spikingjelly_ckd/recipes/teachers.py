@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import chain
@@ -20,7 +19,7 @@ from ..networks.outputs import read_logits
 from .build import Built, build_network
 from .data import Data
 from .data.loading import seed_all
-from .export import file_hash, fill, load_network, read_about, read_weights
+from .export import file_hash, fill, load_network, name_of, read_about, read_weights
 from .options import Run
 from .recipe import Recipe
 from .report.schema import Record
@@ -28,6 +27,7 @@ from .teacher_input import Teacher, TeacherInput
 from .training.fit import fit, optimisation
 from .training.module import ClassifierModule
 from .training.resume import record_so_far
+from .untrusted import shown_text
 
 __all__ = [
     "Teacher",
@@ -74,11 +74,11 @@ def _own_teacher(recipe: Recipe, run: Run, data: Data) -> str:
         rank_zero_info(f"Teacher: none was given (--teacher), so one is trained first, in {folder}")
         return str(train_teacher(recipe, run, data, folder))
     rank_zero_info(f"Teacher: {path}, trained by an earlier run")
-    about = json.loads(path.with_suffix(".json").read_text("utf8"))
+    about = read_about(path)
     if about.get("split_hash") != data.split_hash:
         raise ValueError(
-            f"{path} was trained on split {about.get('split')}, and this run uses {data.split} with other images: pass "
-            "--teacher PATH to use it all the same, or another --output-dir to train a new one"
+            f"{path} was trained on split {shown_text(about.get('split'))}, and this run uses {data.split} with other "
+            "images: pass --teacher PATH to use it all the same, or another --output-dir to train a new one"
         )
     return str(path)
 
@@ -176,12 +176,12 @@ def load_teacher(
                 f"--teacher: {path} is a student (spiking, T={steps}) that a run wrote; pass an ANN, such as the "
                 "teacher.safetensors of examples/train_teacher.py"
             )
-        network, about = load_network(path)
+        network, about = load_network(path, _builder_of(path, build))
         classes = tuple(about.get("classes", ()))
         if classes and classes != data.classes:
             raise ValueError(
-                f"{path} was trained on {len(classes)} classes ({', '.join(classes[:3])}, ...), the data has "
-                f"{data.num_classes} ({', '.join(data.classes[:3])}, ...): names and order must be the same"
+                f"{path} was trained on {len(classes)} classes ({shown_text(', '.join(classes[:3]))}, ...), the data "
+                f"has {data.num_classes} ({', '.join(data.classes[:3])}, ...): names and order must be the same"
             )
         kinds = {True: "event frames", False: "pictures"}
         if about.get("event", data.is_event) != data.is_event:
@@ -190,6 +190,8 @@ def load_teacher(
                 "them first (examples/train_teacher.py)"
             )
         mean, std = (None if about.get(key) is None else tuple(about[key]) for key in ("mean", "std"))
+        if len(mean or ()) != len(std or ()):
+            raise ValueError(f"{path}: mean and std must have one number a channel each, got {mean} and {std}")
         accuracy = about.get("accuracy")
         return Teacher(network, str(spec), file_hash(path), mean, std, about.get("size"), accuracy)
     network, weights = build(**(arguments or {})), read_weights(path)
@@ -198,6 +200,14 @@ def load_teacher(
         raise ValueError(f"--teacher: {path} has {classes_of_file} classes, the data {data.num_classes}")
     fill(network, weights, path)
     return Teacher(network.eval(), str(spec), file_hash(path), data.mean, data.std, None)
+
+
+def _builder_of(path: Path, build: Callable[..., nn.Module]) -> Callable[..., nn.Module] | None:
+    """``build``, the user's own, where the file names it; None for a network of this package."""
+    try:
+        return build if name_of(build) == read_about(path)["build"] else None
+    except ValueError:  # a function without a name, or a file that load_network refuses
+        return None
 
 
 def _classes(weights: Mapping[str, Tensor], network: nn.Module, classes: int) -> int | None:
