@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,11 +14,13 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from ..functional.guessing import guessing
+from ..networks.outputs import read_logits
 from . import teacher_identity as identity
 from .build import Built, build_network
 from .data import Data
 from .data.loading import seed_all
-from .export import file_hash, fill, load_network, read_about, read_weights
+from .export import file_hash, fill, load_network, name_of, read_about, read_weights
 from .files import is_first_process, locked, say, set_aside
 from .options import Run
 from .recipe import Recipe
@@ -27,6 +30,7 @@ from .teacher_input import Teacher, TeacherInput
 from .training.fit import fit, optimisation
 from .training.module import ClassifierModule
 from .training.resume import LATEST, find_checkpoint, record_so_far, resumed
+from .untrusted import shown_text
 
 __all__ = [
     "Teacher",
@@ -37,8 +41,6 @@ __all__ = [
     "timm_network",
     "train_teacher",
 ]
-
-CHANCE_FACTOR = 1.5
 
 
 def obtain_teacher(recipe: Recipe, run: Run, data: Data) -> Teacher | None:
@@ -217,12 +219,12 @@ def load_teacher(
                 f"--teacher: {path} is a student (spiking, T={steps}) that a run wrote; pass an ANN, such as the "
                 "teacher.safetensors of examples/train_teacher.py"
             )
-        network, about = load_network(path)
+        network, about = load_network(path, _builder_of(path, build))
         classes = tuple(about.get("classes", ()))
         if classes and classes != data.classes:
             raise ValueError(
-                f"{path} was trained on {len(classes)} classes ({', '.join(classes[:3])}, ...), the data has "
-                f"{data.num_classes} ({', '.join(data.classes[:3])}, ...): names and order must be the same"
+                f"{path} was trained on {len(classes)} classes ({shown_text(', '.join(classes[:3]))}, ...), the data "
+                f"has {data.num_classes} ({', '.join(data.classes[:3])}, ...): names and order must be the same"
             )
         kinds = {True: "event frames", False: "pictures"}
         if about.get("event", data.is_event) != data.is_event:
@@ -231,6 +233,8 @@ def load_teacher(
                 "them first (examples/train_teacher.py)"
             )
         mean, std = (None if about.get(key) is None else tuple(about[key]) for key in ("mean", "std"))
+        if len(mean or ()) != len(std or ()):
+            raise ValueError(f"{path}: mean and std must have one number a channel each, got {mean} and {std}")
         accuracy = about.get("accuracy")
         made = about.get("made")
         return Teacher(network, str(spec), file_hash(path), mean, std, about.get("size"), accuracy, made=made)
@@ -240,6 +244,14 @@ def load_teacher(
         raise ValueError(f"--teacher: {path} has {classes_of_file} classes, the data {data.num_classes}")
     fill(network, weights, path)
     return Teacher(network.eval(), str(spec), file_hash(path), data.mean, data.std, None)
+
+
+def _builder_of(path: Path, build: Callable[..., nn.Module]) -> Callable[..., nn.Module] | None:
+    """``build``, the user's own, where the file names it; None for a network of this package."""
+    try:
+        return build if name_of(build) == read_about(path)["build"] else None
+    except ValueError:  # a function without a name, or a file that load_network refuses
+        return None
 
 
 def _classes(weights: Mapping[str, Tensor], network: nn.Module, classes: int) -> int | None:
@@ -315,28 +327,46 @@ def check_teacher(
         Percent.
 
     Raises:
-        ValueError: wrong logits, or no better than guessing (1.5 times chance), which no student can learn from.
+        TypeError: the teacher returned no logits.
+        ValueError: wrong logits, NaN in the images or the logits, or an accuracy that always saying the most frequent
+            class explains (no more than 2 standard errors above its share), from which no student can learn.
     """
-    parameter = next(teacher.network.parameters())
-    enter = teacher.input_for(data).to(parameter.device)
-    right = total = 0
+    device = next(chain(teacher.network.parameters(), teacher.network.buffers()), torch.empty(0)).device
+    enter = teacher.input_for(data).to(device)
+    right = 0
+    seen: list[Tensor] = []
     for index, (images, labels) in enumerate(DataLoader(data.test, batch_size, num_workers=workers)):
         if index == limit:
             break
         images = images.transpose(0, 1) if images.ndim == 5 else images
-        logits = teacher.network(enter(images.to(parameter.device)))
-        if logits.shape != (len(labels), data.num_classes):
+        logits = read_logits(teacher.network(enter(images.to(device))), role="teacher", size=len(labels)).mean
+        if logits.shape[1] != data.num_classes:
             raise ValueError(
                 f"the teacher {teacher.source} returned {tuple(logits.shape)} for {len(labels)} images of "
                 f"{data.num_classes} classes"
             )
+        _check_finite(teacher, images, logits)
         right += int((logits.argmax(1).cpu() == labels).sum())
-        total += len(labels)
-    accuracy = 100 * right / total
-    if refuse and accuracy <= CHANCE_FACTOR * 100 / data.num_classes:
+        seen.append(labels)
+    if not seen:
+        raise ValueError(f"the test set of {data.name} is empty, so the teacher {teacher.source} cannot be checked")
+    of_guessing = guessing(torch.cat(seen))
+    total = sum(map(len, seen))
+    if refuse and of_guessing.explains(right / total):
         raise ValueError(
-            f"the teacher {teacher.source} gets {accuracy:.2f} % of {total} test images, hardly more than chance "
-            f"({100 / data.num_classes:.2f} %): is it trained, and on these classes in this order? "
+            f"the teacher {teacher.source} gets {100 * right / total:.2f} % of {total} test images, hardly more than "
+            f"guessing ({of_guessing}): is it trained, and on these classes in this order? "
             "--any-teacher goes on all the same"
         )
-    return accuracy
+    return 100 * right / total
+
+
+def _check_finite(teacher: Teacher, images: Tensor, logits: Tensor) -> None:
+    """Raise where a number is NaN or infinite, since such an image would count as a wrong answer."""
+    if not images.isfinite().all():
+        raise ValueError("the test set holds NaN or inf, which would count as wrong answers; mend or remove its files")
+    if not logits.isfinite().all():
+        raise ValueError(
+            f"the teacher {teacher.source} returned logits that are NaN or inf for test images; check its weights and "
+            "the normalisation of its input"
+        )

@@ -25,6 +25,7 @@ from ...distiller import Distiller
 from ...functional.checks import check_choice
 from ...functional.errors import ArgumentTypeError
 from ...methods.base import TeacherOutput
+from ...networks.outputs import read_logits
 from ..cache import CHANGED, is_stale
 from ..recipe import CHOICES, Optimizer
 from .batches import Unpack, images_of, unpack_batch
@@ -175,8 +176,11 @@ class TrainingModule(LightningModule):
 
         Raises:
             TypeError: no images and labels were found in the batch.
+            ValueError: NaN or inf in the images.
         """
         images, labels = unpack_batch(batch, self.unpack)
+        if not images.isfinite().all():
+            raise ValueError("the test set holds NaN or inf, which would count as wrong answers; remove such images")
         logits = self.predict(images)
         percent = [100.0 * _among_largest(logits, labels, top) for top in (1, 5)]
         losses = F.cross_entropy(logits, labels, reduction="none")
@@ -259,7 +263,8 @@ class ClassifierModule(TrainingModule):
 
     def predict(self, images: Tensor) -> Tensor:
         """Logits ``[N, K]``."""
-        return cast(Tensor, self.network(images.mean(1) if images.ndim == 5 else images))
+        output = self.network(images.mean(1) if images.ndim == 5 else images)
+        return read_logits(output, role="teacher", size=len(images)).mean
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy and logits."""
