@@ -126,7 +126,7 @@ class Distiller(WithFrozenTeacher):
         self.schedule = arguments.read_schedule(schedule, modules)
         self._progress = 0.0
         needs = arguments.read_needs(modules, task_loss, with_teacher=teacher is not None)
-        self.uses_teacher = bool(needs & arguments.TEACHER_NEEDS)
+        self.uses_teacher = bool(needs & arguments.TEACHER_NEEDS)  #: Whether a loss uses the teacher.
         given = arguments.read_layers(modules, layers or {}, teacher, student)
         self.observers = Pair(modules, needs, given, self.student_steps, arguments.read_teacher_steps(teacher, needs))
         compat.invalidate_reset_cache(student)
