@@ -19,7 +19,9 @@ LEGACY = "0.0.0.0.14"
 OLDEST = {"torch": "2.6", "torchvision": "0.21", "torchaudio": "2.6"}
 """The oldest torch that setup.py admits, and the torchvision and torchaudio that were built for it: SpikingJelly
 requires both, in any version."""
-CORE = ("ckd.py", "distiller.py", "functional", "methods", "networks", "preflight.py", "prepare.py", "step")
+CORE = (
+    *("ckd.py", "distiller.py", "functional", "methods", "networks", "preflight", "prepare.py", "published", "step"),
+)
 """The parts of the package that need no extra."""
 NEEDS_EXTRAS = (
     *("benchmarks", "cache", "data", "docs", "events", "examples", "export", "recipe", "recipes", "results", "rows"),
