@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +55,7 @@ def test_runs_leave_records_and_are_not_run_twice(tmp_path):
     assert sorted(again.stdout.splitlines()) == sorted(first.stdout.splitlines())  # the old records, seconds and all
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -66,16 +66,14 @@ def test_runs_leave_records_and_are_not_run_twice(tmp_path):
         (("-T", 2, "--output", __file__), "is no folder"),
     ],
 )
-def test_settings_that_measure_nothing_are_refused(tmp_path, flags, said, monkeypatch, capsys):
-    argv = ["speed.py", "methods", "--pairs", "r20_t1", "--output", tmp_path, *flags]
-    monkeypatch.setattr(sys, "argv", list(map(str, argv)))
-    with pytest.raises(SystemExit) as stopped:
-        runpy.run_path(speed.__file__, run_name="__main__")
-    assert stopped.value.code not in (None, 0)
-    assert said in f"{stopped.value}\n{capsys.readouterr().err}"
+def test_settings_that_measure_nothing_are_refused(tmp_path, flags, said):
+    with pytest.raises(subprocess.CalledProcessError) as raised:
+        script("methods", "--pairs", "r20_t1", "--output", tmp_path, *flags, name="speed")
+    assert said in raised.value.stderr
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [f"methods: {n}" for n in methods.ARMS] + [f"ablations: {n}" for n in ablations.ARMS])
 def test_every_arm_takes_a_step(name, digits):
     module, _, arm = name.partition(": ")

@@ -504,6 +504,7 @@ def test_two_compiled_distillers_in_one_process_clear_their_own_students(batch):
             assert [module.v for module in student.modules() if hasattr(module, "v")] == [0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_a_copy_of_a_compiled_distiller_runs_its_own_student(teacher, student, batch):
     distiller = CKDDistiller(teacher, student, time_steps=2, gamma=0, example=batch)
     distiller.compile(backend="eager", dynamic=False)

@@ -62,6 +62,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 @needs_op_counter
 @pytest.mark.parametrize("name", [*BINARY, *OTHERS])
 def test_own_counting_and_op_counter_agree_exactly(name):

@@ -58,6 +58,7 @@ def test_grad_cam_equals_weight_cam_for_a_pooled_linear_head(teacher, batch):
     torch.testing.assert_close(grad_cam(features, gradients, pool="sum"), cam)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "ours"), [("GradCAM", grad_cam), ("GradCAMPlusPlus", grad_cam_plus_plus), ("HiResCAM", hires_cam)]
 )

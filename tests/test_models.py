@@ -209,6 +209,7 @@ def spikformer_by_hand(in_channels: int, classes: int) -> int:
     return total + 4 * (12 * 384**2 + 2 * 384 * (4 + 4 + 1)) + 385 * classes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", LARGE)
 @pytest.mark.parametrize(("in_channels", "classes"), [(3, 1000), (2, 10)])
 def test_parameters_of_resnet34_add_up(build, in_channels, classes):
@@ -218,6 +219,7 @@ def test_parameters_of_resnet34_add_up(build, in_channels, classes):
         assert round(parameters / 1e6, 1) == 21.8  # as papers on ImageNet list
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", LARGE)
 @pytest.mark.parametrize("in_channels", [2, 3])
 def test_resnet34_has_its_stem_its_shapes_and_its_last_stage(build, in_channels):

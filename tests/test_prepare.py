@@ -124,6 +124,7 @@ def test_every_block_is_compiled_however_many_of_one_class_there_are(monkeypatch
     assert sum(seen) == len(inside), (prepared.done, prepared.layer.path)
 
 
+@pytest.mark.slow
 def test_layers_are_not_searched_in_a_compiled_network(images):
     prepared = prepare_teacher(blocks_teacher(), images, layers="1", compile=True)
     with pytest.raises(ValueError, match="cannot be searched in a network with compiled parts"):

@@ -383,6 +383,7 @@ def command(*arguments):
     return subprocess.run(line, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_folder_is_searched_for_records(runs):
     done = command(runs)
     assert done.returncode == 0, done.stderr
@@ -390,6 +391,7 @@ def test_a_folder_is_searched_for_records(runs):
     assert [(line["method"], line["paired to plain"]) for line in lines] == [("plain", ""), ("ckd", "+1.25")]
 
 
+@pytest.mark.slow
 def test_a_refusal_is_a_line_and_an_exit_code(runs):
     write_record(runs / "broken" / "record.json", record(finished=False))
     done = command(runs)

@@ -283,6 +283,7 @@ def contents(module: nn.Module) -> dict[str, bytes]:
     return {name: tensor.numpy().tobytes() for name, tensor in module.state_dict().items()}
 
 
+@pytest.mark.slow
 def test_a_distiller_learns_in_a_users_own_trainer_and_logs_every_tag(tmp_path):
     distiller = make_distiller()
     teacher = distiller.teacher
@@ -371,6 +372,7 @@ def one_of_two(rank, port, folder, found):
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_with_an_odd_test_set_find_the_figures_of_one(tmp_path):
     found = spawn(one_of_two, tmp_path)
     assert found[0] == found[1] == pytest.approx(figures_of_the_test_set(tmp_path), rel=1e-5)
@@ -470,6 +472,7 @@ def test_after_a_failure_the_next_fit_logs_once(tmp_path):
     assert set(trainer.callback_metrics) >= TERMS
 
 
+@pytest.mark.slow
 def test_the_preflight_changes_nothing_about_the_training(tmp_path):
     ends = []
     for preflight in (True, False):
@@ -505,6 +508,7 @@ def repeated(tmp_path, *, seed=0, workers=0) -> dict[str, bytes]:
     return contents(student)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_with_and_without_workers(tmp_path):
     first = repeated(tmp_path)
     assert repeated(tmp_path) == first
@@ -587,6 +591,7 @@ def test_mixup_trains_a_distiller(tmp_path):
     assert trainer.callback_metrics["train_loss"].isfinite()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{"precision": "bf16-mixed"}, {"accumulate_grad_batches": 2}, {"gradient_clip_val": 0.5}], ids=str
 )
