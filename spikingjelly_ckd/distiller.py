@@ -270,11 +270,9 @@ class Distiller(WithFrozenTeacher):
         self._progress = float(share)
 
     def chosen(self) -> dict[str, Any]:
-        """What was chosen on the first batch, as plain data: layers with their layouts, read-outs, heads, time steps.
-
-        It is part of ``state_dict()`` and of the record of a run; empty before the first batch.
-        """
-        return self.observers.chosen()
+        """Plain data, saved with the state and in records: layers with layouts, read-outs, heads, automatic weights."""
+        weights = {name: float(cast(AutoWeight, auto).weight) for name, auto in self.auto.items()}
+        return self.observers.chosen() | ({"auto_weights": weights} if weights else {})
 
     # --- the parts of a step -----------------------------------------------------------------------------------------
 

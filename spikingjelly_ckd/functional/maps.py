@@ -34,7 +34,7 @@ Pooling = Literal["mean", "sum"]
 SPIKE_EPS = 1.0
 """Added to the range of a spike map before dividing by it: one spike. A map of a few spikes then has a small gradient
 and a map of many is hardly changed. With 1e-3, as the authors' code has it for the whole batch, each nearly silent
-image pulls a thousand times as hard as the others and ruins the training of sparse networks (docs/results.md)."""
+image has a gradient a thousand times as large as the others' and ruins sparse networks (docs/results.md)."""
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def spike_activation_map(spikes: Tensor, *, negative: Literal["sum", "abs"] = "s
     Args:
         spikes: the recorded layer, shape ``[T, N, C, h, w]``; spikes, spike counts, or signed values.
         negative: what a negative value means. ``"sum"`` adds values as they are; ``"abs"`` adds magnitudes, for
-            ternary spikes (-1, 0, 1), which cancel in a plain sum, and for signed membranes.
+            ternary spikes (-1, 0, 1), which cancel in a plain sum, and for signed membrane potentials.
 
     Returns:
         Shape ``[N, h, w]``, fp32 or wider; gradients flow to ``spikes``.

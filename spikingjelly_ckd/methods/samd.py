@@ -72,7 +72,7 @@ class SAMDLoss(DistillationLoss):
             silent. A real-valued layer whose sums stay far below 1 wants a smaller one.
         teacher_eps: added to the range of the teacher's map; None adds only what avoids a division by zero.
         negative: what a negative value in the student's layer means: ``"refuse"`` raises, ``"abs"`` adds magnitudes
-            (ternary spikes, signed membranes), ``"sum"`` adds values as they are.
+            (ternary spikes, signed membrane potentials), ``"sum"`` adds values as they are.
 
     Raises:
         TypeError: a number was expected.
@@ -206,7 +206,7 @@ class SAMDLoss(DistillationLoss):
         if self.negative == "refuse":
             violations[
                 "the student's recorded layer holds negative values, which a sum of spikes cannot mean; record a layer "
-                "of spikes (student_layer=), or pass negative='abs' for ternary spikes and membranes"
+                "of spikes (student_layer=), or pass negative='abs' for ternary spikes and membrane potentials"
             ] = (spikes.detach() < 0).any()
         if head_fits is not None:
             violations[HEAD_MISFIT.format(role="teacher")] = ~head_fits

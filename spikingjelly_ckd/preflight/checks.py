@@ -246,7 +246,7 @@ def maps(look: Look) -> Iterator[Check]:
 
 
 def shares(distiller: Distiller, look: Look) -> Iterator[Check]:
-    """How hard every loss pulls at the recorded feature beside the task."""
+    """The gradient of every loss at the recorded feature, relative to the task's."""
     task = float(gradient_norm(distiller.task_weight * look.step.terms["task"].value, look.step.points("")))
     for name in distiller.losses:
         term = float(gradient_norm(look.step.terms[name].value, look.step.points("")))

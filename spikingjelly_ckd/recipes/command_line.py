@@ -96,7 +96,7 @@ def _add_teacher(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--any-teacher", action="store_true", help="go on with a teacher that is no better than chance")
     group.add_argument(
-        "--teacher-cache", type=_count, metavar="VIEWS", help="ask the teacher once for VIEWS augmentations of an image"
+        "--teacher-cache", type=_count, metavar="VIEWS", help="run the teacher once for VIEWS augmentations of an image"
     )
     group.add_argument("--teacher-cache-dir", type=Path, help="default: teacher_cache beside the output folder")
 
