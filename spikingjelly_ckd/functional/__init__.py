@@ -6,6 +6,7 @@
 - ``logits``: what is done with logits ``[N, K]`` (:func:`decoupled_kl`, :func:`gaussian_like`, :func:`correlation`).
 - ``time``: what is done with the logits of every time step, ``[T, N, K]`` (:func:`step_kl`, :func:`correct_steps`).
 - ``features``: errors of recorded layers (:func:`attention_distance`, :func:`feature_error`).
+- ``bounds``: what keeps values and gradients finite where an input is silent, constant or huge.
 - ``shapes``: :func:`check_shapes`, the one check of axes that all of them share.
 
 In every function the student comes before the teacher; the teacher's side is used as it is given, so pass it detached.

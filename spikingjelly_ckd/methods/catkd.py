@@ -25,7 +25,8 @@ class CATKDLoss(DistillationLoss):
 
     Args:
         size: of the pooled maps: 2 on CIFAR, 4 on ImageNet in the authors' code.
-        normalize: divide each map by its Euclidean norm first.
+        normalize: divide each map by its Euclidean norm first; a map of zeros, where the student is silent, stays as
+            it is, and its gradient is as if the norm was 1.
 
     Raises:
         TypeError: ``size`` is no integer.

@@ -21,7 +21,8 @@ class DISTLoss(DistillationLoss):
 
     :math:`\beta \, (1 - \frac{1}{N} \sum_n \rho(P_S[n, :], P_T[n, :])) + \gamma \, (1 - \frac{1}{K} \sum_k
     \rho(P_S[:, k], P_T[:, k]))` with :math:`P = \sigma(z / \tau)` and Pearson's correlation :math:`\rho`: of each image
-    over its classes, and of each class over the images of the batch.
+    over its classes, and of each class over the images of the batch. Where the student's probabilities are constant it
+    counts as 0, see :func:`~spikingjelly_ckd.functional.correlation`.
 
     Args:
         temperature: :math:`\tau > 0`; there is no factor :math:`\tau^2`.

@@ -20,7 +20,7 @@ class LSKDLoss(DistillationLoss):
 
     :math:`\tau^2 \, \mathrm{KL}(\sigma(Z(z_T) / \tau) \,\|\, \sigma(Z(z_S) / \tau))`, mean over the batch, with
     :math:`Z(z) = (z - \mathrm{mean}(z)) / (\mathrm{std}(z) + \epsilon)` over the classes of each image; the standard
-    deviation is the unbiased one.
+    deviation is the unbiased one. Logits that are constant but for rounding are divided by 1.
 
     Args:
         temperature: :math:`\tau > 0`.

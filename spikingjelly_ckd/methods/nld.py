@@ -31,7 +31,8 @@ class NLDLoss(StochasticLoss):
     - ``mode="probabilities"`` (the authors' code): the student's side is
       :math:`(1 - \lambda) \sigma(z_S / \tau) + \lambda \sigma(\epsilon / \tau)`.
 
-    The mean of the noise has no effect behind a softmax; its spread has.
+    The mean of the noise has no effect behind a softmax; its spread has. Value and gradient are finite for all finite
+    logits.
 
     Args:
         temperature: :math:`\tau > 0`.

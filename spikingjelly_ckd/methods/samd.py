@@ -37,7 +37,7 @@ CamMethod = Literal["grad_cam", "grad_cam++", "hires_cam", "weight"]
 StudentMap = Literal["spikes", "grad_cam"]
 Negative = Literal["refuse", "abs", "sum"]
 LEAST_SPIKES = 1e-3
-"""Length of a map of spikes, in spikes, up to which it says nothing; one spike leaves more behind any usual pooling."""
+"""Length of a normalised map of a layer up to which it says nothing; one spike leaves more behind any usual pooling."""
 
 
 class SAMDLoss(DistillationLoss):
