@@ -16,7 +16,7 @@ import tiny_nets
 import torch
 from conftest import tiny_student, tiny_teacher
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import BaseFinetuning, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from timm.data import Mixup
@@ -1001,7 +1001,27 @@ def test_a_student_whose_front_is_frozen_trains(tmp_path, optimizer):
     after = contents(distiller.student)
     names = {name for name, parameter in distiller.student.named_parameters() if before[name] != after[name]}
     assert names == {name for name, parameter in distiller.student.named_parameters() if parameter.requires_grad}
-    assert len(trainer.optimizers[0].param_groups[0]["params"]) == len(names)
+
+
+class Thaw(BaseFinetuning):
+    """Lightning's way to train a front from the second epoch on."""
+
+    def freeze_before_training(self, pl_module):
+        self.freeze(pl_module.distiller.student[:2])
+
+    def finetune_function(self, pl_module, epoch, optimizer):
+        self.before = pl_module.distiller.student[0].weight.detach().clone() if epoch == 1 else None
+        if epoch == 1:
+            self.unfreeze_and_add_param_group(pl_module.distiller.student[:2], optimizer)
+
+
+@pytest.mark.filterwarnings("ignore:The provided params to be frozen already exist")
+def test_a_front_that_is_unfrozen_while_training_trains_from_then_on(tmp_path):
+    distiller, thaw = make_distiller(), Thaw()
+    first = distiller.student[0].weight.detach().clone()
+    make_trainer(tmp_path, 2, callbacks=[thaw]).fit(DistillationModule(distiller, preflight=False), *loaders())
+    assert torch.equal(thaw.before, first)
+    assert not torch.equal(distiller.student[0].weight, first)
 
 
 def test_a_student_that_is_frozen_to_its_end_is_refused(tmp_path):
@@ -1029,6 +1049,27 @@ def test_two_processes_train_a_student_whose_front_is_frozen(tmp_path):
     assert found[0][1] == found[1][1]
     torch.manual_seed(0)
     assert not np.array_equal(found[0][0], frozen_front().student[-1].weight.detach().numpy())
+
+
+def refused_on_one_of_two(rank, port, folder, found):
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
+    torch.set_num_threads(1)
+    seed_all(0)
+    images, labels = loaders()[0].dataset.tensors
+    if rank == 1:
+        images = images * float("nan")
+    trainer = make_trainer(folder, devices=2, strategy="ddp", use_distributed_sampler=False)
+    try:
+        trainer.fit(DistillationModule(make_distiller()), DataLoader(TensorDataset(images, labels), 8))
+    except Exception as error:
+        found[rank] = f"{type(error).__name__}: {error}"
+
+
+@pytest.mark.slow
+def test_a_preflight_that_fails_on_one_process_stops_the_other(tmp_path):
+    found = spawn(refused_on_one_of_two, tmp_path)
+    assert found[0].startswith("RuntimeError: the preflight failed on another process")
+    assert "NaN" in found[1]
 
 
 @pytest.mark.parametrize("moment", ["training_step", "validation_step", "test_step", "predict_step"])

@@ -230,8 +230,8 @@ class TrainingModule(LightningModule):
             ValueError: every parameter is frozen, the Trainer counts steps instead of epochs, or no epoch is left
                 after the warm-up.
         """
-        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        if not parameters:
+        parameters = list(self.parameters())  # frozen ones too: they have no gradient until a callback thaws them
+        if not any(parameter.requires_grad for parameter in parameters):
             raise ValueError(
                 f"{type(self).__name__} has nothing to train: every parameter is frozen; call requires_grad_(True) on "
                 "what shall learn, before the Trainer starts"
