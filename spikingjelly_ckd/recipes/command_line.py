@@ -33,6 +33,7 @@ CHANGEABLE = [
 """Values of a recipe that have a flag."""
 FLAGS = {name: f"--{name.replace('_', '-')}" for name in (*CHANGEABLE, *(item.name for item in fields(DataOptions)))}
 FLAGS |= dict.fromkeys(("root", "data_path"), "--data-path")
+FLAGS["build"] = "--teacher-build"
 """Argument of a function -> the flag of the scripts that sets it."""
 
 
@@ -90,6 +91,9 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
 
 def _add_teacher(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--teacher", metavar="PATH|timm:NAME", help="default: train one first, in runs/ROW/teacher")
+    group.add_argument(
+        "--teacher-build", metavar="MODULE:FUNCTION", type=_name_of_network, help="makes the network of --teacher PATH"
+    )
     group.add_argument("--any-teacher", action="store_true", help="go on with a teacher that is no better than chance")
     group.add_argument(
         "--teacher-cache", type=_count, metavar="VIEWS", help="ask the teacher once for VIEWS augmentations of an image"
@@ -141,6 +145,11 @@ def _network(text: str) -> Callable[..., nn.Module]:
         return resolve_name(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _name_of_network(text: str) -> str:
+    _network(text)
+    return text
 
 
 def _weight(text: str) -> float | Literal["auto"]:

@@ -24,6 +24,7 @@ from ..functional.errors import ArgumentValueError
 from .unpickling import ALLOWED
 from .untrusted import (
     FLAG,
+    HASH,
     MAPPING,
     TEXT,
     check_kinds,
@@ -61,6 +62,8 @@ ABOUT = {
     "accuracy": optional(number(0, 100)),
     "split": optional(TEXT),
     "split_hash": optional(TEXT),
+    "sha256": optional(HASH),
+    "made": optional(MAPPING),
 }
 """What the ``.json`` of a network may say; ``build`` and ``arguments`` it has to."""
 ARGUMENTS = {
