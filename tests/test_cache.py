@@ -640,6 +640,7 @@ def row(ground, *flags):
     own = ("--data-path", ground / "data", "--allow-partial", "--student", "tiny_nets:student", "--amp", "32-true")
     run = ("--device", "cpu", "-j", 0, "--no-progress", "--energy-images", 0, "-b", 10, "--warmup-epochs", 0)
     teacher = ("--teacher", ground / "teacher.safetensors", "--any-teacher", "--no-preflight")
+    teacher += ("--teacher-build", "tiny_nets:teacher")
     return run_row(recipe, [str(part) for part in (*own, *run, *teacher, "--epochs", 2, *flags)])
 
 

@@ -35,6 +35,7 @@ CHANGEABLE = [
 """Values of a recipe that have a flag."""
 FLAGS = {name: f"--{name.replace('_', '-')}" for name in (*CHANGEABLE, *(item.name for item in fields(DataOptions)))}
 FLAGS |= dict.fromkeys(("root", "data_path"), "--data-path")
+FLAGS["build"] = "--teacher-build"
 """Argument of a function -> the flag of the scripts that sets it."""
 
 
@@ -94,6 +95,9 @@ def _add_teacher(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--teacher", metavar="PATH|timm:NAME", help="default: train the recipe's own first, in runs/ROW/teacher"
     )
+    group.add_argument(
+        "--teacher-build", metavar="MODULE:FUNCTION", type=_name_of_network, help="makes the network of --teacher PATH"
+    )
     group.add_argument("--any-teacher", action="store_true", help="go on with a teacher that is no better than chance")
     group.add_argument(
         "--teacher-cache", type=_count, metavar="VIEWS", help="run the teacher once for VIEWS augmentations of an image"
@@ -145,6 +149,11 @@ def _network(text: str) -> Callable[..., nn.Module]:
         return resolve_name(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _name_of_network(text: str) -> str:
+    _network(text)
+    return text
 
 
 def _weight(text: str) -> float | Literal["auto"]:

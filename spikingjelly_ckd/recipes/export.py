@@ -25,6 +25,7 @@ from .files import whole_file
 from .unpickling import ALLOWED
 from .untrusted import (
     FLAG,
+    HASH,
     MAPPING,
     TEXT,
     check_kinds,
@@ -62,7 +63,7 @@ ABOUT = {
     "accuracy": optional(number(0, 100)),
     "split": optional(TEXT),
     "split_hash": optional(TEXT),
-    "sha256": optional(TEXT),
+    "sha256": optional(HASH),
     "made": optional(MAPPING),
 }
 """What the ``.json`` of a network may say; ``build`` and ``arguments`` it has to."""

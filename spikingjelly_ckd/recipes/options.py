@@ -40,6 +40,8 @@ class Run:
         data_path: folder of the data set, or an ImageFolder tree; None where nothing is trained.
         output_dir: where the run is written; None for ``runs/ROW/METHOD-seedN``.
         teacher: path, or ``timm:NAME``; None trains one first, or takes up the one that an earlier run trained.
+        teacher_build: ``module:function`` that makes the network of ``teacher``; None for the one that its file names,
+            if that is of this package or the row's own.
         any_teacher: go on with a teacher that is no better than chance.
         teacher_cache: run the teacher once, for so many augmentations of each image; None runs it in every step.
         teacher_cache_dir: None for ``teacher_cache`` beside the output folder.
@@ -71,6 +73,7 @@ class Run:
     data_path: Path | None = None
     output_dir: Path | None = None
     teacher: str | None = None
+    teacher_build: str | None = None
     any_teacher: bool = False
     teacher_cache: int | None = None
     teacher_cache_dir: Path | None = None

@@ -20,7 +20,7 @@ from . import teacher_identity as identity
 from .build import Built, build_network
 from .data import Data
 from .data.loading import seed_all
-from .export import file_hash, fill, load_network, name_of, read_about, read_weights
+from .export import file_hash, fill, load_network, name_of, read_about, read_weights, resolve_name
 from .files import is_first_process, locked, say, set_aside
 from .options import Run
 from .recipe import Recipe
@@ -52,7 +52,10 @@ def obtain_teacher(recipe: Recipe, run: Run, data: Data) -> Teacher | None:
     """
     if recipe.method == "plain":
         return None
-    teacher = load_teacher(run.teacher or _own_teacher(recipe, run, data), data, *_builder(recipe, data))
+    own = None if run.teacher is None or run.teacher_build is None else resolve_name(run.teacher_build)
+    build, arguments = _builder(own or recipe.teacher, data)
+    spec = run.teacher or _own_teacher(recipe, run, data)
+    teacher = load_teacher(spec, data, build, arguments, of_any_file=own is not None)
     teacher.network.to(run.torch_device)
     accuracy = check_teacher(
         teacher,
@@ -125,9 +128,9 @@ def _can_go_on(folder: Path) -> bool:
         return _can_go_on(folder)
 
 
-def _builder(recipe: Recipe, data: Data) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
-    """The function of the row's ANN, and those of its keywords that it takes."""
-    return recipe.teacher, build_network(recipe.teacher, num_classes=data.num_classes, in_channels=data.in_channels)[1]
+def _builder(build: Callable[..., nn.Module], data: Data) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
+    """The function of an ANN, and those of the usual keywords that it takes."""
+    return build, build_network(build, num_classes=data.num_classes, in_channels=data.in_channels)[1]
 
 
 def train_teacher(recipe: Recipe, run: Run, data: Data, folder: Path, *, model: str | None = None) -> Path:
@@ -189,7 +192,12 @@ def with_teacher_schedule(recipe: Recipe, run: Run) -> Recipe:
 
 
 def load_teacher(
-    spec: str, data: Data, build: Callable[..., nn.Module], arguments: Mapping[str, Any] | None = None
+    spec: str,
+    data: Data,
+    build: Callable[..., nn.Module],
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    of_any_file: bool = False,
 ) -> Teacher:
     """The teacher that ``--teacher`` names.
 
@@ -197,8 +205,9 @@ def load_teacher(
         spec: ``timm:NAME``, with timm's own weights; or a path: ``.safetensors`` with its ``.json`` (what
             ``examples/train_teacher.py`` writes), or a ``state_dict`` in any usual file, for ``build``'s network.
         data: what it is to teach.
-        build: network of a file that does not say its own.
-        arguments: keywords of ``build``.
+        build: network of a file that does not say its own, or that names this function.
+        arguments: keywords of ``build``, for a file that does not say its own.
+        of_any_file: ``build`` makes the network of a file that names another function, too.
 
     Returns:
         A :class:`Teacher`.
@@ -219,7 +228,7 @@ def load_teacher(
                 f"--teacher: {path} is a student (spiking, T={steps}) that a run wrote; pass an ANN, such as the "
                 "teacher.safetensors of examples/train_teacher.py"
             )
-        network, about = load_network(path, _builder_of(path, build))
+        network, about = load_network(path, build if of_any_file else _builder_of(path, build))
         classes = tuple(about.get("classes", ()))
         if classes and classes != data.classes:
             raise ValueError(

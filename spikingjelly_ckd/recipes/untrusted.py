@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from torch import Tensor
 
 __all__ = [
     "FLAG",
+    "HASH",
     "MAPPING",
     "TEXT",
     "Kind",
@@ -27,7 +29,6 @@ __all__ = [
     "mapping_of",
     "markdown_cell",
     "number",
-    "one_of",
     "optional",
     "read_json",
     "shown_text",
@@ -40,6 +41,7 @@ LONGEST = 200
 """Characters of one value that are shown."""
 LONGEST_TEXT = 10_000
 MOST_ITEMS = 1_000_000
+HEX = re.compile("[0-9a-f]{8,64}")
 HIDDEN = re.compile("[^\\S ]|[\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 """What moves the cursor, ends a line, turns the direction of writing or is not seen, and half characters."""
 OF_MARKDOWN = str.maketrans(
@@ -124,12 +126,13 @@ class Kind:
     fits: Callable[[Any], bool]
 
 
+HASH = Kind("a hash, 8 to 64 hexadecimal digits", lambda value: isinstance(value, str) and bool(HEX.fullmatch(value)))
 TEXT = Kind("a text", lambda value: isinstance(value, str) and len(value) <= LONGEST_TEXT)
 FLAG = Kind("true or false", lambda value: isinstance(value, bool))
 MAPPING = Kind("an object", lambda value: isinstance(value, dict) and all(isinstance(key, str) for key in value))
 
 
-def number(low: float = -1e12, high: float = 1e12) -> Kind:
+def number(low: float = -sys.float_info.max, high: float = sys.float_info.max) -> Kind:
     """A finite number from ``low`` to ``high``."""
 
     def fits(value: Any) -> bool:
@@ -145,11 +148,6 @@ def whole(low: int, high: int) -> Kind:
         return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
     return Kind(f"an integer from {low} to {high}", fits)
-
-
-def one_of(choices: Collection[Any]) -> Kind:
-    """One of a few texts or numbers."""
-    return Kind(f"one of {list(choices)}", lambda value: isinstance(value, str | int) and value in choices)
 
 
 def optional(kind: Kind) -> Kind:

@@ -81,7 +81,7 @@ class TeacherCache:
         self._text = json.dumps(self.key, indent=1, sort_keys=True)
         self.folder = Path(root) / hashlib.sha256(self._text.encode()).hexdigest()[:16]
         meta = self.folder / META
-        if meta.is_file() and meta.read_text("utf8") != self._text:
+        if meta.is_file() and meta.read_bytes() != self._text.encode():
             raise ValueError(f"{meta} is not that of the cache it lies in; delete the folder")
 
     def _device(self) -> torch.device:

@@ -5,12 +5,12 @@ The record of a row is a :class:`~spikingjelly_ckd.recipes.report.schema.Record`
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..files import whole_file
+from ..untrusted import json_text, read_json
 from .environment import environment
 
 __all__ = ["FORMAT", "environment", "read_record", "summary", "write_record"]
@@ -58,29 +58,29 @@ def write_record(path: str | Path, record: Mapping[str, Any]) -> Path:
 
     Args:
         path: of the JSON file.
-        record: plain data; paths become strings.
+        record: plain data; paths become strings, NaN and infinities null, numbers of NumPy and PyTorch numbers.
 
     Returns:
         The path.
+
+    Raises:
+        ValueError: the record holds itself.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"format": FORMAT, **record}, indent=1, default=str) + "\n"
     with whole_file(path) as file:
-        file.write(text.encode())
+        file.write(json_text({"format": FORMAT, **record}).encode())
     return path
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
-    """Read a record as plain data: of a row, or of a benchmark.
+    """Read a record as plain data: of a row, or of a benchmark. NaN, which no JSON has, is read as None.
 
     Raises:
-        ValueError: the file is no record of this package.
+        OSError: the file cannot be opened.
+        ValueError: the file is no record of this package, too large, or nested too deeply.
     """
-    try:
-        record = json.loads(Path(path).read_text("utf8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+    record = read_json(Path(path))
     if not isinstance(record, dict) or record.get("format") not in READABLE:
         raise ValueError(f"{path} is no run record (format {' or '.join(map(str, READABLE))}) of spikingjelly-ckd")
     return record

@@ -3,7 +3,7 @@
 One line for each row, method and setting over its seeds: mean, standard deviation and 95 % interval, the paper's number
 beside them, and the difference to plain training paired by seed. The best epoch, chosen on the test set as in papers
 of the field, stands beside the last epoch and the mean of the last five, never alone. Records of one data set on
-different splits are refused.
+different splits are refused. Texts of a record are shown as they are: neither a terminal nor Markdown acts on them.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from typing import Any
 
 from scipy.stats import t as student_t
 
+from ..untrusted import markdown_cell, shown_text
 from .schema import Record
 
 __all__ = ["interval95", "main", "tabulate"]
 
+LINE = 2000
+"""Characters of a message."""
 FIGURES = {"last": "last epoch", "mean_last_5": "mean of last 5", "best": "best on test"}
 HEADS = (
     *("row", "method", "setting", "split", "seeds", *FIGURES.values()),
@@ -93,7 +96,7 @@ def tabulate(records: Sequence[Record | Mapping[str, Any]], expected: Mapping[st
     ran = {run.row for run in runs}
     for row, number in (expected or {}).items():
         if row not in ran:
-            lines.append([f"`{row}`", "not run", *[""] * (3 + len(FIGURES)), _number(number), *[""] * 3])
+            lines.append([_code(row), "not run", *[""] * (3 + len(FIGURES)), _number(number), *[""] * 3])
     if not lines:
         raise ValueError("no record was given")
     kept = [column for column in range(len(HEADS)) if any(line[column] for line in lines)]
@@ -173,10 +176,10 @@ def _line(
     data = first.data
     split = f"{data.split}{'' if data.complete else ', incomplete'} ({data.split_hash[:8]})"
     return [
-        f"`{row}`",
-        method,
-        ", ".join(shown),
-        split,
+        _code(row),
+        markdown_cell(method),
+        markdown_cell(", ".join(shown)),
+        markdown_cell(split),
         " ".join(str(seed) for seed in sorted(runs)),
         *figures,
         _number(number),
@@ -197,6 +200,10 @@ def _paired(groups: Mapping[tuple[str, str, str], Mapping[int, Record]], key: tu
             gaps = [groups[key][seed].result.last - runs[seed].result.last for seed in seeds]
             return _spread(gaps, sign="+") if gaps else "no common seed"
     return "no plain runs"
+
+
+def _code(text: str) -> str:
+    return f"`{markdown_cell(text)}`"
 
 
 def _spread(values: Sequence[float], sign: str = "") -> str:
@@ -237,12 +244,12 @@ def _found(path: Path) -> list[Record]:
         try:
             record = Record.read(file)
         except ValueError as error:
-            print(f"table: left out: {error}", file=sys.stderr)
+            print(f"table: left out: {shown_text(error, LINE)}", file=sys.stderr)
             continue
         if record.method == "teacher":
             continue
         if record.smoke:
-            print(f"table: left out: {file} is of a smoke run", file=sys.stderr)
+            print(f"table: left out: {shown_text(file, LINE)} is of a smoke run", file=sys.stderr)
             continue
         records.append(record)
     return records
@@ -264,7 +271,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         records = [record for path in arguments.records for record in _found(path)]
         print(tabulate(records))
     except (OSError, ValueError) as error:
-        print(f"table: {error}", file=sys.stderr)
+        print(f"table: {shown_text(error, LINE)}", file=sys.stderr)
         return 1
     return 0
 
