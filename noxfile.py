@@ -25,7 +25,7 @@ CORE = (
 """The parts of the package that need no extra."""
 NEEDS_EXTRAS = (
     *("benchmarks", "cache", "data", "docs", "events", "examples", "export", "recipe", "recipes", "results", "rows"),
-    *("table", "teachers", "tooling", "training"),
+    *("renamed", "table", "teachers", "tooling", "training"),
 )
 """Test files that need an extra: tests/test_NAME.py."""
 DOCTEST_NEEDS_EXTRAS = "spikingjelly_ckd/networks/class_token.py"  # an example with timm
