@@ -24,8 +24,9 @@ CORE = (
 )
 """The parts of the package that need no extra."""
 NEEDS_EXTRAS = (
-    *("benchmarks", "cache", "data", "docs", "durable", "events", "examples", "export", "recipe", "recipes", "results"),
-    *("rows", "soak", "table", "teachers", "tooling", "training"),
+    *("benchmarks", "cache", "data", "docs", "durable", "events", "examples", "export", "hostile_records", "main"),
+    *("recipe", "recipes", "renamed", "results", "rows", "samples", "soak", "strangers", "table", "teachers", "tooling"),
+    *("training", "unpickling"),
 )
 """Test files that need an extra: tests/test_NAME.py."""
 DOCTEST_NEEDS_EXTRAS = "spikingjelly_ckd/networks/class_token.py"  # an example with timm
