@@ -25,11 +25,12 @@ CORE = (
 """The parts of the package that need no extra."""
 NEEDS_EXTRAS = (
     *("benchmarks", "cache", "data", "docs", "durable", "events", "examples", "export", "hostile_records", "main"),
-    *("recipe", "recipes", "renamed", "results", "rows", "samples", "soak", "strangers", "table", "teachers", "tooling"),
-    *("training", "unpickling"),
+    *("recipe", "recipes", "renamed", "results", "rows", "samples", "soak", "strangers", "table", "teachers"),
+    *("tooling", "training", "unpickling"),
 )
 """Test files that need an extra: tests/test_NAME.py."""
-DOCTEST_NEEDS_EXTRAS = "spikingjelly_ckd/networks/class_token.py"  # an example with timm
+ALSO_NEED_EXTRAS = ("spikingjelly_ckd/networks/class_token.py", "tests/durable_row.py", "tests/soak.py")
+"""Other files that pytest would import: an example with timm, and two scripts that tests run."""
 
 
 def install(session: nox.Session, *requirements: str) -> None:
@@ -86,7 +87,7 @@ def tests_oldest(session: nox.Session) -> None:
     pins = [f"{name}=={version}.*" for name, version in OLDEST.items()]
     install(session, "-e", ".", "hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5", *pins)
     require(session, **OLDEST)
-    ignored = [*(f"tests/test_{name}.py" for name in NEEDS_EXTRAS), DOCTEST_NEEDS_EXTRAS]
+    ignored = [*(f"tests/test_{name}.py" for name in NEEDS_EXTRAS), *ALSO_NEED_EXTRAS]
     parts = ["tests", *(f"spikingjelly_ckd/{part}" for part in CORE)]
     session.run(*PYTEST, *parts, *(f"--ignore={path}" for path in ignored), *session.posargs)
 
