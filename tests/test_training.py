@@ -344,6 +344,29 @@ def test_a_loss_that_is_not_finite_is_shown_as_it_is(tmp_path):
     assert trainer.callback_metrics["test_loss"].isfinite(), "nothing is left of the evaluation before"
 
 
+def test_nan_in_the_test_set_is_no_wrong_answer(tmp_path):
+    images, labels = torch.rand(8, 3, 8, 8), torch.arange(8) % 4
+    images[5, 0, 0, 0] = torch.nan
+    loader = DataLoader(TensorDataset(images, labels), batch_size=4)
+    with pytest.raises(ValueError, match="the test set holds NaN or inf, which would count as wrong answers"):
+        make_trainer(tmp_path).validate(ClassifierModule(tiny_teacher()), loader, verbose=False)
+
+
+def test_a_classifier_may_return_more_than_its_logits():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = tiny_teacher().eval()
+
+        def forward(self, images):
+            return self.network(images), images
+
+    network, images = Two(), torch.rand(4, 3, 8, 8)
+    module = ClassifierModule(network)
+    assert torch.equal(module.predict(images), network.network(images))
+    assert module.loss(images, torch.arange(4))[1].shape == module.predict(images).shape
+
+
 def figures_of_the_test_set(folder, **processes) -> dict[str, float]:
     seed_all(0)
     data = replace(make_data(train=16), test=[Noisy(15, classes=4)[index] for index in range(15)])

@@ -44,9 +44,7 @@ MOST_ITEMS = 1_000_000
 HEX = re.compile("[0-9a-f]{8,64}")
 HIDDEN = re.compile("[^\\S ]|[\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 """What moves the cursor, ends a line, turns the direction of writing or is not seen, and half characters."""
-OF_MARKDOWN = str.maketrans(
-    {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "\\|", "`": "'", "[": "\\[", "]": "\\]", "\\": "\\\\"}
-)
+OF_MARKDOWN = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "\\|", "`": "'", "\\": "\\\\"})
 
 
 def read_json(path: Path) -> Any:
@@ -219,4 +217,4 @@ def markdown_cell(value: object) -> str:
         >>> markdown_cell("<b>a|b</b>")
         '&lt;b&gt;a\\|b&lt;/b&gt;'
     """
-    return shown_text(value).translate(OF_MARKDOWN)
+    return shown_text(value).translate(OF_MARKDOWN).replace("](", "]\\(")  # no link; brackets alone stay
