@@ -181,12 +181,12 @@ def soak(kills: int, seed: int, folder: Path, show=print) -> list[str]:
                 rng.randint(1, operations) if at_operation else None,
             )
             status, _ = run([*flags(name, where), *resumed(where)], said, kill)
+            if status == 0:  # it was done before the signal came, so this was no kill
+                break
             done += 1
             show(f"{done:3} run {number} ({name}): {kill}: status {status}, {stage(where)}", flush=True)
             if status == 1 and "Stopped. Go on" not in said.read_text()[-400:]:
                 wrong.append(f"kill {done}: {said.read_text()[-1500:]}")
-            if status == 0:
-                break
         status, _ = run([*flags(name, where), *resumed(where)], said)
         found = content(where)
         differing = [path for path in {*expected, *found} if expected.get(path) != found.get(path)]

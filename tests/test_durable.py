@@ -27,6 +27,7 @@ from spikingjelly_ckd.recipes.files import is_first_process, locked, set_aside, 
 from spikingjelly_ckd.recipes.report.records import read_record
 from spikingjelly_ckd.recipes.row import run_row, run_teacher
 from spikingjelly_ckd.recipes.training import StepSeeds
+from spikingjelly_ckd.recipes.training.fit import _plugins
 from spikingjelly_ckd.recipes.training.resume import SETTINGS, WholeCheckpoints, find_checkpoint, read_checkpoint
 
 HERE = Path(__file__).parent
@@ -448,6 +449,18 @@ def test_a_job_that_slurm_starts_again_goes_on(ground, whole, tmp_path, monkeypa
     record = row(ground, tmp_path)
     assert record["resumed_after_epochs"] == [2]
     same_end(whole, tmp_path)
+
+
+@pytest.mark.parametrize("slurm", [True, False])
+def test_lightning_does_not_requeue_from_the_middle_of_an_epoch(monkeypatch, slurm):
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    monkeypatch.delenv("SLURM_NTASKS", raising=False)
+    if slurm:
+        monkeypatch.setenv("SLURM_NTASKS", "1")
+        monkeypatch.setenv("SLURM_JOB_NAME", "train")
+    writer, *environments = _plugins()
+    assert isinstance(writer, WholeCheckpoints)
+    assert [environment.auto_requeue for environment in environments] == ([False] if slurm else [])
 
 
 @pytest.mark.parametrize("calls", [4, 9, 14, 19, 24])

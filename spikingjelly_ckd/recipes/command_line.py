@@ -18,6 +18,7 @@ from ..functional.checks import check_non_negative
 from ..functional.errors import ArgumentError
 from .data import DataOptions
 from .export import resolve_name
+from .files import say
 from .options import Device, Run, default_workers
 from .recipe import CHOICES, Recipe, shown
 
@@ -190,6 +191,7 @@ def brief_errors() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        say("Stopped. Go on with --resume latest, or begin anew where nothing was trained yet")
         sys.exit(INTERRUPTED)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         message, raised_in = _origin(error)

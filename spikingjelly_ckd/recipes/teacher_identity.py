@@ -79,8 +79,9 @@ def settings(made_so: Mapping[str, Any]) -> dict[str, Any]:
 def described(made_so: Mapping[str, Any]) -> str:
     """In a few words, for one line of output."""
     flat = _flat(made_so)
-    network = dict(flat.get("network") or {})
-    name = network.get("name") or str(network.get("build")).rpartition(":")[2]
+    network = flat.get("network")
+    parts = network if isinstance(network, Mapping) else {}
+    name = parts.get("name") or str(parts.get("build", "unknown")).rpartition(":")[2]
     epochs, lr, split, seed = (flat.get(key) for key in ("epochs", "lr", "split", SEED))
     smoke = ", a smoke run" if flat.get("smoke") else ""
     return f"{name}, {epochs} epochs, lr {lr}, split {split}, seed {seed}{smoke}"

@@ -66,7 +66,8 @@ def obtain_teacher(recipe: Recipe, run: Run, data: Data) -> Teacher | None:
         refuse=not (run.any_teacher or run.smoke),
     )
     said = "" if teacher.accuracy is None else f" (its file says {teacher.accuracy:.2f} %)"
-    rank_zero_info(f"Teacher: {teacher.source} has {accuracy:.2f} % on the test set{said}")
+    how = "" if teacher.made is None else f"; made so: {identity.described(teacher.made)}"
+    rank_zero_info(f"Teacher: {teacher.source} has {accuracy:.2f} % on the test set{said}{how}")
     return replace(teacher, test_accuracy=accuracy)
 
 
@@ -109,7 +110,7 @@ def _take_up(folder: Path, recipe: Recipe, run: Run, data: Data, wanted: Mapping
     if begun and identity.differences(begun[0], wanted):
         return None
     if begun and _can_go_on(folder):
-        seed, resume = begun[0]["seed"], "latest"
+        seed, resume = begun[0].get("seed", run.seed), "latest"
         say(f"Teacher: its training in {folder} was broken off and goes on, with its seed {seed}")
     else:
         say(f"Teacher: none was given (--teacher), so one is trained first, in {folder}")
@@ -245,7 +246,7 @@ def load_teacher(
         if len(mean or ()) != len(std or ()):
             raise ValueError(f"{path}: mean and std must have one number a channel each, got {mean} and {std}")
         accuracy = about.get("accuracy")
-        made = about.get("made")
+        made = about["made"] if isinstance(about.get("made"), dict) else None
         return Teacher(network, str(spec), file_hash(path), mean, std, about.get("size"), accuracy, made=made)
     network, weights = build(**(arguments or {})), read_weights(path)
     classes_of_file = _classes(weights, network, data.num_classes)
