@@ -68,7 +68,7 @@ def test_the_workflow_pins_its_actions_and_may_only_read():
 
 
 def test_ci_runs_every_session():
-    """``tests`` is README's command there, with a dozen kills of ``soak``; ``coverage`` is counted in the legacy run."""
+    """``tests`` is README's command there, with a dozen kills of ``soak``; the legacy run counts ``coverage``."""
     script = (ROOT / ".ci/run").read_text("utf8")
     named = set(re.findall(r"\w+", " ".join(re.findall(r"^nox .* -s (.*)$", script, re.M))))
     assert set(sessions()) - named == {"tests", "coverage", "soak"}
