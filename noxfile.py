@@ -24,11 +24,16 @@ CORE = (
 )
 """The parts of the package that need no extra."""
 NEEDS_EXTRAS = (
-    *("benchmarks", "cache", "data", "docs", "events", "examples", "export", "recipe", "recipes", "results", "rows"),
-    *("renamed", "table", "teachers", "tooling", "training"),
+    "spikingjelly_ckd/networks/class_token.py",  # its example takes a network of timm
+    *("tests/durable_row.py", "tests/soak.py"),
+    *("tests/test_benchmarks.py", "tests/test_cache.py", "tests/test_data.py", "tests/test_docs.py"),
+    *("tests/test_durable.py", "tests/test_events.py", "tests/test_examples.py", "tests/test_export.py"),
+    *("tests/test_recipe.py", "tests/test_recipes.py", "tests/test_renamed.py", "tests/test_results.py"),
+    *("tests/test_rows.py", "tests/test_samples.py", "tests/test_soak.py", "tests/test_strangers.py"),
+    *("tests/test_table.py", "tests/test_teachers.py", "tests/test_tooling.py", "tests/test_training.py"),
+    "tests/test_unpickling.py",
 )
-"""Test files that need an extra: tests/test_NAME.py."""
-DOCTEST_NEEDS_EXTRAS = "spikingjelly_ckd/networks/class_token.py"  # an example with timm
+"""Files that cannot be imported, or whose tests cannot pass, without an extra."""
 
 
 def install(session: nox.Session, *requirements: str) -> None:
@@ -83,11 +88,10 @@ def tests_legacy(session: nox.Session) -> None:
 def tests_oldest(session: nox.Session) -> None:
     """The tests of the core on the oldest torch that setup.py admits, without an extra."""
     pins = [f"{name}=={version}.*" for name, version in OLDEST.items()]
-    install(session, "-e", ".", "pytest>=8", "pytest-xdist>=3.5", *pins)
+    install(session, "-e", ".", "hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5", *pins)
     require(session, **OLDEST)
-    ignored = [*(f"tests/test_{name}.py" for name in NEEDS_EXTRAS), DOCTEST_NEEDS_EXTRAS]
     parts = ["tests", *(f"spikingjelly_ckd/{part}" for part in CORE)]
-    session.run(*PYTEST, *parts, *(f"--ignore={path}" for path in ignored), *session.posargs)
+    session.run(*PYTEST, *parts, *(f"--ignore={path}" for path in NEEDS_EXTRAS), *session.posargs)
 
 
 @nox.session
@@ -96,6 +100,13 @@ def coverage(session: nox.Session) -> None:
     install(session, "-e", ".[test]")
     require(session, spikingjelly="2")
     session.run(*PYTEST, "--cov", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Whole runs killed 60 times and resumed; behind ``--`` another number and seed: ``-- --kills 200 --seed 3``."""
+    install(session, "-e", ".[test]")
+    session.run("python", "tests/soak.py", *session.posargs)
 
 
 @nox.session

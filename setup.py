@@ -42,6 +42,7 @@ setup(
             *TRAIN,
             "build",
             "grad-cam==1.5.*",
+            "hypothesis>=6.100",
             "mypy>=1.11",
             "nox>=2024.4.15",
             "pytest>=8",

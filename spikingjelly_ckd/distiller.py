@@ -19,7 +19,7 @@ from .networks.guards import reset_states
 from .step import arguments, validate
 from .step.arguments import Weight
 from .step.auto_weight import AutoWeight
-from .step.batch import Batch, read_batch
+from .step.batch import Batch
 from .step.frozen_teacher import WithFrozenTeacher
 from .step.method import Method
 from .step.output import Observation, Step, StepOutput, raise_first
@@ -57,13 +57,14 @@ class Distiller(WithFrozenTeacher):
         time_steps: None hands the batch on unchanged (event frames, or a network that repeats by itself); ``T``
             repeats images ``[N, C, H, W]`` over time without copying, and must equal the time axis of event frames.
         student_steps: ``"multi"``, ``"loop"`` (a single-step network, called ``T`` times) or ``"internal"`` (the
-            network takes images and keeps time itself). OTTT and SNASNet are known and need no word.
-        batch_first: event frames come as ``[N, T, C, H, W]``.
+            network takes images and keeps time itself). OTTT and SNASNet are recognised by class name.
+        batch_first: event frames come as ``[N, T, C, H, W]``; None is False, and a batch in which ``T = N`` is refused
+            until another has shown which axis is time.
         teacher_input: None is the images, or the mean of the event frames over time; a callable gets the images, or
             the frames with time first, and returns what the teacher takes (resize, renormalise, 2 -> 3 channels).
         example: one batch (images, or images with labels); layers are then found, and parameters that depend on them
             built, here instead of at the first step. State, modes, buffers and random numbers stay as they are.
-        check: read the step's value checks (finite outputs, label range, constant maps), once a step.
+        check: raise where a value check fails (finite outputs, label range, constant maps); one device read a step.
         teacher_stream: on a GPU, run the teacher on a stream of its own, beside the student's forward. It takes memory,
             and saves time only where one network leaves the GPU idle. Not measured on a GPU.
         schedule: name of a loss, or ``"task"`` -> function of the progress in ``[0, 1]`` that gives a factor of its
@@ -102,7 +103,7 @@ class Distiller(WithFrozenTeacher):
         task_weight: float = 1.0,
         time_steps: int | None = None,
         student_steps: StudentSteps = "multi",
-        batch_first: bool = False,
+        batch_first: bool | None = None,
         teacher_input: Callable[[Tensor], Tensor] | None = None,
         example: Any = None,
         check: bool = True,
@@ -110,13 +111,12 @@ class Distiller(WithFrozenTeacher):
         schedule: Mapping[str, Schedule] | None = None,
     ) -> None:
         arguments.check_networks(teacher, student)
-        super().__init__(teacher)
-        self.student = student
+        super().__init__(teacher, student)
         self.task_loss = task_loss
         self.task_weight = check_non_negative("task_weight", task_weight)
         self.time_steps = arguments.read_time_steps(time_steps)
         self.student_steps = arguments.read_student_steps(student, student_steps)
-        self.batch_first = check_flag("batch_first", batch_first)
+        self.batch_first = None if batch_first is None else check_flag("batch_first", batch_first)
         self.teacher_input = teacher_input
         self.check = check_flag("check", check)
         self.teacher_stream = check_flag("teacher_stream", teacher_stream)
@@ -126,9 +126,9 @@ class Distiller(WithFrozenTeacher):
         self.schedule = arguments.read_schedule(schedule, modules)
         self._progress = 0.0
         needs = arguments.read_needs(modules, task_loss, with_teacher=teacher is not None)
-        self.uses_teacher = bool(needs & arguments.TEACHER_NEEDS)
+        self.uses_teacher = bool(needs & arguments.TEACHER_NEEDS)  #: Whether a loss uses the teacher.
         given = arguments.read_layers(modules, layers or {}, teacher, student)
-        self.observers = Pair(modules, needs, given, self.student_steps)
+        self.observers = Pair(modules, needs, given, self.student_steps, arguments.read_teacher_steps(teacher, needs))
         compat.invalidate_reset_cache(student)
         if example is not None:
             images, labels = example if isinstance(example, tuple | list) else (example, None)
@@ -150,7 +150,7 @@ class Distiller(WithFrozenTeacher):
 
     @property
     def layers(self) -> dict[str, Sides]:
-        """Name of each loss that compares layers -> (student layers, teacher layers), as last read.
+        """Name of each loss that compares layers -> (student layers, teacher layers), as resolved last.
 
         Raises:
             RuntimeError: before they were chosen: pass ``example=``, or run a step.
@@ -175,9 +175,9 @@ class Distiller(WithFrozenTeacher):
                 ``teacher_output`` holds.
             RuntimeError: a teacher in train mode, a layer that did not run or was changed in place.
         """
-        with reset_states(self.student):  # at both ends; whatever raises inside leaves no trace in its buffers
+        with reset_states(self.student):  # at both ends; on an exception its buffers are put back too
             step = self._observe(images, labels, teacher_output)
-            skipped = raise_first(step.violations(), step.skipped()) if self.check else step.skipped()
+            skipped = step.judge(together=self.training) if self.check else step.skipped()
             weights = self._weigh(step)
             loss = torch.stack([weights[name] * term.value for name, term in step.terms.items()]).sum()
         return step.output(loss, weights, skipped)
@@ -185,7 +185,7 @@ class Distiller(WithFrozenTeacher):
     def observe(
         self, images: Tensor, labels: Tensor, teacher_output: TeacherOutput | None = None, *, whole: bool = False
     ) -> Step:
-        """Both networks on one batch, and what every loss makes of it. Nothing is judged or weighted.
+        """Both networks on one batch, and the value of every loss. No check is raised, no weight applied.
 
         Args:
             images: as for :meth:`forward`.
@@ -211,7 +211,7 @@ class Distiller(WithFrozenTeacher):
             teacher = self._observe_teacher(batch, teacher_output, whole=whole)
         student = self.observers.student.observe(self.student, batch, teacher.logits)
         beside.join(teacher.tensors())
-        step = Step.of(batch, student, teacher, clamp=self.check or whole)
+        step = Step.of(batch, student, teacher, self._ignored(), clamp=self.check or whole)
         return step.with_terms(self.task_loss, self._each_loss())
 
     def run_teacher(self, images: Tensor, labels: Tensor) -> TeacherOutput:
@@ -219,7 +219,7 @@ class Distiller(WithFrozenTeacher):
 
         Args:
             images: as for :meth:`forward`.
-            labels: as for :meth:`forward`; they matter where a class map is of the label's class.
+            labels: as for :meth:`forward`; used by losses with ``target_class="label"``.
 
         Returns:
             A :class:`~spikingjelly_ckd.TeacherOutput`, detached, on the images' device: ``logits [N, K]``, and
@@ -237,11 +237,9 @@ class Distiller(WithFrozenTeacher):
         self.observers.choose(*self._networks(), batch)
         seen = self.observers.teacher.observe(self.teacher, batch, whole=True)
         logits = cast(Tensor, seen.logits)
-        labels = validate.check_labels(batch.labels, logits.shape, clamp=False)
+        step = Step.of(batch, Observation(logits), seen, self._ignored(), clamp=False)  # no student ran
         if self.check:
-            violations = validate.input_violations(batch.images, labels, logits.shape[1])
-            raise_first(violations | validate.logit_violations("teacher", logits))
-        step = Step(batch, labels, Observation(logits), seen)
+            raise_first(step.input_violations() | validate.logit_violations("teacher", logits))
         maps = {name: self._each_loss()[name].class_map(step.signals(name)).detach() for name in seen.features}
         return TeacherOutput(logits, maps)
 
@@ -272,11 +270,9 @@ class Distiller(WithFrozenTeacher):
         self._progress = float(share)
 
     def chosen(self) -> dict[str, Any]:
-        """What was decided at first sight, as plain data: layers with their layouts, read-outs, heads, time steps.
-
-        It is part of ``state_dict()`` and of the record of a run; empty before the first batch.
-        """
-        return self.observers.chosen()
+        """Plain data, saved with the state and in records: layers with layouts, read-outs, heads, automatic weights."""
+        weights = {name: float(cast(AutoWeight, auto).weight) for name, auto in self.auto.items()}
+        return self.observers.chosen() | ({"auto_weights": weights} if weights else {})
 
     # --- the parts of a step -----------------------------------------------------------------------------------------
 
@@ -284,8 +280,11 @@ class Distiller(WithFrozenTeacher):
         return {name: cast(DistillationLoss, loss) for name, loss in self.losses.items()}
 
     def _read(self, images: Tensor, labels: Tensor | None) -> Batch:
-        axes: dict[str, Any] = {"time_steps": self.time_steps, "batch_first": self.batch_first}
-        return read_batch(images, labels, teacher_input=self.teacher_input, **axes)
+        return self.observers.read(images, labels, self.time_steps, self.batch_first, self.teacher_input)
+
+    def _ignored(self) -> int | None:
+        """Label of images that the task loss passes over."""
+        return getattr(self.task_loss, "ignore_index", None)
 
     def _networks(self) -> tuple[nn.Module, nn.Module | None]:
         return self.student, next(iter(self._frozen_teacher), None)
@@ -298,20 +297,20 @@ class Distiller(WithFrozenTeacher):
                 loss.build(*self.observers.shapes(name, self.student, self.teacher, batch))
         self.losses.to(batch.images.device)
 
-    def _observe_teacher(self, batch: Batch, known: TeacherOutput | None, *, whole: bool) -> Observation:
-        """Run, computed before, or not used at all."""
-        if known is not None:
+    def _observe_teacher(self, batch: Batch, cached: TeacherOutput | None, *, whole: bool) -> Observation:
+        """The teacher's observation: of a run, of its cached output, or empty where no loss uses it."""
+        if cached is not None:
             maps = self.observers.teacher.layers
             validate.check_replayable(self._each_loss())
-            validate.check_teacher_output(known, set(maps), batch.images, batch.size)
+            validate.check_teacher_output(cached, set(maps), batch.images, batch.size)
             return Observation(
-                at_least_float32(known.logits.detach()),
-                class_maps={name: at_least_float32(known.class_maps[name].detach()) for name in maps},
+                at_least_float32(cached.logits.detach()),
+                class_maps={name: at_least_float32(cached.class_maps[name].detach()) for name in maps},
             )
         return self.observers.teacher.observe(self.teacher, batch, whole=whole) if self.uses_teacher else Observation()
 
     def _weigh(self, step: Step) -> dict[str, float | Tensor]:
-        """The weight of every term; ``"auto"`` weights that are still being measured take this batch in."""
+        """The weight of every term; ``"auto"`` weights that are still being measured include this batch."""
         measuring, fixed = self.training and torch.is_grad_enabled(), {"task": self.task_weight, **self.weights}
         return weigh(step, fixed, self.auto, self.schedule, self._progress, measuring=measuring)
 

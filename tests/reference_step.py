@@ -156,9 +156,9 @@ def class_gradient(logits: Tensor, classes: Tensor, layer: Tensor, *, keep: bool
 
 
 def pull_at(value: Tensor, *layers: Tensor) -> Tensor:
-    """Norm of the gradient at these layers, in single precision as the distiller measures it."""
+    """Norm of the gradient at these layers."""
     gradients = torch.autograd.grad(value, layers, retain_graph=True)
-    return torch.stack([gradient.float().norm() for gradient in gradients]).norm()
+    return torch.stack([gradient.norm() for gradient in gradients]).norm()
 
 
 # --- the formulas ----------------------------------------------------------------------------------------------------

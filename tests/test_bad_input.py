@@ -282,7 +282,7 @@ CONSTRUCTION = {
     "one network twice": (
         lambda: (lambda net: CKDDistiller(net, net))(tiny_student()),
         ValueError,
-        "share modules",
+        "are one tensor, and the teacher is frozen",
     ),
     "no module": (lambda: CKDDistiller("resnet18", tiny_student()), TypeError, "teacher must be a torch.nn.Module"),
     "student in DataParallel": (
@@ -318,7 +318,7 @@ CONSTRUCTION = {
     "a full stop in a name": (
         lambda: Distiller(tiny_teacher(), tiny_student(), {"kd.1": (KDLoss(), 1)}),
         ValueError,
-        "without a full stop",
+        "non-empty string without",
     ),
     "one loss with parameters twice": (
         lambda: Distiller(

@@ -19,6 +19,18 @@ def test_gradient_norm_is_the_norm_over_all_points():
     assert x.grad is None
 
 
+def test_gradient_norm_is_as_wide_as_the_gradient():
+    """1 + 2**-40 is 1 in fp32; the square of 2**-15 is less than fp16 can hold."""
+    x = torch.tensor([1.0], dtype=torch.float64, requires_grad=True)
+    scale = 1 + 2.0**-40
+    assert gradient_norm(scale * x.sum(), [x]).item() == scale
+    assert gradient_norm(x.detach().sum(), [x]).dtype == torch.float64
+    half = torch.ones(4, dtype=torch.float16, requires_grad=True)
+    norm = gradient_norm((half * 2.0**-15).sum(), [half])
+    assert norm.dtype == gradient_norm(half.detach().sum(), [half]).dtype == torch.float32
+    assert norm == 2.0**-14
+
+
 def test_weight_is_the_share_over_the_geometric_mean():
     x = torch.tensor([1.0], requires_grad=True)
     auto = AutoWeight(share=0.3, batches=2)

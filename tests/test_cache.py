@@ -21,10 +21,12 @@ from torch import multiprocessing as mp
 
 from spikingjelly_ckd import ATLoss, CKDDistiller, Distiller, E2KDLoss, KDLoss, SAMDLoss
 from spikingjelly_ckd.methods.signals import TeacherOutput
+from spikingjelly_ckd.recipes import files
 from spikingjelly_ckd.recipes.cache import CachedData, TeacherCache, is_stale, key
 from spikingjelly_ckd.recipes.data import DataOptions, image_folder
 from spikingjelly_ckd.recipes.data.loading import ReproducibleDataModule, seed_all, seeded
 from spikingjelly_ckd.recipes.export import save_network
+from spikingjelly_ckd.recipes.files import locked
 from spikingjelly_ckd.recipes.report.records import read_record
 from spikingjelly_ckd.recipes.row import run_row
 from spikingjelly_ckd.recipes.training import DistillationModule, StepSeeds
@@ -292,16 +294,13 @@ def test_a_fill_that_is_cut_off_leaves_whole_views_and_goes_on(tmp_path, data):
     with pytest.raises(RuntimeError, match=r"view0001\.npy is not there: TeacherCache\.fill makes it"):
         cache.read()
     written = cache.path(0).stat().st_mtime_ns
-    killed, running = cache.folder / "view0001.npy.a.part", cache.folder / "view0001.npy.b.part"
-    for part in (killed, running):
-        part.write_bytes(b"half")
-    os.utime(killed, (0, 0))
+    killed = cache.folder / "view0001.npy.a.part"
+    killed.write_bytes(b"half")
     watched.fails_at = None
     assert cache.fill(batch_size=5) == [1, 2]
     assert cache.fill(batch_size=BATCH) == []
     assert cache.path(0).stat().st_mtime_ns == written
-    assert not killed.exists()
-    assert running.exists(), "another process may be writing it"
+    assert not killed.exists(), "the folder is locked while it is filled, so nobody is writing it"
     for view in range(3):
         mine, theirs = (np.load(each.path(view)) for each in (cache, whole))
         for name in mine.dtype.names:
@@ -325,6 +324,27 @@ def test_damaged_files_are_refused(tmp_path, data):
     np.save(cache.path(1), np.zeros(3))
     with pytest.raises(ValueError, match="its rows are not those of this cache; delete it, and it will be"):
         cache.read()
+
+
+def test_a_view_that_is_cut_off_is_set_aside_and_filled_again(tmp_path, data, capsys):
+    cache = filled(tmp_path, data)
+    content = cache.path(1).read_bytes()
+    cache.path(1).write_bytes(content[:-10])
+    assert cache.fill(batch_size=BATCH) == [1]
+    assert cache.path(1).read_bytes() == content
+    assert "view0001.npy is damaged: it has not the size that it should have; it was set" in capsys.readouterr().err
+    assert (cache.folder / "view0001.npy.damaged").read_bytes() == content[:-10]
+
+
+def test_two_that_fill_one_folder_take_turns(tmp_path, data, monkeypatch):
+    first, second = (TeacherCache(tmp_path, make_distiller(), data, views=2) for _ in range(2))
+    first.folder.mkdir()
+    with locked(first.folder):
+        monkeypatch.setattr(files.time, "sleep", lambda _: (_ for _ in ()).throw(TimeoutError))
+        with pytest.raises(TimeoutError):
+            second.fill(batch_size=BATCH)
+    assert first.fill(batch_size=BATCH) == [0, 1]
+    assert second.fill(batch_size=BATCH) == []
 
 
 def test_a_full_disk_is_known_before_anything_is_written(tmp_path, data):

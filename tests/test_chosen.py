@@ -121,6 +121,12 @@ def test_layouts_heads_and_read_outs_are_saved_as_plain_data():
     assert second.chosen() == first.chosen()
 
 
+def test_automatic_weights_are_among_what_was_chosen():
+    distiller = make(tiny_student(), beta="auto")
+    distiller(*BATCH)
+    assert distiller.chosen()["auto_weights"] == {"samd": float(distiller.auto["samd"].weight)}
+
+
 def test_a_checkpoint_written_and_read_safely(tmp_path):
     first = make(Student(), example=BATCH)
     torch.save(first.state_dict(), tmp_path / "state.pt")

@@ -522,7 +522,7 @@ def test_cifar_that_is_not_or_half_unpacked(tmp_path):
     batch.write_bytes(batch.read_bytes()[:5000])
     with pytest.raises(ValueError, match="data_batch_1 is cut off, a half-unpacked file; delete .* and unpack"):
         cifar10(base.parent, DataOptions())
-    with pytest.raises(ValueError, match="cifar-10-batches-py holds no readable CIFAR files"):
+    with pytest.raises(ValueError, match="data_batch_1 is no readable file of plain values"):
         cifar10(base.parent, PARTIAL)
     batch.unlink()
     (base / "test_batch").unlink()
@@ -537,7 +537,7 @@ def test_cifar_with_another_number_of_classes(tmp_path):
     assert cifar10(tmp_path, DataOptions(allow_partial=True, num_classes=4)).num_classes == 4
     meta = tmp_path / "cifar-10-batches-py/batches.meta"
     meta.write_bytes(pickle.dumps({"label_names": ["a", "b"]}))
-    with pytest.raises(ValueError, match="names for 2 classes, but labels up to 3"):
+    with pytest.raises(ValueError, match="names for 2 classes, but labels from 0 to 3"):
         cifar10(tmp_path, DataOptions(allow_partial=True, num_classes=2))
 
 

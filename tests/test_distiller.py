@@ -691,3 +691,18 @@ def test_a_layer_may_be_given_as_a_module(teacher, student, batch):
 def test_a_module_of_another_network_is_no_layer(teacher, student):
     with pytest.raises(ValueError, match="not a module of this Sequential"):
         CKDDistiller(teacher, student, teacher_layer=tiny_teacher()[5])
+
+
+def test_a_loss_that_reads_what_it_does_not_need_is_named(teacher, student, batch):
+    class Forgetful(DistillationLoss):
+        needs = ()
+
+        def select(self, signals):
+            return signals.student_logits, signals.teacher_logits
+
+        def forward(self, student, teacher):
+            return (student - teacher).square().mean()
+
+    message = r"Forgetful.select gives None for 'teacher' of forward.*needs is \(\); add .*'logits' for teacher_logits"
+    with pytest.raises(ValueError, match=message):
+        Distiller(teacher, student, {"own": (Forgetful(), 1.0)}, time_steps=2)(*batch)

@@ -6,6 +6,8 @@ import re
 import runpy
 import subprocess
 import sys
+import types
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from conftest import tiny_student, tiny_teacher
 import spikingjelly_ckd
 from spikingjelly_ckd import CKDDistiller, preflight
 from spikingjelly_ckd.functional.maps import SPIKE_EPS
+from spikingjelly_ckd.preflight import checks
 from spikingjelly_ckd.step import auto_weight as balance
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,10 +100,79 @@ def test_named_tests_exist(path):
             assert test in names, f"{name_of(path)} names {file}::{test}, which is not there"
 
 
+@pytest.mark.parametrize("path", [p for p in PAGES if p.name != "CHANGELOG.md"], ids=name_of)
+def test_named_files_of_the_package_exist(path):
+    for name in re.findall(r"`(spikingjelly_ckd/[\w/.]+)`", path.read_text("utf8")):
+        assert (ROOT / name).exists(), f"{name_of(path)} names {name}, which is not there"
+
+
+def test_the_architecture_names_every_part_and_no_other_file():
+    page = (ROOT / "docs/architecture.md").read_text("utf8")
+    package = ROOT / "spikingjelly_ckd"
+    for path in (*package.iterdir(), *(package / "recipes").iterdir()):
+        if path.is_dir() and (path / "__init__.py").exists():
+            assert re.search(rf"^ +{path.name}/ ", page, re.M), f"the tree lacks {path.relative_to(ROOT)}"
+        elif path.suffix == ".py" and path.parent == package:
+            assert re.search(rf"^  {path.name} ", page, re.M), f"the tree lacks {name_of(path)}"
+    for name in re.findall(r"`([\w/]+\.(?:py|md))`", page):
+        if "NAME" not in name:
+            assert any((folder / name).exists() for folder in (ROOT, package)), f"{name} is not there"
+
+
 def test_every_public_name_is_in_the_reference():
     reference = (ROOT / "docs/reference.md").read_text("utf8")
     for name in spikingjelly_ckd.__all__:
         assert re.search(rf"\b{name}\b", reference), f"docs/reference.md does not mention {name}"
+
+
+def entries():
+    """(name, the object's id) of each entry of the reference and the internals -> where they stand.
+
+    An ``automodule`` shows what ``__all__`` names and a docstring explains; other directives show any name.
+    """
+    if not importlib.util.find_spec("sphinx"):
+        pytest.skip("the extra [docs] is not installed")
+    pycode = importlib.import_module("sphinx.pycode")
+    found = defaultdict(list)
+
+    def add(module, name):
+        found[name, id(getattr(sys.modules[module], name))].append(f"{module}.{name}")
+
+    for page in ("reference", "internals"):
+        text = (ROOT / f"docs/{page}.md").read_text("utf8")
+        for full in re.findall(r"^\.\. (?:autoclass|autofunction|autodata|py:data):: (\S+)$", text, re.M):
+            module, _, name = full.rpartition(".")
+            importlib.import_module(module)
+            add(module, name)
+        for module, options in re.findall(r"^\.\. automodule:: (\S+)\n((?:   :.*\n)*)", text, re.M):
+            shown = importlib.import_module(module)
+            explained = {name for _, name in pycode.ModuleAnalyzer.for_module(module).find_attr_docs()}
+            lists = {key: set(value.replace(",", " ").split()) for key, value in re.findall(r":([\w-]+):(.*)", options)}
+            for name in (lists["members"] or set(shown.__all__)) - lists.get("exclude-members", set()):
+                kind = isinstance(getattr(shown, name), type | types.FunctionType)
+                if kind or name in explained:
+                    add(module, name)
+    return found
+
+
+def test_every_public_name_has_one_entry():
+    known = entries()
+    twice = [names for names in known.values() if len(names) > 1]
+    assert not twice, f"entries for one thing: {twice}"
+    missing = []
+    for path in sorted((ROOT / spikingjelly_ckd.__name__).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if any(part.startswith("_") and part != "__init__" for part in parts):
+            continue
+        module = importlib.import_module(".".join(parts).removesuffix(".__init__"))
+        for name in getattr(module, "__all__", []):
+            value = getattr(module, name)
+            if not isinstance(value, types.ModuleType) and (name, id(value)) not in known:
+                missing.append(f"{module.__name__}.{name}")
+    assert not missing, (
+        "no entry in docs/reference.md (what users call) or docs/internals.md, or a constant without a docstring: "
+        f"{missing}"
+    )
 
 
 def test_the_19_differences_each_have_a_row():
@@ -123,7 +195,6 @@ def test_sphinx_builds_without_a_warning(tmp_path):
 
 
 def test_figures_in_the_text_are_those_of_the_code():
-    checks = sys.modules["spikingjelly_ckd.preflight"]  # the package's name of it is the function
     for page, phrase in (
         ("preflight.md", f"warns above {checks.LARGE_SHARE:g} or below {checks.SMALL_SHARE:g} of the task's"),
         ("preflight.md", f"warns from {checks.SILENT_SHARE:.0%}".replace("%", " %")),

@@ -1,21 +1,35 @@
 """Networks on disk: the pair of files, names of functions, and checkpoints as they are around."""
 
 import functools
+import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_nets
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from spikingjelly_ckd.functional.errors import ArgumentValueError
 from spikingjelly_ckd.recipes.data import cifar10
-from spikingjelly_ckd.recipes.export import file_hash, load_network, name_of, read_weights, resolve_name, save_network
-from spikingjelly_ckd.recipes.models import SpikingResNet, spiking_resnet20
+from spikingjelly_ckd.recipes.export import (
+    BUILDERS,
+    file_hash,
+    fill,
+    load_network,
+    name_of,
+    read_about,
+    read_weights,
+    resolve_name,
+    save_network,
+)
+from spikingjelly_ckd.recipes.models import SpikingResNet, resnet20, spiking_resnet20
+from spikingjelly_ckd.recipes.teachers import timm_network
 
 HERE = Path(__file__).parent
 
@@ -60,7 +74,7 @@ def test_a_network_comes_back_bit_for_bit(tmp_path, build):
     network = trained(build(**{keyword: 5}), *shape)
     path = save_network(tmp_path / "deep" / "net.safetensors", network, build, {keyword: 5})
     torch.manual_seed(1)
-    again, _ = load_network(path)
+    again, _ = load_network(path, build)
     assert type(again) is type(network)
     assert bits(again) == bits(network)
     assert not again.training
@@ -70,7 +84,7 @@ def test_a_network_comes_back_bit_for_bit(tmp_path, build):
 def test_a_network_in_channels_last_can_be_written(tmp_path):
     network = tiny_nets.teacher(5).to(memory_format=torch.channels_last)
     path = save_network(tmp_path / "net.safetensors", network, tiny_nets.teacher, {"num_classes": 5})
-    assert bits(load_network(path)[0]) == bits(network)
+    assert bits(load_network(path, tiny_nets.teacher)[0]) == bits(network)
 
 
 def test_the_json_says_how_to_build_and_feed_the_network(tmp_path):
@@ -85,7 +99,7 @@ def test_the_json_says_how_to_build_and_feed_the_network(tmp_path):
         "mean": [0.5, 0.25, 0.125],
         "classes": ["café", "dog"],
     }
-    assert load_network(path)[1] == written
+    assert load_network(path, tiny_nets.student)[1] == written
     assert sorted(file.name for file in tmp_path.iterdir()) == ["net.json", "net.safetensors"]
 
 
@@ -94,7 +108,7 @@ def test_another_function_may_build_the_network(tmp_path):
     path = save_network(tmp_path / "net.safetensors", network, tiny_nets.teacher, {"num_classes": 5})
     about = json.loads(path.with_suffix(".json").read_text())
     path.with_suffix(".json").write_text(json.dumps(about | {"build": "gone:build"}))
-    with pytest.raises(ValueError, match="there is no module 'gone'"):
+    with pytest.raises(ValueError, match="build must be given: .*net.json names gone:build, which is no network of"):
         load_network(path)
     assert bits(load_network(path, build=tiny_nets.teacher)[0]) == bits(network)
 
@@ -123,7 +137,7 @@ def test_another_ending_is_refused(tmp_path, name):
 def test_a_file_of_another_network_is_refused(tmp_path):
     path = save_network(tmp_path / "net.safetensors", tiny_nets.teacher(5), tiny_nets.teacher, {"num_classes": 6})
     with pytest.raises(ValueError, match=r"net.safetensors does not fit ResNet: .*fc.weight"):
-        load_network(path)
+        load_network(path, tiny_nets.teacher)
 
 
 @pytest.mark.parametrize("missing", ["net.json", "net.safetensors"])
@@ -131,7 +145,7 @@ def test_either_file_missing(tmp_path, missing):
     path = save_network(tmp_path / "net.safetensors", tiny_nets.teacher(5), tiny_nets.teacher, {"num_classes": 5})
     (tmp_path / missing).unlink()
     with pytest.raises(FileNotFoundError, match=missing):
-        load_network(path)
+        load_network(path, tiny_nets.teacher)
 
 
 @pytest.mark.parametrize("build", [tiny_nets.teacher, Kept])
@@ -187,8 +201,8 @@ for name in ("lightning", "pytorch_lightning"):
     sys.modules[name] = None  # importing it raises
 from spikingjelly_ckd.recipes.export import load_network
 from spikingjelly_ckd.recipes.models import SpikingResNet, spiking_resnet20
-from spikingjelly_ckd.recipes.models import SpikingResNet, spiking_resnet20
-network, about = load_network({str(path)!r})
+import tiny_nets
+network, about = load_network({str(path)!r}, tiny_nets.student)
 print(type(network).__name__, [name for name, module in sys.modules.items() if "lightning" in name and module])
 """
     environment = {
@@ -224,6 +238,9 @@ def prefixed(prefix: str) -> dict[str, torch.Tensor]:
         prefixed("_orig_mod."),
         {"model": prefixed("module._orig_mod.")},
         {"state_dict": prefixed("model.")},
+        {"epoch": 3, "model_state_dict": WEIGHTS, "optimizer_state_dict": {}, "loss": 0.1},
+        {"model_state": WEIGHTS, "optimizer_state": {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": []}},
+        {"epoch": 3, "whatever": prefixed("module.")},
     ],
     ids=lambda content: next(iter(content)) if isinstance(content, dict) else None,
 )
@@ -245,6 +262,216 @@ def test_safetensors_are_read_without_their_json(tmp_path):
     found = read_weights(tmp_path / "file.safetensors")
     assert {name: t.tolist() for name, t in found.items()} == {name: t.tolist() for name, t in WEIGHTS.items()}
     assert list(found) == list(load_file(tmp_path / "file.safetensors"))
+
+
+HOSTILE_BUILDS = [
+    *("os:system", "subprocess:run", "torch:load", "builtins:eval", "hostile:build", "tiny_nets:teacher", "nt:system"),
+    *("spikingjelly_ckd.recipes.export:importlib", "spikingjelly_ckd.recipes.export:resolve_name"),
+    *("spikingjelly_ckd.recipes.report.environment:subprocess", "spikingjelly_ckd.recipes.models:ResNet"),
+    *("spikingjelly_ckd:resnet20.__init__", "spikingjelly_ckd.__main__:main", "spikingjelly_ckd_evil:resnet20"),
+    *("resnet20", ":resnet20", "", "\x1b[2J:x", "a" * 9000, "os:system:resnet20"),
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE_BUILDS)
+def test_a_file_imports_and_calls_nothing_but_networks_of_this_package(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for module in ("hostile", "spikingjelly_ckd_evil"):
+        Path(f"{module}.py").write_text("open('imported', 'w')\nbuild = resnet20 = lambda **_: open('called', 'w')\n")
+    path = save_network(tmp_path / "net.safetensors", resnet20(3), resnet20, {"num_classes": 3})
+    about = {"build": name, "arguments": {"command": "touch called"}}
+    path.with_suffix(".json").write_text(json.dumps(about))
+    with pytest.raises(
+        ArgumentValueError, match="build must be given: .*net.json names .*which is no network of"
+    ) as seen:
+        load_network(path)
+    assert seen.value.argument == "build"
+    assert str(seen.value).isprintable()
+    assert not Path("called").exists()
+    assert not Path("imported").exists()
+
+
+@pytest.mark.parametrize(
+    "module", ["recipes.models", "recipes.models.resnet19_20", "recipes.models.resnet", "recipes.resnet_of_before"]
+)
+def test_networks_of_this_package_are_found_under_any_path_inside_it(tmp_path, module):
+    path = save_network(tmp_path / "net.safetensors", resnet20(3), resnet20, {"num_classes": 3})
+    about = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps(about | {"build": f"spikingjelly_ckd.{module}:resnet20"}))
+    assert type(load_network(path)[0]).__name__ == "ResNet"
+
+
+@pytest.mark.parametrize("name", [name for name in BUILDERS if name != "timm_network"])
+def test_every_builder_is_there(name):
+    assert callable(getattr(importlib.import_module(BUILDERS[name]), name))
+    assert name_of(getattr(importlib.import_module(BUILDERS[name]), name)) == f"{BUILDERS[name]}:{name}"
+
+
+TIMM = "spikingjelly_ckd.recipes.teachers:timm_network"
+
+
+def test_a_network_of_timm_is_built_by_its_name_alone(tmp_path):
+    path = save_network(
+        tmp_path / "net.safetensors",
+        timm_network("test_resnet", 3),
+        timm_network,
+        {"name": "test_resnet", "num_classes": 3},
+    )
+    assert load_network(path)[0](torch.rand(2, 3, 32, 32)).shape == (2, 3)
+
+
+RIGHT = {"build": "spikingjelly_ckd.recipes.models:resnet20", "arguments": {"num_classes": 3}}
+OUT_OF_RANGE = {
+    "classes": ({"num_classes": 10**9}, "arguments: num_classes must be an integer from 1 to 65536, got 1000000000"),
+    "no classes": ({"num_classes": 0}, "arguments: num_classes must be"),
+    "negative": ({"num_classes": -3}, "arguments: num_classes must be"),
+    "many digits": ({"num_classes": 10**4000}, "arguments: num_classes must be .*, got (a very large number|1000)"),
+    "text": ({"num_classes": "3"}, "arguments: num_classes must be"),
+    "flag": ({"num_classes": True}, "arguments: num_classes must be"),
+    "channels": ({"num_classes": 3, "in_channels": 10**7}, "arguments: in_channels must be"),
+    "hidden": ({"num_classes": 3, "hidden": 10**8}, "arguments: hidden must be"),
+    "unknown": ({"num_classes": 3, "evil": 1}, "arguments do not fit .*resnet20: got an unexpected keyword"),
+    "missing": ({}, "arguments do not fit .*resnet20: missing a required argument: 'num_classes'"),
+    "empty name": ({"": 1}, "arguments do not fit"),
+    "dunder": ({"num_classes": 3, "__class__": "x"}, "arguments do not fit"),
+}
+
+
+@pytest.mark.parametrize("name", OUT_OF_RANGE)
+def test_arguments_are_checked_before_the_network_is_built(tmp_path, name):
+    arguments, words = OUT_OF_RANGE[name]
+    path = save_network(tmp_path / "net.safetensors", resnet20(3), resnet20, {"num_classes": 3})
+    path.with_suffix(".json").write_text(json.dumps(RIGHT | {"arguments": arguments}))
+    with pytest.raises(ValueError, match=rf"net.json: {words}"):
+        load_network(path)
+
+
+@pytest.mark.parametrize(
+    ("build", "arguments", "words"),
+    [
+        (TIMM, {"name": "hf-hub:someone/evil", "num_classes": 3}, "none that would have to be fetched"),
+        (TIMM, {"name": "local-dir:/tmp", "num_classes": 3}, "none that would have to be fetched"),
+        (TIMM, {"name": "test_resnet", "num_classes": 3, "pretrained": True}, "none that would have to be fetched"),
+        (TIMM, {"name": "no_such", "num_classes": 3}, "timm_network refuses these arguments: timm has no network"),
+        (TIMM, {"name": 3, "num_classes": 3}, "arguments: name must be a text"),
+        (
+            "spikingjelly_ckd.recipes.models:spiking_resnet20",
+            {"num_classes": 3, "neuron": "os:system"},
+            "refuses these",
+        ),
+        (
+            "spikingjelly_ckd.recipes.models:spiking_resnet20",
+            {"num_classes": 3, "last_activation": []},
+            "refuses these",
+        ),
+        ("spikingjelly_ckd.recipes.models:sew_resnet34", {"num_classes": 3, "connect": {}}, "refuses these"),
+    ],
+)
+def test_arguments_that_a_builder_refuses_are_one_line(tmp_path, build, arguments, words):
+    path = save_network(tmp_path / "net.safetensors", resnet20(3), resnet20, {"num_classes": 3})
+    path.with_suffix(".json").write_text(json.dumps({"build": build, "arguments": arguments}))
+    with pytest.raises(ValueError, match=words) as seen:
+        load_network(path)
+    assert "\n" not in str(seen.value)
+
+
+BAD_TEXTS = {
+    "empty": (b"", "is no JSON"),
+    "cut": (b'{"build": ', "is no JSON"),
+    "html": (b"<html>404</html>", "is no JSON"),
+    "latin-1": (b'{"build": "caf\xe9"}', "is no JSON"),
+    "utf-16": ("{}".encode("utf-16"), "is no JSON"),
+    "deep": (b"[" * 100_000, "is (nested too deeply|no JSON)"),
+    "deep and closed": (b"[" * 5000 + b"]" * 5000, "is nested too deeply"),
+    "rather deep": (b"[" * 40 + b"]" * 40, "is nested too deeply: more than 32 levels"),
+    "large": (b" " * (2**24 + 1), "is larger than 16 MiB"),
+    "digits": (b'{"build": ' + b"9" * 5000 + b"}", "is no JSON"),
+    "list": (b"[1]", "does not say how to build"),
+    "number": (b"3", "does not say how to build"),
+    "null": (b"null", "does not say how to build"),
+    "no build": (b'{"arguments": {}}', "does not say how to build"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TEXTS)
+def test_a_json_that_says_no_network_is_one_line(tmp_path, name):
+    content, words = BAD_TEXTS[name]
+    path = save_network(tmp_path / "net.safetensors", resnet20(3), resnet20, {"num_classes": 3})
+    path.with_suffix(".json").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"net.json {words}") as seen:
+        load_network(path)
+    assert str(seen.value).isprintable()
+
+
+BAD_VALUES = {
+    "build": [3, None, [], {}],
+    "arguments": [None, [], "x", 3],
+    "time_steps": [0, -1, 1.5, "4", True, 10**9],
+    "size": [0, -32, 10**9, 32.5, "32", float("nan"), [32]],
+    "mean": [0.5, "abc", [None], ["0.5"], [float("inf")], {"a": 1}, [[0.5]], [1e308]],
+    "std": [[0.0], [-0.5], [1e-300], [None], [float("nan")], 0.5, [True]],
+    "classes": ["cat", [1, 2], {"cat": 0}, None, [["cat"]]],
+    "event": ["no", 1, None],
+    "accuracy": [-1, 101, "90", float("inf"), [90], 1e308],
+    "split": [3, ["official"]],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in BAD_VALUES.items() for value in values])
+def test_every_value_is_of_its_kind(tmp_path, key, value):
+    path = save_network(tmp_path / "net.safetensors", resnet20(3), resnet20, {"num_classes": 3})
+    path.with_suffix(".json").write_text(json.dumps(RIGHT | {"mean": [0.5], "std": [0.5], "size": 8} | {key: value}))
+    if value != value or value == float("inf"):  # null, where that is allowed
+        about = read_about(path)
+        assert about[key] is None
+        return
+    with pytest.raises(ValueError, match=rf"net.json: {key} must be ") as seen:
+        read_about(path)
+    assert len(str(seen.value)) < 600
+
+
+def test_numbers_of_numpy_are_written_as_numbers(tmp_path):
+    about = {"accuracy": np.float64(91.5), "size": np.int64(32), "mean": np.full(3, 0.5), "std": torch.full((3,), 0.25)}
+    path = save_network(tmp_path / "net.safetensors", resnet20(3), resnet20, {"num_classes": np.int64(3)}, **about)
+    found = load_network(path)[1]
+    assert (found["accuracy"], found["size"], found["mean"], found["std"]) == (91.5, 32, [0.5] * 3, [0.25] * 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        (lambda value: (100 * value).to(torch.int8), False),
+        (lambda value: value.long(), False),
+        (lambda value: value > 0, False),
+        (lambda value: value.to(torch.complex64), False),
+        (torch.Tensor.half, True),
+        (torch.Tensor.double, True),
+        (torch.Tensor.bfloat16, True),
+    ],
+)
+def test_weights_that_would_be_cut_are_refused(tmp_path, change, kept):
+    network = nn.Linear(4, 2)
+    weights = {name: change(value) for name, value in network.state_dict().items()}
+    if kept:
+        fill(nn.Linear(4, 2), weights, tmp_path / "net.pth")
+        return
+    with pytest.raises(
+        ValueError, match=r"net.pth does not fit Linear: 2 tensors would be cut .* \(such as weight, torch"
+    ):
+        fill(nn.Linear(4, 2), weights, tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize(("steps", "kept"), [(7.0, True), (7.5, False), (float("nan"), False)])
+def test_a_count_may_be_written_as_a_whole_real_number(tmp_path, steps, kept):
+    network = nn.BatchNorm1d(2)
+    weights = network.state_dict() | {"num_batches_tracked": torch.tensor(steps)}
+    if kept:
+        fill(network, weights, tmp_path / "net.pth")
+        assert network.num_batches_tracked == 7
+        return
+    with pytest.raises(ValueError, match="1 tensors would be cut"):
+        fill(network, weights, tmp_path / "net.pth")
 
 
 class Evil:
@@ -269,7 +496,11 @@ def test_nothing_is_unpickled(tmp_path, monkeypatch):
         (nn.Linear(1, 1), r"cannot be read as tensors .it holds Python objects.; save network.state_dict\(\) alone"),
         ([torch.ones(1)], "holds no state_dict, alone or under"),
         (torch.ones(1), "holds no state_dict"),
-        ({"epoch": 3, "weights": WEIGHTS}, "holds no state_dict"),
+        ({"epoch": 3, "other": {"lr": 0.1}}, "holds no state_dict"),
+        ({"first": WEIGHTS, "second": WEIGHTS}, "holds no state_dict.*; there are 2: first, second"),
+        ({0: torch.ones(1)}, "holds no state_dict"),
+        ({"a": WEIGHTS, 0: 1, "model": {0: torch.ones(1)}, "b": WEIGHTS}, "there are 2: a, b"),
+        ({"w": torch.tensor([1.0, torch.nan])}, "holds NaN in 1 tensors, such as w"),
         ({}, "holds no state_dict"),
         ({"model": {}}, "holds no state_dict"),
     ],

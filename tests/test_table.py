@@ -77,17 +77,18 @@ def test_a_record_comes_back_and_nothing_else_is_left(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["record.json"]
 
 
-def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path):
+def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
     path = write_record(tmp_path / "record.json", {"row": "first"})
     circle: dict = {}
     circle["itself"] = circle
     with pytest.raises(ValueError, match="Circular"):
         write_record(path, circle)
     assert read_record(path)["row"] == "first"
-    (tmp_path / "record.part").mkdir()  # the disk refuses
-    with pytest.raises(OSError, match="record.part"):
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="record.json cannot be written: No space left on device"):
         write_record(path, {"row": "third"})
     assert read_record(path)["row"] == "first"
+    assert [file.name for file in tmp_path.iterdir()] == ["record.json"]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +121,7 @@ def test_a_record_of_before_is_read():
     assert found.student.sha256 == before["student"]["sha256"]
     assert found.teacher.accuracy == before["teacher"]["accuracy"]
     written = json.loads(json.dumps(found.to_json()))
+    assert written["teacher"].pop("made") is None, "which format 1 did not say"
     assert {name: written[name] for name in before if name != "format"} == {
         name: before[name] for name in before if name != "format"
     }, "nothing is lost"

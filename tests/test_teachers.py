@@ -1,6 +1,8 @@
 """Teachers: what they see, where they come from, and whether they know anything."""
 
+import dataclasses
 import json
+import types
 
 import pytest
 import tiny_nets
@@ -13,6 +15,7 @@ from torch.utils.data import Dataset, TensorDataset
 from spikingjelly_ckd.recipes import teachers
 from spikingjelly_ckd.recipes.data import Data
 from spikingjelly_ckd.recipes.export import file_hash, save_network
+from spikingjelly_ckd.recipes.models import resnet20
 from spikingjelly_ckd.recipes.teachers import Teacher, TeacherInput, check_teacher, load_teacher, timm_network
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -130,7 +133,7 @@ def test_a_file_of_ours_says_how_it_wants_its_input(tmp_path):
     network = tiny_nets.teacher(3)
     about = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "size": 16, "classes": CLASSES, "event": False}
     path = written(tmp_path, network, accuracy=91.5, **about)
-    teacher = load_teacher(str(path), make_data(), nn.Linear, {})  # build is not asked
+    teacher = load_teacher(str(path), make_data(), tiny_nets.teacher, {"num_classes": 99})  # the file has its own
     assert (teacher.mean, teacher.std, teacher.size) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), 16)
     assert teacher.accuracy == 91.5
     assert teacher.source == str(path)
@@ -184,6 +187,38 @@ def test_weights_of_another_network_are_refused(tmp_path):
     words = r": \d+ tensors are missing \(such as conv1.weight\), 1 tensors are unknown \(such as extra\)$"
     with pytest.raises(ValueError, match=words):
         load(tmp_path / "teacher.pth")
+
+
+def test_a_file_of_a_network_of_this_package_needs_no_builder_and_any_other_the_users(tmp_path):
+    about = {"mean": MEAN, "std": STD, "size": 8, "classes": CLASSES, "event": False}
+    path = save_network(tmp_path / "ours.safetensors", resnet20(3), resnet20, {"num_classes": 3}, **about)
+    assert type(load_teacher(str(path), make_data(), nn.Linear, {}).network).__name__ == "ResNet"
+    path = written(tmp_path, tiny_nets.teacher(3), **about)
+    with pytest.raises(ValueError, match=r"build must be given: .*teacher.json names tiny_nets:teacher, which is no"):
+        load_teacher(str(path), make_data(), nn.Linear, {})
+
+
+@pytest.mark.parametrize("pair", [{"mean": MEAN}, {"std": STD}, {"mean": MEAN[:2], "std": STD}])
+def test_mean_and_deviation_in_a_file_belong_together(tmp_path, pair):
+    with pytest.raises(ValueError, match=r"teacher.safetensors: mean and std must have one number a channel each"):
+        load(written(tmp_path, tiny_nets.teacher(3), **pair))
+
+
+@pytest.mark.parametrize("mean", [(0.5, float("nan"), 0.5), (0.5, float("inf"), 0.5), (0.5,)])
+@pytest.mark.parametrize("std", [(0.0, 0.2, 0.2), (-0.2, 0.2, 0.2), (1e-30, 0.2, 0.2), (float("nan"), 0.2, 0.2)])
+def test_a_normalisation_without_meaning_is_refused(mean, std):
+    good = ((0.5,) * 3, (0.2,) * 3)
+    for pair in ((mean, good[1]), (good[0], std)):
+        with pytest.raises(ValueError, match="means and deviations must|deviations must be at least"):
+            TeacherInput(good, pair)
+        with pytest.raises(ValueError, match="means and deviations must|deviations must be at least"):
+            TeacherInput(pair, good)
+
+
+@pytest.mark.parametrize(("size", "error"), [(0, ValueError), (-32, ValueError), (2.5, TypeError), ("8", TypeError)])
+def test_a_size_without_meaning_is_refused(size, error):
+    with pytest.raises(error, match="size must be"):
+        TeacherInput(None, None, size)
 
 
 def test_wrong_files_say_what_they_are(tmp_path):
@@ -302,7 +337,7 @@ def colours(channels, labels) -> Data:
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (4, 0), (7, 0), (64, 0), (3, 1)])
 def test_the_accuracy_is_counted_exactly(batch_size, workers):
     data = colours((0, 1, 2, 0, 1, 2, 0), (0, 1, 2, 0, 1, 0, 1))
-    found = check_teacher(make_teacher(Brightest(), data), data, batch_size=batch_size, workers=workers)
+    found = check_teacher(make_teacher(Brightest(), data), data, batch_size=batch_size, workers=workers, refuse=False)
     assert found == pytest.approx(100 * 5 / 7)
 
 
@@ -336,7 +371,11 @@ def test_event_frames_are_seen_as_their_mean():
 def test_guessing_is_refused_unless_it_is_wanted(labels, percent):
     data = colours((0, 1, 2, 0), labels) if percent == "25.00" else colours((0, 1, 1, 2), labels)
     teacher = make_teacher(Brightest(), data)
-    words = rf"the teacher here gets {percent} % of 4 test images, hardly more than chance \(33.33 %\)"
+    share, error = ("50.00", "25.00") if percent == "25.00" else ("75.00", "21.65")
+    words = (
+        rf"the teacher here gets {percent} % of 4 test images, hardly more than guessing \(the most frequent class is "
+        rf"{share} % of them, standard error {error} %\)"
+    )
     with pytest.raises(ValueError, match=words):
         check_teacher(teacher, data, batch_size=4)
     assert check_teacher(teacher, data, batch_size=4, refuse=False) == float(percent)
@@ -354,3 +393,79 @@ def test_labels_may_be_tensors():
     samples = TensorDataset(images, torch.arange(3))
     data = Data("folder", samples, samples, CLASSES, 3, 8, MEAN, STD, False, "folders", "0" * 64, True)
     assert check_teacher(make_teacher(Brightest(), data), data, batch_size=2) == 100
+
+
+class Repeats(nn.Module):
+    """Says the class that is written into the picture, also as a tuple or an object as other libraries return it."""
+
+    def __init__(self, classes, wrap=lambda logits: logits):
+        super().__init__()
+        self.classes, self.wrap = classes, wrap
+
+    def forward(self, images):
+        return self.wrap(F.one_hot(images[:, 0, 0, 0].long(), self.classes).float())
+
+
+def said(answers, labels, classes=2) -> Data:
+    """Pictures into which the answers are written, with these labels."""
+    images = torch.tensor(answers).float().view(-1, 1, 1, 1).expand(-1, 3, 8, 8)
+    data = make_data(images, list(labels), classes=tuple(map(str, range(classes))))
+    return dataclasses.replace(data, mean=None, std=None)
+
+
+@pytest.mark.parametrize(
+    ("labels", "right", "accepted"),
+    [
+        ([0, 1] * 50, 70, True),
+        ([0, 1] * 50, 60, False),
+        ([0] * 90 + [1] * 10, 90, False),
+        ([0] * 90 + [1] * 10, 97, True),
+        ([0, 1, 2, 3] * 100, 160, True),
+        ([0, 1, 2, 3] * 100, 110, False),
+        ([0, 1], 2, True),
+        ([1] * 20, 20, False),
+    ],
+)
+def test_a_teacher_has_to_beat_the_most_frequent_class_by_more_than_luck(labels, right, accepted):
+    classes = 4 if 3 in labels else 2
+    answers = [label if row < right else (label + 1) % classes for row, label in enumerate(labels)]
+    data = said(answers, labels, classes)
+    teacher = make_teacher(Repeats(classes), data)
+    if accepted:
+        assert check_teacher(teacher, data, batch_size=16) == pytest.approx(100 * right / len(labels))
+    else:
+        with pytest.raises(ValueError, match="hardly more than guessing"):
+            check_teacher(teacher, data, batch_size=16)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda logits: (logits, None), lambda logits: [logits], lambda logits: types.SimpleNamespace(logits=logits)],
+    ids=["tuple", "list", "object"],
+)
+def test_a_teachers_output_is_read_as_the_distiller_reads_it(wrap):
+    data = said([0, 1] * 5, [0, 1] * 5)
+    assert check_teacher(make_teacher(Repeats(2, wrap), data), data, batch_size=4) == 100
+
+
+def test_an_output_without_logits_is_refused_in_one_line():
+    data = said([0, 1], [0, 1])
+    with pytest.raises(TypeError, match="the teacher returned dict, expected logits"):
+        check_teacher(make_teacher(Repeats(2, lambda logits: {"out": logits}), data), data, batch_size=2)
+
+
+@pytest.mark.parametrize("refuse", [True, False])
+def test_nan_is_no_wrong_answer(refuse):
+    data = said([0, 1] * 5, [0, 1] * 5)
+    network = Repeats(2, lambda logits: logits.masked_fill(logits == 0, torch.nan))
+    with pytest.raises(ValueError, match="the teacher here returned logits that are NaN or inf"):
+        check_teacher(make_teacher(network, data), data, batch_size=2, refuse=refuse)
+    broken = make_data(torch.rand(3, 3, 8, 8).index_fill(0, torch.tensor([2]), torch.nan))
+    with pytest.raises(ValueError, match="the test set holds NaN or inf, which would count as wrong answers"):
+        check_teacher(make_teacher(Brightest(), broken), broken, batch_size=2, refuse=refuse)
+
+
+def test_an_empty_test_set_is_said():
+    data = make_data(torch.rand(0, 3, 8, 8), ())
+    with pytest.raises(ValueError, match="the test set of folder is empty"):
+        check_teacher(make_teacher(Brightest(), data), data, batch_size=2)

@@ -1,18 +1,22 @@
 """Loading and training: batches that repeat, the schedule, and Lightning modules on a real Trainer."""
 
+import copy
 import csv
+import io
 import os
 import random
+import re
 import socket
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import tiny_nets
 import torch
 from conftest import tiny_student, tiny_teacher
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from timm.data import Mixup
@@ -22,7 +26,7 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from spikingjelly_ckd import CKDDistiller, Distiller
+from spikingjelly_ckd import CKDDistiller, Distiller, warm_up
 from spikingjelly_ckd.recipes.data import Data
 from spikingjelly_ckd.recipes.data.loading import EpochSampler, ReproducibleDataModule, SeededSamples, seed_all, seeded
 from spikingjelly_ckd.recipes.training import (
@@ -34,6 +38,7 @@ from spikingjelly_ckd.recipes.training import (
     TrainingModule,
     cosine_with_warmup,
     topk_accuracy,
+    unpack_batch,
 )
 
 TAGS = {f"{part}_{what}" for part in ("train", "test") for what in ("loss", "acc1", "acc5")}
@@ -305,7 +310,8 @@ def test_a_distiller_learns_in_a_users_own_trainer_and_logs_every_tag(tmp_path):
 
     saved = torch.load(tmp_path / "last.ckpt", weights_only=False)["state_dict"]
     assert not [name for name in saved if "teacher" in name]
-    assert {name.removeprefix("distiller.student.") for name in saved} == set(distiller.student.state_dict())
+    own = {"distiller.observers._extra_state"}  # what was chosen
+    assert {name.removeprefix("distiller.student.") for name in saved} == set(distiller.student.state_dict()) | own
 
     assert contents(teacher) == before
     assert not any(module.training for module in teacher.modules())
@@ -348,6 +354,17 @@ def figures_of_the_test_set(folder, **processes) -> dict[str, float]:
     return {name: value.item() for name, value in trainer.callback_metrics.items()}
 
 
+def spawn(worker, folder, processes=2) -> dict:
+    """What each of several gloo processes found."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    with mp.Manager() as manager:
+        found = manager.dict()
+        mp.spawn(worker, args=(port, folder, found), nprocs=processes)
+        return dict(found)
+
+
 def one_of_two(rank, port, folder, found):
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
     torch.set_num_threads(1)
@@ -357,13 +374,7 @@ def one_of_two(rank, port, folder, found):
 
 @pytest.mark.slow
 def test_two_processes_with_an_odd_test_set_find_the_figures_of_one(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    with mp.Manager() as manager:
-        found = manager.dict()
-        mp.spawn(one_of_two, args=(port, tmp_path, found), nprocs=2)
-        found = dict(found)
+    found = spawn(one_of_two, tmp_path)
     assert found[0] == found[1] == pytest.approx(figures_of_the_test_set(tmp_path), rel=1e-5)
     assert found[0]["test_acc5"] == 100
 
@@ -637,3 +648,406 @@ def test_wrong_modules():
         TrainingModule().predict(torch.rand(1, 3, 8, 8))
     with pytest.raises(NotImplementedError, match="TrainingModule must define loss"):
         TrainingModule().loss(torch.rand(1, 3, 8, 8), torch.tensor([0]))
+
+
+# --- schedules of weights follow the Trainer -------------------------------------------------------------------------
+
+
+class Weights(Own):
+    """Keeps the weight of SAMD of every step."""
+
+    def __init__(self, distiller: nn.Module) -> None:
+        super().__init__(distiller)
+        self.used: list[float] = []
+
+    def training_step(self, batch, batch_idx):
+        out = self.distillers[0](*batch)
+        self.used.append(float(out.weights["samd"]))
+        return out.loss
+
+
+def scheduled(**schedule) -> CKDDistiller:
+    torch.manual_seed(0)
+    return make_distiller(beta=2.0, schedule=schedule or {"samd": warm_up(0.5)})
+
+
+def weights_of(tmp_path, epochs, fit=None, module=None, **options) -> list[float]:
+    module = module or Weights(scheduled())
+    callbacks = [DistillationCallback(preflight=False), *options.pop("callbacks", ())]
+    make_trainer(tmp_path, epochs, callbacks=callbacks, **options).fit(module, *loaders(), **(fit or {}))
+    return module.used
+
+
+RISE = [0.0, 0.4, 0.8, 1.2, 1.6, 2.0, 2.0, 2.0, 2.0, 2.0]
+"""Weight 2 after a warm-up over half of two epochs of five steps."""
+
+
+def test_a_warm_up_rises_with_the_steps_of_the_trainer(tmp_path):
+    assert weights_of(tmp_path, 2) == pytest.approx(RISE)
+    assert weights_of(tmp_path, None, max_steps=10) == pytest.approx(RISE)
+    assert weights_of(tmp_path, 50, max_steps=10) == pytest.approx(RISE), "what ends first decides"
+    assert weights_of(tmp_path, 2, max_steps=1000) == pytest.approx(RISE)
+    assert weights_of(tmp_path, 5, limit_train_batches=2) == pytest.approx(RISE)
+
+
+def test_batches_that_are_accumulated_have_the_weight_of_one_step(tmp_path):
+    expected = [RISE[step] for epoch in (0, 5) for step in (epoch, epoch, epoch + 2, epoch + 2, epoch + 4)]
+    assert weights_of(tmp_path, 2, accumulate_grad_batches=2) == pytest.approx(expected)
+
+
+def test_the_module_of_the_package_advances_the_schedule_too(tmp_path):
+    distiller, used = scheduled(), []
+    distiller.register_forward_hook(lambda _, __, out: used.append(float(out.weights["samd"])))
+    make_trainer(tmp_path, 2).fit(DistillationModule(distiller, preflight=False), *loaders())
+    assert used == pytest.approx(RISE)
+
+
+@pytest.mark.parametrize("every", [5, 3], ids=["after an epoch", "within an epoch"])
+def test_a_resumed_run_goes_on_with_the_schedule(tmp_path, every):
+    keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=every, save_top_k=-1)
+    weights_of(tmp_path, 2, callbacks=[keep], enable_checkpointing=True)
+    rest = weights_of(tmp_path, 2, {"ckpt_path": tmp_path / f"step={every}.ckpt", "weights_only": True})
+    assert rest == pytest.approx(RISE[every:])
+
+
+def test_a_training_of_unknown_length_is_refused_with_a_schedule_only(tmp_path):
+    class Stop(Callback):
+        def on_train_batch_end(self, trainer, *_):
+            trainer.should_stop = True
+
+    with pytest.raises(ValueError, match=r"the schedule of the weights of \['samd'\] needs to know how long"):
+        weights_of(tmp_path, -1, callbacks=[Stop()])
+    module = Weights(make_distiller())
+    assert weights_of(tmp_path, -1, callbacks=[Stop()], module=module) == [1.0]
+
+
+# --- copies and files of the distiller while it trains ---------------------------------------------------------------
+
+
+class AtEveryMoment(Callback):
+    """Does something to the module wherever Lightning lets it."""
+
+    def __init__(self, act) -> None:
+        self.act = act
+        self.times = 0
+
+    def _act(self, trainer, pl_module, *_):
+        self.act(pl_module)
+        self.times += 1
+
+    on_train_start = on_train_batch_start = on_before_backward = on_before_optimizer_step = _act
+    on_train_batch_end = on_validation_batch_end = on_train_epoch_end = on_train_end = _act
+
+
+def test_the_distiller_can_be_saved_at_every_moment_of_the_training(tmp_path):
+    found = []
+
+    def save(module):
+        file = io.BytesIO()
+        torch.save(module.distiller, file)
+        file.seek(0)
+        found.append(torch.load(file, weights_only=False))
+
+    act = AtEveryMoment(save)
+    make_trainer(tmp_path, callbacks=[act]).fit(DistillationModule(make_distiller(), preflight=False), *loaders())
+    assert act.times == len(found) > 20
+    images, labels = next(iter(loaders()[0]))
+    assert found[-1](images, labels).loss.isfinite()
+
+
+def test_a_copy_of_the_distiller_writes_into_no_log(tmp_path):
+    class Copies(Own):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            images, labels = batch
+            copy.deepcopy(self.distillers[0])(images.flip(0), labels)
+            return loss
+
+    logged = []
+    for kind in (Own, Copies):
+        torch.manual_seed(0)
+        callbacks = [StepSeeds(0), DistillationCallback(preflight=False)]
+        trainer = make_trainer(tmp_path, callbacks=callbacks)
+        trainer.fit(kind(make_distiller()), *loaders())
+        logged.append({name: value.item() for name, value in trainer.callback_metrics.items()})
+    assert logged[0] == logged[1]
+
+
+def test_a_moving_average_of_the_module_listens_to_nothing(tmp_path):
+    average = EMAWeightAveraging(decay=0.5)
+    module = DistillationModule(make_distiller(), preflight=False)
+    trainer = make_trainer(tmp_path, 2, callbacks=[average])
+    trainer.fit(module, *loaders())
+    assert hooks_of(average._average_model) == 0
+    assert average._average_model.module.distiller.teacher is module.distiller.teacher
+    assert trainer.callback_metrics["test_loss"].isfinite()
+
+
+# --- batches as strangers' loaders make them -------------------------------------------------------------------------
+
+
+class Picture(NamedTuple):
+    index: torch.Tensor
+    target: torch.Tensor
+    image: torch.Tensor
+
+
+class Rows(NamedTuple):
+    first: torch.Tensor
+    second: torch.Tensor
+    index: torch.Tensor
+
+
+@dataclass
+class Sample:
+    pixel_values: torch.Tensor
+    label: torch.Tensor
+    path: str = "a.png"
+
+
+def made(kind: str, images, labels):
+    """A batch of another form."""
+    index = torch.arange(len(labels))
+    return {
+        "dict": {"image": images, "label": labels, "name": ["a"] * len(labels)},
+        "dict of transformers": {"pixel_values": images, "labels": labels},
+        "with an index": (images, labels, index),
+        "with metadata": [images, labels, index, {"camera": ["left"] * len(labels)}],
+        "namedtuple": Picture(index, labels, images),
+        "namedtuple without known names": Rows(images, labels, index),
+        "dataclass": Sample(images, labels),
+        "nested": {"index": index, "sample": (images, labels)},
+    }[kind]
+
+
+KINDS = ("dict", "dict of transformers", "with an index", "with metadata", "namedtuple", "dataclass")
+
+
+class Wrapped:
+    """Batches of a loader in another form."""
+
+    def __init__(self, loader, kind: str) -> None:
+        self.loader, self.kind = loader, kind
+
+    def __len__(self):
+        return len(self.loader)
+
+    def __iter__(self):
+        return (made(self.kind, images, labels) for images, labels in self.loader)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "namedtuple without known names"])
+def test_images_and_labels_are_found_in_batches_of_many_forms(kind):
+    images, labels = torch.rand(2, 3, 8, 8), torch.tensor([1, 0])
+    found = unpack_batch(made(kind, images, labels))
+    assert found[0] is images
+    assert found[1] is labels
+
+
+def nested(batch):
+    return batch["sample"]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "nested"])
+def test_the_module_trains_on_batches_of_many_forms_as_on_pairs(tmp_path, kind):
+    ends = []
+    for form in (None, kind):
+        torch.manual_seed(0)
+        module = DistillationModule(make_distiller(), unpack=nested if form == "nested" else None)
+        given = loaders() if form is None else [Wrapped(loader, form) for loader in loaders()]
+        trainer = make_trainer(tmp_path, callbacks=[StepSeeds(0)])
+        trainer.fit(module, *given)
+        predicted = trainer.predict(module, given[1])
+        ends.append({name: value.item() for name, value in trainer.callback_metrics.items()})
+        ends[-1]["predicted"] = torch.cat(predicted).sum().item()
+    assert ends[0] == ends[1]
+
+
+class TakesDicts(Own):
+    """A module of a user's own with batches of its own form."""
+
+    def training_step(self, batch, batch_idx):
+        images, labels = batch["sample"] if "sample" in batch else (batch["image"], batch["label"])
+        return self.distillers[0](images, labels).loss
+
+    validation_step = None
+
+
+def test_the_preflight_of_ones_own_module_finds_the_batch_or_says_how(tmp_path):
+    for kind, options in {"dict": {}, "nested": {"unpack": nested}}.items():
+        callback = DistillationCallback(**options)
+        make_trainer(tmp_path, callbacks=[callback]).fit(TakesDicts(make_distiller()), Wrapped(loaders()[0], kind))
+        assert callback.report.ok
+    trainer = make_trainer(tmp_path, callbacks=[DistillationCallback()])
+    says = r"a dict with \['index', 'sample'\].*pass unpack=.*; preflight=False leaves out"
+    with pytest.raises(TypeError, match=says):
+        trainer.fit(TakesDicts(make_distiller()), Wrapped(loaders()[0], "nested"))
+    trainer = make_trainer(tmp_path, callbacks=[DistillationCallback(preflight=False)])
+    trainer.fit(TakesDicts(make_distiller()), Wrapped(loaders()[0], "nested"))
+    assert trainer.global_step == 5
+
+
+def test_batches_in_which_nothing_is_found_are_named():
+    images, labels = torch.rand(2, 3, 8, 8), torch.tensor([1, 0])
+    for batch, described in {
+        "a dict with ['image', 'label', 'target']": {"image": images, "label": labels, "target": labels},
+        "a dict with ['image', 'class']": {"image": images, "class": labels},
+        "a tuple of (Tensor, str)": (images, "cat"),
+        "a list of (Tensor)": [images],
+        "a Tensor": images,
+        "a Picture with ['index', 'target', 'image']": Picture(labels, labels, "a.png"),
+    }.items():
+        with pytest.raises(TypeError, match=re.escape(f"in a batch that is {batch}; expected (images, labels, ...)")):
+            unpack_batch(described)
+    with pytest.raises(TypeError, match=r"unpack must return \(images, labels\), two tensors, got a dict with"):
+        unpack_batch((images, labels), lambda batch: {"image": images})
+    with pytest.raises(TypeError, match=r"no images are found in a batch that is a tuple of \(str\)"):
+        DistillationModule(make_distiller()).predict_step(("a.png",), 0)
+
+
+def test_batches_of_images_alone_can_be_predicted(tmp_path):
+    module = DistillationModule(make_distiller(), preflight=False)
+    images = torch.rand(6, 3, 8, 8)
+    expected = module.eval().predict(images)
+    trainer = make_trainer(tmp_path)
+    for data in (TensorDataset(images), [image for image in images], [{"image": image} for image in images]):
+        predicted = torch.cat(trainer.predict(module, DataLoader(data, 4)))
+        torch.testing.assert_close(predicted, expected)
+    assert predicted.shape == (6, 5)
+
+
+# --- what a Trainer does besides fit ---------------------------------------------------------------------------------
+
+
+def test_test_and_validate_give_the_same_figures_and_training_goes_on(tmp_path):
+    module = DistillationModule(make_distiller(), preflight=False)
+    trainer = make_trainer(tmp_path, 2)
+    (tested,) = trainer.test(module, loaders()[1], verbose=False)
+    (validated,) = trainer.validate(module, loaders()[1], verbose=False)
+    assert tested == validated
+    assert set(tested) == {"test_loss", "test_acc1", "test_acc5"}
+    trainer.predict(module, loaders()[1])
+    assert not any(isinstance(getattr(m, "v", 0.0), torch.Tensor) for m in module.distiller.student.modules())
+    trainer.fit(module, *loaders())
+    assert trainer.global_step == 10
+    assert trainer.test(module, loaders()[1], verbose=False) != [tested]
+
+
+@pytest.mark.parametrize("method", ["validate", "test"])
+def test_several_loaders_have_figures_each_and_the_first_decides(tmp_path, method):
+    module = DistillationModule(make_distiller(), preflight=False)
+    evaluate = getattr(make_trainer(tmp_path), method)
+    sets = [loaders(test=count)[1] for count in (13, 7)]
+    alone = [evaluate(module, loader, verbose=False)[0] for loader in sets]
+    assert alone[0] != alone[1]
+    found = alone[0] | {f"{name}/loader_1": value for name, value in alone[1].items()}
+    assert evaluate(module, sets, verbose=False) == [found, found]
+    assert evaluate(module, sets[0], verbose=False) == alone[:1], "nothing is left of the second"
+
+
+def test_the_best_checkpoint_is_that_of_the_first_loader(tmp_path):
+    best = ModelCheckpoint(tmp_path, filename="best", monitor="test_acc1", mode="max")
+    history = History(tmp_path / "history.csv")
+    trainer = make_trainer(tmp_path, 3, callbacks=[best, history], enable_checkpointing=True)
+    module = DistillationModule(make_distiller(), lr=0.3, preflight=False)
+    train, test = loaders()
+    wrong = DataLoader(TensorDataset(test.dataset.tensors[0], (test.dataset.tensors[1] + 1) % 5), 8)
+    trainer.fit(module, train, [test, wrong])
+    assert best.best_model_score.item() == max(row["test_acc1"] for row in history.rows)
+    assert {f"{tag}/loader_1" for tag in ("test_loss", "test_acc1", "test_acc5")} <= set(history.rows[0])
+    assert history.rows[-1]["test_acc1"] + history.rows[-1]["test_acc1/loader_1"] <= 100.001
+
+
+def test_a_checkpoint_is_loaded_into_a_distiller(tmp_path):
+    trained = DistillationModule(make_distiller(), preflight=False)
+    trainer = make_trainer(tmp_path)
+    trainer.fit(trained, *loaders())
+    trainer.save_checkpoint(tmp_path / "end.ckpt")
+    with pytest.raises(TypeError, match=r"distiller is missing: the teacher is in no checkpoint.*distiller=distiller"):
+        DistillationModule.load_from_checkpoint(tmp_path / "end.ckpt")
+    again = DistillationModule.load_from_checkpoint(tmp_path / "end.ckpt", distiller=make_distiller(), lr=0.01)
+    assert contents(again.distiller.student) == contents(trained.distiller.student)
+    assert again.lr == 0.01
+    assert trainer.test(again, loaders()[1], verbose=False) == trainer.test(trained, loaders()[1], verbose=False)
+
+
+def test_a_module_that_makes_its_own_distiller_is_loaded_without_one(tmp_path):
+    class Mine(DistillationModule):
+        def __init__(self, lr: float = 0.1) -> None:
+            super().__init__(make_distiller(), lr=lr, preflight=False)
+            self.save_hyperparameters()
+
+    trainer = make_trainer(tmp_path)
+    trainer.fit(Mine(lr=0.02), *loaders())
+    trainer.save_checkpoint(tmp_path / "end.ckpt")
+    assert Mine.load_from_checkpoint(tmp_path / "end.ckpt").lr == 0.02
+
+
+# --- frozen parameters, states, and normalisation over processes -----------------------------------------------------
+
+
+def frozen_front(**options) -> CKDDistiller:
+    distiller = make_distiller(**options)
+    distiller.student[:2].requires_grad_(False)
+    return distiller
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_student_whose_front_is_frozen_trains(tmp_path, optimizer):
+    distiller = frozen_front()
+    before = contents(distiller.student)
+    trainer = make_trainer(tmp_path, 2, callbacks=[EMAWeightAveraging(decay=0.5)])
+    trainer.fit(DistillationModule(distiller, optimizer=optimizer, preflight=False), *loaders())
+    after = contents(distiller.student)
+    names = {name for name, parameter in distiller.student.named_parameters() if before[name] != after[name]}
+    assert names == {name for name, parameter in distiller.student.named_parameters() if parameter.requires_grad}
+    assert len(trainer.optimizers[0].param_groups[0]["params"]) == len(names)
+
+
+def test_a_student_that_is_frozen_to_its_end_is_refused(tmp_path):
+    distiller = make_distiller()
+    distiller.student.requires_grad_(False)
+    with pytest.raises(ValueError, match="DistillationModule has nothing to train: every parameter is frozen"):
+        make_trainer(tmp_path).fit(DistillationModule(distiller, preflight=False), *loaders())
+
+
+def frozen_on_one_of_two(rank, port, folder, found):
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
+    torch.set_num_threads(1)
+    seed_all(0)
+    module = DistillationModule(frozen_front(), preflight=False)
+    make_trainer(folder, devices=2, strategy="ddp").fit(module, *loaders())
+    weights = module.distiller.student[-1].weight.detach().numpy()
+    found[rank] = (weights, {k: v.item() for k, v in module.trainer.callback_metrics.items() if k in TAGS})
+    distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_student_whose_front_is_frozen(tmp_path):
+    found = spawn(frozen_on_one_of_two, tmp_path)
+    assert np.array_equal(found[0][0], found[1][0])
+    assert found[0][1] == found[1][1]
+    torch.manual_seed(0)
+    assert not np.array_equal(found[0][0], frozen_front().student[-1].weight.detach().numpy())
+
+
+@pytest.mark.parametrize("moment", ["training_step", "validation_step", "test_step", "predict_step"])
+def test_a_student_called_by_itself_leaves_no_states_behind(tmp_path, moment):
+    """So that a callback can copy the module after each batch."""
+
+    def run_alone(self, batch, batch_idx):
+        images = batch[0]
+        loss = self.distillers[0](*batch).loss if moment == "training_step" else None
+        self.distillers[0].student(images.expand(2, *images.shape))
+        return loss
+
+    kind = type("Kind", (Own,), {moment: run_alone})
+    module = kind(make_distiller())
+    trainer = make_trainer(tmp_path, callbacks=[DistillationCallback(preflight=False)])
+    train, test = loaders()
+    if moment in ("training_step", "validation_step"):
+        trainer.fit(module, train, test if moment == "validation_step" else None)
+    else:
+        getattr(trainer, moment.removesuffix("_step"))(module, test)
+    assert not any(isinstance(getattr(m, "v", 0.0), torch.Tensor) for m in module.distillers[0].student.modules())
+    copy.deepcopy(module.distillers[0])

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .bounds import LEAST_LENGTH, bounded_logits, is_flat, is_short, smallest_probability, unit_rows
 from .maps import at_least_float32
 from .shapes import check_shapes
 
@@ -44,8 +45,8 @@ def soft_kl(student: Tensor, teacher: Tensor, temperature: float, *, squared: bo
         tensor([0.4438])
     """
     check_shapes(student=(student, "... K"), teacher=(teacher, "... K"))
-    log_student = F.log_softmax(at_least_float32(student) / temperature, dim=-1)
-    log_teacher = F.log_softmax(at_least_float32(teacher) / temperature, dim=-1)
+    log_student = F.log_softmax(bounded_logits(student) / temperature, dim=-1)
+    log_teacher = F.log_softmax(bounded_logits(teacher) / temperature, dim=-1)
     divergence = (log_teacher.exp() * (log_teacher - log_student)).sum(dim=-1)
     return divergence * temperature**2 if squared else divergence
 
@@ -54,11 +55,11 @@ def probability_kl(student: Tensor, teacher: Tensor) -> Tensor:
     r""":math:`\mathrm{KL}(P_T \,\|\, P_S)` of two probability vectors a row.
 
     Args:
-        student: probabilities, all above zero, shape ``[N, K]``.
+        student: probabilities, shape ``[N, K]``; one below 1e-32 (fp32) counts as that, without a gradient.
         teacher: probabilities, shape ``[N, K]``; zeros are allowed and contribute nothing.
 
     Returns:
-        Shape ``[N]``.
+        Shape ``[N]``, fp32 or wider.
 
     Raises:
         ValueError: unlike shapes.
@@ -69,11 +70,19 @@ def probability_kl(student: Tensor, teacher: Tensor) -> Tensor:
         tensor([0.6931])
     """
     check_shapes(student=(student, "N K"), teacher=(teacher, "N K"))
-    return (torch.xlogy(teacher, teacher) - teacher * student.log()).sum(dim=-1)
+    student, teacher = at_least_float32(student), at_least_float32(teacher)
+    log_student = student.clamp_min(smallest_probability(student.dtype)).log()
+    return (torch.xlogy(teacher, teacher) - teacher * log_student).sum(dim=-1)
 
 
 def map_divergence(
-    student: Tensor, teacher: Tensor, *, temperature: float = 2.0, scaling: Scaling = "softmax", squared: bool = True
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    temperature: float = 2.0,
+    scaling: Scaling = "softmax",
+    squared: bool = True,
+    least: float = LEAST_LENGTH,
 ) -> Tensor:
     r"""How far two maps of one size are apart, one value an image.
 
@@ -83,15 +92,20 @@ def map_divergence(
     of the maps as they are; ``"zscore"``, mean squared difference of maps with mean 0 and standard deviation 1, which
     is ``2 (1 - correlation)``; ``"l2"``, summed squared difference of maps of unit length, ``2 (1 - cosine)``.
 
+    A student map without a direction (zero for ``"l2"``, constant for ``"zscore"``) has distance 1 and no gradient;
+    divided by next to nothing, it would outweigh every other image. The gradient of another map has a norm of at most
+    ``2 / least`` for ``"l2"`` and ``4 / least`` for ``"zscore"``.
+
     Args:
         student: shape ``[N, h, w]``.
         teacher: same shape.
         temperature: :math:`\mathcal{T} > 0`; used by the softmax alone.
         scaling: one of ``"softmax"``, ``"none"``, ``"zscore"``, ``"l2"``.
         squared: multiply the divergence by :math:`\mathcal{T}^2`; softmax alone.
+        least: length of a student map (for ``"zscore"``, of its differences from the mean) up to which it has none.
 
     Returns:
-        Shape ``[N]``.
+        Shape ``[N]``, fp32 or wider.
 
     Raises:
         ValueError: unlike shapes, not 3-dimensional, or unknown ``scaling``.
@@ -103,15 +117,17 @@ def map_divergence(
         (tensor([0.]), tensor([0.4898]))
     """
     check_shapes(student=(student, "N h w"), teacher=(teacher, "N h w"))
-    flat_student, flat_teacher = student.flatten(1), teacher.flatten(1)
+    flat_student, flat_teacher = at_least_float32(student).flatten(1), at_least_float32(teacher).flatten(1)
     if scaling == "softmax":
         return soft_kl(flat_student, flat_teacher, temperature, squared=squared)
     if scaling == "none":
         return (flat_student - flat_teacher).square().mean(dim=1)
     if scaling == "zscore":
-        return (_zscore(flat_student) - _zscore(flat_teacher)).square().mean(dim=1)
+        student = _without_gradient(flat_student, is_flat(flat_student, 1, least))
+        return (_zscore(student, least) - _zscore(flat_teacher, 0.0)).square().mean(dim=1)
     if scaling == "l2":
-        return (F.normalize(flat_student, dim=1) - F.normalize(flat_teacher, dim=1)).square().sum(dim=1)
+        student = _without_gradient(flat_student, is_short(flat_student, least))
+        return (unit_rows(student, least) - unit_rows(flat_teacher, 0.0)).square().sum(dim=1)
     raise ValueError(f"scaling must be one of {SCALINGS}, got {scaling!r}")
 
 
@@ -119,11 +135,12 @@ def cosine_map_distance(student: Tensor, teacher: Tensor) -> Tensor:
     r""":math:`1 - \cos(M_S, M_T)` of two maps of one size: e2KD (arXiv 2402.03119).
 
     Args:
-        student: shape ``[N, h, w]``; a map that is zero everywhere has distance 1 and no gradient.
+        student: shape ``[N, h, w]``; a map that is zero everywhere has distance 1 and no gradient. That of another
+            map has a norm of at most one over the map's length.
         teacher: same shape.
 
     Returns:
-        Shape ``[N]``.
+        Shape ``[N]``, fp32 or wider.
 
     Raises:
         ValueError: unlike shapes, or not 3-dimensional.
@@ -135,10 +152,16 @@ def cosine_map_distance(student: Tensor, teacher: Tensor) -> Tensor:
         (tensor([0.]), tensor([1.]))
     """
     check_shapes(student=(student, "N h w"), teacher=(teacher, "N h w"))
+    student, teacher = at_least_float32(student), at_least_float32(teacher)
     distance = 1 - F.cosine_similarity(student.flatten(1), teacher.flatten(1), dim=1)
     return torch.where((student == 0).flatten(1).all(1), 1.0, distance)  # the slope there is 1 / 1e-8
 
 
-def _zscore(rows: Tensor) -> Tensor:
+def _without_gradient(rows: Tensor, which: Tensor) -> Tensor:
+    return torch.where(which, rows.detach(), rows)
+
+
+def _zscore(rows: Tensor, least: float) -> Tensor:
     centred = rows - rows.mean(dim=1, keepdim=True)
-    return centred / (rows.std(dim=1, keepdim=True, unbiased=False) + 1e-6)
+    scaled = centred / (rows.std(dim=1, keepdim=True, unbiased=False) + 1e-6)
+    return torch.where(is_flat(rows, 1, least), centred, scaled)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .bounds import LEAST_LENGTH, unit_rows
 from .maps import at_least_float32
 from .shapes import check_shapes
 
@@ -50,8 +51,11 @@ def attention_distance(student: Tensor, teacher: Tensor, power: float = 2.0) -> 
     """
     check_shapes(student=(student, "N C h w"), teacher=(teacher, "N C' h' w'"))
     size = (min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3]))
+    eps = max(LEAST_LENGTH**power, 1e-12)  # activity below 1e-6 has no larger gradient
     maps = [
-        F.normalize(F.adaptive_avg_pool2d(at_least_float32(x), size).abs().pow(power).mean(1).flatten(1), dim=1)
+        F.normalize(
+            F.adaptive_avg_pool2d(at_least_float32(x), size).abs().pow(power).mean(1).flatten(1), dim=1, eps=eps
+        )
         for x in (student, teacher)
     ]
     return (maps[0] - maps[1]).square().mean()
@@ -110,7 +114,8 @@ def class_map_error(student: Tensor, teacher: Tensor, size: int, *, normalize: b
         student: class maps, shape ``[N, K, h, w]``.
         teacher: class maps, shape ``[N, K, h', w']``.
         size: positions a side to which both are average-pooled first.
-        normalize: divide each pooled map by its Euclidean norm.
+        normalize: divide each pooled map by its Euclidean norm; one of zeros stays as it is, and its gradient is as if
+            the norm was 1.
 
     Returns:
         Mean over all entries, scalar.
@@ -166,4 +171,4 @@ def hierarchical_context_error(student: Tensor, teacher: Tensor) -> Tensor:
 
 def _pooled(maps: Tensor, size: int, normalize: bool) -> Tensor:
     pooled = F.adaptive_avg_pool2d(at_least_float32(maps), size)
-    return F.normalize(pooled.flatten(2), dim=2) if normalize else pooled.flatten(2)
+    return unit_rows(pooled.flatten(2)) if normalize else pooled.flatten(2)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .bounds import LEAST_LENGTH, bounded_logits, excess, is_flat, smallest_probability
 from .maps import at_least_float32
 from .shapes import check_shapes
 
@@ -110,7 +111,7 @@ def weighted_soft_label_error(student: Tensor, teacher: Tensor, labels: Tensor, 
         tensor([0.6902])
     """
     check_shapes(student=(student, "N K"), teacher=(teacher, "N K"), labels=(labels, "N | N K"))
-    student, teacher = at_least_float32(student), at_least_float32(teacher)
+    student, teacher = bounded_logits(student), bounded_logits(teacher)
     own = F.cross_entropy(student.detach(), labels, reduction="none")
     weight = 1 - torch.exp(-own / (F.cross_entropy(teacher, labels, reduction="none") + 1e-7))
     soft_labels = torch.softmax(teacher / temperature, dim=1)
@@ -120,7 +121,8 @@ def weighted_soft_label_error(student: Tensor, teacher: Tensor, labels: Tensor, 
 def correlation(student: Tensor, teacher: Tensor, dim: int) -> Tensor:
     r"""Pearson's correlation along one axis, as DIST has it (Huang et al., NeurIPS 2022, arXiv 2205.10536).
 
-    :math:`10^{-8}` is added to the product of the lengths, as in the authors' code.
+    :math:`10^{-8}` is added to the product of the lengths, as in the authors' code. Where the student is constant along
+    the axis the correlation is 0, and its gradient is as if both lengths were 1.
 
     Args:
         student: such as probabilities, shape ``[N, K]``.
@@ -140,14 +142,18 @@ def correlation(student: Tensor, teacher: Tensor, dim: int) -> Tensor:
         tensor([-1.0000])
     """
     check_shapes(student=(student, "..."), teacher=(teacher, "..."))
+    student, teacher = at_least_float32(student), at_least_float32(teacher)
+    flat = is_flat(student, dim).squeeze(dim)
     student, teacher = student - student.mean(dim, keepdim=True), teacher - teacher.mean(dim, keepdim=True)
     lengths = torch.linalg.vector_norm(student, dim=dim) * torch.linalg.vector_norm(teacher, dim=dim)
-    found: Tensor = (student * teacher).sum(dim) / (lengths + 1e-8)
-    return found
+    product = (student * teacher).sum(dim)
+    return torch.where(flat, product, product / (lengths + 1e-8))
 
 
 def standardize_logits(logits: Tensor, eps: float = 1e-7) -> Tensor:
     r""":math:`(z - \mathrm{mean}(z)) / (\mathrm{std}(z) + \epsilon)` of each row: LS-KD (CVPR 2024, arXiv 2403.01427).
+
+    A row that is constant but for rounding is divided by 1, or its gradient would be :math:`1 / \epsilon`.
 
     Args:
         logits: shape ``[N, K]``, ``K >= 2``.
@@ -166,14 +172,18 @@ def standardize_logits(logits: Tensor, eps: float = 1e-7) -> Tensor:
     """
     check_shapes(logits=(logits, "N K>=2"))
     logits = at_least_float32(logits)
-    return (logits - logits.mean(dim=1, keepdim=True)) / (logits.std(dim=1, keepdim=True) + eps)
+    times = excess(logits)  # 1 for usual logits; a square of larger ones would overflow
+    mean = (logits / times).mean(dim=1, keepdim=True)
+    centred = logits / times - mean
+    scaled = centred / ((logits / times).std(dim=1, keepdim=True) + eps)
+    return torch.where(is_flat(logits / times, 1, LEAST_LENGTH), centred, scaled)
 
 
 def mix_noise(logits: Tensor, noise: Tensor, noise_weight: float, temperature: float) -> Tensor:
     r"""Probabilities mixed with those of noise: NLD as in the authors' code of CKDSNN (arXiv 2511.06902).
 
-    :math:`(1 - \lambda) \sigma(z / \tau) + \lambda \sigma(\epsilon / \tau)`, at least the smallest normal number, so
-    that its logarithm is finite.
+    :math:`(1 - \lambda) \sigma(z / \tau) + \lambda \sigma(\epsilon / \tau)`, at least 1e-32 (fp32), so that its
+    logarithm and the slope of that are finite.
 
     Args:
         logits: :math:`z`, shape ``[N, K]``.
@@ -182,7 +192,7 @@ def mix_noise(logits: Tensor, noise: Tensor, noise_weight: float, temperature: f
         temperature: :math:`\tau > 0`.
 
     Returns:
-        Shape ``[N, K]``; every row sums to 1.
+        Shape ``[N, K]``, fp32 or wider; every row sums to 1.
 
     Raises:
         ValueError: unlike shapes.
@@ -193,9 +203,10 @@ def mix_noise(logits: Tensor, noise: Tensor, noise_weight: float, temperature: f
         tensor([[0.6904, 0.3096]])
     """
     check_shapes(logits=(logits, "N K"), noise=(noise, "N K"))
+    logits, noise = bounded_logits(logits), bounded_logits(noise)
     mixture = (1 - noise_weight) * torch.softmax(logits / temperature, dim=1)
     mixture = mixture + noise_weight * torch.softmax(noise / temperature, dim=1)
-    return mixture.clamp_min(torch.finfo(mixture.dtype).tiny)
+    return mixture.clamp_min(smallest_probability(mixture.dtype))
 
 
 def gaussian_like(
@@ -213,7 +224,7 @@ def gaussian_like(
         generator: random source on the logits' device; PyTorch's own by default.
 
     Returns:
-        Noise, shape ``[N, K]``.
+        Noise, shape ``[N, K]``, fp32 or wider.
 
     Raises:
         ValueError: fewer than two classes, where a row has no spread.
@@ -225,19 +236,19 @@ def gaussian_like(
     """
     check_shapes(logits=(logits, "N K>=2"))
     source = logits.detach() if detach else logits
-    mean = source.mean(dim=1, keepdim=True)
-    unit = torch.empty_like(logits).normal_(generator=generator)
+    mean = bounded_logits(source).mean(dim=1, keepdim=True)
+    unit = torch.empty_like(mean.expand_as(logits)).normal_(generator=generator)
     if not isinstance(sd, str):
         return mean + sd * unit
     if sd not in ("std", "variance"):
         raise ValueError(f"sd must be 'std', 'variance' or a number, got {sd!r}")
-    variance = source.var(dim=1, keepdim=True)
+    variance = bounded_logits(source).var(dim=1, keepdim=True)
     return mean + (variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt() if sd == "std" else variance) * unit
 
 
 def _split(logits: Tensor, classes: Tensor, others: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Logarithms of ``b [N, 2]`` and of the distribution over the other classes ``[N, K - 1]``."""
-    log_p = F.log_softmax(at_least_float32(logits) / temperature, dim=1)
+    log_p = F.log_softmax(bounded_logits(logits) / temperature, dim=1)
     rest = log_p.gather(1, others)
     mass = rest.logsumexp(dim=1, keepdim=True)
     return torch.cat([log_p.gather(1, classes), mass], dim=1), rest - mass

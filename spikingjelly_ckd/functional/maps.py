@@ -34,7 +34,7 @@ Pooling = Literal["mean", "sum"]
 SPIKE_EPS = 1.0
 """Added to the range of a spike map before dividing by it: one spike. A map of a few spikes then has a small gradient
 and a map of many is hardly changed. With 1e-3, as the authors' code has it for the whole batch, each nearly silent
-image pulls a thousand times as hard as the others and ruins the training of sparse networks (docs/results.md)."""
+image has a gradient a thousand times as large as the others' and ruins sparse networks (docs/results.md)."""
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def spike_activation_map(spikes: Tensor, *, negative: Literal["sum", "abs"] = "s
     Args:
         spikes: the recorded layer, shape ``[T, N, C, h, w]``; spikes, spike counts, or signed values.
         negative: what a negative value means. ``"sum"`` adds values as they are; ``"abs"`` adds magnitudes, for
-            ternary spikes (-1, 0, 1), which cancel in a plain sum, and for signed membranes.
+            ternary spikes (-1, 0, 1), which cancel in a plain sum, and for signed membrane potentials.
 
     Returns:
         Shape ``[N, h, w]``, fp32 or wider; gradients flow to ``spikes``.
@@ -234,7 +234,7 @@ def match_maps(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         teacher: shape ``[N, h', w']``.
 
     Returns:
-        Both maps with shape ``[N, min(h, h'), min(w, w')]``.
+        Both maps with shape ``[N, min(h, h'), min(w, w')]``, fp32 or wider.
 
     Raises:
         ValueError: not two maps of as many images, or one position is left, where a softmax is constant.
@@ -252,7 +252,7 @@ def match_maps(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
             f"a map of one position carries nothing: student {tuple(student.shape[1:])}, teacher "
             f"{tuple(teacher.shape[1:])}. Record an earlier layer (student_layer=, teacher_layer=) or use larger images"
         )
-    return _pool_to(student, size), _pool_to(teacher, size)
+    return _pool_to(at_least_float32(student), size), _pool_to(at_least_float32(teacher), size)
 
 
 def normalize_map(maps: Tensor, mode: Normalization, *, eps: float = SPIKE_EPS) -> Tensor:
@@ -265,7 +265,8 @@ def normalize_map(maps: Tensor, mode: Normalization, *, eps: float = SPIKE_EPS) 
         eps: added to the range before the division.
 
     Returns:
-        Shape ``[N, h, w]``. Gradients flow through minimum and maximum.
+        Shape ``[N, h, w]``, fp32 or wider. Gradients flow through minimum and maximum; that of a constant map is
+        at most ``1 / eps`` times what comes in, as is every other.
 
     Raises:
         ValueError: ``mode`` is unknown, or ``maps`` is not 3-dimensional.
@@ -278,6 +279,7 @@ def normalize_map(maps: Tensor, mode: Normalization, *, eps: float = SPIKE_EPS) 
     if mode not in NORMALIZATIONS:
         raise ValueError(f"normalization must be one of {NORMALIZATIONS}, got {mode!r}")
     check_shapes(maps=(maps, "N h w"))
+    maps = at_least_float32(maps)
     if mode == "none":
         return maps
     if mode == "batch":
@@ -302,6 +304,7 @@ def is_constant(maps: Tensor, *, tolerance: float = 1e-6) -> Tensor:
         >>> is_constant(torch.tensor([[[0.0, 0.0]], [[0.0, 1e-9]]]))
         tensor([ True, False])
     """
+    maps = at_least_float32(maps)
     low, high = maps.amin(dim=(1, 2)), maps.amax(dim=(1, 2))
     return high - low <= tolerance * torch.maximum(high.abs(), low.abs())
 

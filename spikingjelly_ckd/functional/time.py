@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .bounds import bounded_logits, unit_rows
 from .divergences import soft_kl
 from .logits import class_indices
 from .maps import at_least_float32
@@ -140,7 +141,7 @@ def step_cross_entropy(steps: Tensor, labels: Tensor, *, label_smoothing: float 
     """
     check_steps(steps)
     check_shapes(steps=(steps, "T N K"), labels=(labels, "N | N K"))
-    steps = at_least_float32(steps)
+    steps = bounded_logits(steps)
     target = labels.to(steps.dtype) if labels.ndim == 2 else labels.long()
     repeated = target.expand(len(steps), *target.shape).flatten(0, 1)
     return F.cross_entropy(steps.flatten(0, 1), repeated, label_smoothing=label_smoothing)
@@ -164,7 +165,7 @@ def step_entropy(steps: Tensor, temperature: float) -> Tensor:
         >>> step_entropy(torch.zeros(1, 1, 2), 1.0)
         tensor([[0.6931]])
     """
-    log_p = F.log_softmax(at_least_float32(check_steps(steps)) / temperature, dim=2)
+    log_p = F.log_softmax(bounded_logits(check_steps(steps)) / temperature, dim=2)
     return -(log_p.exp() * log_p).sum(dim=2)
 
 
@@ -207,7 +208,7 @@ def replace_errors(steps: Tensor, teacher: Tensor, labels: Tensor) -> tuple[Tens
         labels: class indices ``[N]``, or soft labels ``[N, K]``, of which the largest entry counts.
 
     Returns:
-        The student's and the teacher's logits, shape ``[T, N, K]`` each.
+        The student's and the teacher's logits, shape ``[T, N, K]`` each, fp32 or wider.
 
     Raises:
         ValueError: unlike shapes.
@@ -218,6 +219,7 @@ def replace_errors(steps: Tensor, teacher: Tensor, labels: Tensor) -> tuple[Tens
         (tensor([[[1., 1.]]]), tensor([[[2., 2.]]]))
     """
     check_shapes(steps=(steps, "T N K"), teacher=(teacher, "N K"))
+    steps, teacher = at_least_float32(steps), at_least_float32(teacher)
     chosen = steps.argmax(dim=2, keepdim=True)
     label = class_indices(labels, steps).view(1, -1, 1).expand_as(chosen)
     teacher = teacher.expand_as(steps)
@@ -239,7 +241,7 @@ def mean_of_other_steps(steps: Tensor) -> Tensor:
         steps: logits of every time step, shape ``[T, N, K]``, ``T >= 2`` and ``K >= 2``.
 
     Returns:
-        Shape ``[T, N, K]``.
+        Shape ``[T, N, K]``, fp32 or wider.
 
     Raises:
         ValueError: not 3-dimensional, one time step, or one class.
@@ -252,9 +254,10 @@ def mean_of_other_steps(steps: Tensor) -> Tensor:
                 [[0., 1.]]])
     """
     check_shapes(steps=(steps, "T>=2 N K>=2"))
+    steps = bounded_logits(steps)
     log_p = F.log_softmax(steps, dim=2)
     confidence = 1 + (log_p.exp() * log_p).sum(dim=2) / math.log(steps.shape[2])
-    unit = F.normalize(steps, dim=2)
+    unit = unit_rows(steps)
     # Not a matrix product: autocast would take it to half precision.
     scores = confidence * (unit.unsqueeze(1) * unit.unsqueeze(0)).sum(dim=3)  # [i, j, N]
     itself = torch.eye(len(steps), dtype=torch.bool, device=steps.device).unsqueeze(2)

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
+from ..functional.bounds import bounded_logits
 from ..functional.checks import check_choice, check_non_negative, check_positive
 from ..functional.divergences import probability_kl, soft_kl
 from ..functional.logits import Spread, gaussian_like, mix_noise
@@ -96,7 +97,7 @@ class NLDLoss(StochasticLoss):
             ValueError: unlike shapes, or fewer than two classes.
         """
         check_shapes(student=(student, "N K>=2"), teacher=(teacher, "N K"))
-        student, teacher = at_least_float32(student), at_least_float32(teacher)
+        student, teacher = at_least_float32(student), bounded_logits(teacher)
         noise = gaussian_like(
             student,
             sd=self.spread if isinstance(self.noise, str) else self.noise,
@@ -104,7 +105,7 @@ class NLDLoss(StochasticLoss):
             generator=self.generator,
         )
         if self.mode == "logits":
-            return soft_kl(student + self.noise_weight * noise, teacher, self.temperature).mean()
+            return soft_kl(bounded_logits(student) + self.noise_weight * noise, teacher, self.temperature).mean()
         mixture = mix_noise(student, noise, self.noise_weight, self.temperature)
         soft_teacher = torch.softmax(teacher / self.temperature, dim=1)
         return probability_kl(mixture, soft_teacher).mean() * self.temperature**2

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from ..functional.bounds import LEAST_LENGTH
 from ..functional.checks import check_choice, check_positive
 from ..functional.divergences import SCALINGS, Scaling, map_divergence
 from ..functional.logits import class_indices
@@ -35,6 +36,8 @@ __all__ = ["SAMDLoss"]
 CamMethod = Literal["grad_cam", "grad_cam++", "hires_cam", "weight"]
 StudentMap = Literal["spikes", "grad_cam"]
 Negative = Literal["refuse", "abs", "sum"]
+LEAST_SPIKES = 1e-3
+"""Length of a map of spikes, in spikes, up to which it says nothing; one spike leaves more behind any usual pooling."""
 
 
 class SAMDLoss(DistillationLoss):
@@ -46,7 +49,9 @@ class SAMDLoss(DistillationLoss):
     Order of work: spike map, sizes matched by average pooling of the larger map, normalisation, scaling, divergence,
     mean over the images. The paper names no normalisation, but sums of hundreds of spikes make its softmax one-hot,
     and the authors' code normalises: so each map is first brought to [0, 1] by its own range. An image whose teacher
-    map is constant gets weight 0.
+    map is constant gets weight 0. An image for which the student's map is constant cannot outweigh the others:
+    ``student_eps`` bounds its gradient, and with ``"l2"`` (where its map is zero) and ``"zscore"`` it counts 1 and has
+    no gradient.
 
     Args:
         temperature: :math:`\mathcal{T} > 0`.
@@ -67,7 +72,7 @@ class SAMDLoss(DistillationLoss):
             silent. A real-valued layer whose sums stay far below 1 wants a smaller one.
         teacher_eps: added to the range of the teacher's map; None adds only what avoids a division by zero.
         negative: what a negative value in the student's layer means: ``"refuse"`` raises, ``"abs"`` adds magnitudes
-            (ternary spikes, signed membranes), ``"sum"`` adds values as they are.
+            (ternary spikes, signed membrane potentials), ``"sum"`` adds values as they are.
 
     Raises:
         TypeError: a number was expected.
@@ -185,10 +190,10 @@ class SAMDLoss(DistillationLoss):
     def compute(self, spikes: Tensor, teacher_map: Tensor, head_fits: Tensor | None = None) -> Term:
         """The loss with the compared maps, the count of images left out, and what must not be trained on."""
         if spikes.ndim == 3:
-            student, teacher = match_maps(spikes, teacher_map)
+            student, teacher, least = *match_maps(spikes, teacher_map), LEAST_LENGTH
         else:
             raw = spike_activation_map(spikes, negative="abs" if self.negative == "abs" else "sum")
-            student, teacher = match_maps(raw, teacher_map)
+            student, teacher, least = *match_maps(raw, teacher_map), LEAST_SPIKES
         blind = is_constant(teacher)
         violations = {
             "every teacher map of the batch is constant, so SAMD has nothing to teach; pass teacher_layer= (for a ViT "
@@ -201,7 +206,7 @@ class SAMDLoss(DistillationLoss):
         if self.negative == "refuse":
             violations[
                 "the student's recorded layer holds negative values, which a sum of spikes cannot mean; record a layer "
-                "of spikes (student_layer=), or pass negative='abs' for ternary spikes and membranes"
+                "of spikes (student_layer=), or pass negative='abs' for ternary spikes and membrane potentials"
             ] = (spikes.detach() < 0).any()
         if head_fits is not None:
             violations[HEAD_MISFIT.format(role="teacher")] = ~head_fits
@@ -209,7 +214,12 @@ class SAMDLoss(DistillationLoss):
         student = normalize_map(student, self.normalization, eps=self.student_eps)
         teacher = normalize_map(teacher, self.normalization, eps=self.teacher_eps or tiny)
         distance = map_divergence(
-            student, teacher, temperature=self.temperature, scaling=self.scaling, squared=self.squared_temperature
+            student,
+            teacher,
+            temperature=self.temperature,
+            scaling=self.scaling,
+            squared=self.squared_temperature,
+            least=least,
         )
         maps = {"student": student.detach(), "teacher": teacher.detach()}
         return self.term(distance, skipped=blind, maps=maps, violations=violations)

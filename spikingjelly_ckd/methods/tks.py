@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..functional.bounds import bounded_logits
 from ..functional.checks import check_positive
 from ..functional.maps import at_least_float32
 from ..functional.time import sum_correct_steps
@@ -25,7 +26,8 @@ class TKSLoss(DistillationLoss):
 
     Args:
         temperature: :math:`\tau > 0`, of the target alone.
-        detach_target: take :math:`z^*` without gradient; the authors' code does not.
+        detach_target: take :math:`z^*` without gradient; the authors' code does not. With it an image's gradient grows
+            with its logits where the target is undecided; without it, it is at most :math:`2 \tau^2`.
 
     Raises:
         TypeError: ``temperature`` is no number.
@@ -60,4 +62,4 @@ class TKSLoss(DistillationLoss):
         steps = at_least_float32(steps)
         total, _ = sum_correct_steps(steps, labels)
         target = torch.softmax((total.detach() if self.detach_target else total) / self.temperature, dim=1)
-        return -(self.temperature**2) * (target * F.log_softmax(steps, dim=2)).sum(dim=2).mean()
+        return -(self.temperature**2) * (target * F.log_softmax(bounded_logits(steps), dim=2)).sum(dim=2).mean()

@@ -106,6 +106,49 @@ def neuron_step_modes(module: nn.Module) -> dict[str, str]:
     }
 
 
+def is_in_single_step_mode(module: nn.Module) -> bool:
+    """Whether SpikingJelly gives ``module`` a step mode, which decides what it does, and the mode is ``"s"``.
+
+    Layers that treat every entry of the leading axes alike are left out: for them both modes are one.
+
+    Example:
+        >>> from spikingjelly.activation_based import layer, neuron
+        >>> [is_in_single_step_mode(module) for module in (neuron.IFNode(), layer.Dropout(0.5), layer.Linear(2, 2))]
+        [True, True, False]
+    """
+    alike = (nn.Linear, nn.Identity)
+    return getattr(module, "step_mode", None) == "s" and obeys_step_mode(module) and not isinstance(module, alike)
+
+
+def keeps_state(module: nn.Module) -> bool:
+    """Whether ``module`` remembers something from one time step to the next.
+
+    Example:
+        >>> from spikingjelly.activation_based import layer
+        >>> keeps_state(layer.SynapseFilter()), keeps_state(layer.BatchNorm2d(2))
+        (True, False)
+    """
+    return isinstance(module, base.MemoryModule)
+
+
+def inside_containers(module: nn.Module) -> set[str]:
+    """Paths of the modules inside a container of SpikingJelly, which takes care of the time axis itself.
+
+    Example:
+        >>> from spikingjelly.activation_based import layer
+        >>> inside_containers(nn.Sequential(layer.SeqToANNContainer(nn.BatchNorm2d(2))))
+        {'0.0'}
+    """
+    kinds = (layer.MultiStepContainer, layer.SeqToANNContainer)
+    return {
+        f"{outer}.{inner}".removeprefix(".")
+        for outer, container in module.named_modules()
+        if isinstance(container, kinds)
+        for inner, _ in container.named_modules()
+        if inner
+    }
+
+
 def obeys_step_mode(module: nn.Module) -> bool:
     """Whether ``module`` is one of SpikingJelly, or has its ``forward``, in which ``step_mode`` decides.
 

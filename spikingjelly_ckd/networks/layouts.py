@@ -86,7 +86,8 @@ def read_layout(
     chosen = _choose(exact or readings, layer, module, role)
     if chosen.grid == (1, 1):
         raise RefusedError(
-            "its map has one position only, where a softmax is constant and the map loss always 0", "one position"
+            "its map is 1x1 (one position only): the softmax over positions is constant, so the map loss is always 0",
+            "one position",
         )
     grid = chosen.grid if "L" in chosen.layout else layer.grid
     return replace(layer, layout=chosen.layout, grid=grid, prefix=chosen.prefix)

@@ -18,7 +18,7 @@ from .guards import outside_inference
 from .outputs import Logits, Role, read_logits
 from .recording import Recording, record
 
-__all__ = ["ObservedForward", "Run", "Targets", "UnrelatedLayersError", "observe_forward"]
+__all__ = ["NoGradientError", "ObservedForward", "Run", "Targets", "UnrelatedLayersError", "observe_forward"]
 
 Run = Callable[[nn.Module, Tensor], Any]
 """How a network is called: ``run(network, inputs)`` returns what the network returns."""
@@ -29,6 +29,10 @@ Targets = Callable[[Tensor], Mapping[str, Tensor]]
 
 class UnrelatedLayersError(ValueError):
     """The class scores do not depend on any of the layers at which they are to be differentiated."""
+
+
+class NoGradientError(UnrelatedLayersError):
+    """No gradient passes the network, whatever the layer."""
 
 
 @dataclass(frozen=True)
@@ -110,25 +114,50 @@ def observe_forward(
     cam_paths = tuple(dict.fromkeys(cam_paths))
     logits: Logits | None = None
     scores: dict[str, Tensor] = {}
+    gradients: dict[tuple[str, str], tuple[Tensor | None, ...]] = {}
     with record(network, paths, as_leaf=cam_paths, stop=stop) as recording, _graph(with_graph or bool(cam_paths)):
         logits = read_logits(run(network, inputs), role=role, size=batch, steps=steps)
         if targets is not None:
             mean = logits.mean
             scores = {name: mean.gather(1, index.clone()).sum() for name, index in targets(mean).items()}
-    gradients: dict[tuple[str, str], tuple[Tensor | None, ...]] = {}
-    keep = with_graph or create_graph or len(scores) > 1
-    for name, score in scores.items():
-        calls = [(path, point) for path in cam_paths for point in recording.calls(path)]
-        if not score.requires_grad:
-            raise UnrelatedLayersError(
-                f"the {role}'s logits do not depend on the layers {list(cam_paths)}; pass {role}_layer="
+        # inside the block: a checkpointed part runs again for its gradient, and has to find the same hooks
+        calls = [(path, point) for path in (cam_paths if scores else ()) for point in recording.calls(path)]
+        recording.close()
+        keep = with_graph or create_graph or len(scores) > 1
+        for name, score in scores.items():
+            if not score.requires_grad:
+                raise _unrelated(network, role, cam_paths, recording.saw_gradients_off)
+            found = torch.autograd.grad(
+                score, [point for _, point in calls], retain_graph=keep, create_graph=create_graph, allow_unused=True
             )
-        found = torch.autograd.grad(
-            score, [point for _, point in calls], retain_graph=keep, create_graph=create_graph, allow_unused=True
-        )
-        for path in cam_paths:
-            gradients[name, path] = tuple(g for (of, _), g in zip(calls, found, strict=True) if of == path)
+            if all(gradient is None for gradient in found) and any(map(_is_quantised, network.modules())):
+                raise _unrelated(network, role, cam_paths, False)
+            for path in cam_paths:
+                gradients[name, path] = tuple(g for (of, _), g in zip(calls, found, strict=True) if of == path)
     return ObservedForward(recording, logits, gradients)
+
+
+def _unrelated(network: nn.Module, role: Role, paths: Collection[str], gradients_off: bool) -> UnrelatedLayersError:
+    """Why no class score can be differentiated at the layers; what is not known is not said."""
+    if gradients_off:
+        return NoGradientError(
+            f"the {role}'s forward switches gradients off (torch.no_grad, inference_mode, or a checkpoint with "
+            "use_reentrant=True inside it), so no class map can be taken; remove that, since the distiller runs it "
+            "without a graph by itself"
+        )
+    kinds = sorted({type(module).__name__ for module in network.modules() if _is_quantised(module)})
+    if kinds:
+        return NoGradientError(
+            f"the {role} is quantised ({', '.join(kinds)}), which no gradient passes, so no class map can be taken"
+        )
+    return UnrelatedLayersError(
+        f"the {role}'s logits do not depend on the layers {list(paths)}, or no gradient passes what stands behind them "
+        f"(a checkpoint with use_reentrant=True, detach(), a round trip through numpy); pass {role}_layer="
+    )
+
+
+def _is_quantised(module: nn.Module) -> bool:
+    return ".quantized" in type(module).__module__ or ".ao.nn" in type(module).__module__
 
 
 @contextmanager

@@ -6,6 +6,7 @@ The only file of the package that registers hooks.
 from __future__ import annotations
 
 import difflib
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -46,6 +47,8 @@ class Recording(Mapping[str, Tensor]):
 
     def __init__(self, layers: Iterable[str]) -> None:
         self._calls: dict[str, list[tuple[Tensor, int | None]]] = {path: [] for path in layers}
+        self._closed = False
+        self.saw_gradients_off = False  # a layer that was to be a leaf ran where gradients are switched off
 
     def __getitem__(self, path: str) -> Tensor:
         """The layer's output; the outputs of several calls are stacked along a new first (time) axis.
@@ -100,7 +103,13 @@ class Recording(Mapping[str, Tensor]):
         """Whether every layer has run."""
         return all(self._calls.values())
 
+    def close(self) -> None:
+        """Take in nothing more; layers that run again, such as checkpointed ones in a backward, are not noted."""
+        self._closed = True
+
     def _add(self, path: str, tensor: Tensor) -> None:
+        if self._closed:
+            return
         version = None if tensor.is_inference() else tensor._version
         self._calls[path].append((tensor, version))
 
@@ -136,6 +145,7 @@ def record(
         TypeError: ``layers`` is one string or module, or a recorded output holds no tensor.
         ValueError: a path does not exist (the message offers the nearest names), or :func:`path_of` finds no single
             path of a module.
+        RuntimeError: another thread is recording this very network.
 
     Example:
         >>> import torch
@@ -154,6 +164,7 @@ def record(
         raise TypeError(f"layers must be a collection of paths or modules, got one {type(layers).__name__}; pass [it]")
     recording = Recording(layer if isinstance(layer, str) else path_of(module, layer) for layer in layers)
     handles = []
+    _enter(module)
     try:
         for path in recording:
             leaf = as_leaf if isinstance(as_leaf, bool) else path in as_leaf
@@ -162,8 +173,34 @@ def record(
     except _AllSeen:
         pass
     finally:
+        _leave(module)
         for handle in handles:
             handle.remove()
+
+
+_RECORDED_BY: dict[int, list[int]] = {}
+"""Network that is being recorded, by ``id`` -> threads that do so, one entry for each block."""
+
+
+def _enter(module: nn.Module) -> None:
+    """Refuse to record a network that another thread records: the hooks of one would see the tensors of the other."""
+    if torch.compiler.is_compiling():
+        return
+    threads = _RECORDED_BY.setdefault(id(module), [])
+    if any(thread != threading.get_ident() for thread in threads):
+        raise RuntimeError(
+            f"another thread is recording this very {type(module).__name__}: the hooks of one thread would see the "
+            "tensors of the other; give each thread a copy of the network (copy.deepcopy), or let them take turns"
+        )
+    threads.append(threading.get_ident())
+
+
+def _leave(module: nn.Module) -> None:
+    threads = _RECORDED_BY.get(id(module), [])
+    if threading.get_ident() in threads:
+        threads.remove(threading.get_ident())
+    if not threads:
+        _RECORDED_BY.pop(id(module), None)
 
 
 @contextmanager
@@ -204,7 +241,8 @@ def watch(module: nn.Module, see: Callable[[str, Tensor], None]) -> Iterator[Non
 def listen(module: nn.Module, see: Callable[[Any], None]) -> RemovableHandle:
     """Show ``see`` whatever ``module`` returns, until ``remove()`` of the handle is called.
 
-    For a listener that outlives one forward, such as a logger; recording uses :func:`record`.
+    For a listener that outlives one forward, such as a logger; recording uses :func:`record`. ``module`` can be copied
+    and pickled meanwhile: nobody listens to a copy.
 
     Args:
         module: any module.
@@ -223,7 +261,7 @@ def listen(module: nn.Module, see: Callable[[Any], None]) -> RemovableHandle:
         >>> len(seen)
         1
     """
-    return module.register_forward_hook(lambda _, __, output: see(output))
+    return module.register_forward_hook(_Listener(see))
 
 
 def get_layer(module: nn.Module, path: str) -> nn.Module:
@@ -251,6 +289,20 @@ def get_layer(module: nn.Module, path: str) -> nn.Module:
 
 class _AllSeen(BaseException):
     """Every recorded layer has run. No error: it carries control out of a network, past its ``except Exception``."""
+
+
+class _Listener:
+    """Hook that shows what a module returns; in a copy or a pickle of the module it shows nothing."""
+
+    def __init__(self, see: Callable[[Any], None] | None = None) -> None:
+        self.see = see
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self.see is not None:
+            self.see(output)
+
+    def __reduce__(self) -> tuple[type[_Listener], tuple[()]]:
+        return _Listener, ()
 
 
 class _ConvertInput:
@@ -320,6 +372,7 @@ def _hook(recording: Recording, path: str, as_leaf: bool, stop: bool) -> Any:
     def leaf(module: nn.Module, args: Any, output: Any) -> Any:
         tensor = _first_tensor(output, path)
         point = tensor if tensor.requires_grad else tensor.detach().requires_grad_()
+        recording.saw_gradients_off |= not torch.is_grad_enabled()
         add(point)
         if isinstance(output, Tensor):
             return point.clone()

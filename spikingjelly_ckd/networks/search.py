@@ -22,7 +22,7 @@ from .guards import outside_inference, preserve_state
 from .layer import Layer
 from .layouts import RefusedError, read_layout
 from .map_checks import NO_EVIDENCE, map_trouble, out_of_place
-from .observing import Run, UnrelatedLayersError, observe_forward
+from .observing import NoGradientError, Run, UnrelatedLayersError, observe_forward
 from .outputs import ROLES, Role
 from .presets import student_preset_paths
 from .reading import arrange
@@ -158,11 +158,11 @@ def _begin(module: nn.Module, example: Tensor, role: Role | None, run: Run | Non
     if role is None:
         role = "student" if compat.has_neurons(module) else "teacher"
     check_choice("role", role, ROLES)
-    if any(child._compiled_call_impl is not None or has_one_token(child) for child in module.modules()):
+    if any(_is_compiled(child) or has_one_token(child) for child in module.modules()):
         raise ValueError(
             "layers cannot be searched in a network with compiled parts or a last block for the class token alone: "
-            f"others than the eager network's would be found. Pass {role}_layer= or layers= (of a teacher from "
-            "prepare_teacher its layer, and what it was told to keep)"
+            f"the result would differ from the eager network's. Pass {role}_layer= or layers= (of a teacher from "
+            "prepare_teacher: prepared.layer)"
         )
     if role == "teacher" and example.ndim != 4:
         raise ValueError(f"a teacher takes images, so example must be [N, C, H, W], got shape {tuple(example.shape)}")
@@ -171,6 +171,11 @@ def _begin(module: nn.Module, example: Tensor, role: Role | None, run: Run | Non
         with outside_inference():
             few = few.clone()
     return _Search(module, few, role, run)
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    """Whether ``module.compile()`` or ``torch.compile(module)`` was called."""
+    return getattr(module, "_compiled_call_impl", None) is not None or hasattr(module, "_orig_mod")
 
 
 class _Search:
@@ -357,6 +362,8 @@ class _Search:
                 cam_paths=paths,
                 targets=lambda logits: {_TOP: logits.argmax(1, keepdim=True)},
             )
+        except NoGradientError:
+            raise
         except UnrelatedLayersError:
             return ["the class score does not depend on it"] * len(layers)
         if seen.logits is not None and not seen.logits.mean.any():

@@ -14,12 +14,10 @@ from torch import Tensor, distributed, nn
 from ..distiller import Distiller
 from ..functional.maps import at_least_float32, is_constant
 from ..networks import compat
-from ..networks.outputs import read_logits
 from ..networks.recording import record
 from ..step.auto_weight import AUTO_SHARE, gradient_norm
-from ..step.batch import Batch, read_batch
+from ..step.batch import Batch
 from ..step.output import Step
-from ..step.validate import input_violations, logit_violations
 from .report import Check, Status
 
 __all__ = [
@@ -33,6 +31,9 @@ __all__ = [
     "neurons",
     "normalisation",
     "observe",
+    "outputs",
+    "read_as",
+    "repeats",
     "shares",
     "spikes",
     "state",
@@ -44,6 +45,8 @@ LARGE_SHARE, SMALL_SHARE = 0.5, 0.005
 SILENT_SHARE = 0.9
 STATISTICS_OFF = 1.0
 MEMORY_STEPS = 3
+CHANCE_ERRORS = 2
+"""By how many standard errors the teacher has to be above always answering the most frequent class."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,9 @@ def observe(distiller: Distiller, images: Tensor, labels: Tensor) -> Look:
 
 
 def _read(distiller: Distiller, images: Tensor, labels: Tensor) -> Batch:
-    axes: dict[str, Any] = {"time_steps": distiller.time_steps, "batch_first": distiller.batch_first}
-    return read_batch(images, labels, teacher_input=distiller.teacher_input, **axes)
+    return distiller.observers.read(
+        images, labels, distiller.time_steps, distiller.batch_first, distiller.teacher_input
+    )
 
 
 def _first_norm(teacher: nn.Module) -> tuple[str, nn.BatchNorm2d | None]:
@@ -131,8 +135,53 @@ def layers(distiller: Distiller, look: Look) -> Iterator[Check]:
             for layer in layers:
                 shape = tuple(look.features[name][0].shape) if role == "student" else None
                 where = f", [T, N, C, h, w] = {shape}" if shape else f", grid {layer.grid}" if layer.grid else ""
-                message = f"{name} reads {layer.path!r} ({layer.reason}), layout {layer.layout}{where}"
+                passed = f"; passed over {'; '.join(layer.passed_over)}" if layer.passed_over else ""
+                message = f"{name} reads {layer.path!r} ({layer.reason}), layout {layer.layout}{where}{passed}"
                 yield Check(f"{role} layer", "ok", message, {"loss": name, **asdict(layer), "shape": shape})
+
+
+def read_as(look: Look) -> Check:
+    """How the batch's axes were read."""
+    batch = look.batch
+    data = {"T": batch.steps, "N": batch.size, "events": batch.is_event}
+    if batch.is_event:
+        return Check("input", "info", f"read as T={batch.steps} frames of N={batch.size} recordings", data)
+    steps = "the student's own time steps" if batch.steps is None else f"T={batch.steps} time steps"
+    return Check("input", "info", f"read as N={batch.size} images, repeated over {steps}", data)
+
+
+def outputs(look: Look) -> Iterator[Check]:
+    """Whether what the networks return are logits, and not probabilities."""
+    for role, logits in (("teacher", look.teacher_logits), ("student", look.step.logits)):
+        logits = logits.detach().double()
+        kind = None
+        if bool(((logits >= 0) & (logits <= 1)).all()) and _sums_to_one(logits):
+            kind = "probabilities: every row lies in [0, 1] and sums to 1, as behind a softmax"
+        elif bool((logits <= 0).all()) and _sums_to_one(logits.exp()):
+            kind = "log-probabilities: the exponentials of every row sum to 1, as behind a log_softmax"
+        if kind is not None:
+            message = f"the {role} returns {kind}; the losses soften logits themselves, so let it return logits"
+            yield Check("logits", "warn", message, {"role": role})
+
+
+def _sums_to_one(rows: Tensor) -> bool:
+    return bool(((rows.sum(1) - 1).abs() < 1e-3).all())
+
+
+def repeats(distiller: Distiller, look: Look) -> Check:
+    """Whether two equal calls of the teacher agree."""
+    with torch.no_grad():
+        first, second = (distiller.observers.teacher.logits(distiller.teacher, look.batch) for _ in range(2))
+    gap = float((first - second).abs().max())
+    if not gap <= 1e-3 * (1 + float(first.abs().max())):
+        return Check(
+            "teacher repeats",
+            "fail",
+            f"two equal calls of the teacher differ by {gap:.2g}: it keeps a state between calls (neurons that are not "
+            "reset), or draws random numbers in eval mode (a functional dropout without training=self.training)",
+            {"gap": gap},
+        )
+    return Check("teacher repeats", "ok", "two equal calls of the teacher agree", {"gap": gap})
 
 
 def spikes(look: Look) -> Iterator[Check]:
@@ -171,11 +220,8 @@ def spikes(look: Look) -> Iterator[Check]:
 
 def values(look: Look) -> Check:
     """Whether images, labels and logits are sound."""
-    batch = look.batch
-    logits = look.step.logits.detach()
-    violations = input_violations(batch.images, batch.labels, logits.shape[1]) | logit_violations("student", logits)
-    violations |= logit_violations("teacher", at_least_float32(look.teacher_logits))
-    found = [message for message, fault in violations.items() if bool(fault)]
+    violations = {**look.step.network_violations(), **look.step.terms["task"].violations}
+    found = [message for message, violated in violations.items() if bool(violated)]
     return Check(
         "values",
         "fail" if found else "ok",
@@ -200,14 +246,20 @@ def maps(look: Look) -> Iterator[Check]:
 
 
 def shares(distiller: Distiller, look: Look) -> Iterator[Check]:
-    """How hard every loss pulls at the recorded feature beside the task."""
+    """The gradient of every loss at the recorded feature, relative to the task's."""
     task = float(gradient_norm(distiller.task_weight * look.step.terms["task"].value, look.step.points("")))
     for name in distiller.losses:
         term = float(gradient_norm(look.step.terms[name].value, look.step.points("")))
         data: dict[str, Any] = {"task_gradient": task, "term_gradient": term}
         if task == 0 or term == 0:
             which = "task" if task == 0 else name
-            yield Check("gradient share", "warn", f"{name}: the {which} has no gradient at the recorded feature", data)
+            why = (
+                ""
+                if any(point.requires_grad for point in look.step.points(""))
+                else (", which has no graph: the student's layers up to it are frozen, or in a reentrant checkpoint")
+            )
+            text = f"{name}: the {which} has no gradient at the recorded feature{why}"
+            yield Check("gradient share", "warn", text, data)
             continue
         suggested = float(f"{AUTO_SHARE * task / term:.1g}")
         if name not in distiller.weights:
@@ -244,24 +296,31 @@ def frozen(distiller: Distiller) -> Check:
 def accuracy(distiller: Distiller, look: Look, pairs: list[tuple[Tensor, Tensor]]) -> Check:
     """How often the teacher is right on these batches."""
     right, total = _count_right(look.teacher_logits, look.batch)
+    classes = [_classes(look.batch)]
     for images, labels in pairs[1:]:
         batch = _read(distiller, images, labels)
         with torch.no_grad():
-            logits = read_logits(distiller.teacher(batch.teacher_images()), role="teacher", size=batch.size)
-        more, count = _count_right(logits.mean, batch)
+            logits = distiller.observers.teacher.logits(distiller.teacher, batch)
+        more, count = _count_right(logits, batch)
         right, total = right + more, total + count
-    accuracy, chance = right / total, 1 / look.teacher_logits.shape[-1]
-    data = {"accuracy": accuracy, "images": total, "chance": chance}
-    text = f"{accuracy:.1%} on {total} images of these batches (chance {chance:.1%})"
-    if accuracy <= 1.5 * chance:
+        classes.append(_classes(batch))
+    accuracy, chance = right / total, float(torch.cat(classes).bincount().max()) / total
+    error = (chance * (1 - chance) / total) ** 0.5
+    data = {"accuracy": accuracy, "images": total, "chance": chance, "standard_error": error}
+    text = f"{accuracy:.1%} on {total} images of these batches (always the most frequent class: {chance:.1%})"
+    if accuracy <= chance + CHANCE_ERRORS * error and accuracy < 1:
         return Check("teacher accuracy", "warn", f"{text}: is it trained, and on these classes in this order?", data)
     return Check("teacher accuracy", "ok", text, data)
 
 
+def _classes(batch: Batch) -> Tensor:
+    """Class index of each image, ``[N]``; negative ones, which a task loss may ignore, count as class 0."""
+    labels = cast(Tensor, batch.labels)
+    return labels.argmax(1) if labels.ndim == 2 else labels.clamp_min(0)
+
+
 def _count_right(logits: Tensor, batch: Batch) -> tuple[int, int]:
-    assert batch.labels is not None
-    labels = batch.labels if batch.labels.ndim == 1 else batch.labels.argmax(1)
-    return int((logits.argmax(1) == labels).sum()), batch.size
+    return int((logits.argmax(1) == _classes(batch)).sum()), batch.size
 
 
 def normalisation(distiller: Distiller, look: Look) -> Check:
@@ -316,7 +375,7 @@ def memory(distiller: Distiller, images: Tensor, labels: Tensor) -> Check:
     for _ in range(MEMORY_STEPS):
         distiller.zero_grad(set_to_none=True)
         step = distiller.observe(images, labels, whole=True)
-        torch.autograd.backward([term.value for term in step.terms.values()])
+        torch.autograd.backward([term.value for term in step.terms.values() if term.value.requires_grad])
         del step
         sizes.append(_held_bytes(images.device))
     if all(later > earlier for earlier, later in pairwise(sizes)):

@@ -27,6 +27,8 @@ PACKAGE = Path(__file__).parents[1]
 ORIGINAL = "\nOriginal Traceback (most recent call last):\n"
 """What PyTorch puts before the traceback of an error in a loading process, which stands in the text of its own."""
 SHORT = {"time_steps": "-T", "batch_size": "-b", "weight_decay": "--wd"}
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as a shell says it: 128 + 2."""
 CHANGEABLE = [
     item.name for item in fields(Recipe) if item.name not in ("name", "paper_accuracy", "data", "teacher", "sources")
 ]
@@ -89,10 +91,12 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_teacher(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--teacher", metavar="PATH|timm:NAME", help="default: train one first, in runs/ROW/teacher")
+    group.add_argument(
+        "--teacher", metavar="PATH|timm:NAME", help="default: train the recipe's own first, in runs/ROW/teacher"
+    )
     group.add_argument("--any-teacher", action="store_true", help="go on with a teacher that is no better than chance")
     group.add_argument(
-        "--teacher-cache", type=_count, metavar="VIEWS", help="ask the teacher once for VIEWS augmentations of an image"
+        "--teacher-cache", type=_count, metavar="VIEWS", help="run the teacher once for VIEWS augmentations of an image"
     )
     group.add_argument("--teacher-cache-dir", type=Path, help="default: teacher_cache beside the output folder")
 
@@ -169,16 +173,21 @@ def _devices(text: str) -> int | Literal["auto"]:
 
 @contextmanager
 def brief_errors() -> Iterator[None]:
-    """On a command line, end with the message alone where this package itself refuses something.
+    """On a command line, end with the message alone where this package refuses something, or the machine does.
 
-    Arguments of functions are named as the flags that set them. Whatever another library raises keeps its traceback.
+    Arguments of functions are named as the flags that set them. What the system refuses (a full disk, a file that went
+    away) is one line too, whoever asked for it. Whatever else another library raises keeps its traceback.
     """
     try:
         yield
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         message, raised_in = _origin(error)
         if not raised_in.is_relative_to(PACKAGE):
-            raise
+            if not isinstance(error, OSError) or not (error.errno or message.startswith("[Errno ")):
+                raise
+            message = f"{message}; see to it, then go on with --resume latest"
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
         sys.exit(f"{Path(sys.argv[0]).name}: error: {message}{notes}")
 

@@ -1,28 +1,85 @@
 """A network alone on disk: ``NAME.safetensors`` with its tensors and ``NAME.json`` with how to build and feed it.
 
-Reading one needs neither Lightning nor a teacher. Nothing is unpickled; the JSON names the function that builds the
-network, which is imported, so read files of people you trust, or pass ``build=``.
+Reading one needs neither Lightning nor a teacher, and runs no code of the files: nothing is unpickled, and the function
+that the JSON names is one of :data:`BUILDERS`, or else has to be passed as ``build=``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import itertools
-import json
 import pickle
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-__all__ = ["file_hash", "load_network", "name_of", "read_weights", "resolve_name", "save_network"]
+from ..functional.errors import ArgumentValueError
+from .files import whole_file
+from .unpickling import ALLOWED
+from .untrusted import (
+    FLAG,
+    MAPPING,
+    TEXT,
+    check_kinds,
+    json_text,
+    list_of,
+    number,
+    optional,
+    read_json,
+    shown_text,
+    whole,
+)
 
-STATE_KEYS = ("state_dict", "model", "net", "best_net", "state_dict_ema")
+__all__ = ["BUILDERS", "file_hash", "load_network", "name_of", "read_weights", "resolve_name", "save_network"]
+
+_PACKAGE = __name__.partition(".")[0]
+BUILDERS = dict.fromkeys(
+    (
+        *("resnet19", "resnet20", "resnet34", "spiking_resnet19", "spiking_resnet20", "spiking_resnet34"),
+        *("sew_resnet34", "spikformer_4_384"),
+    ),
+    f"{_PACKAGE}.recipes.models",
+) | {"timm_network": f"{_PACKAGE}.recipes.teachers"}
+"""Functions of this package that a file may name, and their modules; any path inside the package may stand before."""
+
+MOST_CLASSES = 2**16
+ABOUT = {
+    "build": TEXT,
+    "arguments": MAPPING,
+    "time_steps": optional(whole(1, 10_000)),
+    "size": optional(whole(1, 2**14)),
+    "mean": optional(list_of(number(-1e6, 1e6))),
+    "std": optional(list_of(number(1e-6, 1e6))),
+    "classes": list_of(TEXT),
+    "event": FLAG,
+    "accuracy": optional(number(0, 100)),
+    "split": optional(TEXT),
+    "split_hash": optional(TEXT),
+    "sha256": optional(TEXT),
+    "made": optional(MAPPING),
+}
+"""What the ``.json`` of a network may say; ``build`` and ``arguments`` it has to."""
+ARGUMENTS = {
+    "num_classes": whole(1, MOST_CLASSES),
+    "in_channels": whole(1, 1024),
+    "size": whole(1, 4096),
+    "time_steps": whole(1, 10_000),
+    "hidden": optional(whole(1, 2**13)),
+    "name": TEXT,
+}
+"""Bounds of the arguments that builders usually have."""
+
+STATE_KEYS = (
+    *("state_dict", "model", "net", "best_net", "state_dict_ema", "model_state_dict", "model_state"),
+    *("network", "weights", "ema"),
+)
 PREFIXES = ("module.", "network.", "model.", "_orig_mod.")
 
 
@@ -84,7 +141,9 @@ def file_hash(path: Path) -> str:
 def save_network(
     path: str | Path, network: nn.Module, build: Callable[..., nn.Module], arguments: Mapping[str, Any], **info: Any
 ) -> Path:
-    """Write ``path`` (``.safetensors``) and, beside it, the ``.json``.
+    """Write ``path`` (``.safetensors``) and, beside it, the ``.json``, each whole or not at all.
+
+    The JSON is written last and holds the ``sha256`` of the weights, so a pair that was cut off in between shows.
 
     Args:
         path: of the ``.safetensors`` file.
@@ -112,12 +171,19 @@ def save_network(
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"path must end in .safetensors, got {path}")
-    about = {"build": name_of(build), "arguments": dict(arguments), **info}
-    text = json.dumps(about, indent=1)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
-    save_file({name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}, path)
-    path.with_suffix(".json").write_text(text + "\n", "utf8")
+    weights = save({name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()})
+    about = {
+        "build": name_of(build),
+        "arguments": dict(arguments),
+        **info,
+        "sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    text = json_text(about)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for target, content in ((path, weights), (path.with_suffix(".json"), text.encode())):
+        with whole_file(target) as file:
+            file.write(content)
     return path
 
 
@@ -126,20 +192,58 @@ def load_network(path: str | Path, build: Callable[..., nn.Module] | None = None
 
     Args:
         path: of the ``.safetensors`` file.
-        build: makes the network in place of the function that the JSON names.
+        build: makes the network in place of the function that the JSON names; needed for any but those of this package.
 
     Returns:
         The network in ``eval`` on the CPU, and the JSON.
 
     Raises:
         FileNotFoundError: one of the two files is missing.
-        ValueError: the named function does not exist, or its network has other tensors.
+        TypeError: ``build`` returned no module.
+        ValueError: the JSON names a function that is none of :data:`BUILDERS` and ``build`` was not given, its
+            arguments do not fit, a value is out of range, or the network has other tensors; the weights are not those
+            that the JSON was written for.
     """
     path = Path(path)
     about = read_about(path)
-    network = (build or resolve_name(about["build"]))(**about["arguments"])
+    check_pair(path, about)
+    network = _build(build or _package_builder(about["build"], path), about["arguments"], path)
     fill(network, read_weights(path), path)
     return network.eval(), about
+
+
+def _package_builder(name: str, path: Path) -> Callable[..., nn.Module]:
+    """The function of this package with this name; no module is imported by what a file says."""
+    module, _, function = name.partition(":")
+    if module.partition(".")[0] != _PACKAGE or function not in BUILDERS:
+        raise ArgumentValueError(
+            "build",
+            f"must be given: {path.with_suffix('.json')} names {shown_text(name)}, which is no network of "
+            f"{_PACKAGE}, and a file alone makes nothing be imported; pass the function that builds the network if you "
+            "know it",
+        )
+    return cast(Callable[..., nn.Module], getattr(importlib.import_module(BUILDERS[function]), function))
+
+
+def _build(build: Callable[..., nn.Module], arguments: Mapping[str, Any], path: Path) -> nn.Module:
+    """Call a function with the arguments that a file says, after a look at them."""
+    beside = path.with_suffix(".json")
+    check_kinds(arguments, ARGUMENTS, f"{beside}: arguments")
+    if getattr(build, "__module__", None) == BUILDERS["timm_network"] and (
+        arguments.get("pretrained") or ":" in arguments.get("name", "")
+    ):
+        raise ValueError(f"{beside}: a file may name a network of timm itself, and none that would have to be fetched")
+    try:
+        inspect.signature(build).bind(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{beside}: arguments do not fit {name_of(build)}: {shown_text(error)}") from error
+    try:
+        network = build(**arguments)
+    except Exception as error:  # whatever values out of a file make of the function
+        raise ValueError(f"{beside}: {name_of(build)} refuses these arguments: {shown_text(error)}") from error
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"build must return a torch.nn.Module, got {type(network).__name__}")
+    return network
 
 
 def read_about(path: Path) -> dict[str, Any]:
@@ -147,28 +251,56 @@ def read_about(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it is no JSON, or says no network.
+        ValueError: it is no JSON, says no network, or a value is of another kind than in :data:`ABOUT`.
     """
     beside = path.with_suffix(".json")
-    try:
-        about = json.loads(beside.read_text("utf8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{beside} is no JSON (cut off?): {error}") from error
+    about = read_json(beside)
     if not isinstance(about, dict) or not {"build", "arguments"} <= set(about):
         raise ValueError(f"{beside} does not say how to build the network: it has no 'build' and 'arguments'")
+    check_kinds(about, ABOUT, str(beside))
     return about
+
+
+def check_pair(path: Path, about: Mapping[str, Any]) -> None:
+    """Raise unless the weights are those that the JSON beside them was written for, where it says which.
+
+    Raises:
+        ValueError: they are damaged, or of another network.
+    """
+    expected = about.get("sha256")
+    if expected is not None and path.is_file() and file_hash(path) != expected:
+        raise ValueError(
+            f"{path} is not the file that {path.with_suffix('.json').name} was written for (cut off, damaged or "
+            "replaced): its sha256 is another; copy or write the two files again"
+        )
 
 
 def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     """``load_state_dict`` that says in one line which file does not fit which network.
 
     Raises:
-        ValueError: names or shapes differ.
+        ValueError: names or shapes differ, or whole numbers stand for real ones or the other way round.
     """
+    own = network.state_dict()
+    cut = [name for name in own if name in weights and not _is_kept(weights[name], own[name].dtype)]
+    if cut:
+        raise ValueError(
+            f"{path} does not fit {type(network).__name__}: {len(cut)} tensors would be cut or are no weights (such as "
+            f"{shown_text(cut[0])}, {weights[cut[0]].dtype} for {own[cut[0]].dtype})"
+        )
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit {type(network).__name__}: {_differences(network, weights)}") from error
+
+
+def _is_kept(values: Tensor, dtype: torch.dtype) -> bool:
+    """Whether a tensor means the same in another type: real numbers stay real, whole numbers and flags the same."""
+    if values.dtype == dtype:
+        return True
+    if dtype.is_floating_point or dtype.is_complex:
+        return values.dtype.is_floating_point or (values.dtype.is_complex and dtype.is_complex)
+    return not values.dtype.is_complex and torch.equal(values.to(dtype).to(values.dtype), values)
 
 
 def _differences(network: nn.Module, weights: Mapping[str, Tensor]) -> str:
@@ -179,14 +311,18 @@ def _differences(network: nn.Module, weights: Mapping[str, Tensor]) -> str:
         "unknown": [name for name in weights if name not in own],
         "of another shape": [f"{name} {a}, not {b}" for name, (a, b) in shapes.items() if a != b],
     }
-    return ", ".join(f"{len(names)} tensors are {what} (such as {names[0]})" for what, names in wrong.items() if names)
+    return ", ".join(
+        f"{len(names)} tensors are {what} (such as {shown_text(names[0])})" for what, names in wrong.items() if names
+    )
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint file as they are around: safetensors, or PyTorch's format.
 
-    Of a training checkpoint the entry ``state_dict``, ``model``, ``net`` or ``best_net`` is taken; ``module.`` and the
-    like, left by ``DistributedDataParallel``, Lightning or ``torch.compile``, are dropped from the names.
+    Of a training checkpoint the entry ``state_dict``, ``model``, ``model_state_dict`` or the like is taken, or else the
+    only entry that is a dict of tensors; ``module.`` and the like, left by ``DistributedDataParallel``, Lightning or
+    ``torch.compile``, are dropped from the names. Nothing is unpickled but tensors and plain values; an
+    ``argparse.Namespace``, paths and NumPy's numbers beside the tensors are no hindrance.
 
     Args:
         path: of the file.
@@ -196,27 +332,51 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no tensors in it, or it holds Python objects, which would have to be unpickled.
+        ValueError: no tensors in it, NaN among them, or it holds Python objects, which would have to be unpickled.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path.resolve()}")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+            content: Any = load_file(path)
+        else:
+            with torch.serialization.safe_globals([(stand_in, name) for name, stand_in in ALLOWED.items()]):
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         why = "it holds Python objects" if "GLOBAL" in str(error) else "cut off, or no file of PyTorch"
         raise ValueError(f"{path} cannot be read as tensors ({why}); save network.state_dict() alone") from error
     except Exception as error:
         raise ValueError(f"{path} cannot be read as tensors (cut off?): {str(error).partition(chr(10))[0]}") from error
-    for key in STATE_KEYS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise ValueError(f"{path} holds no state_dict, alone or under {STATE_KEYS}")
+    weights = _find_weights(content, path)
+    broken = [name for name, value in weights.items() if value.is_floating_point() and value.isnan().any()]
+    if broken:
+        raise ValueError(f"{path} holds NaN in {len(broken)} tensors, such as {shown_text(broken[0])}")
     for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in content):
-            content = {name.removeprefix(prefix): value for name, value in content.items()}
-    return cast(dict[str, Tensor], content)
+        if all(name.startswith(prefix) for name in weights):
+            weights = {name.removeprefix(prefix): value for name, value in weights.items()}
+    return weights
+
+
+def _find_weights(content: object, path: Path) -> dict[str, Tensor]:
+    """The dict of tensors in what a file holds: itself, under a usual key, or the only one."""
+    if _is_weights(content):
+        return content
+    entries: dict[object, object] = content if isinstance(content, dict) else {}
+    for key in STATE_KEYS:
+        value = entries.get(key)
+        if _is_weights(value):
+            return value
+    found = {key: value for key, value in entries.items() if _is_weights(value)}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    among = f"; there are {len(found)}: {', '.join(shown_text(key, 40) for key in found)}" if found else ""
+    raise ValueError(f"{path} holds no state_dict, alone or under {STATE_KEYS}{among}")
+
+
+def _is_weights(value: object) -> TypeGuard[dict[str, Tensor]]:
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(name, str) and isinstance(item, Tensor) for name, item in value.items())
+    )

@@ -41,7 +41,7 @@ class Run:
         output_dir: where the run is written; None for ``runs/ROW/METHOD-seedN``.
         teacher: path, or ``timm:NAME``; None trains one first, or takes up the one that an earlier run trained.
         any_teacher: go on with a teacher that is no better than chance.
-        teacher_cache: ask the teacher once, for so many augmentations of each image; None asks it in every step.
+        teacher_cache: run the teacher once, for so many augmentations of each image; None runs it in every step.
         teacher_cache_dir: None for ``teacher_cache`` beside the output folder.
         overwrite: the output folder may hold another run.
         resume: ``"latest"``, or the path of a checkpoint; None begins anew.

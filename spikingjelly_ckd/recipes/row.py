@@ -5,7 +5,10 @@ Files of a run, in its output folder::
     record.json            what ran and what came out, written after each epoch
     history.csv            one row for each epoch
     tensorboard/           the same, for TensorBoard
-    latest.ckpt best.ckpt  for --resume; best is chosen on the test set
+    latest.ckpt            for --resume; previous.ckpt is the one before it
+    best.ckpt              chosen on the test set
+    settings.json          what the run began with
+    run.lock               while it runs: which process writes here
     student.safetensors    the student alone, with student.json beside it
 
 ``build_network`` is of :mod:`spikingjelly_ckd.recipes.build`, ``fit`` and ``FitResult`` are of
@@ -14,6 +17,7 @@ Files of a run, in its output folder::
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -33,14 +37,26 @@ from .build import Built, build_network, build_student
 from .command_line import brief_errors, parse
 from .data import Data
 from .export import file_hash
+from .files import locked
 from .options import Run, check_options, check_writable
 from .recipe import Recipe
 from .report.energy import ann_twin, measure_energy
 from .report.schema import Record, RecordedStudent
-from .teachers import Teacher, is_unfinished, obtain_teacher, train_teacher, with_teacher_schedule
+from .teachers import Teacher, obtain_teacher, train_teacher, with_teacher_schedule
 from .training.fit import FitResult, fit, optimisation, preflight_report
 from .training.module import DistillationModule
-from .training.resume import check_same_run, find_checkpoint, read_checkpoint, record_so_far, settings_of
+from .training.resume import (
+    SETTINGS,
+    check_same_run,
+    find_checkpoint,
+    has_checkpoint,
+    read_checkpoint,
+    read_settings,
+    record_so_far,
+    resumed,
+    settings_of,
+    write_settings,
+)
 
 __all__ = ["FitResult", "build_network", "fit", "make_distiller", "run_row", "run_teacher"]
 
@@ -70,28 +86,65 @@ def run_row(recipe: Recipe, argv: Sequence[str] | None = None, description: str 
 
 
 def _distil(recipe: Recipe, run: Run) -> Record:
-    """One row, from the data to the record."""
-    folder, resume = run.folder(recipe), _what_to_resume(recipe, run)
-    before = _check_before(recipe, run, folder, resume)
+    """One row, from the data to the record, in a folder that no other run writes to meanwhile."""
+    folder = run.folder(recipe)
+    check_options(recipe, run)
+    check_writable(folder)
+    with locked(folder):
+        return _distil_in(folder, recipe, run)
+
+
+def _distil_in(folder: Path, recipe: Recipe, run: Run) -> Record:
+    checkpoint = _what_to_resume(folder, recipe, run)
     data = _load_data(recipe, run)
     student = build_student(recipe, run, data)
+    write_settings(folder, settings_of(recipe, run))
     teacher = obtain_teacher(recipe, run, data)
     distiller = make_distiller(recipe, data, teacher, student.network)
     module = DistillationModule(distiller, preflight=not run.no_preflight, **optimisation(recipe, data))
-    start = Record.start(recipe, run, data, student=student, teacher=teacher, before=before)
+    start = Record.start(recipe, run, data, student=student, teacher=teacher)
+    if checkpoint is not None:
+        start = resumed(start, checkpoint, record_so_far(folder))
 
     def on_row(rows: list[dict[str, float]]) -> None:
         _so_far(start, module, rows).write(folder / "record.json")
 
+    resume = None if checkpoint is None else str(checkpoint)
     fitted = fit(module, data, recipe, run, folder, on_row=on_row, resume=resume, teacher=teacher)
     record = replace(_so_far(start, module, fitted.rows), teacher_cache=fitted.cache)
     return _finish(record, recipe, run, data, student, teacher) if fitted.trainer.is_global_zero else record
 
 
-def _what_to_resume(recipe: Recipe, run: Run) -> str | None:
-    """``--resume``; None where the run was stopped while its teacher was trained, which goes on by itself."""
-    begun = (run.folder(recipe) / "latest.ckpt").is_file()
-    return None if run.resume == "latest" and not begun and is_unfinished(run.teacher_folder(recipe)) else run.resume
+def _what_to_resume(folder: Path, recipe: Recipe, run: Run) -> Path | None:
+    """The checkpoint to go on from; None for a run that begins, or that was stopped before its first checkpoint.
+
+    Raises:
+        FileNotFoundError: no run was begun there.
+        ValueError: another run is in the folder, or the one to resume had other settings or left no whole checkpoint.
+    """
+    resume = "latest" if run.resume is None and _was_requeued(folder) else run.resume
+    settings = settings_of(recipe, run)
+    begun = read_settings(folder)
+    if resume == "latest" and begun is not None and not has_checkpoint(folder):
+        check_same_run(folder, begun, settings)
+        rank_zero_info(f"The run in {folder} was stopped before its first checkpoint, so its student begins anew")
+        return None
+    checkpoint = find_checkpoint(resume, folder)
+    if checkpoint is not None:
+        check_same_run(checkpoint, read_checkpoint(checkpoint)[SETTINGS], settings)
+    elif (folder / "record.json").is_file() and not (run.overwrite or run.smoke):
+        raise ValueError(
+            f"{folder} holds a run already: pass --resume latest to go on with it, another --output-dir, or --overwrite"
+        )
+    return checkpoint
+
+
+def _was_requeued(folder: Path) -> bool:
+    """Whether SLURM started this job again, with the same command, where it had begun."""
+    again = os.environ.get("SLURM_RESTART_COUNT", "0") not in ("", "0") and read_settings(folder) is not None
+    if again:
+        rank_zero_info("SLURM started this job again: going on as with --resume latest")
+    return again
 
 
 def _so_far(start: Record, module: DistillationModule, rows: list[dict[str, float]]) -> Record:
@@ -139,10 +192,16 @@ def run_teacher(recipe: Recipe, argv: Sequence[str], model: str | None, pretrain
         print(recipe)
         return None
     recipe, run = run.shorten(recipe), replace(run, pretrained=pretrained)
-    folder = run.output_dir or Path("runs") / recipe.name / "teacher"
+    folder = run.output_dir or run.teacher_folder(recipe)
     with brief_errors():
-        _check_before(with_teacher_schedule(recipe, run), run, folder, run.resume)
-        path = train_teacher(recipe, run, _load_data(recipe, run), folder, model=model)
+        check_options(recipe, run)
+        check_writable(folder)
+        with locked(folder):
+            checkpoint = _what_to_resume(folder, with_teacher_schedule(recipe, run), run)
+            data = _load_data(recipe, run)
+            write_settings(folder, settings_of(with_teacher_schedule(recipe, run), run))
+            run = replace(run, resume=None if checkpoint is None else str(checkpoint))
+            path = train_teacher(recipe, run, data, folder, model=model)
     rank_zero_info(f"Teacher: written to {path}")
     return path
 
@@ -179,31 +238,6 @@ def make_distiller(recipe: Recipe, data: Data, teacher: Teacher | None, student:
         teacher_input=teacher.input_for(data),
         **common,
     )
-
-
-def _check_before(recipe: Recipe, run: Run, folder: Path, resume: str | None) -> Record | None:
-    """Look at what can be known before the data are read: devices, folder, checkpoint.
-
-    Returns:
-        The record so far of a run that is resumed.
-
-    Raises:
-        FileNotFoundError: no checkpoint to resume from.
-        OSError: the folder cannot be written.
-        ValueError: a device that is not there, a teacher cache that does not go with the recipe, another run in the
-            folder, or the one to resume had other settings.
-    """
-    check_options(recipe, run)
-    check_writable(folder)
-    checkpoint = find_checkpoint(resume, folder)
-    if checkpoint is not None:
-        check_same_run(checkpoint, read_checkpoint(checkpoint), settings_of(recipe, run))
-        return record_so_far(folder)
-    if (folder / "record.json").is_file() and not (run.overwrite or run.smoke):
-        raise ValueError(
-            f"{folder} holds a run already: pass --resume latest to go on with it, another --output-dir, or --overwrite"
-        )
-    return None
 
 
 def _load_data(recipe: Recipe, run: Run) -> Data:

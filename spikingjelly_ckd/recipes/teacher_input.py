@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..functional.checks import check_count
 from .data import Data
 
 __all__ = ["Teacher", "TeacherInput"]
+
+LEAST_DEVIATION = 1e-6
+"""Of a normalisation; images are from 0 to 1, in steps of 1/255."""
 
 
 class TeacherInput(nn.Module):
@@ -26,7 +32,9 @@ class TeacherInput(nn.Module):
     which is not renormalised.
 
     Raises:
-        ValueError: unlike numbers of channels.
+        TypeError: ``size`` is no integer.
+        ValueError: unlike numbers of channels, a mean or deviation that is not finite, a deviation that is not above
+            zero, or a ``size`` below 1.
 
     Example:
         >>> import torch
@@ -43,7 +51,9 @@ class TeacherInput(nn.Module):
         size: int | None = None,
     ) -> None:
         super().__init__()
-        self.size = size
+        self.size = None if size is None else check_count("size", size)
+        for pair in (student, teacher):
+            _check_normalisation(pair)
         scale, shift = torch.ones(1), torch.zeros(1)
         if student is not None and teacher is not None:
             lengths = {len(values) for values in (*student, *teacher)}
@@ -67,6 +77,14 @@ class TeacherInput(nn.Module):
         return f"size={self.size}"
 
 
+def _check_normalisation(pair: tuple[Sequence[float], Sequence[float]] | None) -> None:
+    mean, std = pair or ((), ())
+    if not all(map(math.isfinite, (*mean, *std))):
+        raise ValueError(f"means and deviations must be finite, got {mean} and {std}")
+    if min(std, default=1) < LEAST_DEVIATION:
+        raise ValueError(f"deviations must be at least {LEAST_DEVIATION:g}, got {std}")
+
+
 @dataclass(frozen=True)
 class Teacher:
     """A trained ANN and what has to be known about it.
@@ -80,6 +98,7 @@ class Teacher:
         size: height and width it was trained on; None: that of the student.
         accuracy: in percent on the test set, as its own file says; None where nothing is said.
         test_accuracy: in percent on the test set of the run, measured; None before.
+        made: how it was made, as its own file says: network, data, recipe with epochs, seed; None if it says nothing.
     """
 
     network: nn.Module
@@ -90,6 +109,7 @@ class Teacher:
     size: int | None
     accuracy: float | None = None
     test_accuracy: float | None = None
+    made: dict[str, Any] | None = None
 
     def input_for(self, data: Data) -> TeacherInput:
         """Turns a batch of ``data`` into what this teacher was trained on."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,17 +14,23 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from ..functional.guessing import guessing
+from ..networks.outputs import read_logits
+from . import teacher_identity as identity
 from .build import Built, build_network
 from .data import Data
 from .data.loading import seed_all
-from .export import file_hash, fill, load_network, read_about, read_weights
+from .export import file_hash, fill, load_network, name_of, read_about, read_weights
+from .files import is_first_process, locked, say, set_aside
 from .options import Run
 from .recipe import Recipe
 from .report.schema import Record
+from .teacher_identity import TEACHER_FILE
 from .teacher_input import Teacher, TeacherInput
 from .training.fit import fit, optimisation
 from .training.module import ClassifierModule
-from .training.resume import record_so_far
+from .training.resume import LATEST, find_checkpoint, record_so_far, resumed
+from .untrusted import shown_text
 
 __all__ = [
     "Teacher",
@@ -35,9 +41,6 @@ __all__ = [
     "timm_network",
     "train_teacher",
 ]
-
-TEACHER_FILE = "teacher.safetensors"
-CHANCE_FACTOR = 1.5
 
 
 def obtain_teacher(recipe: Recipe, run: Run, data: Data) -> Teacher | None:
@@ -65,20 +68,61 @@ def obtain_teacher(recipe: Recipe, run: Run, data: Data) -> Teacher | None:
 
 
 def _own_teacher(recipe: Recipe, run: Run, data: Data) -> str:
-    """Path of the row's own ANN, trained by an earlier run or now."""
-    folder = run.teacher_folder(recipe)
+    """Path of the row's own ANN, trained by an earlier run or now, and made as the recipe says."""
+    ours = with_teacher_schedule(recipe, run)
+    wanted = identity.made(ours, run, data, _first_teacher(recipe, run, data, None))
+    for folder in identity.folders(run.teacher_folder(recipe), wanted):
+        if _is_anothers(folder, wanted):
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder, wait="the teacher that is trained there"):
+            path = None if _is_anothers(folder, wanted) else _take_up(folder, recipe, run, data, wanted)
+            if path is not None:
+                return str(path)
+    raise ValueError(f"{folder} holds another teacher than its name says: delete it, or pass --teacher PATH")
+
+
+def _is_anothers(folder: Path, wanted: Mapping[str, Any]) -> bool:
+    """Whether a folder holds a teacher that was made otherwise, which is left alone; says so."""
+    found = [identity.differences(there, wanted) for there in identity.claims(folder)]
+    if not found or "" in found:
+        return False
+    say(f"Teacher: the one in {folder} was made otherwise ({found[0]}); it is left as it is")
+    return True
+
+
+def _take_up(folder: Path, recipe: Recipe, run: Run, data: Data, wanted: Mapping[str, Any]) -> Path | None:
+    """The teacher of a folder that is this process's: as it is there, or trained, or trained to its end.
+
+    None where another one has been begun over it, and it is there no longer.
+    """
     path = folder / TEACHER_FILE
-    if not path.is_file():
-        rank_zero_info(f"Teacher: none was given (--teacher), so one is trained first, in {folder}")
-        return str(train_teacher(recipe, run, data, folder))
-    rank_zero_info(f"Teacher: {path}, trained by an earlier run")
-    about = json.loads(path.with_suffix(".json").read_text("utf8"))
-    if about.get("split_hash") != data.split_hash:
-        raise ValueError(
-            f"{path} was trained on split {about.get('split')}, and this run uses {data.split} with other images: pass "
-            "--teacher PATH to use it all the same, or another --output-dir to train a new one"
-        )
-    return str(path)
+    about = identity.whole(folder)
+    if about is not None and not identity.differences(about["made"], wanted):
+        accuracy = "" if about.get("accuracy") is None else f"; its file says {about['accuracy']:.2f} %"
+        say(f"Teacher: {path}, trained by an earlier run: {identity.described(about['made'])}{accuracy}")
+        return path
+    seed, resume, begun = run.seed, None, identity.claims(folder)
+    if begun and identity.differences(begun[0], wanted):
+        return None
+    if begun and _can_go_on(folder):
+        seed, resume = begun[0]["seed"], "latest"
+        say(f"Teacher: its training in {folder} was broken off and goes on, with its seed {seed}")
+    else:
+        say(f"Teacher: none was given (--teacher), so one is trained first, in {folder}")
+    say(f"Teacher: {identity.described({**wanted, 'seed': seed})}")
+    return train_teacher(recipe, replace(run, seed=seed, resume=resume), data, folder)
+
+
+def _can_go_on(folder: Path) -> bool:
+    """Whether a training that was broken off left a checkpoint; damaged ones are set aside."""
+    try:
+        return find_checkpoint("latest", folder) is not None
+    except FileNotFoundError:
+        return False
+    except ValueError as error:
+        set_aside(folder / LATEST, error)
+        return _can_go_on(folder)
 
 
 def _builder(recipe: Recipe, data: Data) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
@@ -89,7 +133,8 @@ def _builder(recipe: Recipe, data: Data) -> tuple[Callable[..., nn.Module], dict
 def train_teacher(recipe: Recipe, run: Run, data: Data, folder: Path, *, model: str | None = None) -> Path:
     """Train the ANN of a row (or timm's ``model``) and write it; its normalisation and accuracy go with it.
 
-    A training that was cut off goes on where it was, if the run is resumed.
+    A training that was cut off goes on where it was, if the run is resumed. How the teacher is made stands in
+    ``making.json`` from the beginning and in ``teacher.json`` at the end, see :mod:`.teacher_identity`.
 
     Args:
         recipe: of the row.
@@ -105,19 +150,24 @@ def train_teacher(recipe: Recipe, run: Run, data: Data, folder: Path, *, model: 
     seed_all(run.seed)
     built = _first_teacher(recipe, run, data, model)
     module = ClassifierModule(built.network, **optimisation(recipe, data))
-    resume = "latest" if run.resume is not None and (folder / "latest.ckpt").is_file() else None
-    before = None if resume is None else record_so_far(folder)
-    network = {"build": built.name, **built.arguments}
-    record = Record.start(recipe, run, data, method="teacher", network=network, before=before)
+    made = identity.made(recipe, run, data, built)
+    checkpoint = find_checkpoint(run.resume, folder)
+    record = Record.start(recipe, run, data, method="teacher", network=made["network"])
+    if checkpoint is not None:
+        record = resumed(record, checkpoint, record_so_far(folder))
+    elif is_first_process():
+        folder.mkdir(parents=True, exist_ok=True)
+        identity.begin(folder, made)
     path = folder / TEACHER_FILE
 
     def on_row(rows: list[dict[str, float]]) -> None:
         record.after(rows).write(folder / "record.json")
 
-    fitted = fit(module, data, recipe, run, folder, on_row=on_row, resume=resume)
+    settings = identity.settings(made)
+    fitted = fit(module, data, recipe, run, folder, on_row=on_row, resume=run.resume, settings=settings)
     if fitted.trainer.is_global_zero:
         accuracy = fitted.rows[-1]["test_acc1"]
-        built.save(path, data, accuracy=accuracy, split=data.split, split_hash=data.split_hash)
+        built.save(path, data, accuracy=accuracy, split=data.split, split_hash=data.split_hash, made=made)
     fitted.trainer.strategy.barrier()
     return path
 
@@ -136,11 +186,6 @@ def with_teacher_schedule(recipe: Recipe, run: Run) -> Recipe:
     """The recipe with the epochs and the learning rate of its teacher."""
     epochs = 1 if run.smoke else recipe.teacher_epochs
     return replace(recipe, epochs=epochs, lr=recipe.teacher_lr, warmup_epochs=min(recipe.warmup_epochs, epochs - 1))
-
-
-def is_unfinished(folder: Path) -> bool:
-    """Whether the training of a teacher was broken off in its folder."""
-    return (folder / "latest.ckpt").is_file() and not (folder / TEACHER_FILE).is_file()
 
 
 def load_teacher(
@@ -174,12 +219,12 @@ def load_teacher(
                 f"--teacher: {path} is a student (spiking, T={steps}) that a run wrote; pass an ANN, such as the "
                 "teacher.safetensors of examples/train_teacher.py"
             )
-        network, about = load_network(path)
+        network, about = load_network(path, _builder_of(path, build))
         classes = tuple(about.get("classes", ()))
         if classes and classes != data.classes:
             raise ValueError(
-                f"{path} was trained on {len(classes)} classes ({', '.join(classes[:3])}, ...), the data has "
-                f"{data.num_classes} ({', '.join(data.classes[:3])}, ...): names and order must be the same"
+                f"{path} was trained on {len(classes)} classes ({shown_text(', '.join(classes[:3]))}, ...), the data "
+                f"has {data.num_classes} ({', '.join(data.classes[:3])}, ...): names and order must be the same"
             )
         kinds = {True: "event frames", False: "pictures"}
         if about.get("event", data.is_event) != data.is_event:
@@ -188,14 +233,25 @@ def load_teacher(
                 "them first (examples/train_teacher.py)"
             )
         mean, std = (None if about.get(key) is None else tuple(about[key]) for key in ("mean", "std"))
+        if len(mean or ()) != len(std or ()):
+            raise ValueError(f"{path}: mean and std must have one number a channel each, got {mean} and {std}")
         accuracy = about.get("accuracy")
-        return Teacher(network, str(spec), file_hash(path), mean, std, about.get("size"), accuracy)
+        made = about.get("made")
+        return Teacher(network, str(spec), file_hash(path), mean, std, about.get("size"), accuracy, made=made)
     network, weights = build(**(arguments or {})), read_weights(path)
     classes_of_file = _classes(weights, network, data.num_classes)
     if classes_of_file is not None:
         raise ValueError(f"--teacher: {path} has {classes_of_file} classes, the data {data.num_classes}")
     fill(network, weights, path)
     return Teacher(network.eval(), str(spec), file_hash(path), data.mean, data.std, None)
+
+
+def _builder_of(path: Path, build: Callable[..., nn.Module]) -> Callable[..., nn.Module] | None:
+    """``build``, the user's own, where the file names it; None for a network of this package."""
+    try:
+        return build if name_of(build) == read_about(path)["build"] else None
+    except ValueError:  # a function without a name, or a file that load_network refuses
+        return None
 
 
 def _classes(weights: Mapping[str, Tensor], network: nn.Module, classes: int) -> int | None:
@@ -271,28 +327,46 @@ def check_teacher(
         Percent.
 
     Raises:
-        ValueError: wrong logits, or no better than guessing (1.5 times chance), which no student can learn from.
+        TypeError: the teacher returned no logits.
+        ValueError: wrong logits, NaN in the images or the logits, or an accuracy that always saying the most frequent
+            class explains (no more than 2 standard errors above its share), from which no student can learn.
     """
-    parameter = next(teacher.network.parameters())
-    enter = teacher.input_for(data).to(parameter.device)
-    right = total = 0
+    device = next(chain(teacher.network.parameters(), teacher.network.buffers()), torch.empty(0)).device
+    enter = teacher.input_for(data).to(device)
+    right = 0
+    seen: list[Tensor] = []
     for index, (images, labels) in enumerate(DataLoader(data.test, batch_size, num_workers=workers)):
         if index == limit:
             break
         images = images.transpose(0, 1) if images.ndim == 5 else images
-        logits = teacher.network(enter(images.to(parameter.device)))
-        if logits.shape != (len(labels), data.num_classes):
+        logits = read_logits(teacher.network(enter(images.to(device))), role="teacher", size=len(labels)).mean
+        if logits.shape[1] != data.num_classes:
             raise ValueError(
                 f"the teacher {teacher.source} returned {tuple(logits.shape)} for {len(labels)} images of "
                 f"{data.num_classes} classes"
             )
+        _check_finite(teacher, images, logits)
         right += int((logits.argmax(1).cpu() == labels).sum())
-        total += len(labels)
-    accuracy = 100 * right / total
-    if refuse and accuracy <= CHANCE_FACTOR * 100 / data.num_classes:
+        seen.append(labels)
+    if not seen:
+        raise ValueError(f"the test set of {data.name} is empty, so the teacher {teacher.source} cannot be checked")
+    of_guessing = guessing(torch.cat(seen))
+    total = sum(map(len, seen))
+    if refuse and of_guessing.explains(right / total):
         raise ValueError(
-            f"the teacher {teacher.source} gets {accuracy:.2f} % of {total} test images, hardly more than chance "
-            f"({100 / data.num_classes:.2f} %): is it trained, and on these classes in this order? "
+            f"the teacher {teacher.source} gets {100 * right / total:.2f} % of {total} test images, hardly more than "
+            f"guessing ({of_guessing}): is it trained, and on these classes in this order? "
             "--any-teacher goes on all the same"
         )
-    return accuracy
+    return 100 * right / total
+
+
+def _check_finite(teacher: Teacher, images: Tensor, logits: Tensor) -> None:
+    """Raise where a number is NaN or infinite, since such an image would count as a wrong answer."""
+    if not images.isfinite().all():
+        raise ValueError("the test set holds NaN or inf, which would count as wrong answers; mend or remove its files")
+    if not logits.isfinite().all():
+        raise ValueError(
+            f"the teacher {teacher.source} returned logits that are NaN or inf for test images; check its weights and "
+            "the normalisation of its input"
+        )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, get_args
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
 
 from ..functional.checks import check_choice, check_non_negative
 from ..methods.base import LAYER_CHOICES, NEEDS, DistillationLoss
@@ -28,6 +30,7 @@ __all__ = [
     "read_schedule",
     "read_side",
     "read_student_steps",
+    "read_teacher_steps",
     "read_time_steps",
 ]
 
@@ -40,7 +43,7 @@ NO_DATA_PARALLEL = (
 
 
 TEACHER_NEEDS = frozenset({"logits", "features", "gradients", "student_gradients", "teacher_head"})
-"""Signals that take a teacher."""
+"""Needs that require a teacher."""
 TASK_NEEDS = frozenset({"labels", "logits", "per_step_logits"})
 """Signals that a task loss sees."""
 
@@ -56,13 +59,42 @@ def check_networks(teacher: nn.Module | None, student: nn.Module) -> None:
             raise TypeError(f"the {role} is in nn.DataParallel. {NO_DATA_PARALLEL}")
     if teacher is None:
         return
-    shared = {id(module) for module in teacher.modules()} & {id(module) for module in student.modules()}
-    if shared:
+    of_teacher, of_student = _tensors(teacher), _tensors(student)
+    for storage in (storage for storage in of_student if storage in of_teacher):
         raise ValueError(
-            "teacher and student share modules, and the teacher is frozen; pass two networks (teacher first)"
+            f"the student's {of_student[storage]!r} and the teacher's {of_teacher[storage]!r} are one tensor, and the "
+            "teacher is frozen: copy the values instead (under torch.no_grad(), with copy_), or pass two networks "
+            "(teacher first)"
+        )
+    if isinstance(teacher, GraphModule) and not _can_be_set_to_eval(teacher):
+        raise ValueError(
+            "the teacher was exported (torch.export), so its mode cannot be set and its layers cannot be recorded; "
+            "pass the module that it was exported from"
         )
     if compat.has_neurons(teacher) and not compat.has_neurons(student):
         raise ValueError("the teacher has spiking neurons and the student none: the order is (teacher, student)")
+
+
+def _tensors(network: nn.Module) -> dict[tuple[torch.device, int], str]:
+    """Where parameters and buffers are stored -> their names."""
+    named = [*network.named_parameters(), *network.named_buffers()]
+    return {_storage(tensor): name for name, tensor in named if _storage(tensor)[1]}
+
+
+def _storage(tensor: Tensor) -> tuple[torch.device, int]:
+    """Device and address of the tensor's memory; the address is 0 where it has none."""
+    try:
+        return tensor.device, tensor.untyped_storage().data_ptr() if tensor.numel() else 0
+    except (NotImplementedError, RuntimeError):  # quantised, wrapped or lazy tensors
+        return tensor.device, 0
+
+
+def _can_be_set_to_eval(network: nn.Module) -> bool:
+    try:
+        network.eval()
+    except NotImplementedError:
+        return False
+    return True
 
 
 def read_time_steps(time_steps: int | None) -> int | None:
@@ -77,7 +109,7 @@ def read_time_steps(time_steps: int | None) -> int | None:
 
 
 def read_student_steps(student: nn.Module, student_steps: StudentSteps) -> StudentSteps:
-    """How the student walks through time; networks known by name override the default."""
+    """How the student takes its time steps; networks known by name override the default."""
     check_choice("student_steps", student_steps, get_args(StudentSteps))
     modes = set(compat.neuron_step_modes(student).values())
     if student_steps == "multi":
@@ -85,8 +117,8 @@ def read_student_steps(student: nn.Module, student_steps: StudentSteps) -> Stude
     if student_steps == "multi" and modes == {"s"}:
         raise ValueError(
             f"the student {type(student).__name__} is in single-step mode: call functional.set_step_mode(student, "
-            "'m'), or pass student_steps='loop' to call it once a time step, or student_steps='internal' if it walks "
-            "through time by itself"
+            "'m'), or pass student_steps='loop' to call it once a time step, or student_steps='internal' if it "
+            "handles its time steps by itself"
         )
     if student_steps == "loop" and "m" in modes:
         raise ValueError(
@@ -94,6 +126,23 @@ def read_student_steps(student: nn.Module, student_steps: StudentSteps) -> Stude
             "student_steps='multi', or call functional.set_step_mode(student, 's')"
         )
     return student_steps
+
+
+def read_teacher_steps(teacher: nn.Module | None, needs: Collection[str]) -> StudentSteps | None:
+    """How a spiking teacher takes its time steps; None for an ANN.
+
+    Raises:
+        ValueError: a loss compares layers of a spiking teacher.
+    """
+    if teacher is None or not compat.has_neurons(teacher):
+        return None
+    if TEACHER_NEEDS & set(needs) - {"logits"}:
+        raise ValueError(
+            "the teacher has spiking neurons: it serves losses on its logits (averaged over time), and losses that "
+            "compare layers or class maps need an ANN"
+        )
+    modes = set(compat.neuron_step_modes(teacher).values())
+    return preset_student_steps(teacher) or ("loop" if modes == {"s"} else "multi")
 
 
 def read_losses(
@@ -106,7 +155,7 @@ def read_losses(
     weights: dict[str, float] = {}
     for name, entry in losses.items():
         if not isinstance(name, str) or not name or "." in name:
-            raise ValueError(f"the name of a loss must be a text without a full stop, got {name!r}")
+            raise ValueError(f"the name of a loss must be a non-empty string without '.', got {name!r}")
         if name == "task":
             raise ValueError("the name 'task' is the task loss's; give the loss another name")
         if not isinstance(entry, tuple | list) or len(entry) != 2:
@@ -126,7 +175,9 @@ def read_losses(
                 raise ValueError(f"the weight of {name!r} must be a number or 'auto', got {weight!r}")
             weights[name] = check_non_negative(f"the weight of {name!r}", weight)
         elif task_weight == 0:
-            raise ValueError(f"the weight of {name!r} is 'auto', a share of the task's gradient; task_weight is 0")
+            raise ValueError(
+                f"the weight of {name!r} is 'auto', a share of the task's gradient, and task_weight is 0; pass a number"
+            )
     return modules, weights
 
 
@@ -180,7 +231,9 @@ def read_layers(
     comparing = {name for name, loss in losses.items() if "features" in loss.needs}
     unknown = set(layers) - comparing
     if unknown:
-        raise ValueError(f"layers names {sorted(unknown)}; the losses that compare layers are {sorted(comparing)}")
+        raise ValueError(
+            f"layers has entries for {sorted(unknown)}; the losses that compare layers are {sorted(comparing)}"
+        )
     given: dict[str, GivenSides] = {}
     for name in losses:
         if name in comparing:

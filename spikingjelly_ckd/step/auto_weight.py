@@ -1,4 +1,4 @@
-"""Weights that travel: a loss's weight set from how hard it pulls at the recorded feature beside the task."""
+"""Automatic weights: a loss's weight from the norm of its gradient relative to the task's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from ..functional.checks import check_positive
+from ..functional.maps import at_least_float32
 
 __all__ = ["AUTO_BATCHES", "AUTO_SHARE", "AutoWeight", "gradient_norm"]
 
@@ -24,7 +25,8 @@ def gradient_norm(value: Tensor, points: Sequence[Tensor]) -> Tensor:
 
     Args:
         value: scalar with a graph.
-        points: tensors of that graph; one that ``value`` does not depend on counts as zero.
+        points: tensors of that graph; one that ``value`` does not depend on, or that has no graph (behind frozen
+            layers), counts as zero.
 
     Returns:
         Scalar, fp32 or wider, detached. Zero where ``value`` has no graph.
@@ -35,11 +37,12 @@ def gradient_norm(value: Tensor, points: Sequence[Tensor]) -> Tensor:
         >>> gradient_norm(x.square().sum() / 2, [x])
         tensor(5.)
     """
-    if not value.requires_grad:
-        return value.new_zeros(())
-    gradients = torch.autograd.grad(value, list(points), retain_graph=True, allow_unused=True)
-    norms = [gradient.float().norm() for gradient in gradients if gradient is not None]
-    return torch.stack(norms).norm() if norms else value.new_zeros(())
+    zero, trained = at_least_float32(value.new_zeros(())), [point for point in points if point.requires_grad]
+    if not value.requires_grad or not trained:
+        return zero
+    gradients = torch.autograd.grad(value, trained, retain_graph=True, allow_unused=True)
+    norms = [at_least_float32(gradient).norm() for gradient in gradients if gradient is not None]
+    return torch.stack(norms).norm() if norms else zero
 
 
 class AutoWeight(nn.Module):
@@ -94,7 +97,7 @@ class AutoWeight(nn.Module):
         """
         ratio = gradient_norm(term, points) / gradient_norm(task, points)
         usable = torch.isfinite(ratio) & (ratio > 0)
-        sums = torch.stack([torch.where(usable, ratio, 1.0).log(), usable.float()])
+        sums = torch.stack([torch.where(usable, ratio, 1.0).log(), usable.to(ratio.dtype)])
         if distributed.is_available() and distributed.is_initialized():
             distributed.all_reduce(sums)
         total, count = sums.tolist()

@@ -65,7 +65,7 @@ def read_batch(
     labels: Tensor | None,
     *,
     time_steps: int | None,
-    batch_first: bool,
+    batch_first: bool | None,
     teacher_input: Callable[[Tensor], Tensor] | None = None,
 ) -> Batch:
     """Check a batch and bring it into the package's axis order.
@@ -74,7 +74,8 @@ def read_batch(
         images: ``[N, C, H, W]``, or event frames ``[T, N, C, H, W]`` (``[N, T, C, H, W]`` with ``batch_first``).
         labels: class indices ``[N]``, soft labels ``[N, K]``, or None.
         time_steps: None, or ``T``; must equal the time axis of event frames.
-        batch_first: event frames come as ``[N, T, C, H, W]``.
+        batch_first: event frames come as ``[N, T, C, H, W]``; None is False, and is refused where the labels leave both
+            open (``T = N``).
         teacher_input: turns images, or frames with time first, into what the teacher takes.
 
     Returns:
@@ -105,6 +106,11 @@ def read_batch(
     size = images.shape[-4]
     if labels is not None:
         labels = _read_labels(images, labels, size)
+    if batch_first is None and images.ndim == 5 and 1 < size == images.shape[0]:
+        raise ValueError(
+            f"event frames {tuple(images.shape)} can be {size} time steps of {size} recordings or the reverse: pass "
+            "batch_first=False for [T, N, C, H, W], or batch_first=True for [N, T, C, H, W]"
+        )
     if time_steps is not None and images.ndim == 5 and images.shape[0] != time_steps:
         swapped = images.shape[1] == time_steps
         hint = "; frames look batch-first, pass batch_first=True" if swapped and not batch_first else ""

@@ -1,4 +1,4 @@
-"""A module that has a frozen teacher, which is no part of it."""
+"""A student with a frozen teacher, which is not registered as a submodule."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any, Self, cast
 
 from torch import Tensor, nn
 
+from ..networks import compat
+from ..networks.guards import outside_inference
 from ..networks.recording import converts_input
 from .arguments import NO_DATA_PARALLEL
 
@@ -17,16 +19,19 @@ __all__ = ["WithFrozenTeacher"]
 class WithFrozenTeacher(nn.Module):
     """Base of the distiller: the teacher is in no ``parameters()`` and no ``state_dict()``, but moves with ``.to()``.
 
-    A deep copy shares the teacher. A teacher from :func:`~spikingjelly_ckd.prepare_teacher` keeps its types.
+    A deep copy shares the teacher, and resets the student's states, which may hold a graph (a checkpointed student runs
+    again in ``backward``). A teacher from :func:`~spikingjelly_ckd.prepare_teacher` keeps its types.
 
     Args:
         teacher: frozen and put into ``eval`` here, in place; None where there is none.
+        student: the network that is trained.
     """
 
-    def __init__(self, teacher: nn.Module | None) -> None:
+    def __init__(self, teacher: nn.Module | None, student: nn.Module) -> None:
         super().__init__()
+        self.student = student
         # in a tuple, so that it is no submodule
-        self._frozen_teacher = () if teacher is None else (teacher.requires_grad_(False).eval(),)
+        self._frozen_teacher = () if teacher is None else (_freeze(teacher, student),)
 
     @property
     def teacher(self) -> nn.Module:
@@ -48,6 +53,7 @@ class WithFrozenTeacher(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         memo.update((id(teacher), teacher) for teacher in self._frozen_teacher)
+        compat.reset(self.student)
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
         state = self.__getstate__()  # type: ignore[no-untyped-call]  # without what was compiled: that runs this one
@@ -56,6 +62,28 @@ class WithFrozenTeacher(nn.Module):
 
     def _replicate_for_data_parallel(self) -> Self:
         raise TypeError(NO_DATA_PARALLEL)
+
+
+def _freeze(teacher: nn.Module, student: nn.Module) -> nn.Module:
+    """The teacher in eval mode, with parameters that need no gradient; a scripted one has no ``requires_grad_``.
+
+    A module without tensors that both networks hold (an activation, a surrogate function) becomes one of the teacher's
+    own, whose mode is not the student's.
+    """
+    of_student = {id(module) for module in student.modules()}
+    for parent in list(teacher.modules()):
+        for name, child in parent.named_children():
+            if id(child) in of_student:
+                setattr(parent, name, copy.deepcopy(child))
+    with outside_inference():
+        for module in teacher.modules():
+            for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
+                if tensor.is_inference():  # made in inference_mode: no gradient passes it
+                    copied = tensor.clone()
+                    setattr(module, name, nn.Parameter(copied, False) if name in module._parameters else copied)
+    for parameter in teacher.parameters():
+        parameter.requires_grad_(False)
+    return teacher.eval()
 
 
 def _moved(tensor: Tensor, converted: Tensor) -> Tensor:

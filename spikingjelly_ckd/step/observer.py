@@ -1,4 +1,4 @@
-"""What observes a network of a step: it runs the network once and reads what the losses ask for.
+"""Observers: each runs one network of a step once and collects what the losses need.
 
 An observer knows which layers each loss compares and how their tensors are read. It holds no network and no loss: the
 network is an argument, so that a copy, an average or a converted network cannot be confused with another.
@@ -68,7 +68,7 @@ class Observer:
         return tuple(self._resolved.get(layer, layer) for layer in self.layers[name])
 
     def chosen(self) -> dict[str, Any]:
-        """Everything that was decided at first sight, as plain data for a checkpoint or a record."""
+        """Everything that was chosen on the first batch, as plain data for a checkpoint or a record."""
         return {
             # a grid that was found follows the size of the input, so only one that the user gave is kept
             "layers": {
@@ -141,13 +141,8 @@ class Observer:
 
     def _gradients(self, network: nn.Module, seen: ObservedForward, batch: Batch) -> LayerTensors:
         """Zeros where the class score does not depend on a call of the layer."""
-
-        def calls(path: str, target: str) -> list[Tensor]:
-            pairs = zip(seen.recording.calls(path), seen.gradients[target, path], strict=True)
-            return [torch.zeros_like(output) if gradient is None else gradient for output, gradient in pairs]
-
         return {
-            name: tuple(self._arranged(network, x, calls(x.path, target), batch) for x in self.layers[name])
+            name: tuple(self._arranged(network, x, seen.gradients_at(target, x.path), batch) for x in self.layers[name])
             for name, target in self.cam_targets.items()
         }
 
@@ -181,14 +176,17 @@ class Observer:
 
 
 def target_classes(logits: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
-    """Class index of each image, ``[N, 1]``: ``"teacher"``, its first choice, and ``"label"``.
+    """Class index of each image, ``[N, 1]``: ``"teacher"``, its top-1 class, and ``"label"``.
 
     Args:
         logits: the teacher's, ``[N, K]``.
-        labels: ``[N]`` or ``[N, K]``; without any, both are the teacher's first choice.
+        labels: ``[N]`` or ``[N, K]``; without any, or where one is out of range (images that the task loss ignores),
+            both are the teacher's top-1 class.
     """
     first = logits.argmax(1, keepdim=True)
     if labels is None:
         return {"teacher": first, "label": first}
-    own = labels.argmax(1) if labels.ndim == 2 else labels.clamp(0, logits.shape[1] - 1)
-    return {"teacher": first, "label": own.unsqueeze(1)}
+    if labels.ndim == 2:
+        return {"teacher": first, "label": labels.argmax(1, keepdim=True)}
+    own, known = labels.unsqueeze(1), (labels >= 0) & (labels < logits.shape[1])
+    return {"teacher": first, "label": torch.where(known.unsqueeze(1), own, first)}

@@ -7,13 +7,21 @@ from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import functional as F
 
 from ..methods.base import DistillationLoss, Term
 from ..methods.signals import LinearHead, Signals
 from .batch import Batch
-from .validate import check_classes, check_labels, input_violations, logit_violations
+from .validate import (
+    check_classes,
+    check_labels,
+    check_scalar,
+    in_range,
+    input_violations,
+    label_sum_violations,
+    logit_violations,
+)
 
 __all__ = ["Observation", "Step", "StepOutput", "raise_first"]
 
@@ -34,7 +42,7 @@ class Observation:
         points: name of a loss -> the outputs of its layers as they stand in the graph, one for each call.
         every_point: the outputs of all recorded layers.
         head: the last linear layer, where a loss applies it.
-        violations: message -> boolean scalar on the device, true where what was read cannot be right.
+        violations: message -> boolean scalar on the device, true where what was read out is invalid.
     """
 
     logits: Tensor | None = None
@@ -56,11 +64,13 @@ class Observation:
 
 @dataclass(frozen=True)
 class Step:
-    """Both networks on one batch, and what every loss makes of it. Nothing is judged or weighted yet.
+    """Both networks on one batch, and the value of every loss; nothing is judged or weighted yet.
 
     Attributes:
         batch: what the networks took.
-        labels: as the losses see them: class indices in range ``[N]``, or soft labels ``[N, K]``.
+        labels: as the losses see them: class indices in range ``[N]``, or soft labels ``[N, K]``. An image that the
+            task loss ignores has the teacher's first choice for its label.
+        task_labels: as the task loss sees them, with its ``ignore_index``.
         student: with its graph.
         teacher: detached; empty where no loss uses a teacher.
         terms: ``"task"`` and one for each loss.
@@ -68,13 +78,22 @@ class Step:
 
     batch: Batch
     labels: Tensor
+    task_labels: Tensor
     student: Observation
     teacher: Observation
+    ignored: int | None = None
     terms: Mapping[str, Term] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, batch: Batch, student: Observation, teacher: Observation, *, clamp: bool) -> Step:
-        """A step of both observations, without terms; ``clamp`` puts labels that are out of range into it.
+    def of(cls, batch: Batch, student: Observation, teacher: Observation, ignored: int | None, *, clamp: bool) -> Step:
+        """A step of both observations, without terms.
+
+        Args:
+            batch: what the networks took.
+            student: of this batch.
+            teacher: likewise.
+            ignored: label that the task loss ignores, its ``ignore_index``; None where it has none.
+            clamp: put other labels that are out of range into it; they are reported elsewhere.
 
         Raises:
             TypeError: a batch without labels.
@@ -82,7 +101,16 @@ class Step:
         """
         logits = cast(Tensor, student.logits)
         check_classes(logits, teacher.logits)
-        return cls(batch, check_labels(batch.labels, logits.shape, clamp=clamp), student, teacher)
+        labels = check_labels(batch.labels, logits.shape, clamp=False)
+        instead = None if teacher.logits is None else teacher.logits.argmax(1)
+        return cls(
+            batch,
+            in_range(labels, logits.shape[1], ignored, instead, clamp=clamp),
+            in_range(labels, logits.shape[1], ignored, labels, clamp=clamp),
+            student,
+            teacher,
+            ignored,
+        )
 
     @property
     def logits(self) -> Tensor:
@@ -107,15 +135,18 @@ class Step:
         )
 
     def with_terms(self, task_loss: Callable[..., Tensor] | None, losses: Mapping[str, DistillationLoss]) -> Step:
-        """The step with what the task loss (None: cross-entropy on the mean logits) and every loss make of it."""
-        signals = self.signals("task")
+        """The step with what the task loss (None: cross-entropy on the mean logits) and every loss compute."""
+        signals = replace(self.signals("task"), labels=self.task_labels)
         if task_loss is None:
-            task = Term(F.cross_entropy(signals.student_logits, signals.labels))
+            value = F.cross_entropy(signals.student_logits, signals.labels)
+            task = Term(value, violations=label_sum_violations(signals.labels))
         elif isinstance(task_loss, DistillationLoss):
             task = task_loss.compute(*task_loss.select(signals))
         else:
             task = Term(task_loss(signals.student_logits, signals.labels))
         terms = {name: loss.compute(*loss.select(self.signals(name))) for name, loss in losses.items()}
+        for name, term in {"task": task, **terms}.items():
+            check_scalar(f"the task loss {task_loss!r}" if name == "task" else f"the loss {name!r}", term.value)
         return replace(self, terms={"task": task, **terms})
 
     def points(self, name: str) -> tuple[Tensor, ...]:
@@ -127,17 +158,31 @@ class Step:
         counts = (term.skipped for term in self.terms.values() if term.skipped is not None)
         return sum(counts, self.logits.new_zeros(())).detach()
 
+    def input_violations(self) -> dict[str, Tensor]:
+        """Message -> boolean scalar on the device, true where the batch must not be trained on."""
+        return input_violations(self.batch.images, self.batch.labels, self.logits.shape[1], self.ignored)
+
+    def network_violations(self) -> dict[str, Tensor]:
+        """Message -> boolean scalar on the device, true where the batch or what a network made of it is invalid."""
+        found = self.input_violations() | logit_violations("student", self.logits)
+        return found if self.teacher.logits is None else found | logit_violations("teacher", self.teacher.logits)
+
     def violations(self) -> dict[str, Tensor]:
         """Message -> boolean scalar on the device, true where this step must not be trained on."""
-        found = input_violations(self.batch.images, self.batch.labels, self.logits.shape[1])
-        found |= logit_violations("student", self.logits)
-        if self.teacher.logits is not None:
-            found |= logit_violations("teacher", self.teacher.logits)
-        found |= self.student.violations
+        found = {**self.network_violations(), **self.student.violations}
         for name, term in self.terms.items():
             found |= term.violations
             found[f"the loss {name!r} is not finite (NaN or inf)"] = ~term.value.detach().isfinite().all()
         return found
+
+    def judge(self, *, together: bool) -> int:
+        """How many images the losses left out; ``together`` with the other processes of ``torch.distributed``.
+
+        Raises:
+            ValueError: a violation, here or, where ``together``, on any rank.
+        """
+        several = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+        return raise_first(self.violations(), self.skipped(), together=together and several and torch.is_grad_enabled())
 
     def output(self, loss: Tensor, weights: dict[str, float | Tensor], skipped: int | Tensor) -> StepOutput:
         """The step for the caller, with the weighted sum of its terms."""
@@ -177,12 +222,14 @@ class StepOutput:
     values: dict[str, Tensor] = field(repr=False)
 
 
-def raise_first(violations: Mapping[str, Tensor], count: Tensor | None = None) -> int:
+def raise_first(violations: Mapping[str, Tensor], count: Tensor | None = None, *, together: bool = False) -> int:
     """Read all violations and ``count`` from the device in one go; raise the first violation, or return the count.
 
     Args:
         violations: message -> boolean scalar, true where the step must not be trained on.
         count: scalar to read with them.
+        together: under ``torch.distributed``, raise on every rank where one has a violation. Each rank has to call this
+            with the same messages.
 
     Raises:
         ValueError: a violation is true.
@@ -191,9 +238,20 @@ def raise_first(violations: Mapping[str, Tensor], count: Tensor | None = None) -
         >>> raise_first({"images hold NaN": torch.tensor(False)}, torch.tensor(3.0))
         3
     """
-    flags = [*violations.values(), *(() if count is None else (count,))]
-    values = torch.stack([flag.to(torch.int64) for flag in flags]).tolist()
-    for message, value in zip(violations, values, strict=False):
+    flags = torch.stack([flag.to(torch.int64) for flag in violations.values()])
+    total = flags.new_zeros(()) if count is None else count.to(torch.int64)
+    if together:
+        flags = _over_ranks(flags)
+    *values, number = torch.cat([flags, total.reshape(1)]).tolist()
+    for message, value in zip(violations, values, strict=True):
         if value:
-            raise ValueError(f"{message} (nothing was changed; check=False turns these checks off)")
-    return 0 if count is None else int(values[-1])
+            where = f"on rank {value - 1}: " if together else ""
+            raise ValueError(f"{where}{message} (nothing was changed; check=False turns these checks off)")
+    return int(number)
+
+
+def _over_ranks(flags: Tensor) -> Tensor:
+    """For each flag one more than the last rank on which it is set, or 0: every rank then raises, and none waits."""
+    ranked = flags * (distributed.get_rank() + 1)
+    distributed.all_reduce(ranked, distributed.ReduceOp.MAX)
+    return ranked

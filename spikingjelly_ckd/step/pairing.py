@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Size, Tensor, nn
 
 from ..methods.base import DistillationLoss, LayerChoice
 from ..networks import compat
+from ..networks.guards import preserve_state
 from ..networks.layer import Layer
 from ..networks.search import find_layer, find_stages
 from .arguments import TEACHER_NEEDS
-from .batch import Batch
+from .batch import Batch, read_batch
 from .observer import Observer
 from .saving import decode, encode
 from .student_observer import StudentObserver
@@ -30,7 +32,7 @@ Sides = tuple[Side, Side]
 
 
 class Pair(nn.Module):
-    """The observers of both networks, and what was chosen for them at first sight, which is saved.
+    """The observers of both networks, and what was chosen for them on the first batch, which is saved.
 
     It has no parameters; its part of ``state_dict()`` is what was chosen. Where that was loaded, nothing is searched.
 
@@ -39,6 +41,7 @@ class Pair(nn.Module):
         needs: of all losses and the task loss.
         given: name of each loss that compares layers -> those that the user named on each side.
         student_steps: how the student takes its time steps.
+        teacher_steps: likewise of a spiking teacher; None is an ANN.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Pair(nn.Module):
         needs: Collection[str],
         given: Mapping[str, tuple[Side | None, Side | None]],
         student_steps: StudentSteps,
+        teacher_steps: StudentSteps | None,
     ) -> None:
         super().__init__()
         self.student = StudentObserver(
@@ -61,9 +65,11 @@ class Pair(nn.Module):
             {name: loss.target_class for name, loss in losses.items() if "gradients" in loss.needs},
             head="teacher_head" in needs,
             logits=bool(TEACHER_NEEDS & set(needs) - {"features"}),
+            time_steps=teacher_steps,
         )
         self._choices = {name: losses[name].layer_choice for name in given}
         self._is_chosen = False
+        self._time_is_first = False
         self._is_checked = False  # what was loaded is looked up in the networks at the next step
 
     @property
@@ -76,6 +82,23 @@ class Pair(nn.Module):
         if not self._is_chosen:
             raise RuntimeError("layers are chosen at the first step; pass example= to choose them at construction")
         return {name: (self.student.as_read(name), self.teacher.as_read(name)) for name in self.student.layers}
+
+    def read(
+        self,
+        images: Tensor,
+        labels: Tensor | None,
+        time_steps: int | None,
+        batch_first: bool | None,
+        teacher_input: Callable[[Tensor], Tensor] | None,
+    ) -> Batch:
+        """A batch in the package's axes, see :func:`~spikingjelly_ckd.step.batch.read_batch`.
+
+        Event frames whose labels show that time comes first settle that for later batches in which ``T = N``.
+        """
+        settled = False if batch_first is None and self._time_is_first else batch_first
+        batch = read_batch(images, labels, time_steps=time_steps, batch_first=settled, teacher_input=teacher_input)
+        self._time_is_first |= batch.is_event and labels is not None and batch.steps != batch.size
+        return batch
 
     def choose(self, student: nn.Module, teacher: nn.Module | None, batch: Batch) -> None:
         """Set the layers of both sides for every loss, and where the student's per-step logits are read; once.
@@ -101,6 +124,8 @@ class Pair(nn.Module):
         frames = self.student.inputs(batch)
         if self.student.student_steps == "multi" and batch.steps is not None:
             check_step_modes(student, frames, batch.steps, batch.size, run=self.student.run)
+        if batch.steps is not None and batch.steps == batch.size > 1:
+            self._check_axes(student, batch)
         if self._is_chosen:
             self.student.check_loaded(student)
             if teacher is not None:
@@ -114,6 +139,21 @@ class Pair(nn.Module):
                 self.student.readout = find_per_step_logits(student, frames, batch.size, run=self.student.run)
         self._is_chosen = self._is_checked = True
 
+    def _check_axes(self, student: nn.Module, batch: Batch) -> None:
+        """Raise if a run with one image fewer shows that the student takes or returns time where the batch belongs."""
+        size = batch.size - 1
+        images = batch.images.narrow(batch.images.ndim - 4, 0, size)
+        fewer = replace(batch, images=images, labels=None, size=size)
+        try:
+            with preserve_state(student), torch.no_grad():
+                self.student.logits(student.eval(), fewer)
+        except Exception as error:
+            raise ValueError(
+                f"this batch has T = N = {batch.size}, so its shape does not tell time from images; with {size} images "
+                "the student fails, so it takes or returns [N, T, ...]: let it take [T, N, C, H, W] and return "
+                "[T, N, K]"
+            ) from error
+
     def shapes(self, name: str, student: nn.Module, teacher: nn.Module, batch: Batch) -> tuple[list[Size], list[Size]]:
         """What the loss called ``name`` gets of its layers: shapes ``[T, N, C, h, w]`` and ``[N, C, h, w]``."""
         sides = (self.student, student), (self.teacher, teacher)
@@ -121,7 +161,7 @@ class Pair(nn.Module):
         return ours, theirs
 
     def chosen(self) -> dict[str, Any]:
-        """Everything that was decided at first sight, as plain data; empty before it was."""
+        """Everything that was chosen on the first batch, as plain data; empty before it was."""
         return {"student": self.student.chosen(), "teacher": self.teacher.chosen()} if self._is_chosen else {}
 
     def get_extra_state(self) -> Tensor:

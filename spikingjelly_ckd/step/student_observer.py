@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from ..networks import compat
+from ..networks.failures import advice_on, find_failure
 from ..networks.outputs import Logits, read_logits
 from .batch import Batch
 from .observer import Observer, target_classes
 from .output import Observation
-from .time_steps import PerStepReadout, StudentSteps
-from .validate import add_note_on_error
+from .time_steps import PerStepReadout, StudentSteps, run_over_time
 
 __all__ = ["StudentObserver"]
 
@@ -38,6 +40,7 @@ class StudentObserver(Observer):
         self.student_steps = student_steps
         self.wants_per_step_logits = per_step_logits
         self.readout: PerStepReadout | None = None
+        self._warned = False
 
     def inputs(self, batch: Batch) -> Tensor:
         """Frames ``[T, N, C, H, W]``, or images where the student repeats them by itself."""
@@ -47,14 +50,31 @@ class StudentObserver(Observer):
         """In one call, or in one for each time step."""
         if self.student_steps == "loop" and inputs.ndim != 5:
             raise ValueError("student_steps='loop' calls the student once a time step: pass time_steps=")
-        with add_note_on_error(
-            f"raised by the student on input {tuple(inputs.shape)} with student_steps={self.student_steps!r}. A "
-            "network in multi-step mode takes [T, N, C, H, W]: pass time_steps= for images, and call "
-            "functional.set_step_mode(student, 'm') on the whole network"
-        ):
-            if self.student_steps != "loop":
-                return network(inputs)
-            return torch.stack([read_logits(network(x), role="student", size=x.shape[0]).mean for x in inputs])
+        try:
+            return run_over_time(network, inputs, self.student_steps)
+        except Exception as error:
+            error.add_note(self._note(network, tuple(inputs.shape), error))
+            raise
+
+    @compat.untraced
+    def _warn_of_missing_graphs(self, network: nn.Module, calls: Callable[[str], Sequence[Tensor]]) -> None:
+        """Say once where a loss compares a layer through which it cannot train anything."""
+        self._warned = True
+        paths = [path for path in self._paths(self.layers) if not any(call.requires_grad for call in calls(path))]
+        if paths and any(parameter.requires_grad for parameter in network.parameters()):
+            warnings.warn(
+                f"the student's layers {paths} have no graph, so what is compared there trains nothing: the layers up "
+                "to them are frozen, or run in a checkpoint with use_reentrant=True (pass use_reentrant=False)",
+                stacklevel=2,
+            )
+
+    def _note(self, network: nn.Module, shape: tuple[int, ...], error: Exception) -> str:
+        """What is known of an error that the student raised."""
+        failure = find_failure(network, error)
+        where = "" if failure is None else f" in its module {failure}"
+        advice = "" if failure is None else advice_on(failure)
+        note = f"raised by the student{where}, on input {shape} with student_steps={self.student_steps!r}"
+        return f"{note}. {advice}" if advice else note
 
     def logits(self, network: nn.Module, batch: Batch) -> Logits:
         """What the network returns, and nothing else."""
@@ -81,6 +101,8 @@ class StudentObserver(Observer):
             create_graph=with_graph and bool(self.cam_targets),
         )
         calls = seen.recording.calls
+        if with_graph and not self._warned:
+            self._warn_of_missing_graphs(network, calls)
         read = self._with_steps(network, cast(Logits, seen.logits), calls, batch)
         return Observation(
             read.mean,

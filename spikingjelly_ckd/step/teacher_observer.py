@@ -6,9 +6,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..networks.guards import reset_states
+from ..networks.outputs import read_logits
 from .batch import Batch
 from .observer import Observer, target_classes
 from .output import Observation
+from .time_steps import StudentSteps, run_over_time
 from .validate import add_note_on_error, check_frozen, check_labels
 
 __all__ = ["TeacherObserver"]
@@ -17,29 +20,50 @@ __all__ = ["TeacherObserver"]
 class TeacherObserver(Observer):
     """The teacher's: frozen, on images, everything detached.
 
+    A spiking teacher gets images repeated over time, or event frames as they are; its states are reset at both ends,
+    and its logits are averaged over time.
+
     Args:
         *shared: see :class:`Observer`.
         logits: whether a loss needs anything behind the recorded layers.
+        time_steps: how a spiking teacher takes its time steps; None is an ANN.
         **more: see :class:`Observer`.
     """
 
     role = "teacher"
 
-    def __init__(self, *shared: Any, logits: bool, **more: Any) -> None:
+    def __init__(self, *shared: Any, logits: bool, time_steps: StudentSteps | None, **more: Any) -> None:
         super().__init__(*shared, **more)
         self.wants_logits = logits
+        self.time_steps = time_steps
         self.may_end_early = False
 
     def inputs(self, batch: Batch) -> Tensor:
-        """Images ``[N, C, H, W]``."""
-        return batch.teacher_images()
+        """Images ``[N, C, H, W]``; frames ``[T, N, C, H, W]`` of a spiking teacher that does not repeat by itself."""
+        if self.time_steps in (None, "internal"):
+            return batch.teacher_images()
+        if batch.is_event and batch.teacher_input is None:
+            return batch.images.detach()
+        if batch.steps is None:
+            raise ValueError("a spiking teacher gets images repeated over time: pass time_steps=")
+        images = batch.teacher_images()
+        return images.unsqueeze(0).expand(batch.steps, *images.shape)
 
     def run(self, network: nn.Module, inputs: Tensor) -> Any:
-        """In one call."""
+        """In one call, or in one for each time step of a spiking teacher; what it returns has no time axis."""
         with add_note_on_error(
             f"raised by the teacher on input {tuple(inputs.shape)}; teacher_input= can resize or renormalise it"
         ):
-            return network(inputs)
+            if self.time_steps is None:
+                return network(inputs)
+            with reset_states(network):
+                output = run_over_time(network, inputs, self.time_steps)
+            size = inputs.shape[1] if inputs.ndim == 5 else inputs.shape[0]
+            return read_logits(output, role="student", size=size).mean
+
+    def logits(self, network: nn.Module, batch: Batch) -> Tensor:
+        """``[N, K]``, and nothing else."""
+        return read_logits(self.run(network, self.inputs(batch)), role="teacher", size=batch.size).mean
 
     def observe(self, network: nn.Module, batch: Batch, *, whole: bool = False) -> Observation:
         """One forward. Where no loss needs anything behind the recorded layers, it ends there from the second one on.

@@ -1,4 +1,4 @@
-"""How the student takes its time steps, and its logits of every step where it hands on their mean alone."""
+"""How the student takes its time steps, and its logits of every step where it returns only their mean."""
 
 from __future__ import annotations
 
@@ -16,19 +16,39 @@ from ..networks.outputs import Logits, read_logits
 from ..networks.recording import watch
 from ..networks.search import find_head
 
-__all__ = ["PerStepReadout", "StudentSteps", "check_step_modes", "find_per_step_logits"]
+__all__ = [
+    "PerStepReadout",
+    "StudentSteps",
+    "check_step_modes",
+    "find_per_step_logits",
+    "run_over_time",
+]
 
 StudentSteps = Literal["multi", "loop", "internal"]
 """How a student takes its time steps: all in one call, one call for each, or by itself, from images."""
 
 
+def run_over_time(network: nn.Module, frames: Tensor, steps: StudentSteps) -> Any:
+    """What a spiking network returns: of one call, or the logits of one call for each time step, ``[T, N, K]``.
+
+    Example:
+        >>> run_over_time(nn.Flatten(), torch.zeros(3, 2, 1, 2, 2), "loop").shape
+        torch.Size([3, 2, 4])
+    """
+    if steps != "loop":
+        return network(frames)
+    return torch.stack([read_logits(network(x), role="student", size=x.shape[0]).mean for x in frames])
+
+
 def check_step_modes(
     network: nn.Module, frames: Tensor, steps: int, batch: int, *, run: Callable[[nn.Module, Tensor], Any]
 ) -> None:
-    """Raise if a neuron in single-step mode takes all time steps for images.
+    """Raise if a module treats the time axis as part of the batch.
 
-    Only a network that has such neurons is run, in eval mode; it is left as it was found. One that is called once a
-    step, in a loop of its own, is no fault.
+    Asked are modules that SpikingJelly gives a step mode and that are in single-step mode, and every normalisation of
+    PyTorch, which takes the second axis for channels. Only a network that has such modules is run, in eval mode; it is
+    left as it was found. A module that is called once a step, in a loop of its own, is no fault, and neither is a layer
+    that treats every entry of the leading axes alike (``Linear``, activations).
 
     Args:
         network: the student, in multi-step mode.
@@ -38,33 +58,61 @@ def check_step_modes(
         run: how to run it.
 
     Raises:
-        ValueError: so it is; the message names the neuron.
+        ValueError: a module does; the message names it.
 
     Example:
         >>> from spikingjelly.activation_based import neuron
         >>> network = nn.Sequential(neuron.IFNode(step_mode="m"))
         >>> check_step_modes(network, torch.zeros(2, 1, 3), 2, 1, run=lambda network, frames: network(frames))
     """
-    modes = compat.neuron_step_modes(network)
     single = {
-        path for path, mode in modes.items() if mode == "s" and compat.obeys_step_mode(network.get_submodule(path))
+        path: module
+        for path, module in network.named_modules()
+        if compat.is_in_single_step_mode(module) or _is_plain_normalisation(module)
     }
+    for path in compat.inside_containers(network):
+        single.pop(path, None)
     if steps == 1 or not single:
         return
-    shapes: dict[str, list[torch.Size]] = {}
+    seen: dict[str, list[torch.Size]] = {}
 
     def note(path: str, output: Tensor) -> None:
-        shapes.setdefault(path, []).append(output.shape)
+        seen.setdefault(path, []).append(output.shape)
 
     with preserve_state(network), torch.no_grad(), watch(network.eval(), note):
         run(network, frames)
-    for path, seen in shapes.items():
-        whole = seen[0][:2] == (steps, batch) or seen[0][:1] == (steps * batch,)
-        if path in single and len(seen) == 1 and whole:
-            raise ValueError(
-                f"the student's neuron {path!r} is in single-step mode and got all {steps} time steps in one call, as "
-                "if they were images: call functional.set_step_mode(student, 'm')"
-            )
+    for path, shapes in seen.items():
+        if path not in single or len(shapes) > 1:
+            continue
+        module, shape = single[path], shapes[0]
+        flattened = shape[:1] == (steps * batch,) and compat.keeps_state(module)
+        if shape[:2] == (steps, batch) or flattened:
+            raise ValueError(_taken_for_images(path, module, steps))
+
+
+def _is_plain_normalisation(module: nn.Module) -> bool:
+    """Whether it takes the second axis for channels, or normalises over the leading axes, whatever they mean."""
+    kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm)
+    return isinstance(module, kinds) and not hasattr(module, "step_mode")
+
+
+def _taken_for_images(path: str, module: nn.Module, steps: int) -> str:
+    kind = type(module).__name__
+    if not _is_plain_normalisation(module):
+        what = "neuron" if compat.is_neuron(module) else kind
+        return (
+            f"the student's {what} {path!r} is in single-step mode and got all {steps} time steps in one call, as if "
+            "they were images: call functional.set_step_mode(student, 'm')"
+        )
+    made = ""
+    if isinstance(module, nn.SyncBatchNorm):
+        made = (
+            " (convert_sync_batchnorm, or sync_batchnorm=True of Lightning, puts it in place of SpikingJelly's layer)"
+        )
+    return (
+        f"the student's {kind} {path!r} is PyTorch's own{made} and got [T, N, ...], so it takes the images of a batch "
+        "for channels: use spikingjelly.activation_based.layer's, or put it into a layer.SeqToANNContainer"
+    )
 
 
 @dataclass(frozen=True)
@@ -72,9 +120,9 @@ class PerStepReadout:
     """Where a network's per-step logits are read.
 
     Attributes:
-        path: the module that hands them on, or that hands on the features in front of the head.
+        path: the module that hands them on, or that returns the features in front of the head.
         head: path of the linear layer to apply to the spatial mean of those features; None where ``path`` already
-            hands on logits.
+            returns logits.
     """
 
     path: str
@@ -85,7 +133,7 @@ class PerStepReadout:
 
         Args:
             network: the student.
-            calls: what the module handed on in one forward.
+            calls: what the module returned in one forward.
             batch: ``N``.
 
         Returns:
@@ -96,13 +144,15 @@ class PerStepReadout:
         """
         steps = _over_time(calls, batch)
         if steps is None:
-            raise ValueError(f"layer {self.path!r} handed on {[tuple(c.shape) for c in calls]}, without a time axis")
+            raise ValueError(f"layer {self.path!r} returned {[tuple(c.shape) for c in calls]}, without a time axis")
         if self.head is None:
             return steps.to(torch.promote_types(steps.dtype, torch.float32))
         head = LinearHead.at(network, self.head)
         features = _pooled(steps, head)
         if features is None:
-            raise ValueError(f"layer {self.path!r} handed on {tuple(steps.shape)}, which is not what was found there")
+            raise ValueError(
+                f"layer {self.path!r} returned {tuple(steps.shape)}, another shape than on the first batch"
+            )
         return head(features)
 
     def violations(self, logits: Logits) -> dict[str, Tensor]:
@@ -123,7 +173,7 @@ def find_per_step_logits(
     """Find a module whose outputs, averaged over time, are the network's logits.
 
     The network runs once on ``frames``, in eval mode, and is left as it was found. Looked for is first a module that
-    hands on ``[T, N, K]`` (or ``[N, K]`` in each of T calls), then one that hands on features whose time mean the
+    returns ``[T, N, K]`` (or ``[N, K]`` in each of T calls), then one that returns features whose time mean the
     network's linear head turns into its logits.
 
     Args:
@@ -170,7 +220,7 @@ def find_per_step_logits(
             return PerStepReadout(path, path_of_head)
     raise ValueError(
         f"a loss needs the logits of every time step, but {type(network).__name__} returns their mean, and no module "
-        "of it hands on what that is the mean of; let the network return [T, N, K]"
+        "of it returns what that is the mean of; let the network return [T, N, K]"
     )
 
 

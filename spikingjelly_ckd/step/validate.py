@@ -11,14 +11,20 @@ from torch import Size, Tensor, nn
 from ..methods.base import DistillationLoss
 from ..methods.signals import TeacherOutput
 
+LABEL_SUM_TOLERANCE = 0.02
+"""Half precision and label smoothing stay within it."""
+
 __all__ = [
     "add_note_on_error",
     "check_classes",
     "check_frozen",
     "check_labels",
     "check_replayable",
+    "check_scalar",
     "check_teacher_output",
+    "in_range",
     "input_violations",
+    "label_sum_violations",
     "logit_violations",
 ]
 
@@ -50,7 +56,7 @@ def check_replayable(losses: Mapping[str, DistillationLoss]) -> None:
         if {"features", "teacher_head"} & set(loss.needs) and type(loss).class_map is DistillationLoss.class_map:
             raise ValueError(
                 f"{name!r} ({type(loss).__name__}) compares the teacher's features, which a TeacherOutput does not "
-                "hold; it stands in for the teacher where losses take logits and class maps (such as SAMD, NLD and KD)"
+                "hold; it can replace the teacher for losses that use logits and class maps (such as SAMD, NLD and KD)"
             )
 
 
@@ -78,7 +84,9 @@ def check_teacher_output(known: TeacherOutput, maps: set[str], images: Tensor, s
 def check_classes(student: Tensor, teacher: Tensor | None) -> None:
     """Raise unless both networks have as many classes."""
     if teacher is not None and teacher.shape[1] != student.shape[1]:
-        raise ValueError(f"the teacher has {teacher.shape[1]} classes and the student {student.shape[1]}")
+        raise ValueError(
+            f"the teacher has {teacher.shape[1]} classes and the student {student.shape[1]}; give both as many outputs"
+        )
 
 
 def check_labels(labels: Tensor | None, shape: Size, *, clamp: bool) -> Tensor:
@@ -90,12 +98,66 @@ def check_labels(labels: Tensor | None, shape: Size, *, clamp: bool) -> Tensor:
     return labels.clamp(0, shape[1] - 1) if clamp and labels.ndim == 1 else labels
 
 
-def input_violations(images: Tensor, labels: Tensor | None, classes: int) -> dict[str, Tensor]:
-    """Message -> boolean scalar, true where a batch must not be trained on."""
+def in_range(labels: Tensor, classes: int, ignored: int | None, instead: Tensor | None, *, clamp: bool) -> Tensor:
+    """Labels for a loss.
+
+    Args:
+        labels: ``[N]``, or soft ``[N, K]``, which stay as they are.
+        classes: ``K``.
+        ignored: label of images that the task loss ignores.
+        instead: what those images get in its place, ``[N]``; None is class 0.
+        clamp: put what is out of range otherwise into it.
+    """
+    if labels.ndim == 2:
+        return labels
+    within = labels.clamp(0, classes - 1) if clamp else labels
+    if ignored is None:
+        return within
+    return torch.where(labels == ignored, 0 if instead is None else instead, within)
+
+
+def check_scalar(what: str, value: object) -> None:
+    """Raise unless a loss gave one floating scalar.
+
+    Raises:
+        TypeError: no floating tensor.
+        ValueError: a tensor with axes.
+    """
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        got = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(f"{what} must give a scalar tensor of floating point, got {got}")
+    if value.ndim:
+        raise ValueError(
+            f"{what} must give a scalar, got shape {tuple(value.shape)}: average over the images (reduction='mean')"
+        )
+
+
+def label_sum_violations(labels: Tensor) -> dict[str, Tensor]:
+    """Message -> boolean scalar, true where soft labels are no distribution, which cross-entropy takes them for."""
+    if labels.ndim != 2:
+        return {}
+    away = (labels.sum(1, dtype=torch.float32) - 1).abs() > LABEL_SUM_TOLERANCE
+    return {
+        "soft labels must sum to 1 in every row; for several labels an image pass task_loss= (such as "
+        "binary_cross_entropy_with_logits)": away.any()
+    }
+
+
+def input_violations(
+    images: Tensor, labels: Tensor | None, classes: int, ignored: int | None = None
+) -> dict[str, Tensor]:
+    """Message -> boolean scalar, true where a batch must not be trained on; ``ignored`` is a label to pass over."""
     violations = {"images hold NaN or inf": ~_all_finite(images)}
     if labels is not None and labels.ndim == 1:
-        outside = ((labels < 0) | (labels >= classes)).any()
-        violations[f"labels must lie in 0..{classes - 1}, as there are {classes} classes"] = outside
+        outside = (labels < 0) | (labels >= classes)
+        outside = outside if ignored is None else outside & (labels != ignored)
+        but = "" if ignored is None else f" or be {ignored}, which the task loss ignores"
+        advice = (
+            ""
+            if ignored is not None
+            else ("; for images without a label pass a task_loss= with an ignore_index, such as nn.CrossEntropyLoss")
+        )
+        violations[f"labels must lie in 0..{classes - 1}{but}, as there are {classes} classes{advice}"] = outside.any()
     elif labels is not None:
         violations["soft labels must be finite and not negative"] = ~(labels.isfinite() & (labels >= 0)).all()
     return violations

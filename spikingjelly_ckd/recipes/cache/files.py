@@ -1,11 +1,8 @@
-"""The files of a teacher cache: how the output for an image is stored, and reading and writing of files."""
+"""The files of a teacher cache: how the output for an image is stored and read."""
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +13,7 @@ import torch
 from ...methods.base import TeacherOutput
 from ..data.loading import SeededSamples
 
-__all__ = ["CachedSamples", "RowFormat", "whole_file"]
+__all__ = ["CachedSamples", "RowFormat"]
 
 
 @dataclass(frozen=True)
@@ -129,25 +126,3 @@ class CachedSamples(SeededSamples):
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_files": None}  # a mapped file would be pickled for a worker with all its content
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Any]:
-    """Write a file such that it exists whole or not at all, also after a loss of power.
-
-    Args:
-        path: of the file; it is written beside it and moved there at the end of the block.
-
-    Yields:
-        A binary file.
-    """
-    number, name = tempfile.mkstemp(".part", f"{path.name}.", path.parent)
-    try:
-        with os.fdopen(number, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
 import time
@@ -20,7 +21,8 @@ from ...methods.base import TeacherOutput
 from ...networks.guards import preserve_state
 from ..data import Data
 from ..data.loading import SeededSamples
-from .files import CachedSamples, RowFormat, whole_file
+from ..files import locked, set_aside, whole_file
+from .files import CachedSamples, RowFormat
 from .key import make_key, tensors_of
 from .live import run_teacher
 
@@ -29,8 +31,6 @@ __all__ = ["TeacherCache"]
 META = "meta.json"
 PROBED = 8
 """Training images on which layers and shapes are found."""
-LEFTOVER = 3600
-"""Seconds after which the unfinished file of a killed run is deleted."""
 
 
 class TeacherCache:
@@ -115,7 +115,8 @@ class TeacherCache:
     def fill(self, views: int | None = None, *, batch_size: int, workers: int = 0) -> list[int]:
         """Run the teacher on the views that are not there, on the device where it is.
 
-        A view is written beside its place and moved there when it is whole and on the disk.
+        A view is written beside its place and moved there when it is whole and on the disk. Where another process fills
+        the same folder, this one waits for it and takes its views. A view that is cut off is set aside and made again.
 
         Args:
             views: fill only the first so many views; None for all.
@@ -131,13 +132,28 @@ class TeacherCache:
         """
         check_count("batch_size", batch_size)
         views = self._first(views)
-        missing = [view for view in range(views) if not self.path(view).is_file()]
-        if not missing and (self.folder / META).is_file():
+        if (self.folder / META).is_file() and not self._missing(views):
             return []
         self.folder.mkdir(parents=True, exist_ok=True)
-        for part in self.folder.glob("*.part"):
-            if time.time() - part.stat().st_mtime > LEFTOVER:
-                part.unlink(missing_ok=True)
+        with locked(self.folder, wait="the teacher cache that is filled there"):
+            return self._fill(views, batch_size, workers)
+
+    def _missing(self, views: int) -> list[int]:
+        """The views that are not there whole."""
+        return [view for view in range(views) if not self._is_whole(self.path(view))]
+
+    def _is_whole(self, path: Path) -> bool:
+        """Whether a file has its full size; one that has not was cut off by something else than this class."""
+        header = io.BytesIO()
+        self.row_format.write_header(header, len(self.samples))
+        return path.is_file() and path.stat().st_size == len(header.getvalue()) + self.bytes_per_view
+
+    def _fill(self, views: int, batch_size: int, workers: int) -> list[int]:
+        """Write the views that are not there, in a folder that is this process's."""
+        missing = self._missing(views)
+        for path in map(self.path, missing):
+            if path.is_file():
+                set_aside(path, f"{path} is damaged: it has not the size that it should have")
         needed, free = len(missing) * self.bytes_per_view, shutil.disk_usage(self.folder).free
         if needed > free:
             raise OSError(

@@ -9,6 +9,7 @@ taken as well. Everything can be pickled, for worker processes that are spawned.
 ``imagenet``        ImageNet
 ``cifar10dvs``      CIFAR10-DVS
 ``folders``         trees of class folders, with images or event frames
+``samples``         one picture or one recording on disk
 ``digits``          handwritten digits seen by a simulated event camera (``event_camera``)
 ``options``         what can be chosen about a data set
 ``base``            what the functions return, and how it is made from files, options and transforms

@@ -1,14 +1,23 @@
-"""CIFAR-10 and CIFAR-100, read by torchvision; all images of a part are loaded at once."""
+"""CIFAR-10 and CIFAR-100 in the files of their authors; all images of a part are loaded at once.
+
+The files are pickles. They are read without running anything that they name.
+"""
 
 from __future__ import annotations
 
+import math
 import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
+import numpy as np
+from PIL import Image
 from torchvision import datasets
-from torchvision.datasets.utils import check_integrity
+from torchvision.datasets.utils import check_integrity, download_and_extract_archive
 
+from ..unpickling import NumpyArray, load_plain
 from .base import Data, make_data, make_part
 from .folders import folder_data
 from .options import DataOptions
@@ -16,6 +25,7 @@ from .roots import check_classes, check_level, check_no_split, check_tree, is_tr
 
 __all__ = ["cifar10", "cifar100"]
 
+IMAGE = (3, 32, 32)
 CIFAR = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 """Mean and standard deviation for both CIFARs, as in the code of CKDSNN."""
 
@@ -40,7 +50,7 @@ def cifar10(root: Path | str, options: DataOptions) -> Data:
         Traceback (most recent call last):
         FileNotFoundError: root must be a folder that is there, got /no/such/folder
     """
-    return _cifar("cifar10", _CIFAR10, 10, root, options)
+    return _cifar("cifar10", datasets.CIFAR10, 10, root, options)
 
 
 def cifar100(root: Path | str, options: DataOptions) -> Data:
@@ -63,23 +73,21 @@ def cifar100(root: Path | str, options: DataOptions) -> Data:
         Traceback (most recent call last):
         FileNotFoundError: root must be a folder that is there, got /no/such/folder
     """
-    return _cifar("cifar100", _CIFAR100, 100, root, options)
+    return _cifar("cifar100", datasets.CIFAR100, 100, root, options)
 
 
-class _CIFAR10(datasets.CIFAR10):  # type: ignore[misc]
-    """torchvision's reader without its checksums: :func:`_cifar` compares them itself, to say what is wrong."""
+@dataclass(frozen=True)
+class _Images:
+    """The images of a part, ``[N, 32, 32, 3]``, and their labels; a sample is ``(picture, label)``."""
 
-    train_list: ClassVar = [[name, None] for name, _ in datasets.CIFAR10.train_list]
-    test_list: ClassVar = [[name, None] for name, _ in datasets.CIFAR10.test_list]
-    meta: ClassVar = {**datasets.CIFAR10.meta, "md5": None}
+    data: np.ndarray[Any, np.dtype[np.uint8]]
+    targets: list[int]
 
+    def __len__(self) -> int:
+        return len(self.targets)
 
-class _CIFAR100(datasets.CIFAR100):  # type: ignore[misc]
-    """The same for CIFAR-100."""
-
-    train_list: ClassVar = [[name, None] for name, _ in datasets.CIFAR100.train_list]
-    test_list: ClassVar = [[name, None] for name, _ in datasets.CIFAR100.test_list]
-    meta: ClassVar = {**datasets.CIFAR100.meta, "md5": None}
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        return Image.fromarray(self.data[index]), self.targets[index]
 
 
 def _cifar(name: str, kind: Any, official_classes: int, root: Path | str, options: DataOptions) -> Data:
@@ -88,29 +96,58 @@ def _cifar(name: str, kind: Any, official_classes: int, root: Path | str, option
         check_no_split(f"{folder}, whose folders are the split", options)
         return folder_data(folder, options, official_classes, CIFAR)
     check_no_split(f"{name}, which has an official one", options)
-    official = kind.__base__
-    sums = dict([*official.train_list, *official.test_list, (official.meta["filename"], official.meta["md5"])])
+    sums = dict([*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])])
     files = {folder / kind.base_folder / file: md5 for file, md5 in sums.items()}
     if not all(path.is_file() for path in files):
         _fetch_cifar(kind, folder, list(files), options)
     differing = [path for path, md5 in files.items() if not check_integrity(path, md5)]
     if differing and not options.allow_partial:
         raise ValueError(_damage(differing[0], kind.filename))
-    try:
-        sources = [kind(folder, train=True), kind(folder, train=False)]
-    except (AttributeError, EOFError, ImportError, KeyError, IndexError, ValueError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{folder / kind.base_folder} holds no readable CIFAR files: {error!r}") from error
-    classes = sources[0].classes
+    base = folder / kind.base_folder
+    classes = _read_names(base / kind.meta["filename"], kind.meta["key"])
+    sources = [_read_images([base / name for name, _ in listed]) for listed in (kind.train_list, kind.test_list)]
     check_classes(len(classes), official_classes, options, folder)
-    highest = max(label for source in sources for label in source.targets)
-    if highest >= len(classes):
-        raise ValueError(
-            f"{folder / kind.base_folder} has names for {len(classes)} classes, but labels up to {highest}"
-        )
+    labels = [label for source in sources for label in source.targets]
+    if not 0 <= min(labels) <= max(labels) < len(classes):
+        raise ValueError(f"{base} has names for {len(classes)} classes, but labels from {min(labels)} to {max(labels)}")
     parts = [make_part(source, [(str(row), label) for row, label in enumerate(source.targets)]) for source in sources]
     return make_data(
         name, parts, options, classes=classes, split_name="official", complete=not differing, normalisation=CIFAR
     )
+
+
+def _read_names(path: Path, key: str) -> list[str]:
+    """Names of the classes."""
+    content = load_plain(path)
+    names = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{path} must hold the names of the classes under {key!r}; unpack the archive again")
+    return names
+
+
+def _read_images(paths: Sequence[Path]) -> _Images:
+    """The images and labels of several files, in their order."""
+    parts = [_read_batch(path) for path in paths]
+    images = np.vstack([pixels for pixels, _ in parts]).reshape(-1, *IMAGE)
+    return _Images(images.transpose(0, 2, 3, 1), [label for _, labels in parts for label in labels])
+
+
+def _read_batch(path: Path) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], list[int]]:
+    """The images ``[N, 3072]`` and labels of a file."""
+    content = load_plain(path)
+    try:
+        images, labels = (
+            value.read() if isinstance(value, NumpyArray) else np.asarray(value)
+            for value in (content["data"], content["labels" if "labels" in content else "fine_labels"])
+        )
+    except Exception as error:  # whatever an odd value makes of NumPy
+        raise ValueError(f"{path} must hold images and labels under 'data' and 'labels': {error!r}") from error
+    width = math.prod(IMAGE)
+    if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != width or not len(images):
+        raise ValueError(f"{path} must hold images [N, {width}] of type uint8, got {images.shape} of {images.dtype}")
+    if labels.dtype.kind not in "ui" or labels.shape != images.shape[:1]:
+        raise ValueError(f"{path} must hold {len(images)} whole numbers as labels, got {labels.shape} {labels.dtype}")
+    return images, labels.tolist()
 
 
 def _fetch_cifar(kind: Any, folder: Path, files: list[Path], options: DataOptions) -> None:
@@ -120,7 +157,7 @@ def _fetch_cifar(kind: Any, folder: Path, files: list[Path], options: DataOption
         check_level(folder, [kind.base_folder], inside=kind.meta["filename"])
         check_tree(folder)
     if options.download:
-        kind(folder, download=True)
+        download_and_extract_archive(kind.url, folder, filename=kind.filename, md5=kind.tgz_md5)
         return
     missing = [path.name for path in files if not path.is_file()]
     if base.is_dir():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ from .base import Data, make_data, make_part
 from .folders import EVENT_SUFFIX, class_folders, folder_data
 from .options import DataOptions
 from .roots import check_classes, check_level, check_tree, first_names, is_tree, resolve_root
+from .samples import FrameLoader, check_events
 from .splits import DVS_CLASSES, RECORDINGS_PER_CLASS, SPLIT_HASHES, Sample, dvs_samples, split
 
 __all__ = ["cifar10dvs"]
+
+SENSOR = 128
+"""Height and width of the sensor, pixels."""
 
 
 def cifar10dvs(root: Path | str, options: DataOptions) -> Data:
@@ -34,7 +39,8 @@ def cifar10dvs(root: Path | str, options: DataOptions) -> Data:
 
     Raises:
         FileNotFoundError: the data is not there, or another folder is meant.
-        ValueError: no split or no ``time_steps``, data that were not unpacked completely, or another number of classes.
+        ValueError: no split or no ``time_steps``, data that were not unpacked completely, another number of classes, or
+            a recording with events outside the sensor.
 
     Example:
         >>> cifar10dvs(".", DataOptions(size=48, time_steps=10, flip=True, nda=True))
@@ -53,12 +59,15 @@ def cifar10dvs(root: Path | str, options: DataOptions) -> Data:
     recordings, classes = _recordings(folder, options)
     integrated = folder / f"frames_number_{options.time_steps}_split_by_number"
     _check_finished(integrated)
+    if not integrated.exists():
+        _check_events(folder / "events_np", recordings, classes)
     frames = _spikingjelly(folder, data_type="frame", frames_number=options.time_steps, split_by="number")
     if [(Path(path).name, label) for path, label in frames.samples] != recordings:
         raise ValueError(
             f"{integrated} holds other recordings than events_np beside it: its making was broken off, or "
             "SpikingJelly's CIFAR10DVSTEBNSplit left links there; delete that folder, it will be made again"
         )
+    frames.loader = FrameLoader(options.time_steps)  # SpikingJelly 0.0.0.0.14 would unpickle what the file holds
     parts = [make_part(frames, recordings, rows) for rows in split(options.split, recordings)]
     return make_data(
         "cifar10dvs",
@@ -92,6 +101,12 @@ def _recordings(folder: Path, options: DataOptions) -> tuple[list[Sample], list[
             "it again, or pass allow_partial=True if this is meant"
         )
     return samples, classes
+
+
+def _check_events(events: Path, recordings: Sequence[Sample], classes: Sequence[str]) -> None:
+    """Check each recording before SpikingJelly makes frames of it, which would put stray events at other pixels."""
+    for name, label in recordings:
+        check_events(str(events / classes[label] / name), SENSOR)
 
 
 def _check_finished(directory: Path) -> None:

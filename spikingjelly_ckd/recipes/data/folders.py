@@ -5,33 +5,44 @@ The two forms::
     root/train/<class>/*.png    root/test/<class>/*.png    (or val/ for test/; any image that torchvision reads)
     root/train/<class>/*.npz    root/test/<class>/*.npz    (event frames under the key "frames", [T, 2, H, W])
 
-Nothing but the names of files is read before a sample is used.
+Nothing but the names of files is read before a sample is used. Hidden files and folders in a class folder are left
+out; the images of a class may lie in the only folder inside its class folder, as in Tiny ImageNet.
 """
 
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torchvision import datasets
 
 from .base import Data, Normalisation, Part, make_data, make_part
 from .options import DataOptions
 from .roots import check_classes, check_level, check_no_split, first_names, incomplete_tree, list_content, resolve_root
+from .samples import FrameLoader, load_image
 
-__all__ = ["EVENT_SUFFIX", "IMAGENET", "Tree", "class_folders", "folder_data", "image_folder", "read_tree"]
+__all__ = [
+    "EVENT_SUFFIX",
+    "IMAGENET",
+    "FolderSamples",
+    "Tree",
+    "class_folders",
+    "folder_data",
+    "image_folder",
+    "read_tree",
+]
 
 IMAGENET = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 """Mean and standard deviation of ImageNet, by timm."""
 
 EVENT_SUFFIX = ".npz"
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
+LITTER = ("__MACOSX", "@eaDir", "lost+found")
+"""Folders that archives of macOS, network drives and file systems leave, beside those whose names begin with a dot."""
 
 
 def image_folder(
@@ -51,7 +62,8 @@ def image_folder(
     Raises:
         FileNotFoundError: a folder is not there, or another one is meant.
         ValueError: a split was chosen, samples that are not sorted into class folders or not unpacked, class folders
-            that differ between the parts or are empty, event frames of another shape, or another number of classes.
+            that differ between the parts or are empty, folders inside a class folder, two paths to one file, event
+            frames of another shape, or another number of classes.
 
     Example:
         >>> import tempfile
@@ -137,26 +149,28 @@ def read_tree(
             f"{first_names(sorted(set(names) ^ set(others)))}"
         )
     check_classes(len(names), classes, options, folder)
-    if not _holds_frames(directories[0], names):
-        image_suffixes: tuple[str, ...] = datasets.folder.IMG_EXTENSIONS
-        return Tree(names, [_scan(directory, image_suffixes, _load_image) for directory in directories], False)
-    if options.time_steps is None:
+    is_event = _holds_frames(directories[0], names)
+    if is_event and options.time_steps is None:
         raise ValueError("time_steps must be given for events: how many frames each recording has")
-    loader = _FrameLoader(options.time_steps)
-    parts = [_scan(directory, (EVENT_SUFFIX,), loader) for directory in directories]
-    loader(parts[0].source.samples[0][0])  # so that frames of another shape are found now
-    return Tree(names, parts, True)
+    loader = FrameLoader(options.time_steps) if options.time_steps is not None and is_event else load_image
+    suffixes = (EVENT_SUFFIX,) if is_event else datasets.folder.IMG_EXTENSIONS
+    parts = [_scan(directory, names, suffixes, loader) for directory in directories]
+    _check_links([path for part in parts for path, _ in part.source.samples])
+    if is_event:
+        loader(parts[0].source.samples[0][0])  # so that frames of another shape are found now
+    return Tree(names, parts, is_event)
 
 
 def class_folders(directory: Path) -> list[str]:
-    """Names of the class folders in a part of a tree.
+    """Names of the class folders in a part of a tree. Hidden files are left out.
 
     Raises:
-        ValueError: archives or samples lie beside the class folders, or there are none.
+        ValueError: archives or samples lie beside the class folders, a folder is the litter of another program, or
+            there are none.
     """
     entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
     folders = [entry.name for entry in entries if entry.is_dir()]
-    files = [entry.name for entry in entries if not entry.is_dir()]
+    files = [entry.name for entry in entries if not entry.is_dir() and not _is_litter(entry.name)]
     packed = [name for name in files if name.lower().endswith(ARCHIVES)]
     if packed:
         raise ValueError(
@@ -168,51 +182,102 @@ def class_folders(directory: Path) -> list[str]:
             f"{directory} must hold one folder for each class, but {len(loose)} samples lie loose in it, such as "
             f"{loose[0]}; sort them into class folders"
         )
+    litter = [name for name in folders if _is_litter(name)]
+    if litter:
+        raise ValueError(f"{directory} holds {first_names(litter)}, which would count as a class; delete it")
     if not folders:
         raise ValueError(f"{directory} must hold one folder for each class, and it has {list_content(directory)}")
     return folders
 
 
+def _is_litter(name: str) -> bool:
+    """Whether a file or folder is hidden, or left by another program."""
+    return name.startswith(".") or name in LITTER
+
+
+@dataclass(frozen=True)
+class FolderSamples:
+    """The samples of a part of a tree, by index; each is read when it is used.
+
+    Attributes:
+        samples: path and label of each.
+        loader: reads a file.
+    """
+
+    samples: list[tuple[str, int]]
+    loader: Callable[[str], Any]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        path, label = self.samples[index]
+        return self.loader(path), label
+
+
 def _holds_frames(directory: Path, classes: Sequence[str]) -> bool:
     """Whether the first sample is a file of event frames."""
-    files = (file for name in classes for file in os.listdir(directory / name) if not file.startswith("."))
-    return next(files, "").endswith(EVENT_SUFFIX)
+    files = (name for title in classes for name in _files_of(directory / title, classes)[1])
+    return next(files, "").lower().endswith(EVENT_SUFFIX)
 
 
-def _scan(directory: Path, suffixes: tuple[str, ...], loader: Callable[[str], Any]) -> Part:
-    source = datasets.DatasetFolder(directory, loader, suffixes, allow_empty=True)
-    filled = set(source.targets)
-    empty = [name for name, label in source.class_to_idx.items() if label not in filled]
+def _files_of(folder: Path, classes: Sequence[str]) -> tuple[Path, list[str]]:
+    """Where the files of a class lie and their names, sorted: the class folder itself, or the only folder in it.
+
+    Raises:
+        ValueError: more folders, files beside a folder, or a folder with the name of another class, so that images
+            would count for the wrong class or twice.
+    """
+    entries = [entry for entry in os.scandir(folder) if not _is_litter(entry.name)]
+    nested = sorted(entry.name for entry in entries if entry.is_dir())
+    names = sorted(entry.name for entry in entries if not entry.is_dir())
+    if not nested:
+        return folder, names
+    inner = folder / nested[0]
+    known = len(nested) == 1 and not names and (nested[0] not in classes or nested[0] == folder.name)
+    if not known or any(entry.is_dir() and not _is_litter(entry.name) for entry in os.scandir(inner)):
+        raise ValueError(
+            f"{folder} holds folders ({first_names(nested)}) whose images would count for class {folder.name}; move "
+            "them to their own class, or delete them if they are copies"
+        )
+    return inner, sorted(entry.name for entry in os.scandir(inner) if not _is_litter(entry.name))
+
+
+def _scan(
+    directory: Path,
+    classes: Sequence[str],
+    suffixes: tuple[str, ...],
+    loader: Callable[[str], Any],
+) -> Part:
+    samples: list[tuple[str, int]] = []
+    empty = []
+    for label, title in enumerate(classes):
+        folder, names = _files_of(directory / title, classes)
+        paths = [os.path.join(folder, name) for name in names if name.lower().endswith(suffixes)]
+        samples += [(path, label) for path in paths]
+        if not paths:
+            empty.append(title)
     if empty:
         raise ValueError(
             f"{directory} has class folders without samples: {first_names(empty)}; unpack them again or delete them "
             f"(samples end in {', '.join(suffixes)})"
         )
     start = len(str(directory)) + 1
-    return make_part(source, [(path[start:].replace(os.sep, "/"), label) for path, label in source.samples])
+    named = [(path[start:].replace(os.sep, "/"), label) for path, label in samples]
+    return make_part(FolderSamples(samples, loader), named)
 
 
-def _load_image(path: str) -> Any:
-    try:
-        return datasets.folder.default_loader(path)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as an image ({error}); replace or delete it") from error
-
-
-@dataclass(frozen=True)
-class _FrameLoader:
-    """Reads the event frames of one recording from an archive as SpikingJelly writes it."""
-
-    time_steps: int
-
-    def __call__(self, path: str) -> np.ndarray[Any, np.dtype[np.float32]]:
-        try:
-            with np.load(path) as arrays:
-                frames: np.ndarray[Any, np.dtype[np.float32]] = arrays["frames"].astype(np.float32)
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} is no archive of event frames under the key 'frames': {error}") from error
-        if frames.ndim != 4 or frames.shape[0] != self.time_steps or frames.shape[1] != 2:
-            raise ValueError(
-                f"{path} must hold frames [T, 2, H, W] with T = time_steps = {self.time_steps}, got {frames.shape}"
-            )
-        return frames
+def _check_links(paths: Sequence[str]) -> None:
+    """Raise where two paths lead to one file, which would count twice, or be trained and tested on."""
+    folders = {folder: os.path.realpath(folder) for folder in {os.path.dirname(path) for path in paths}}
+    links = {entry.path for folder in folders for entry in os.scandir(folder) if entry.is_symlink()}
+    if not links and len(set(folders.values())) == len(folders):
+        return
+    counted: dict[str, str] = {}
+    for path in paths:
+        folder, name = os.path.split(path)
+        first = counted.setdefault(
+            os.path.realpath(path) if path in links else os.path.join(folders[folder], name), path
+        )
+        if first != path:
+            raise ValueError(f"{path} and {first} lead to one file, which would count twice; delete one of them")

@@ -6,11 +6,11 @@ The record of a row is a :class:`~spikingjelly_ckd.recipes.report.schema.Record`
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..files import whole_file
 from .environment import environment
 
 __all__ = ["FORMAT", "environment", "read_record", "summary", "write_record"]
@@ -65,9 +65,9 @@ def write_record(path: str | Path, record: Mapping[str, Any]) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps({"format": FORMAT, **record}, indent=1, default=str) + "\n", "utf8")
-    os.replace(part, path)
+    text = json.dumps({"format": FORMAT, **record}, indent=1, default=str) + "\n"
+    with whole_file(path) as file:
+        file.write(text.encode())
     return path
 
 

@@ -70,16 +70,19 @@ class RecordedTeacher:
         source: where it came from.
         sha256: of its file; None for timm's own weights.
         accuracy: percent, measured on the test set.
+        made: how it was made, as its own file says: network, data, recipe with its epochs, seed; None where it says
+            nothing.
     """
 
     source: str
     sha256: str | None = None
     accuracy: float | None = None
+    made: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, teacher: Teacher) -> RecordedTeacher:
         """A teacher that was checked."""
-        return cls(source=teacher.source, sha256=teacher.sha256, accuracy=teacher.test_accuracy)
+        return cls(source=teacher.source, sha256=teacher.sha256, accuracy=teacher.test_accuracy, made=teacher.made)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +167,6 @@ class Record:
         student: Built | None = None,
         teacher: Teacher | None = None,
         network: dict[str, Any] | None = None,
-        before: Record | None = None,
     ) -> Record:
         """What is known before the first step.
 
@@ -176,7 +178,6 @@ class Record:
             student: of a row.
             teacher: of a row that has one.
             network: function and keywords of an ANN that is trained.
-            before: record of the run that is resumed.
         """
         return cls(
             row=recipe.name,
@@ -198,8 +199,6 @@ class Record:
             student=None if student is None else RecordedStudent.of(student),
             teacher=None if teacher is None else RecordedTeacher.of(teacher),
             network=network,
-            preflight=None if before is None else before.preflight,
-            resumed_after_epochs=[] if before is None else [*before.resumed_after_epochs, len(before.history)],
         )
 
     def after(self, rows: Sequence[dict[str, float]]) -> Record:

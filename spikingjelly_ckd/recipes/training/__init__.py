@@ -1,7 +1,8 @@
 """The training loop around a distiller, on Lightning."""
 
 from ..._renamed import old_names
-from .callbacks import DistillationCallback, History, StepSeeds
+from .batches import unpack_batch
+from .callbacks import DistillationCallback, History, StepSeeds, training_progress
 from .module import ClassifierModule, DistillationModule, TrainingModule, cosine_with_warmup, topk_accuracy
 
 __all__ = [
@@ -13,5 +14,7 @@ __all__ = [
     "TrainingModule",
     "cosine_with_warmup",
     "topk_accuracy",
+    "training_progress",
+    "unpack_batch",
 ]
 __getattr__ = old_names(__name__)  # count_right

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,43 +23,55 @@ from ...networks.compat import use_fast_neurons
 from ...networks.recording import listen
 from ...preflight import PreflightReport, preflight
 from ..data.loading import seed_all
-from .resume import SETTINGS
+from ..files import whole_file
+from .batches import Unpack, unpack_batch
+from .resume import LATEST, SETTINGS
 
-__all__ = ["DistillationCallback", "FailureNotes", "FastNeurons", "History", "StepSeeds", "checkpoints"]
+__all__ = [
+    "DistillationCallback",
+    "FailureNotes",
+    "FastNeurons",
+    "History",
+    "StepSeeds",
+    "checkpoints",
+    "training_progress",
+]
 
 
 class DistillationCallback(Callback):
-    """For any LightningModule that holds a distiller: preflight, every term in the logs, and a clean student.
+    """For any LightningModule that holds a distiller: schedules, preflight, every term in the logs, a clean student.
 
-    Before the first step it runs :func:`~spikingjelly_ckd.preflight` on the first batch ``(images, labels)``, prints
-    the report and raises if a check failed. In every step it logs ``train_<term>`` (unweighted) and ``train_skipped``
-    for what the distiller returned. After every evaluation batch the student's states are reset, for modules that
+    Before every step it tells the distiller how far the training is (:func:`training_progress`), so that schedules of
+    weights act. Before the first one it runs :func:`~spikingjelly_ckd.preflight` on the batch, prints the report and
+    raises if a check failed. In every step it logs ``train_<term>`` (unweighted) and ``train_skipped`` for what the
+    distiller returned. After every batch, of training or evaluation, the student's states are reset, for modules that
     call the student themselves.
 
     Args:
         preflight: whether to look at the first batch.
+        unpack: function of a batch that returns ``(images, labels)``, for the preflight; None finds them as
+            :func:`~spikingjelly_ckd.recipes.training.unpack_batch` does.
 
     Attributes:
         report: the preflight's, once it ran.
     """
 
-    def __init__(self, *, preflight: bool = True) -> None:
+    def __init__(self, *, preflight: bool = True, unpack: Unpack | None = None) -> None:
         self.preflight = preflight
+        self.unpack = unpack
         self.report: PreflightReport | None = None
         self._hook: Any = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find the distiller and listen to it.
+        """Find the distiller.
 
         Raises:
             ValueError: the module holds none, or several.
         """
-        distiller = _find_distiller(pl_module)
-        if self._hook is None:
-            self._hook = listen(distiller, lambda out: self._log(pl_module, out))
+        _find_distiller(pl_module)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Stop listening."""
+        """Stop listening, where a step was left halfway."""
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
@@ -66,35 +80,106 @@ class DistillationCallback(Callback):
         """Stop listening; Lightning calls no ``teardown`` then."""
         self.teardown(trainer, pl_module, "fit")
 
-    def _log(self, pl_module: LightningModule, out: StepOutput) -> None:
-        if pl_module.trainer.training:
-            terms = {f"train_{name}": value for name, value in out.terms.items()}
-            terms["train_skipped"] = torch.as_tensor(out.skipped, dtype=torch.float32, device=out.loss.device)
-            how: dict[str, Any] = {"on_step": False, "on_epoch": True, "sync_dist": True}
-            pl_module.log_dict(terms, batch_size=len(out.logits), **how)
-
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Preflight on the first batch of the run.
+        """Progress, preflight on the first batch of the run, and listening to the distiller in this step.
 
         Raises:
-            RuntimeError: a check failed.
+            RuntimeError: a check failed, on this or another process.
+            TypeError: no images and labels were found in the batch.
+            ValueError: weights have a schedule, and the Trainer's settings do not say how long it trains.
         """
+        self.teardown(trainer, pl_module, "fit")  # Lightning ends no batch whose epoch was left out
         distiller = _find_distiller(pl_module)
-        if not self.preflight or self.report is not None or trainer.global_step > 0 or not distiller.uses_teacher:
-            return
-        hook, self._hook = self._hook, None
-        hook.remove()  # what the preflight runs is no part of the training
-        with trainer.precision_plugin.forward_context():
-            self.report = preflight(distiller, (batch[0], batch[1]), accumulate=trainer.accumulate_grad_batches)
-        self.setup(trainer, pl_module, "fit")
-        rank_zero_info("Preflight\n" + str(self.report))
-        if not self.report.ok:
-            failed = "\n".join(str(check) for check in self.report.checks if check.status == "fail")
-            raise RuntimeError(f"the preflight failed, nothing was trained:\n{failed}")
+        progress = training_progress(trainer, batch_idx)
+        if progress is not None:
+            distiller.progress(progress)
+        elif distiller.schedule:
+            raise ValueError(
+                f"the schedule of the weights of {sorted(distiller.schedule)} needs to know how long the training is: "
+                "pass Trainer(max_epochs=...) or Trainer(max_steps=...)"
+            )
+        if self.preflight and self.report is None and trainer.global_step == 0 and distiller.uses_teacher:
+            self._look(trainer, distiller, batch)
+        self._hook = listen(distiller, partial(self._log, pl_module))
+
+    def _look(self, trainer: Trainer, distiller: Distiller, batch: Any) -> None:
+        try:
+            images, labels = unpack_batch(batch, self.unpack)
+        except TypeError as error:
+            raise TypeError(f"{error}; preflight=False leaves out the look at the first batch") from None
+        refusal: Exception | None = None
+        try:
+            with trainer.precision_plugin.forward_context():
+                self.report = preflight(distiller, (images, labels), accumulate=trainer.accumulate_grad_batches)
+        except Exception as error:  # raised when the other processes know
+            refusal = error
+        else:
+            rank_zero_info("Preflight\n" + str(self.report))
+            if not self.report.ok:
+                failed = "\n".join(str(check) for check in self.report.checks if check.status == "fail")
+                refusal = RuntimeError(f"the preflight failed, nothing was trained:\n{failed}")
+        everywhere = trainer.strategy.reduce_boolean_decision(refusal is None)
+        if refusal is not None:
+            raise refusal
+        if not everywhere:
+            raise RuntimeError("the preflight failed on another process, which says why; nothing was trained")
+
+    def _log(self, pl_module: LightningModule, out: StepOutput) -> None:
+        terms = {f"train_{name}": value for name, value in out.terms.items()}
+        terms["train_skipped"] = torch.as_tensor(out.skipped, dtype=torch.float32, device=out.loss.device)
+        how: dict[str, Any] = {"on_step": False, "on_epoch": True, "sync_dist": True}
+        pl_module.log_dict(terms, batch_size=len(out.logits), **how)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Stop listening, so that what happens between the steps is not logged; reset the student's states."""
+        self.teardown(trainer, pl_module, "fit")
+        self._reset(pl_module)
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Reset the student's states."""
+        self._reset(pl_module)
+
+    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Reset the student's states."""
+        self._reset(pl_module)
+
+    def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Reset the student's states."""
+        self._reset(pl_module)
+
+    def _reset(self, pl_module: LightningModule) -> None:
         compat.reset(_find_distiller(pl_module).student)
+
+
+def training_progress(trainer: Trainer, batch_idx: int) -> float | None:
+    """How far a training is before one of its batches.
+
+    It is counted in batches where the Trainer has ``max_epochs``, in optimiser steps where it has ``max_steps``, and is
+    what comes to its end first where it has both. Batches whose gradients are accumulated have the progress of the
+    first of them, so that accumulating changes no weight. In an epoch of unknown length the progress is that of the
+    epoch's start.
+
+    Args:
+        trainer: Lightning's, which counts on where a run is resumed.
+        batch_idx: of the batch in the epoch.
+
+    Returns:
+        From 0 to below 1; None where neither ``max_epochs`` nor ``max_steps`` is set.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> trainer = SimpleNamespace(current_epoch=1, max_epochs=4, num_training_batches=10, max_steps=-1)
+        >>> trainer.accumulate_grad_batches = 2
+        >>> [training_progress(trainer, batch) for batch in (0, 4, 5)]
+        [0.25, 0.35, 0.35]
+    """
+    shares = []
+    if trainer.max_epochs is not None and trainer.max_epochs > 0:
+        begun = batch_idx - batch_idx % trainer.accumulate_grad_batches
+        shares.append((trainer.current_epoch + begun / trainer.num_training_batches) / trainer.max_epochs)
+    if trainer.max_steps > 0:
+        shares.append(trainer.global_step / trainer.max_steps)
+    return max(shares, default=None)
 
 
 class StepSeeds(Callback):
@@ -137,6 +222,11 @@ class History(Callback):
         self._start = 0.0
         self._lr = 0.0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make the folder; one that goes away later is not made again, since its checkpoints went with it."""
+        if trainer.is_global_zero:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock; note the learning rate, which the last step of the epoch already moves on."""
         self._start = time.perf_counter()
@@ -154,12 +244,13 @@ class History(Callback):
         self.rows.append(row)
         if not trainer.is_global_zero:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("w", newline="", encoding="utf8") as file:
-            names = list(dict.fromkeys(name for row in self.rows for name in row))
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(self.rows)
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, names)
+        writer.writeheader()
+        writer.writerows(self.rows)
+        with whole_file(self.path) as file:
+            file.write(text.getvalue().encode())
         if self.on_row is not None:
             self.on_row(self.rows)
 
@@ -226,14 +317,14 @@ class _FirstCheckpoint(Callback):
 
 
 def checkpoints(folder: Path, settings: dict[str, Any]) -> list[Callback]:
-    """``latest.ckpt`` and ``best.ckpt``."""
+    """``best.ckpt`` and ``latest.ckpt``, in this order, so that the latest knows which epoch was the best."""
     common: dict[str, Any] = {
         "dirpath": folder,
         "enable_version_counter": False,
         "save_on_train_epoch_end": True,
     }
     return [
-        _FirstCheckpoint(folder / "latest.ckpt", settings),
-        ModelCheckpoint(filename="latest", **common),
+        _FirstCheckpoint(folder / LATEST, settings),
         ModelCheckpoint(filename="best", monitor="test_acc1", mode="max", **common),
+        ModelCheckpoint(filename=LATEST.removesuffix(".ckpt"), **common),
     ]

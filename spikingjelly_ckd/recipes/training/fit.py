@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
+import signal
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from timm.data import Mixup
 
 from ...functional.errors import ArgumentValueError
 from ..cache import CachedData, TeacherCache
 from ..data import Data
 from ..data.loading import ReproducibleDataModule
+from ..files import say
 from ..options import Run
 from ..recipe import Recipe
 from ..teacher_input import Teacher
 from .callbacks import DistillationCallback, FailureNotes, FastNeurons, History, StepSeeds, checkpoints
 from .module import DistillationModule, TrainingModule
-from .resume import check_fits, check_same_run, find_checkpoint, read_checkpoint, settings_of
+from .resume import (
+    SETTINGS,
+    WholeCheckpoints,
+    begin_anew,
+    check_fits,
+    check_same_run,
+    find_checkpoint,
+    read_checkpoint,
+    settings_of,
+)
 
 __all__ = ["FitResult", "fit", "optimisation", "preflight_report"]
+
+TERMINATED = 128 + signal.SIGTERM
+"""Exit status of a process that SIGTERM ended, as a shell says it."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +73,7 @@ def fit(
     on_row: Callable[[list[dict[str, float]]], None] | None = None,
     resume: str | None = None,
     teacher: Teacher | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> FitResult:
     """Train a module as the recipe says, with checkpoints, logs and seeds for every step.
 
@@ -67,18 +86,20 @@ def fit(
         on_row: called after each epoch with all rows of the history.
         resume: ``"latest"`` or a path of a checkpoint.
         teacher: whose file a resumed run has to have in common with the run before.
+        settings: what else it has to have in common; None for all values of the recipe and the seed.
 
     Returns:
         :class:`FitResult`.
 
     Raises:
         FileNotFoundError: no checkpoint to resume from.
+        SystemExit: with status 143 after SIGTERM, once the step is finished; the last epoch's checkpoint is there.
         ValueError: the checkpoint cannot be read, or belongs to a run with other settings; devices or a strategy that
             are not there.
     """
     checkpoint = find_checkpoint(resume, folder)
     history = History(folder / "history.csv", on_row)
-    settings = settings_of(recipe, run, data, teacher)
+    settings = dict(settings_of(recipe, run, data, teacher) if settings is None else settings)
     callbacks: list[Callback] = [StepSeeds(run.seed), FailureNotes(), history, *checkpoints(folder, settings)]
     if isinstance(module, DistillationModule):
         callbacks.append(FastNeurons())
@@ -97,6 +118,7 @@ def fit(
             accumulate_grad_batches=recipe.accumulate,
             logger=TensorBoardLogger(folder, name="tensorboard", version=""),
             callbacks=callbacks,
+            plugins=_plugins(),
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             enable_model_summary=False,
@@ -111,15 +133,44 @@ def fit(
     settings["processes"] = trainer.world_size
     if checkpoint is not None:
         saved = read_checkpoint(checkpoint)
-        check_same_run(checkpoint, saved, settings)
+        check_same_run(checkpoint, saved[SETTINGS], settings)
         check_fits(checkpoint, saved, module)
+        del saved
+    else:
+        begin_anew(folder)
     loaders = _loaders(module, data, recipe, run, folder)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*exists and is not empty")  # it is ours: resumed, or written to just now
-        trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
+        with _exit_status(trainer):
+            trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
     if average is not None:
         average.on_train_end(trainer, module)  # Lightning leaves it out where the checkpoint had no epoch left to train
     return FitResult(history.rows, trainer, preflight_report(trainer), _cache(loaders))
+
+
+def _plugins() -> list[Any]:
+    """Whole checkpoints; and on SLURM no requeueing by Lightning, whose checkpoint is of the middle of an epoch."""
+    slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
+    return [WholeCheckpoints(), *([SLURMEnvironment(auto_requeue=False)] if slurm else [])]
+
+
+@contextmanager
+def _exit_status(trainer: Trainer) -> Iterator[None]:
+    """After SIGTERM end with 128 + 15, where Lightning ends with 0, as if the run were done.
+
+    A loading process that got the signal too raises an error of its own, or the step it was waited for in.
+    """
+    try:
+        yield
+    except (SIGTERMException, Exception) as error:
+        if not trainer.received_sigterm:
+            raise
+        cause: BaseException | None = error
+    else:
+        cause = None
+    if trainer.received_sigterm:
+        say("Stopped by SIGTERM. Go on from the end of the last epoch with --resume latest")
+        raise SystemExit(TERMINATED) from cause
 
 
 def _loaders(module: TrainingModule, data: Data, recipe: Recipe, run: Run, folder: Path) -> ReproducibleDataModule:

@@ -8,9 +8,10 @@ SpikingJelly's: ``train_loss``, ``train_acc1``, ``train_acc5``, ``test_loss``, `
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -22,9 +23,12 @@ from torchmetrics import MeanMetric
 
 from ...distiller import Distiller
 from ...functional.checks import check_choice
+from ...functional.errors import ArgumentTypeError
 from ...methods.base import TeacherOutput
+from ...networks.outputs import read_logits
 from ..cache import CHANGED, is_stale
 from ..recipe import CHOICES, Optimizer
+from .batches import Unpack, images_of, unpack_batch
 from .callbacks import DistillationCallback
 
 __all__ = ["ClassifierModule", "DistillationModule", "TrainingModule", "cosine_with_warmup", "topk_accuracy"]
@@ -100,6 +104,8 @@ class TrainingModule(LightningModule):
         weight_decay: on all parameters, as in the authors' code.
         warmup_epochs: of linear warm-up before the cosine.
         mixup: timm's ``Mixup`` for batches of images, or None.
+        unpack: function of a batch that returns ``(images, labels)``; None takes ``(images, labels, ...)``, and finds
+            them by name in a dict, see :func:`~spikingjelly_ckd.recipes.training.unpack_batch`.
 
     Raises:
         ValueError: an unknown optimiser.
@@ -114,6 +120,7 @@ class TrainingModule(LightningModule):
         weight_decay: float = 1e-4,
         warmup_epochs: int = 0,
         mixup: Mixup | None = None,
+        unpack: Unpack | None = None,
     ) -> None:
         super().__init__()
         self.lr = lr
@@ -122,7 +129,8 @@ class TrainingModule(LightningModule):
         self.weight_decay = weight_decay
         self.warmup_epochs = warmup_epochs
         self.mixup = mixup
-        self._test_means = nn.ModuleList(MeanMetric(nan_strategy="disable") for _ in ("loss", "acc1", "acc5"))
+        self.unpack = unpack
+        self._test_means: list[list[MeanMetric]] = []
 
     def predict(self, images: Tensor) -> Tensor:
         """Logits ``[N, K]`` of a batch as the loader gives it."""
@@ -133,11 +141,14 @@ class TrainingModule(LightningModule):
         raise NotImplementedError(f"{type(self).__name__} must define loss(images, labels)")
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """One batch ``(images, labels)``; ``train_loss``, ``train_acc1`` and ``train_acc5`` are logged.
+        """One batch; ``train_loss``, ``train_acc1`` and ``train_acc5`` are logged.
 
-        What else the batch holds is handed on to :meth:`loss`.
+        Raises:
+            TypeError: no images and labels were found in the batch.
         """
-        images, labels, *known = batch
+        return self._train_on(*unpack_batch(batch, self.unpack))
+
+    def _train_on(self, images: Tensor, labels: Tensor, *known: Any) -> Tensor:
         if self.mixup is not None:
             shape = images.shape  # timm cuts [N, C, H, W], so the frames of a recording go as channels
             images, labels = self.mixup(images.flatten(1, -3), labels)
@@ -149,44 +160,82 @@ class TrainingModule(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """No image was seen yet, whatever an interrupted evaluation left."""
-        for metric in self._means():
-            metric.reset()
+        self._begin(len(self.trainer.num_val_batches))
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """One batch of the test set: the loss of each image, and whether it is right."""
-        images, labels = batch
+    def on_test_epoch_start(self) -> None:
+        """As before a validation."""
+        self._begin(len(self.trainer.num_test_batches))
+
+    def _begin(self, loaders: int) -> None:
+        """For each loader its loss and accuracies, each a mean over images."""
+        means = [[MeanMetric(nan_strategy="disable") for _ in ("loss", "acc1", "acc5")] for _ in range(loaders)]
+        self._test_means = [[mean.to(self.device) for mean in of_loader] for of_loader in means]
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """One batch of a test set: the loss of each image, and whether it is right.
+
+        Raises:
+            TypeError: no images and labels were found in the batch.
+            ValueError: NaN or inf in the images.
+        """
+        images, labels = unpack_batch(batch, self.unpack)
+        if not images.isfinite().all():
+            raise ValueError("the test set holds NaN or inf, which would count as wrong answers; remove such images")
         logits = self.predict(images)
         percent = [100.0 * _among_largest(logits, labels, top) for top in (1, 5)]
-        for metric, values in zip(
-            self._means(), (F.cross_entropy(logits, labels, reduction="none"), *percent), strict=True
-        ):
+        losses = F.cross_entropy(logits, labels, reduction="none")
+        for metric, values in zip(self._test_means[dataloader_idx], (losses, *percent), strict=True):
             metric.update(values)
+
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """As :meth:`validation_step`, for ``Trainer.test``."""
+        self.validation_step(batch, batch_idx, dataloader_idx)
+
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Logits ``[N, K]`` of a batch, for ``Trainer.predict``; it may be images alone.
+
+        Raises:
+            TypeError: no images were found in the batch.
+        """
+        return self.predict(images_of(batch, self.unpack))
 
     def on_validation_epoch_end(self) -> None:
         """``test_loss``, ``test_acc1`` and ``test_acc5`` over the images of all processes are logged.
 
+        Of several loaders the first has these names, so that it decides which checkpoint is the best; the others have a
+        suffix, ``test_acc1/loader_1`` and so on.
+
         Lightning's own mean divides by the mean batch size of the processes as an integer, so it is too large where
         the test set does not divide evenly among them.
         """
-        self._log("test", [metric.compute() for metric in self._means()], batch_size=1)
+        for index, means in enumerate(self._test_means):
+            suffix = f"/loader_{index}" if index else ""
+            self._log("test", [metric.compute() for metric in means], batch_size=1, suffix=suffix)
+        self._test_means = []
 
-    def _means(self) -> list[MeanMetric]:
-        """Loss and accuracies of the test set, each a mean over images."""
-        return cast(list[MeanMetric], list(self._test_means))
+    def on_test_epoch_end(self) -> None:
+        """As after a validation."""
+        self.on_validation_epoch_end()
 
-    def _log(self, part: str, figures: Sequence[Tensor], batch_size: int) -> None:
+    def _log(self, part: str, figures: Sequence[Tensor], batch_size: int, suffix: str = "") -> None:
         loss, acc1, acc5 = figures
         how: dict[str, Any] = {"on_step": False, "on_epoch": True, "sync_dist": True, "batch_size": batch_size}
-        self.log_dict({f"{part}_loss": loss, f"{part}_acc1": acc1}, prog_bar=True, **how)
-        self.log(f"{part}_acc5", acc5, **how)
+        self.log_dict({f"{part}_loss{suffix}": loss, f"{part}_acc1{suffix}": acc1}, prog_bar=True, **how)
+        self.log(f"{part}_acc5{suffix}", acc5, **how)
 
     def configure_optimizers(self) -> Any:
         """The optimiser and, for every step, the schedule.
 
         Raises:
-            ValueError: the Trainer counts steps instead of epochs, or no epoch is left after the warm-up.
+            ValueError: every parameter is frozen, the Trainer counts steps instead of epochs, or no epoch is left
+                after the warm-up.
         """
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        if not parameters:
+            raise ValueError(
+                f"{type(self).__name__} has nothing to train: every parameter is frozen; call requires_grad_(True) on "
+                "what shall learn, before the Trainer starts"
+            )
         optimizer: torch.optim.Optimizer
         if self.optimizer_name == "sgd":
             optimizer = torch.optim.SGD(parameters, self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
@@ -214,7 +263,8 @@ class ClassifierModule(TrainingModule):
 
     def predict(self, images: Tensor) -> Tensor:
         """Logits ``[N, K]``."""
-        return cast(Tensor, self.network(images.mean(1) if images.ndim == 5 else images))
+        output = self.network(images.mean(1) if images.ndim == 5 else images)
+        return read_logits(output, role="teacher", size=len(images)).mean
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy and logits."""
@@ -223,7 +273,10 @@ class ClassifierModule(TrainingModule):
 
 
 class DistillationModule(TrainingModule):
-    """A distiller on Lightning's Trainer. The teacher is no part of the checkpoint.
+    """A distiller on Lightning's Trainer, for ``fit``, ``validate``, ``test`` and ``predict``.
+
+    The teacher is no part of the checkpoint, so ``load_from_checkpoint`` takes the distiller. Schedules of weights
+    follow the Trainer.
 
     Args:
         distiller: a :class:`~spikingjelly_ckd.Distiller`; with event frames from a loader, made with
@@ -248,27 +301,49 @@ class DistillationModule(TrainingModule):
 
     def configure_callbacks(self) -> Sequence[Callback]:
         """The :class:`DistillationCallback` that logs the terms and runs the preflight."""
-        return [DistillationCallback(preflight=self.preflight)]
+        return [DistillationCallback(preflight=self.preflight, unpack=self.unpack)]
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> Self:
+        """The module of a checkpoint.
+
+        Args:
+            checkpoint_path: path, URL or file of the checkpoint.
+            *args: as for Lightning's.
+            **options: as for Lightning's, and what the module is made with: ``distiller=``, a distiller with the
+                teacher and with a student and losses like those of the checkpoint, whose values it gets.
+
+        Raises:
+            TypeError: no ``distiller=``.
+        """
+        if "distiller" in inspect.signature(cls).parameters and "distiller" not in options:
+            raise ArgumentTypeError(
+                "distiller",
+                f"is missing: the teacher is in no checkpoint, so make the distiller as for the training and pass "
+                f"{cls.__name__}.load_from_checkpoint(path, distiller=distiller)",
+            )
+        return super().load_from_checkpoint(checkpoint_path, *args, **options)
 
     def predict(self, images: Tensor) -> Tensor:
         """The student's logits ``[N, K]``, averaged over time."""
         return self.distiller.predict(images)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """One batch ``(images, labels)``, or of a :class:`~spikingjelly_ckd.recipes.cache.CachedData`.
+        """One batch, or one of a :class:`~spikingjelly_ckd.recipes.cache.CachedData`.
 
         Of a batch from a teacher cache one image is shown to the live teacher too; which one, the step's number says.
 
         Raises:
             RuntimeError: the live teacher says something else of it than the cache holds.
+            TypeError: no images and labels were found in the batch.
         """
-        if len(batch) == 2:
+        output = _cached_output(batch)
+        if output is None:
             return super().training_step(batch, batch_idx)
-        images, labels, known = batch
-        output = TeacherOutput(known["logits"], known["maps"])
+        images, labels, _ = batch
         changed = is_stale(self.distiller, images, labels, output, batch_idx % len(labels))
         try:
-            loss = super().training_step((images, labels, output), batch_idx)
+            loss = self._train_on(images, labels, output)
         except ValueError as error:  # such as a constant map, which a damaged file explains
             if changed:
                 raise self._cache_changed() from error
@@ -287,3 +362,11 @@ class DistillationModule(TrainingModule):
         """The distiller's weighted sum, and the student's logits."""
         out = self.distiller(images, labels, teacher_output)
         return out.loss, out.logits
+
+
+def _cached_output(batch: Any) -> TeacherOutput | None:
+    """What a teacher cache put into a batch ``(images, labels, cached)``."""
+    known = batch[2] if isinstance(batch, tuple | list) and len(batch) == 3 else None
+    if isinstance(known, dict) and known.keys() == {"logits", "maps"}:
+        return TeacherOutput(known["logits"], known["maps"])
+    return None

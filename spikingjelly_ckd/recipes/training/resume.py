@@ -2,70 +2,207 @@
 
 from __future__ import annotations
 
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
 from ..data import Data
 from ..export import fill
+from ..files import is_first_process, say, set_aside, whole_file
 from ..options import Run
 from ..recipe import Recipe
 from ..report.schema import Record
 from ..teacher_input import Teacher
 
 __all__ = [
+    "LATEST",
     "SETTINGS",
+    "WholeCheckpoints",
+    "begin_anew",
     "check_fits",
     "check_same_run",
     "find_checkpoint",
+    "has_checkpoint",
     "read_checkpoint",
+    "read_settings",
     "record_so_far",
+    "resumed",
     "settings_of",
+    "write_settings",
 ]
 
 FREE = ("student", "teacher", "data", "teacher_epochs", "teacher_lr")
 """What may differ in a run that is resumed, as functions by their names: images, files and tensors are compared."""
 SETTINGS = "settings_of_the_run"
+LATEST, PREVIOUS, BEST = "latest.ckpt", "previous.ckpt", "best.ckpt"
+BEGUN = "settings.json"
 
 
 def find_checkpoint(resume: str | None, folder: Path) -> Path | None:
     """The file that ``--resume`` means, or None.
 
+    ``"latest"`` is ``latest.ckpt``, or the checkpoint before it where that one is damaged or missing. A damaged file
+    is named and set aside where there is another one to go on from.
+
     Raises:
         FileNotFoundError: there is none.
+        ValueError: none of them can be read.
     """
     if resume is None:
         return None
-    path = folder / "latest.ckpt" if resume == "latest" else Path(resume).expanduser()
+    if resume != "latest":
+        path = Path(resume).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(f"--resume {resume}: there is no checkpoint {path.resolve()}")
+        return path
+    there = [folder / name for name in (LATEST, PREVIOUS) if (folder / name).is_file()]
+    if not there:
+        raise FileNotFoundError(f"--resume latest: there is no checkpoint {(folder / LATEST).resolve()}")
+    damaged: list[ValueError] = []
+    for path in there:
+        try:
+            read_checkpoint(path)
+        except ValueError as error:
+            damaged.append(error)
+            continue
+        for broken, why in zip(there, damaged, strict=False):
+            set_aside(broken, why)
+        if path.name == PREVIOUS:
+            say(f"Going on from {path}, the checkpoint before the last")
+        return path
+    raise damaged[0]
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is something to resume from in a folder."""
+    return any((folder / name).is_file() for name in (LATEST, PREVIOUS))
+
+
+def write_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Note what a run begins with, for a run that is stopped before its first checkpoint."""
+    if is_first_process():
+        with whole_file(folder / BEGUN) as file:
+            file.write((json.dumps(settings, indent=1) + "\n").encode())
+
+
+def read_settings(folder: Path) -> dict[str, Any] | None:
+    """What :func:`write_settings` wrote; None where it wrote nothing, or where that is damaged and was set aside."""
+    path = folder / BEGUN
     if not path.is_file():
-        raise FileNotFoundError(f"--resume {resume}: there is no checkpoint {path.resolve()}")
-    return path
+        return None
+    try:
+        return dict(json.loads(path.read_text("utf8")))
+    except (ValueError, TypeError, RecursionError) as error:
+        set_aside(path, f"{path} cannot be read ({error})")
+        return None
+
+
+def begin_anew(folder: Path) -> None:
+    """Delete the checkpoints of another run, which is overwritten, lest they be taken for those of this one."""
+    if is_first_process():
+        for name in (LATEST, PREVIOUS, BEST):
+            (folder / name).unlink(missing_ok=True)
 
 
 def record_so_far(folder: Path) -> Record | None:
-    """The record of the run that is resumed in a folder; None where it left none."""
+    """The record of the run that is resumed in a folder; None where it left none that can be read.
+
+    One that cannot be read is named and set aside; it is written anew from the checkpoint.
+    """
     path = folder / "record.json"
-    return Record.read(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return Record.read(path)
+    except (ValueError, TypeError) as error:
+        set_aside(path, error)
+        return None
+
+
+def resumed(record: Record, checkpoint: Path, before: Record | None) -> Record:
+    """The record of a run that goes on from a checkpoint.
+
+    Args:
+        record: of the run as it begins.
+        checkpoint: to go on from.
+        before: record of the run so far, if it can be read.
+    """
+    epochs = len(read_checkpoint(checkpoint).get("callbacks", {}).get("History", {}).get("rows", ()))
+    stops = [] if before is None else before.resumed_after_epochs
+    preflight = None if before is None else before.preflight
+    return replace(record, preflight=preflight, resumed_after_epochs=[*stops, epochs])
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """What a run saved.
 
     Raises:
-        ValueError: it is cut off, or no checkpoint of a run.
+        ValueError: it is cut off or changed (each tensor in the file has a checksum), or no checkpoint of a run.
     """
+    others = [name for name in (LATEST, PREVIOUS, BEST) if name != path.name and path.with_name(name).is_file()]
+    advice = f"resume from another checkpoint (beside it: {', '.join(others)}), or" if others else "there is no other:"
     try:
+        _check_sums(path)
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        what = str(error).partition(chr(10))[0]
         raise ValueError(
-            f"--resume: {path} cannot be read (cut off?): resume from another checkpoint, such as best.ckpt beside it, "
-            "or begin anew with --overwrite"
+            f"--resume: {path} cannot be read (cut off or damaged: {what}); {advice} begin anew with --overwrite"
         ) from error
     if not isinstance(saved, dict) or not {"state_dict", "epoch", SETTINGS} <= set(saved):
-        raise ValueError(f"--resume: {path} is no checkpoint of a run; pass latest, or a latest.ckpt or best.ckpt")
+        raise ValueError(f"--resume: {path} is no checkpoint of a run; {advice} begin anew with --overwrite")
     return saved
+
+
+def _check_sums(path: Path) -> None:
+    """Compare the checksums in a file of PyTorch, which writes them and does not look at them.
+
+    Raises:
+        ValueError: one is another.
+    """
+    with zipfile.ZipFile(path) as file:
+        changed = file.testzip()
+    if changed is not None:
+        raise ValueError(f"the checksum of {changed} is another")
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are written beside their place and moved there whole; the ``latest.ckpt`` of before is kept.
+
+    Lightning's own writes in the temporary folder, which on clusters is another file system, and copies from there.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a file; where it is ``latest.ckpt``, the one of before becomes ``previous.ckpt``."""
+        path, content = Path(path), io.BytesIO()
+        torch.save(checkpoint, content)
+        with whole_file(path) as file:
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())  # nothing is moved before all is written
+            if path.name == LATEST and path.is_file():
+                _keep(path, path.with_name(PREVIOUS))
+
+
+def _keep(path: Path, name: Path) -> None:
+    """Give a file a second name; where the file system knows no links, only that name."""
+    part = name.with_name(f"{name.name}.link.part")
+    try:
+        part.unlink(missing_ok=True)
+        os.link(path, part)
+    except OSError:
+        os.replace(path, name)
+    else:
+        os.replace(part, name)
 
 
 def settings_of(recipe: Recipe, run: Run, data: Data | None = None, teacher: Teacher | None = None) -> dict[str, Any]:
@@ -79,9 +216,8 @@ def settings_of(recipe: Recipe, run: Run, data: Data | None = None, teacher: Tea
     return settings
 
 
-def check_same_run(path: Path, saved: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise where a setting differs from that of the run that wrote the checkpoint."""
-    then = saved[SETTINGS]
+def check_same_run(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise where a setting differs from that of the run that wrote the checkpoint, or began in the folder."""
     changed = {name: f"{name} {then[name]} -> {now[name]}" for name in now if name in then and now[name] != then[name]}
     if not changed:
         return

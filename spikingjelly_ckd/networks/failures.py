@@ -1,0 +1,83 @@
+"""Where in a network an error was raised, and what is known about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from torch import Tensor, nn
+
+__all__ = ["Failure", "advice_on", "find_failure"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The innermost module of a network that an error passed through.
+
+    Attributes:
+        path: as in ``network.named_modules()``.
+        module: the module.
+        shape: of its first input, where that is a tensor.
+    """
+
+    path: str
+    module: nn.Module
+    shape: tuple[int, ...] | None
+
+    def __str__(self) -> str:
+        got = "" if self.shape is None else f", which got {self.shape}"
+        return f"{self.path!r} ({type(self.module).__name__}){got}"
+
+
+def find_failure(network: nn.Module, error: BaseException) -> Failure | None:
+    """The innermost module of ``network`` in the traceback of ``error``; None where the error passed through none.
+
+    Example:
+        >>> net = nn.Sequential(nn.ReLU(), nn.Linear(3, 2))
+        >>> try:
+        ...     _ = net(torch.zeros(1, 4))
+        ... except RuntimeError as error:
+        ...     print(find_failure(net, error))
+        '1' (Linear), which got (1, 4)
+    """
+    paths = {id(module): path for path, module in network.named_modules()}
+    found = None
+    traceback = error.__traceback__
+    while traceback is not None:
+        local = traceback.tb_frame.f_locals
+        module = cast(nn.Module, local.get("self"))
+        if traceback.tb_frame.f_code.co_name == "_call_impl" and id(module) in paths:
+            first = next(iter(local.get("args", ())), None)
+            shape = tuple(first.shape) if isinstance(first, Tensor) else None
+            found = Failure(paths[id(module)], module, shape)
+        traceback = traceback.tb_next
+    return found
+
+
+def advice_on(failure: Failure) -> str:
+    """What to do about a module of a spiking network that failed; empty where nothing is known.
+
+    Example:
+        >>> advice_on(Failure("conv", nn.Conv2d(3, 4, 3), (4, 2, 3, 8, 8))).partition(":")[0]
+        "PyTorch's own Conv2d takes no time axis"
+    """
+    module, shape = failure.module, failure.shape or ()
+    kind = type(module).__name__
+    of_torch = type(module).__module__.startswith("torch.nn")
+    axes = {"1d": 3, "2d": 4, "3d": 5}.get(kind[-2:], 4 if isinstance(module, nn.SyncBatchNorm) else 0)
+    if isinstance(module, nn.SyncBatchNorm):
+        return (
+            "SyncBatchNorm takes the second axis for channels, which in [T, N, C, H, W] are the images; leave out "
+            "convert_sync_batchnorm (sync_batchnorm=True of Lightning), which puts it in place of SpikingJelly's layers"
+        )
+    if of_torch and axes and len(shape) == axes + 1:
+        return (
+            f"PyTorch's own {kind} takes no time axis: use spikingjelly.activation_based.layer.{kind} in multi-step "
+            "mode, put it into a layer.SeqToANNContainer, or pass student_steps='loop' with a single-step network"
+        )
+    if getattr(module, "step_mode", None) == "m" and axes and len(shape) == axes:
+        return (
+            f"{kind} is in multi-step mode and got no time axis: pass time_steps= for images (or "
+            "student_steps='internal' if the network repeats them by itself)"
+        )
+    return ""
