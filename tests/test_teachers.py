@@ -215,7 +215,9 @@ def test_a_normalisation_without_meaning_is_refused(mean, std):
             TeacherInput(pair, good)
 
 
-@pytest.mark.parametrize(("size", "error"), [(0, ValueError), (-32, ValueError), (2.5, TypeError), ("8", TypeError)])
+@pytest.mark.parametrize(
+    ("size", "error"), [(0, ValueError), (-32, ValueError), (10**9, ValueError), (2.5, TypeError), ("8", TypeError)]
+)
 def test_a_size_without_meaning_is_refused(size, error):
     with pytest.raises(error, match="size must be"):
         TeacherInput(None, None, size)

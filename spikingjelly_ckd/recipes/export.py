@@ -51,11 +51,13 @@ BUILDERS = dict.fromkeys(
 """Functions of this package that a file may name, and their modules; any path inside the package may stand before."""
 
 MOST_CLASSES = 2**16
+LARGEST = 4096
+"""Height and width of images, pixels."""
 ABOUT = {
     "build": TEXT,
     "arguments": MAPPING,
     "time_steps": optional(whole(1, 10_000)),
-    "size": optional(whole(1, 2**14)),
+    "size": optional(whole(1, LARGEST)),
     "mean": optional(list_of(number(-1e6, 1e6))),
     "std": optional(list_of(number(1e-6, 1e6))),
     "classes": list_of(TEXT),
@@ -70,7 +72,7 @@ ABOUT = {
 ARGUMENTS = {
     "num_classes": whole(1, MOST_CLASSES),
     "in_channels": whole(1, 1024),
-    "size": whole(1, 4096),
+    "size": whole(1, LARGEST),
     "time_steps": whole(1, 10_000),
     "hidden": optional(whole(1, 2**13)),
     "name": TEXT,

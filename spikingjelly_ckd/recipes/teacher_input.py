@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..functional.checks import check_count
+from ..functional.errors import ArgumentValueError
 from .data import Data
+from .export import LARGEST
 
 __all__ = ["Teacher", "TeacherInput"]
 
@@ -34,7 +36,8 @@ class TeacherInput(nn.Module):
     Raises:
         TypeError: ``size`` is no integer.
         ValueError: unlike numbers of channels, a mean or deviation that is not finite, a deviation that is not above
-            zero, or a ``size`` below 1.
+            zero, or a ``size`` below 1 or
+            above 4096.
 
     Example:
         >>> import torch
@@ -52,6 +55,8 @@ class TeacherInput(nn.Module):
     ) -> None:
         super().__init__()
         self.size = None if size is None else check_count("size", size)
+        if size is not None and size > LARGEST:
+            raise ArgumentValueError("size", f"must be at most {LARGEST} pixels, got {size}")
         for pair in (student, teacher):
             _check_normalisation(pair)
         scale, shift = torch.ones(1), torch.zeros(1)
