@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from ..distiller import Distiller
+from ..functional.guessing import guessing
 from ..functional.maps import at_least_float32, is_constant
 from ..networks import compat
 from ..networks.recording import record
@@ -45,8 +46,6 @@ LARGE_SHARE, SMALL_SHARE = 0.5, 0.005
 SILENT_SHARE = 0.9
 STATISTICS_OFF = 1.0
 MEMORY_STEPS = 3
-CHANCE_ERRORS = 2
-"""By how many standard errors the teacher has to be above always answering the most frequent class."""
 
 
 @dataclass(frozen=True)
@@ -304,11 +303,10 @@ def accuracy(distiller: Distiller, look: Look, pairs: list[tuple[Tensor, Tensor]
         more, count = _count_right(logits, batch)
         right, total = right + more, total + count
         classes.append(_classes(batch))
-    accuracy, chance = right / total, float(torch.cat(classes).bincount().max()) / total
-    error = (chance * (1 - chance) / total) ** 0.5
-    data = {"accuracy": accuracy, "images": total, "chance": chance, "standard_error": error}
-    text = f"{accuracy:.1%} on {total} images of these batches (always the most frequent class: {chance:.1%})"
-    if accuracy <= chance + CHANCE_ERRORS * error and accuracy < 1:
+    accuracy, guess = right / total, guessing(torch.cat(classes))
+    data = {"accuracy": accuracy, "images": total, "chance": guess.share, "standard_error": guess.error}
+    text = f"{accuracy:.1%} on {total} images of these batches ({guess})"
+    if guess.explains(accuracy):
         return Check("teacher accuracy", "warn", f"{text}: is it trained, and on these classes in this order?", data)
     return Check("teacher accuracy", "ok", text, data)
 

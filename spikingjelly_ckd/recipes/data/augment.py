@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision import transforms
 
+from ...functional.errors import ArgumentValueError
 from .options import DataOptions
 
 __all__ = ["EventNDA", "EventResize", "EventRoll", "event_transform", "image_transform"]
@@ -212,8 +213,8 @@ def _auto_augment(policy: str, size: int, mean: tuple[float, ...]) -> Any:
     try:
         return make(policy, {"translate_const": int(0.45 * size), "img_mean": fill})
     except (AssertionError, IndexError, ValueError) as error:
-        raise ValueError(
-            f"auto_augment must be 'cifar10' or a policy of timm, such as 'rand-m9-mstd0.5-inc1', got {policy!r}"
+        raise ArgumentValueError(
+            "auto_augment", f"must be 'cifar10' or a policy of timm, such as 'rand-m9-mstd0.5-inc1', got {policy!r}"
         ) from error
 
 
@@ -221,4 +222,4 @@ def _check_unused(options: DataOptions, kind: str, names: tuple[str, ...]) -> No
     for name in names:
         value = getattr(options, name)
         if value:
-            raise ValueError(f"{name}={value!r} does nothing to {kind}, which this data has; leave it out")
+            raise ArgumentValueError(name, f"does nothing to {kind}, which this data has; leave it out, got {value!r}")

@@ -17,6 +17,7 @@ from PIL import Image
 from torchvision import datasets
 from torchvision.datasets.utils import check_integrity, download_and_extract_archive
 
+from ...functional.errors import ArgumentNotFoundError, ArgumentValueError
 from ..unpickling import NumpyArray, load_plain
 from .base import Data, make_data, make_part
 from .folders import folder_data
@@ -102,7 +103,7 @@ def _cifar(name: str, kind: Any, official_classes: int, root: Path | str, option
         _fetch_cifar(kind, folder, list(files), options)
     differing = [path for path, md5 in files.items() if not check_integrity(path, md5)]
     if differing and not options.allow_partial:
-        raise ValueError(_damage(differing[0], kind.filename))
+        raise _damage(differing[0], kind.filename)
     base = folder / kind.base_folder
     classes = _read_names(base / kind.meta["filename"], kind.meta["key"])
     sources = [_read_images([base / name for name, _ in listed]) for listed in (kind.train_list, kind.test_list)]
@@ -166,17 +167,21 @@ def _fetch_cifar(kind: Any, folder: Path, files: list[Path], options: DataOption
         )
     if (folder / kind.filename).is_file():
         raise FileNotFoundError(f"{folder / kind.filename} was not unpacked; run tar -xzf {kind.filename} in {folder}")
-    raise FileNotFoundError(
-        f"{folder} holds no {kind.base_folder} (nor train with test or val, a tree of your own); pass download=True, "
-        f"or unpack {kind.url} there"
+    raise ArgumentNotFoundError(
+        "",
+        f"{folder} holds no {kind.base_folder} (nor train with test or val, a tree of your own); pass {{remedy}}, or "
+        f"unpack {kind.url} there",
+        remedy={"download": True},
     )
 
 
-def _damage(path: Path, archive: str) -> str:
+def _damage(path: Path, archive: str) -> ValueError:
     """What is wrong with a file, without unpickling it; the last byte of a whole pickle is ``pickle.STOP``."""
     if path.read_bytes()[-1:] != pickle.STOP:
-        return f"{path} is cut off, a half-unpacked file; delete {path.parent} and unpack {archive} again"
-    return (
+        return ValueError(f"{path} is cut off, a half-unpacked file; delete {path.parent} and unpack {archive} again")
+    return ArgumentValueError(
+        "",
         f"{path} differs from the official file (md5); delete {path.parent} and unpack {archive} again, or pass "
-        "allow_partial=True if this is meant"
+        "{remedy} if this is meant",
+        remedy={"allow_partial": True},
     )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...functional.errors import ArgumentNotFoundError, ArgumentValueError
 from .base import Data, make_data, make_part
 from .folders import EVENT_SUFFIX, class_folders, folder_data
 from .options import DataOptions
@@ -51,11 +52,11 @@ def cifar10dvs(root: Path | str, options: DataOptions) -> Data:
     if is_tree(folder):
         return folder_data(folder, options, len(DVS_CLASSES))
     if options.split not in SPLIT_HASHES:
-        raise ValueError(
-            f"split must be one of {sorted(SPLIT_HASHES)}: CIFAR10-DVS has no official one; got {options.split!r}"
+        raise ArgumentValueError(
+            "split", f"must be one of {sorted(SPLIT_HASHES)}: CIFAR10-DVS has no official one; got {options.split!r}"
         )
     if options.time_steps is None:
-        raise ValueError("time_steps must be given for events: into how many frames a recording is divided")
+        raise ArgumentValueError("time_steps", "must be given for events: into how many frames a recording is divided")
     recordings, classes = _recordings(folder, options)
     integrated = folder / f"frames_number_{options.time_steps}_split_by_number"
     _check_finished(integrated)
@@ -87,7 +88,7 @@ def _recordings(folder: Path, options: DataOptions) -> tuple[list[Sample], list[
         check_level(folder, ["events_np"], inside=DVS_CLASSES[0])
         check_tree(folder)
         if not options.download:
-            raise FileNotFoundError(_how_to_fetch(folder))
+            raise ArgumentNotFoundError("", _how_to_fetch(folder), remedy={"download": True})
         _spikingjelly(folder, data_type="event")
     classes = class_folders(events)
     check_classes(len(classes), len(DVS_CLASSES), options, folder)
@@ -95,10 +96,12 @@ def _recordings(folder: Path, options: DataOptions) -> tuple[list[Sample], list[
     samples = [(name, label) for label, title in enumerate(classes) for name in names[title]]
     if samples != dvs_samples() and not options.allow_partial:
         short = [f"{title} {len(found)}" for title, found in names.items() if len(found) != RECORDINGS_PER_CLASS]
-        raise ValueError(
+        raise ArgumentValueError(
+            "",
             f"{events} is half-unpacked or not CIFAR10-DVS, which has {RECORDINGS_PER_CLASS} recordings "
             f"cifar10_<class>_<i>.npz of each class ({first_names(short) or 'other names'}); delete events_np and make "
-            "it again, or pass allow_partial=True if this is meant"
+            "it again, or pass {remedy} if this is meant",
+            remedy={"allow_partial": True},
         )
     return samples, classes
 
@@ -134,6 +137,6 @@ def _how_to_fetch(folder: Path) -> str:
     return (
         f"{folder} holds no events_np (nor train with test or val, a tree of your own). "
         + (f"Put these into {folder / 'download'}: {'; '.join(missing)}. Then p" if missing else "P")
-        + "ass download=True: SpikingJelly checks and unpacks what is in download, fetches what is missing there, and "
+        + "ass {remedy}: SpikingJelly checks and unpacks what is in download, fetches what is missing there, and "
         "converts it"
     )

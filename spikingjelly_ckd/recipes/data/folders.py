@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torchvision import datasets
 
+from ...functional.errors import ArgumentValueError
 from .base import Data, Normalisation, Part, make_data, make_part
 from .options import DataOptions
 from .roots import check_classes, check_level, check_no_split, first_names, incomplete_tree, list_content, resolve_root
@@ -151,7 +152,7 @@ def read_tree(
     check_classes(len(names), classes, options, folder)
     is_event = _holds_frames(directories[0], names)
     if is_event and options.time_steps is None:
-        raise ValueError("time_steps must be given for events: how many frames each recording has")
+        raise ArgumentValueError("time_steps", "must be given for events: how many frames each recording has")
     loader = FrameLoader(options.time_steps) if options.time_steps is not None and is_event else load_image
     suffixes = (EVENT_SUFFIX,) if is_event else datasets.folder.IMG_EXTENSIONS
     parts = [_scan(directory, names, suffixes, loader) for directory in directories]

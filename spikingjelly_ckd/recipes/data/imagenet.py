@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ...functional.errors import ArgumentValueError
 from .base import Data, make_data
 from .folders import IMAGENET, read_tree
 from .options import DataOptions
@@ -48,9 +49,11 @@ def imagenet(root: Path | str, options: DataOptions) -> Data:
     counts = tuple(len(part.rows) for part in tree.parts)
     complete = not official or counts == IMAGES
     if not (complete or options.allow_partial):
-        raise ValueError(
-            f"{folder} is half-unpacked: ImageNet has {IMAGES} images, this has {counts}; unpack it again, or "
-            "pass allow_partial=True if this is meant"
+        raise ArgumentValueError(
+            "",
+            f"{folder} is half-unpacked: ImageNet has {IMAGES} images, this has {counts}; unpack it again, or pass "
+            "{remedy} if this is meant",
+            remedy={"allow_partial": True},
         )
     return make_data(
         "imagenet" if official else tree.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...functional.checks import check_count, check_flag
+from ...functional.errors import ArgumentTypeError, ArgumentValueError
 from .splits import SplitName
 
 __all__ = ["DataOptions"]
@@ -68,10 +69,10 @@ class DataOptions:
         for name in ("resized_crop", "flip", "nda", "download", "allow_partial"):
             check_flag(name, getattr(self, name))
         if not isinstance(self.auto_augment, str):
-            raise TypeError(f"auto_augment must be a string, got {self.auto_augment!r}")
+            raise ArgumentTypeError("auto_augment", f"must be a string, got {self.auto_augment!r}")
         if isinstance(self.erase, bool) or not isinstance(self.erase, int | float):
-            raise TypeError(f"erase must be a number, got {type(self.erase).__name__} {self.erase!r}")
+            raise ArgumentTypeError("erase", f"must be a number, got {type(self.erase).__name__} {self.erase!r}")
         if not 0 <= self.erase <= 1:
-            raise ValueError(f"erase must be a probability from 0 to 1, got {self.erase}")
+            raise ArgumentValueError("erase", f"must be a probability from 0 to 1, got {self.erase}")
         if self.crop_padding and self.resized_crop:
-            raise ValueError("crop_padding and resized_crop are two kinds of random crop; use one")
+            raise ArgumentValueError("crop_padding", "and resized_crop are two kinds of random crop; use one")

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...functional.errors import ArgumentNotFoundError, ArgumentTypeError, ArgumentValueError
 from .options import DataOptions
 
 __all__ = [
@@ -33,12 +34,12 @@ def resolve_root(root: Path | str, *, make: bool = False) -> Path:
         FileNotFoundError: it is no folder that exists.
     """
     if not isinstance(root, Path | str):
-        raise TypeError(f"root must be a path, got {type(root).__name__} {root!r}")
+        raise ArgumentTypeError("root", f"must be a path, got {type(root).__name__} {root!r}")
     folder = Path(root).expanduser().resolve()
     if make:
         folder.mkdir(parents=True, exist_ok=True)
     if not folder.is_dir():
-        raise FileNotFoundError(f"root must be a folder that is there, got {folder}")
+        raise ArgumentNotFoundError("root", f"must be a folder that is there, got {folder}")
     return folder
 
 
@@ -60,10 +61,10 @@ def check_level(folder: Path, names: Sequence[str], inside: str | None = None) -
     if inside and (folder / inside).exists():
         above.append(folder.parent)
     if above:
-        raise FileNotFoundError(f"root must be the folder that holds {name}; {folder} is inside: pass {above[0]}")
+        raise ArgumentNotFoundError("root", f"must be the folder with {name}; {folder} is inside: pass {above[0]}")
     for child in sorted(folder.iterdir()):
         if os.path.isdir(child / name):
-            raise FileNotFoundError(f"root must be the folder that holds {name}; {folder} is above: pass {child}")
+            raise ArgumentNotFoundError("root", f"must be the folder with {name}; {folder} is above: pass {child}")
 
 
 def is_tree(folder: Path) -> bool:
@@ -103,10 +104,11 @@ def check_classes(found: int, official: int | None, options: DataOptions, folder
     expected = options.num_classes or official
     if expected is None or found == expected:
         return
-    raise ValueError(
-        f"{folder} has {found} classes, but "
-        + (f"num_classes={expected}" if options.num_classes else f"this data set has {expected}")
-        + f"; if they are all meant, say num_classes={found}"
+    wanted = f"{expected} were asked for" if options.num_classes else f"this data set has {expected}"
+    raise ArgumentValueError(
+        "",
+        f"{folder} has {found} classes, but {wanted}; if they are all meant, pass {{remedy}}",
+        remedy={"num_classes": found},
     )
 
 
@@ -121,7 +123,7 @@ def check_no_split(where: str, options: DataOptions) -> None:
         ValueError: a split was chosen.
     """
     if options.split is not None:
-        raise ValueError(f"split must be None for {where}, got {options.split!r}")
+        raise ArgumentValueError("split", f"must be None for {where}, got {options.split!r}")
 
 
 def first_names(names: Sequence[str]) -> str:

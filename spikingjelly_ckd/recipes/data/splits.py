@@ -19,6 +19,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ...functional.errors import ArgumentValueError
+
 __all__ = ["SPLIT_HASHES", "SUBSET_SEED", "SplitName", "dvs_samples", "split", "split_hash", "stratified_subset"]
 
 SUBSET_SEED = 2026
@@ -85,9 +87,10 @@ def split(name: SplitName, samples: Sequence[Sample]) -> tuple[list[int], list[i
         (9000, 1000, ('cifar10_truck_99.npz', 9))
     """
     if name not in SPLIT_HASHES:
-        raise ValueError(
-            f"split of CIFAR10-DVS must be one of {sorted(SPLIT_HASHES)}, got {name!r}; there is no official one, and "
-            "accuracies on different splits do not compare"
+        raise ArgumentValueError(
+            "split",
+            f"must be one of {sorted(SPLIT_HASHES)}, got {name!r}; CIFAR10-DVS has no official one, and accuracies on "
+            "different splits do not compare",
         )
     train, test = {"first90": _first90, "tebn": _tebn, "random42": _random42}[name](samples)
     if not train or not test:
@@ -147,13 +150,14 @@ def stratified_subset(labels: Tensor, count: int, num_classes: int, *, name: str
         [0, 0, 1, 1]
     """
     if count % num_classes:
-        raise ValueError(f"{name} must be a multiple of the {num_classes} classes, got {count}")
+        raise ArgumentValueError(name, f"must be a multiple of the {num_classes} classes, got {count}")
     each = count // num_classes
     available = labels.bincount(minlength=num_classes)
     if each > available.min():
-        raise ValueError(
-            f"{name}={count} asks for {each} of each class, but class {int(available.argmin())} has only "
-            f"{int(available.min())}"
+        raise ArgumentValueError(
+            name,
+            f"must be at most {num_classes} times the smallest class, but {count} asks for {each} of each class, and "
+            f"class {int(available.argmin())} has only {int(available.min())}",
         )
     generator = torch.Generator().manual_seed(SUBSET_SEED)
     order = torch.randperm(len(labels), generator=generator)
