@@ -21,7 +21,8 @@ from ..data.loading import ReproducibleDataModule
 from ..options import Run
 from ..recipe import Recipe
 from ..teacher_input import Teacher
-from .callbacks import DistillationCallback, FailureNotes, FastNeurons, History, StepSeeds, checkpoints
+from .callbacks import FailureNotes, FastNeurons, History, StepSeeds, checkpoints
+from .distillation_callback import DistillationCallback
 from .module import DistillationModule, TrainingModule
 from .resume import check_fits, check_same_run, find_checkpoint, read_checkpoint, settings_of
 
