@@ -2,8 +2,10 @@
 
 from ..._renamed import old_names
 from .batches import unpack_batch
-from .callbacks import DistillationCallback, History, StepSeeds, training_progress
-from .module import ClassifierModule, DistillationModule, TrainingModule, cosine_with_warmup, topk_accuracy
+from .callbacks import History, StepSeeds
+from .distillation_callback import DistillationCallback, training_progress
+from .figures import cosine_with_warmup, topk_accuracy
+from .module import ClassifierModule, DistillationModule, TrainingModule
 
 __all__ = [
     "ClassifierModule",

@@ -27,7 +27,8 @@ from ..files import say
 from ..options import Run
 from ..recipe import Recipe
 from ..teacher_input import Teacher
-from .callbacks import DistillationCallback, FailureNotes, FastNeurons, History, StepSeeds, checkpoints
+from .callbacks import FailureNotes, FastNeurons, History, StepSeeds, checkpoints
+from .distillation_callback import DistillationCallback
 from .module import DistillationModule, TrainingModule
 from .resume import (
     SETTINGS,

@@ -9,8 +9,7 @@ SpikingJelly's: ``train_loss``, ``train_acc1``, ``train_acc5``, ``test_loss``, `
 from __future__ import annotations
 
 import inspect
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Self, cast
 
 import torch
@@ -29,69 +28,10 @@ from ...networks.outputs import read_logits
 from ..cache import CHANGED, is_stale
 from ..recipe import CHOICES, Optimizer
 from .batches import Unpack, images_of, unpack_batch
-from .callbacks import DistillationCallback
+from .distillation_callback import DistillationCallback
+from .figures import among_largest, cosine_with_warmup, topk_accuracy
 
-__all__ = ["ClassifierModule", "DistillationModule", "TrainingModule", "cosine_with_warmup", "topk_accuracy"]
-
-
-def cosine_with_warmup(epochs: int, steps_per_epoch: int, warmup_epochs: int = 0) -> Callable[[int], float]:
-    """Factor of the learning rate at each optimiser step.
-
-    Cosine from 1 to 0, constant within an epoch as ``CosineAnnealingLR(T_max=epochs)`` stepped once an epoch (the
-    authors' schedule); before it a linear warm-up in every step.
-
-    Args:
-        epochs: of the whole run.
-        steps_per_epoch: optimiser steps.
-        warmup_epochs: of linear warm-up, below ``epochs``.
-
-    Returns:
-        Step (from 0) -> factor in [0, 1].
-
-    Raises:
-        ValueError: no epoch is left after the warm-up.
-
-    Example:
-        >>> factor = cosine_with_warmup(epochs=3, steps_per_epoch=2, warmup_epochs=1)
-        >>> [round(factor(step), 2) for step in range(6)]
-        [0.5, 1.0, 1.0, 1.0, 0.5, 0.5]
-    """
-    if not 0 <= warmup_epochs < epochs:
-        raise ValueError(f"warmup_epochs must lie in 0..{epochs - 1} for {epochs} epochs, got {warmup_epochs}")
-
-    def factor(step: int) -> float:
-        epoch = step // steps_per_epoch
-        if epoch < warmup_epochs:
-            return (step + 1) / (warmup_epochs * steps_per_epoch)
-        return 0.5 * (1 + math.cos(math.pi * (epoch - warmup_epochs) / (epochs - warmup_epochs)))
-
-    return factor
-
-
-def topk_accuracy(logits: Tensor, labels: Tensor, top: int = 1) -> Tensor:
-    """Top-k accuracy: the share of images whose label is among the ``top`` largest logits (of all, if there are fewer).
-
-    Args:
-        logits: ``[N, K]``.
-        labels: class indices ``[N]``, or soft labels ``[N, K]``, of which the largest counts.
-        top: how many.
-
-    Returns:
-        Scalar in [0, 1].
-
-    Example:
-        >>> import torch
-        >>> topk_accuracy(torch.eye(3), torch.tensor([0, 1, 1]))
-        tensor(0.6667)
-    """
-    return _among_largest(logits, labels, top).float().mean()
-
-
-def _among_largest(logits: Tensor, labels: Tensor, top: int) -> Tensor:
-    """Whether each image's label is among the ``top`` largest logits, booleans ``[N]``."""
-    hard = labels.argmax(1) if labels.ndim == 2 else labels
-    best = logits.topk(min(top, logits.shape[1]), dim=1).indices
-    return (best == hard.unsqueeze(1)).any(1)
+__all__ = ["ClassifierModule", "DistillationModule", "TrainingModule"]
 
 
 class TrainingModule(LightningModule):
@@ -182,7 +122,7 @@ class TrainingModule(LightningModule):
         if not images.isfinite().all():
             raise ValueError("the test set holds NaN or inf, which would count as wrong answers; remove such images")
         logits = self.predict(images)
-        percent = [100.0 * _among_largest(logits, labels, top) for top in (1, 5)]
+        percent = [100.0 * among_largest(logits, labels, top) for top in (1, 5)]
         losses = F.cross_entropy(logits, labels, reduction="none")
         for metric, values in zip(self._test_means[dataloader_idx], (losses, *percent), strict=True):
             metric.update(values)

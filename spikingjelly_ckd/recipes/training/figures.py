@@ -1,0 +1,84 @@
+"""The schedule of the learning rate, and how many answers are right."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from torch import Tensor
+
+__all__ = ["among_largest", "cosine_with_warmup", "topk_accuracy"]
+
+
+def cosine_with_warmup(epochs: int, steps_per_epoch: int, warmup_epochs: int = 0) -> Callable[[int], float]:
+    """Factor of the learning rate at each optimiser step.
+
+    Cosine from 1 to 0, constant within an epoch as ``CosineAnnealingLR(T_max=epochs)`` stepped once an epoch (the
+    authors' schedule); before it a linear warm-up in every step.
+
+    Args:
+        epochs: of the whole run.
+        steps_per_epoch: optimiser steps.
+        warmup_epochs: of linear warm-up, below ``epochs``.
+
+    Returns:
+        Step (from 0) -> factor in [0, 1].
+
+    Raises:
+        ValueError: no epoch is left after the warm-up.
+
+    Example:
+        >>> factor = cosine_with_warmup(epochs=3, steps_per_epoch=2, warmup_epochs=1)
+        >>> [round(factor(step), 2) for step in range(6)]
+        [0.5, 1.0, 1.0, 1.0, 0.5, 0.5]
+    """
+    if not 0 <= warmup_epochs < epochs:
+        raise ValueError(f"warmup_epochs must lie in 0..{epochs - 1} for {epochs} epochs, got {warmup_epochs}")
+
+    def factor(step: int) -> float:
+        epoch = step // steps_per_epoch
+        if epoch < warmup_epochs:
+            return (step + 1) / (warmup_epochs * steps_per_epoch)
+        return 0.5 * (1 + math.cos(math.pi * (epoch - warmup_epochs) / (epochs - warmup_epochs)))
+
+    return factor
+
+
+def topk_accuracy(logits: Tensor, labels: Tensor, top: int = 1) -> Tensor:
+    """Top-k accuracy: the share of images whose label is among the ``top`` largest logits (of all, if there are fewer).
+
+    Args:
+        logits: ``[N, K]``.
+        labels: class indices ``[N]``, or soft labels ``[N, K]``, of which the largest counts.
+        top: how many.
+
+    Returns:
+        Scalar in [0, 1].
+
+    Example:
+        >>> import torch
+        >>> topk_accuracy(torch.eye(3), torch.tensor([0, 1, 1]))
+        tensor(0.6667)
+    """
+    return among_largest(logits, labels, top).float().mean()
+
+
+def among_largest(logits: Tensor, labels: Tensor, top: int) -> Tensor:
+    """Whether each image's label is among the ``top`` largest logits.
+
+    Args:
+        logits: ``[N, K]``.
+        labels: as for :func:`topk_accuracy`.
+        top: how many.
+
+    Returns:
+        Booleans ``[N]``.
+
+    Example:
+        >>> import torch
+        >>> among_largest(torch.eye(3), torch.tensor([0, 1, 1]), 1)
+        tensor([ True,  True, False])
+    """
+    hard = labels.argmax(1) if labels.ndim == 2 else labels
+    best = logits.topk(min(top, logits.shape[1]), dim=1).indices
+    return (best == hard.unsqueeze(1)).any(1)
