@@ -98,6 +98,7 @@ def test_the_json_says_how_to_build_and_feed_the_network(tmp_path):
         **about,
         "mean": [0.5, 0.25, 0.125],
         "classes": ["café", "dog"],
+        "sha256": file_hash(path),
     }
     assert load_network(path, tiny_nets.student)[1] == written
     assert sorted(file.name for file in tmp_path.iterdir()) == ["net.json", "net.safetensors"]

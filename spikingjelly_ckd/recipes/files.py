@@ -17,7 +17,7 @@ from typing import BinaryIO
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["in_use", "is_first_process", "locked", "say", "set_aside", "sweep", "whole_file"]
+__all__ = ["is_first_process", "locked", "say", "set_aside", "sweep", "whole_file"]
 
 LOCK = "run.lock"
 PART = ".part"
@@ -153,18 +153,6 @@ def locked(folder: Path, *, wait: str | None = None) -> Iterator[None]:
     finally:
         if number is not None:
             _leave(folder, number)
-
-
-def in_use(folder: Path) -> str | None:
-    """Who holds a folder, in words; None where nobody does."""
-    try:
-        number = os.open(folder / LOCK, os.O_RDWR)
-    except OSError:
-        return None
-    try:
-        return None if _try(number) else _holder(folder)
-    finally:
-        os.close(number)
 
 
 _HELD: set[int] = set()
