@@ -165,7 +165,8 @@ def obtain_teacher(setup: Setup, parts: tuple[Part, Part], path: Path) -> None:
     )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     seconds = round(time.perf_counter() - start, 1)
-    save_network(path, teacher, builder, arguments, accuracy=summary(accuracy), seconds=seconds)
+    found = summary(accuracy)
+    save_network(path, teacher, builder, arguments, accuracy=found["last"], accuracies=found, seconds=seconds)
 
 
 def make(setup: Setup, method: Method, seed: int, parts: tuple[Part, Part], teacher: nn.Module) -> Distiller:
@@ -233,7 +234,7 @@ def run(
             {name: torch.stack([row[name] for row in rows]).mean().item() for name in rows[0]} for rows in each_epoch
         ],
         "skipped": int(torch.stack(skipped).sum()),
-        "teacher": {"sha256": file_hash(teacher_path), "accuracy": about["accuracy"]},
+        "teacher": {"sha256": file_hash(teacher_path), "accuracy": about["accuracies"]},
         "seconds": round(time.perf_counter() - start, 1),
         "environment": environment(),
     }
