@@ -130,17 +130,19 @@ def test_the_teacher_runs_before_the_student(teacher, student, batch):
 
 
 @pytest.mark.parametrize(
-    ("losses", "kept"),
+    ("losses", "layer", "kept"),
     [
-        ({"kd": (KDLoss(), 1.0)}, {"8"}),
-        ({"samd": (SAMDLoss(), 1.0), "nld": (NLDLoss(), 1.0)}, {"5", "8"}),
-        ({"at": (ATLoss(), 1.0)}, {"2", "5"}),
+        ({"kd": (KDLoss(), 1.0)}, None, {"8"}),
+        ({"samd": (SAMDLoss(), 1.0), "nld": (NLDLoss(), 1.0)}, None, {"5", "8"}),
+        ({"samd": (SAMDLoss(), 1.0), "nld": (NLDLoss(), 1.0)}, "2", {"2", "8"}),
+        ({"at": (ATLoss(), 1.0)}, None, {"2", "5"}),
     ],
-    ids=["logits", "logits and a class map", "features"],
+    ids=["logits", "logits and a class map", "the map of an early layer", "features"],
 )
-def test_only_what_the_losses_take_of_the_teacher_is_held_while_the_student_runs(losses, kept, student, batch):
+def test_only_what_the_losses_take_of_the_teacher_is_held_while_the_student_runs(losses, layer, kept, student, batch):
     teacher = tiny_teacher(inplace=False)
-    distiller = Distiller(teacher, student, losses, time_steps=2, example=batch)
+    layers = {} if layer is None else {"samd": (None, layer)}
+    distiller = Distiller(teacher, student, losses, layers=layers, time_steps=2, example=batch)
     storages, held = {}, []
 
     def note(name):
