@@ -101,6 +101,7 @@ def cover(case: Case) -> Row:
     else:
         teacher, student, batch = wake(other_side(case), images.flatten(0, -4)), network, images
     loss = Seen()
+    options |= {"batch_first": False}
     distiller = Distiller(teacher, student.train(), {"samd": (loss, 1.0)}, task_weight=0.0, **options)
     out = distiller(batch, labels)
     out.loss.backward()

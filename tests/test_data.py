@@ -597,9 +597,9 @@ def test_every_row_says_where_a_tree_is_or_what_it_lacks(row, tmp_path):
     write_image_folder(tmp_path / "up/data")
     options = DataOptions(time_steps=4, split="tebn") if row is cifar10dvs else DataOptions()
     for inside in ("train", "test", "train/class000"):
-        with pytest.raises(FileNotFoundError, match=r"holds train; .* is inside: pass .*data$"):
+        with pytest.raises(FileNotFoundError, match=r"be the folder with train; .* is inside: pass .*data$"):
             row(tmp_path / "up/data" / inside, options)
-    with pytest.raises(FileNotFoundError, match=r"holds train; .* is above: pass .*data$"):
+    with pytest.raises(FileNotFoundError, match=r"be the folder with train; .* is above: pass .*data$"):
         row(tmp_path / "up", options)
     shutil.rmtree(tmp_path / "up/data/test")
     with pytest.raises(FileNotFoundError, match=r"root must hold train and (test or val|val or test); .* has train$"):

@@ -254,10 +254,10 @@ def test_every_flipped_byte_is_found_or_changes_nothing(tmp_path):
 def test_weights_of_another_json_are_refused(tmp_path):
     path = save_network(tmp_path / "a.safetensors", tiny_nets.teacher(3), tiny_nets.teacher, {"num_classes": 3})
     assert json.loads(path.with_suffix(".json").read_text())["sha256"] == file_hash(path)
-    load_network(path)
+    load_network(path, tiny_nets.teacher)
     flip(path, 0.9)
     with pytest.raises(ValueError, match=r"a\.safetensors is not the file that a\.json was written for .*sha256"):
-        load_network(path)
+        load_network(path, tiny_nets.teacher)
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------

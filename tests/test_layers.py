@@ -519,7 +519,7 @@ def test_a_preset_without_positions_gives_way():
     assert found.path == "features.1"
     assert "features does not serve at 16x16" in found.reason
     (passed_over,) = found.passed_over
-    assert passed_over.startswith("features [3, 2, 4, 1, 1]: its map has one position only")
+    assert passed_over.startswith("features [3, 2, 4, 1, 1]: its map is 1x1 (one position only)")
 
 
 def test_a_name_alone_is_no_preset():
@@ -538,7 +538,7 @@ def test_a_student_without_a_map_names_the_candidates_and_the_argument():
     with pytest.raises(ValueError, match=r"no layer with spikes.*Pass student_layer='path'"):
         find_layer(net, FRAMES)
     net = spiking(layer.Conv2d(3, 4, 16), neuron.LIFNode(), layer.Flatten(), layer.Linear(4, 5))
-    with pytest.raises(ValueError, match=r"1 \[3, 2, 4, 1, 1\]: its map has one position only"):
+    with pytest.raises(ValueError, match=r"1 \[3, 2, 4, 1, 1\]: its map is 1x1 \(one position only\)"):
         find_layer(net, FRAMES)
 
 
@@ -724,7 +724,7 @@ def test_layers_inside_a_block_that_ends_in_one_position_are_named_as_passed_ove
 
     net = nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.ReLU(), Down(), nn.Flatten(), nn.Linear(8, 5, bias=False))
     one_position, inside = find_layer(net, IMAGES).passed_over
-    assert one_position.startswith("2 [2, 8, 1, 1] and 1 more: its map has one position only")
+    assert one_position.startswith("2 [2, 8, 1, 1] and 1 more: its map is 1x1 (one position only)")
     assert inside == "2.branch [2, 8, 4, 4]: it is inside '2', which ends in one position"
 
 

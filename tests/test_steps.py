@@ -103,7 +103,7 @@ def test_a_student_that_hides_them_for_good_is_refused(batch):
     student = Hidden()
     nn.init.uniform_(student.body[1].bias, 0.5, 2.0)  # in eval mode it would be silent: every step alike
     nn.init.uniform_(student.body[4].bias, 0.5, 2.0)
-    with pytest.raises(ValueError, match="no module of it hands on what that is the mean of"):
+    with pytest.raises(ValueError, match="no module of it returns what that is the mean of"):
         taken(student, batch)
 
 

@@ -35,7 +35,7 @@ def find_failure(network: nn.Module, error: BaseException) -> Failure | None:
     Example:
         >>> net = nn.Sequential(nn.ReLU(), nn.Linear(3, 2))
         >>> try:
-        ...     _ = net(torch.zeros(1, 4))
+        ...     _ = net(Tensor([[1, 2, 3, 4]]))
         ... except RuntimeError as error:
         ...     print(find_failure(net, error))
         '1' (Linear), which got (1, 4)

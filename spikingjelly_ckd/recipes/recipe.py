@@ -12,6 +12,7 @@ from torch import nn
 from .._renamed import old_names
 from ..functional.checks import check_choice, check_positive, check_share
 from ..functional.errors import ArgumentValueError
+from ..methods.base import TargetClass
 from .data import Data, DataOptions
 from .export import name_of
 
@@ -21,7 +22,6 @@ __all__ = [
     "Optimizer",
     "Precision",
     "Recipe",
-    "TargetClass",
     "Variant",
     "ours",
     "paper",
@@ -34,7 +34,6 @@ __getattr__ = old_names(__name__, f"{__package__}.command_line")  # parse, comma
 T = TypeVar("T")
 Method = Literal["ckd", "plain"]
 Variant = Literal["paper", "released"]
-TargetClass = Literal["teacher", "label"]
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Weight = float | Literal["auto"]

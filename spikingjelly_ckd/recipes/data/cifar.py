@@ -49,7 +49,8 @@ def cifar10(root: Path | str, options: DataOptions) -> Data:
     Example:
         >>> cifar10("/no/such/folder", DataOptions(crop_padding=4, flip=True))
         Traceback (most recent call last):
-        FileNotFoundError: root must be a folder that is there, got /no/such/folder
+        spikingjelly_ckd.functional.errors.ArgumentNotFoundError: root must be a folder that is
+        there, got /no/such/folder
     """
     return _cifar("cifar10", datasets.CIFAR10, 10, root, options)
 
@@ -72,7 +73,8 @@ def cifar100(root: Path | str, options: DataOptions) -> Data:
     Example:
         >>> cifar100("/no/such/folder", DataOptions(crop_padding=4, flip=True))
         Traceback (most recent call last):
-        FileNotFoundError: root must be a folder that is there, got /no/such/folder
+        spikingjelly_ckd.functional.errors.ArgumentNotFoundError: root must be a folder that is
+        there, got /no/such/folder
     """
     return _cifar("cifar100", datasets.CIFAR100, 100, root, options)
 

@@ -46,7 +46,8 @@ def cifar10dvs(root: Path | str, options: DataOptions) -> Data:
     Example:
         >>> cifar10dvs(".", DataOptions(size=48, time_steps=10, flip=True, nda=True))
         Traceback (most recent call last):
-        ValueError: split must be one of ['first90', 'random42', 'tebn']: CIFAR10-DVS has no official one; got None
+        spikingjelly_ckd.functional.errors.ArgumentValueError: split must be one of ['first90', 'random42', 'tebn']:
+        CIFAR10-DVS has no official one; got None
     """
     folder = resolve_root(root)
     if is_tree(folder):

@@ -40,7 +40,8 @@ def imagenet(root: Path | str, options: DataOptions) -> Data:
     Example:
         >>> imagenet("/no/such/folder", DataOptions(size=224, resized_crop=True, flip=True))
         Traceback (most recent call last):
-        FileNotFoundError: root must be a folder that is there, got /no/such/folder
+        spikingjelly_ckd.functional.errors.ArgumentNotFoundError: root must be a folder that is
+        there, got /no/such/folder
     """
     check_no_split("imagenet, which has an official one", options)
     folder = resolve_root(root)
