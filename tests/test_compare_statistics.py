@@ -33,24 +33,24 @@ def test_the_residual_is_that_of_the_two_way_analysis_of_variance():
 
 
 def test_arms_without_effect_are_rarely_called_above_or_below():
-    random, wrong, rounds = np.random.default_rng(1), 0, 1000
+    random, wrong, rounds = np.random.default_rng(1), 0, 400
     for _ in range(rounds):
         values = random.normal(0, 1, (6, 5)) + random.normal(0, 5, 5)
         found = compare_arms(arms({f"arm{index}": row for index, row in enumerate(values)}), "arm0")
         wrong += any(one.verdict != "not told apart" for one in found.differences.values())
-    assert 0.01 < wrong / rounds < 0.065
+    assert 0.01 < wrong / rounds < 0.08
 
 
 @pytest.mark.parametrize("count", [1, 10])
 def test_as_many_seeds_as_are_named_tell_a_point(count):
     seeds = seeds_to_tell(1.0, 0.9, arms=count)
     random, told = np.random.default_rng(2), 0
-    for _ in range(500):
+    for _ in range(200):
         values = random.normal(0, 0.9, (count + 1, seeds))
         values[1] += 1
         found = compare_arms(arms({f"arm{index}": row for index, row in enumerate(values)}), "arm0")
         told += found.differences["arm1"].verdict == "above"
-    assert 0.74 < told / 500 < 0.9
+    assert 0.7 < told / 200 < 0.9
 
 
 def test_a_missing_run_leaves_the_other_pairs():
