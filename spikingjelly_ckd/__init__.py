@@ -5,6 +5,7 @@ from .ckd import CKDDistiller
 from .distiller import Distiller, StepOutput
 from .functional.maps import class_activation_map, grad_cam, spike_activation_map
 from .methods import (
+    AKLLoss,
     ATLoss,
     BKDSNNLoss,
     CATKDLoss,
@@ -13,12 +14,15 @@ from .methods import (
     E2KDLoss,
     EnOFLoss,
     FitNetsLoss,
+    HardLabelLoss,
     KDLoss,
     KDSNNLoss,
     LSKDLoss,
     MGDLoss,
+    NKDLoss,
     NLDLoss,
     ReviewKDLoss,
+    RLDLoss,
     SAMDLoss,
     SeAlKDLoss,
     StrongWeakLoss,
@@ -27,6 +31,7 @@ from .methods import (
     TKSLoss,
     TSERLoss,
     WeightedSoftLabelLoss,
+    WTTMLoss,
 )
 from .methods.base import DistillationLoss
 from .methods.signals import Signals, TeacherOutput
@@ -44,6 +49,7 @@ __version__ = "0.1.0"
 _renamed.install()
 
 __all__ = [
+    "AKLLoss",
     "ATLoss",
     "BKDSNNLoss",
     "CATKDLoss",
@@ -55,13 +61,16 @@ __all__ = [
     "E2KDLoss",
     "EnOFLoss",
     "FitNetsLoss",
+    "HardLabelLoss",
     "KDLoss",
     "KDSNNLoss",
     "LSKDLoss",
     "Layer",
     "MGDLoss",
     "Method",
+    "NKDLoss",
     "NLDLoss",
+    "RLDLoss",
     "ReviewKDLoss",
     "SAMDLoss",
     "SeAlKDLoss",
@@ -73,6 +82,7 @@ __all__ = [
     "TKSLoss",
     "TSERLoss",
     "TeacherOutput",
+    "WTTMLoss",
     "WeightedSoftLabelLoss",
     "class_activation_map",
     "decay",

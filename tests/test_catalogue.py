@@ -30,6 +30,11 @@ SETTINGS = {
     methods.DKDLoss: {},
     methods.DISTLoss: {},
     methods.LSKDLoss: {},
+    methods.HardLabelLoss: {},
+    methods.AKLLoss: {},
+    methods.NKDLoss: {"gamma": 0.5},  # at 1.5 most of its value is a floor: ten steps are too few
+    methods.RLDLoss: {},
+    methods.WTTMLoss: {},
     methods.TDKDLoss: {},
     methods.SeAlKDLoss: {},
     methods.TSERLoss: {},

@@ -16,6 +16,7 @@ from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
 from spikingjelly_ckd import CATKDLoss, Distiller, NLDLoss, SAMDLoss, functional, methods
+from spikingjelly_ckd.functional.bounds import bounded_logits
 
 SIZES = (4, 4)
 CHANNELS = 3
@@ -116,7 +117,8 @@ def check(value, leaves, situation, bound, *, images_at=0):
     assert value.dtype == (torch.float64 if situation.dtype == torch.float64 else torch.float32)
     assert value.isfinite().all(), value
     if isinstance(bound, tuple):
-        bound = bound[0] + bound[1] * min(leaves[0].detach().abs().max().item(), 1e15)
+        sized = [leaves[0].detach(), *([situation.logits(teacher=True)] if bound == BY_TEACHERS_SIZE else [])]
+        bound = bound[0] + bound[1] * min(max(tensor.abs().max().item() for tensor in sized), 1e15)
     if not value.requires_grad:
         return
     gradients = torch.autograd.grad(value, leaves, allow_unused=True)
@@ -134,6 +136,8 @@ LOGITS = "student_logits"
 STEPS = "student_per_step_logits"
 BY_SIZE = 20.0, 20.0
 """And as much for each unit of the largest logit, up to 1e15: the gradient of a target that is not detached."""
+BY_TEACHERS_SIZE = 20.0, 20.1
+"""The same for the largest logit of either network: the gradient of a divergence that weighs by the student."""
 LOSSES = [
     # loss, what it learns from, bound of an image's gradient times the number of images
     ("KDLoss", {}, 6),  # tau |q - p|, at most tau times the root of 2; so where no reason is given
@@ -147,6 +151,12 @@ LOSSES = [
     ("DISTLoss", {}, 40),  # one over the spread of the probabilities
     ("LSKDLoss", {}, 20),  # tau over the spread of the logits
     ("WeightedSoftLabelLoss", {}, 4),
+    ("WTTMLoss", {}, 6),  # times how unsure the teacher is, at most K ** 0.8
+    ("WTTMLoss", {"weighted": False}, 2),
+    ("RLDLoss", {}, 50),  # alpha 2 and beta tau 2
+    ("NKDLoss", {}, 5),
+    ("AKLLoss", {}, BY_TEACHERS_SIZE),
+    ("HardLabelLoss", {}, 2),
     ("EnOFLoss", {}, 4),
     ("TDKDLoss", {}, 5),
     ("TDKDLoss", {"ensemble": "correct"}, 5),
@@ -330,6 +340,14 @@ FUNCTIONS = [
     ("weighted_soft_label_error", of_labelled_logits(functional.weighted_soft_label_error), 4),
     ("correlation", of_probabilities(functional.correlation, 1), 40),
     ("correlation", of_probabilities(functional.correlation, 0), 1e8),  # images that are nearly alike
+    ("log_kl", of_logits(lambda *both: functional.log_kl(*(bounded_logits(z).log_softmax(1) for z in both))), 4),
+    ("split_class", of_labelled_logits(lambda z, _, labels, tau: functional.split_class(z, labels, tau)[0]), 4),
+    ("split_class", of_labelled_logits(lambda z, _, labels, tau: functional.split_class(z, labels, tau)[1]), 4),
+    ("transformed_teacher_kl", of_logits(functional.transformed_teacher_kl, 0.2), 6),
+    ("refined_kl", of_labelled_logits(lambda *given_to: sum(functional.refined_kl(*given_to, 1.0))), 4),
+    ("normalized_error", of_labelled_logits(lambda *given_to: sum(functional.normalized_error(*given_to))), 4),
+    ("adaptive_kl", of_logits(functional.adaptive_kl), BY_TEACHERS_SIZE),
+    ("hard_label_error", of_logits(functional.hard_label_error), 4),
     ("standardize_logits", lambda s: (functional.standardize_logits, s.logits()), 10),
     ("gaussian_like", lambda s: (lambda logits: functional.gaussian_like(logits, detach=False), s.logits()), 20),
     ("mix_noise", of_logits(functional.mix_noise, 0.3, 2.0), 4),

@@ -1,5 +1,6 @@
 """The distillation losses, one file each."""
 
+from .akl import AKLLoss
 from .at import ATLoss
 from .bkdsnn import BKDSNNLoss
 from .catkd import CATKDLoss
@@ -8,12 +9,15 @@ from .dkd import DKDLoss
 from .e2kd import E2KDLoss
 from .enof import EnOFLoss
 from .fitnets import FitNetsLoss
+from .hard_label import HardLabelLoss
 from .kd import KDLoss
 from .kdsnn import KDSNNLoss
 from .lskd import LSKDLoss
 from .mgd import MGDLoss
+from .nkd import NKDLoss
 from .nld import NLDLoss
 from .reviewkd import ReviewKDLoss
+from .rld import RLDLoss
 from .samd import SAMDLoss
 from .seal import SeAlKDLoss
 from .strong_weak import StrongWeakLoss
@@ -22,8 +26,10 @@ from .tet import TETLoss
 from .tks import TKSLoss
 from .tser import TSERLoss
 from .weighted_soft_label import WeightedSoftLabelLoss
+from .wttm import WTTMLoss
 
 __all__ = [
+    "AKLLoss",
     "ATLoss",
     "BKDSNNLoss",
     "CATKDLoss",
@@ -32,11 +38,14 @@ __all__ = [
     "E2KDLoss",
     "EnOFLoss",
     "FitNetsLoss",
+    "HardLabelLoss",
     "KDLoss",
     "KDSNNLoss",
     "LSKDLoss",
     "MGDLoss",
+    "NKDLoss",
     "NLDLoss",
+    "RLDLoss",
     "ReviewKDLoss",
     "SAMDLoss",
     "SeAlKDLoss",
@@ -45,5 +54,6 @@ __all__ = [
     "TETLoss",
     "TKSLoss",
     "TSERLoss",
+    "WTTMLoss",
     "WeightedSoftLabelLoss",
 ]

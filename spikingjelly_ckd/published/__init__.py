@@ -16,13 +16,14 @@ from collections.abc import Callable, Mapping
 from ..step.method import Method, StudentNeeds
 from .ckdsnn import ckd, nld, samd
 from .features import at, bkdsnn, catkd, e2kd, enof, fitnets, kdsnn, mgd, reviewkd
-from .logits import dist, dkd, kd, lskd, weighted_soft_label
+from .logits import akl, dist, dkd, hard_label, kd, lskd, nkd, rld, ttm, weighted_soft_label, wttm
 from .time_steps import seal, strong_weak, tdkd, tet, tks, tser
 
 __all__ = [
     "METHODS",
     "Method",
     "StudentNeeds",
+    "akl",
     "at",
     "bkdsnn",
     "by_name",
@@ -33,13 +34,16 @@ __all__ = [
     "e2kd",
     "enof",
     "fitnets",
+    "hard_label",
     "kd",
     "kdsnn",
     "lskd",
     "mgd",
+    "nkd",
     "nld",
     "plain",
     "reviewkd",
+    "rld",
     "samd",
     "seal",
     "strong_weak",
@@ -47,7 +51,9 @@ __all__ = [
     "tet",
     "tks",
     "tser",
+    "ttm",
     "weighted_soft_label",
+    "wttm",
 ]
 
 
@@ -68,6 +74,7 @@ METHODS: Mapping[str, Callable[..., Method]] = {
     function.__name__: function
     for function in (
         *(plain, ckd, samd, nld, kd, dkd, dist, lskd, weighted_soft_label),
+        *(ttm, wttm, rld, nkd, akl, hard_label),
         *(tet, tdkd, seal, tser, tks, strong_weak),
         *(enof, e2kd, catkd, kdsnn, bkdsnn, at, fitnets, mgd, reviewkd),
     )

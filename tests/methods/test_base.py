@@ -15,6 +15,11 @@ from spikingjelly_ckd.methods.signals import LinearHead
 
 N, K, T = 4, 5, 2
 NEEDED = {
+    "HardLabelLoss": {"logits"},
+    "AKLLoss": {"logits"},
+    "NKDLoss": {"logits", "labels"},
+    "RLDLoss": {"logits", "labels"},
+    "WTTMLoss": {"logits"},
     "ATLoss": {"features"},
     "BKDSNNLoss": {"features"},
     "CATKDLoss": {"features", "logits", "student_head", "teacher_head"},
