@@ -30,6 +30,7 @@ SETTINGS = {
     methods.DKDLoss: {},
     methods.DISTLoss: {},
     methods.LSKDLoss: {},
+    methods.PrefixKDLoss: {},
     methods.HardLabelLoss: {},
     methods.AKLLoss: {},
     methods.NKDLoss: {"gamma": 0.5},  # at 1.5 most of its value is a floor: ten steps are too few

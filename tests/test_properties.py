@@ -166,8 +166,13 @@ LOSSES = [
     ("TKSLoss", {"detach_target": True}, 20),
     ("StrongWeakLoss", {}, 4),
     ("StrongWeakLoss", {"detach_target": False}, BY_SIZE),
+    ("PrefixKDLoss", {}, 4),
+    ("PrefixKDLoss", {"target": "next"}, 4),
+    ("PrefixKDLoss", {"detach_target": False}, BY_SIZE),
     ("SeAlKDLoss", {}, 10),
 ]
+TWO_STEPS = {"StrongWeakLoss", "PrefixKDLoss"}
+"""Losses that compare time steps."""
 SAMD_SETTINGS = [
     {"normalization": normalization, "scaling": scaling}
     for normalization in ("sample", "batch", "none")
@@ -210,7 +215,7 @@ def test_every_loss_has_a_row():
 def test_losses_of_logits(name, options, bound, situation):
     loss = made(name, options, situation)
     images = situation.images
-    if (name == "DISTLoss" and images == 1) or (name == "StrongWeakLoss" and situation.steps == 1):
+    if (name == "DISTLoss" and images == 1) or (name in TWO_STEPS and situation.steps == 1):
         with pytest.raises(ValueError, match="larger batch|time_steps=2"):
             loss(*arguments(loss, situation)[0])
         return
@@ -367,6 +372,7 @@ FUNCTIONS = [
     ("step_cross_entropy", of_labelled_steps(functional.step_cross_entropy), 10),
     ("step_entropy", of_steps(functional.step_entropy, 1.0), 10),
     ("most_and_least_confident", of_steps(lambda steps: sum(functional.most_and_least_confident(steps))), 10),
+    ("prefix_means", of_steps(functional.prefix_means), 10),
     ("sum_correct_steps", of_labelled_steps(lambda *given_to: functional.sum_correct_steps(*given_to)[0]), 10),
     ("replace_errors", replaced, 10),
     ("mean_of_other_steps", of_other_steps, BY_SIZE),

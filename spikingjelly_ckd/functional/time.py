@@ -23,6 +23,7 @@ __all__ = [
     "correct_steps",
     "mean_of_other_steps",
     "most_and_least_confident",
+    "prefix_means",
     "replace_errors",
     "step_cross_entropy",
     "step_entropy",
@@ -194,6 +195,28 @@ def most_and_least_confident(steps: Tensor) -> tuple[Tensor, Tensor]:
     most = steps.index_select(0, confidence.argmax(dim=0, keepdim=True)).squeeze(0)
     least = steps.index_select(0, confidence.argmin(dim=0, keepdim=True)).squeeze(0)
     return most, least
+
+
+def prefix_means(steps: Tensor) -> Tensor:
+    r"""What the network says after each time step: :math:`\frac{1}{t} \sum_{s \le t} z_S(s)`.
+
+    Args:
+        steps: the student's logits of every time step, shape ``[T, N, K]``.
+
+    Returns:
+        Shape ``[T, N, K]``, fp32 or wider; the last is the mean over all steps.
+
+    Raises:
+        ValueError: not 3-dimensional.
+
+    Example:
+        >>> import torch
+        >>> prefix_means(torch.tensor([[[4.0]], [[0.0]], [[2.0]]])).flatten()
+        tensor([4., 2., 2.])
+    """
+    steps = bounded_logits(check_steps(steps))
+    count = torch.arange(1, len(steps) + 1, device=steps.device, dtype=steps.dtype)
+    return steps.cumsum(dim=0) / count.view(-1, 1, 1)
 
 
 def replace_errors(steps: Tensor, teacher: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from .lskd import LSKDLoss
 from .mgd import MGDLoss
 from .nkd import NKDLoss
 from .nld import NLDLoss
+from .prefix import PrefixKDLoss
 from .reviewkd import ReviewKDLoss
 from .rld import RLDLoss
 from .samd import SAMDLoss
@@ -45,6 +46,7 @@ __all__ = [
     "MGDLoss",
     "NKDLoss",
     "NLDLoss",
+    "PrefixKDLoss",
     "RLDLoss",
     "ReviewKDLoss",
     "SAMDLoss",

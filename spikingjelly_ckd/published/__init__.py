@@ -17,7 +17,7 @@ from ..step.method import Method, StudentNeeds
 from .ckdsnn import ckd, nld, samd
 from .features import at, bkdsnn, catkd, e2kd, enof, fitnets, kdsnn, mgd, reviewkd
 from .logits import akl, dist, dkd, hard_label, kd, lskd, nkd, rld, ttm, weighted_soft_label, wttm
-from .time_steps import seal, strong_weak, tdkd, tet, tks, tser
+from .time_steps import seal, strong_weak, tdkd, tet, tks, tpd, tser, tssd
 
 __all__ = [
     "METHODS",
@@ -50,7 +50,9 @@ __all__ = [
     "tdkd",
     "tet",
     "tks",
+    "tpd",
     "tser",
+    "tssd",
     "ttm",
     "weighted_soft_label",
     "wttm",
@@ -75,7 +77,7 @@ METHODS: Mapping[str, Callable[..., Method]] = {
     for function in (
         *(plain, ckd, samd, nld, kd, dkd, dist, lskd, weighted_soft_label),
         *(ttm, wttm, rld, nkd, akl, hard_label),
-        *(tet, tdkd, seal, tser, tks, strong_weak),
+        *(tet, tdkd, seal, tser, tks, strong_weak, tssd, tpd),
         *(enof, e2kd, catkd, kdsnn, bkdsnn, at, fitnets, mgd, reviewkd),
     )
 }
