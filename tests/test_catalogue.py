@@ -30,6 +30,7 @@ SETTINGS = {
     methods.DKDLoss: {},
     methods.DISTLoss: {},
     methods.LSKDLoss: {},
+    methods.SDDLoss: {},
     methods.PrefixKDLoss: {},
     methods.HardLabelLoss: {},
     methods.AKLLoss: {},

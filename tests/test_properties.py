@@ -191,6 +191,10 @@ FEATURE_LOSSES = [
 ]
 
 
+WITH_A_TEST = {"SAMDLoss", "CATKDLoss", "E2KDLoss", "SDDLoss"}
+"""Losses with a test of their own below."""
+
+
 def named(rows):
     return [pytest.param(*row, id=f"{row[0]} {row[1]}") for row in rows]
 
@@ -206,7 +210,9 @@ def made(name, options, situation):
 
 
 def test_every_loss_has_a_row():
-    assert {row[0] for row in LOSSES + FEATURE_LOSSES} | {"SAMDLoss", "CATKDLoss", "E2KDLoss"} == set(methods.__all__)
+    assert {row[0] for row in LOSSES + FEATURE_LOSSES} | {"SAMDLoss", "CATKDLoss", "E2KDLoss", "SDDLoss"} == set(
+        methods.__all__
+    )
 
 
 @pytest.mark.parametrize(("name", "options", "bound"), named(LOSSES))
@@ -246,6 +252,16 @@ def test_cat_kd(situation, normalize):
     maps = situation.spikes().mean(0).requires_grad_()
     value = situation.images * methods.CATKDLoss(normalize=normalize)(maps, situation.features())
     check(value, [maps], situation, 10)
+
+
+@few(60)
+@given(situation=SITUATIONS, criterion=st.sampled_from(["dkd", "kd"]))
+def test_sdd(situation, criterion):
+    """The logits of every time step stand for those of every region."""
+    logits = situation.step_logits().transpose(0, 1).contiguous().requires_grad_()  # [N, M, K]
+    teacher = situation.logits(teacher=True).unsqueeze(1).expand_as(logits)
+    value = situation.images * methods.SDDLoss(criterion)(logits, teacher, situation.labels())
+    check(value, [logits], situation, 160)
 
 
 @few()
@@ -341,6 +357,7 @@ FUNCTIONS = [
     ("class_map_error", of_layers(functional.class_map_error, size=2, normalize=True), 10),
     ("feature_error", of_layers(functional.feature_error), 100),
     ("hierarchical_context_error", of_layers(functional.hierarchical_context_error), 10),
+    ("regions", of_spikes(lambda spikes: functional.regions(spikes.mean(0), (1, 2))), 10),
     ("decoupled_kl", of_labelled_logits(lambda *given_to: sum(functional.decoupled_kl(*given_to))), 4),
     ("weighted_soft_label_error", of_labelled_logits(functional.weighted_soft_label_error), 4),
     ("correlation", of_probabilities(functional.correlation, 1), 40),
@@ -377,7 +394,15 @@ FUNCTIONS = [
     ("replace_errors", replaced, 10),
     ("mean_of_other_steps", of_other_steps, BY_SIZE),
 ]
-CHOOSE_OR_REFUSE = {"blur", "check_shapes", "check_steps", "class_indices", "correct_steps", "is_constant"}
+CHOOSE_OR_REFUSE = {
+    "blur",
+    "check_shapes",
+    "check_steps",
+    "class_indices",
+    "correct_steps",
+    "disagreement_weights",
+    "is_constant",
+}
 
 
 def test_every_formula_has_a_row():

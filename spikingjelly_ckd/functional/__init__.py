@@ -27,6 +27,7 @@ from .features import (
     class_map_error,
     feature_error,
     hierarchical_context_error,
+    regions,
 )
 from .logits import (
     class_indices,
@@ -68,6 +69,7 @@ from .time import (
 )
 from .weighted import (
     adaptive_kl,
+    disagreement_weights,
     hard_label_error,
     normalized_error,
     refined_kl,
@@ -88,6 +90,7 @@ __all__ = [
     "correlation",
     "cosine_map_distance",
     "decoupled_kl",
+    "disagreement_weights",
     "feature_error",
     "fold_time",
     "gaussian_like",
@@ -108,6 +111,7 @@ __all__ = [
     "prefix_means",
     "probability_kl",
     "refined_kl",
+    "regions",
     "replace_errors",
     "soft_kl",
     "spike_activation_map",

@@ -17,6 +17,7 @@ from .shapes import check_shapes
 
 __all__ = [
     "adaptive_kl",
+    "disagreement_weights",
     "hard_label_error",
     "normalized_error",
     "refined_kl",
@@ -161,6 +162,31 @@ def adaptive_kl(student: Tensor, teacher: Tensor, head_mass: float = 0.5, temper
     gap, of_tail = apart.sum(dim=1), apart.masked_fill(~tail, 0.0).sum(dim=1)
     share = torch.where(gap > 0, of_tail / gap, 0.5)
     return (1 - share) * log_kl(log_q, log_p) + share * log_kl(log_p, log_q)
+
+
+def disagreement_weights(teacher: Tensor, labels: Tensor, weight: float = 2.0) -> Tensor:
+    """More for regions in which the teacher is right where the whole image is not, and the reverse: SDD (CVPR 2024).
+
+    Args:
+        teacher: logits of each region, shape ``[N, M, K]``; the first region is the whole image.
+        labels: class indices ``[N]``, or soft labels ``[N, K]``, of which the largest entry counts.
+        weight: of a region that is right while the whole is wrong, or wrong while the whole is right.
+
+    Returns:
+        ``weight`` or 1, shape ``[N, M]``.
+
+    Raises:
+        ValueError: unlike shapes.
+
+    Example:
+        >>> import torch
+        >>> teacher = torch.tensor([[[2.0, 0.0], [2.0, 0.0], [0.0, 1.0]]])
+        >>> disagreement_weights(teacher, torch.tensor([0]))
+        tensor([[1., 1., 2.]])
+    """
+    check_shapes(teacher=(teacher, "N M K"))
+    right = teacher.argmax(dim=2) == class_indices(labels, teacher[:, 0]).unsqueeze(1)
+    return torch.where(right == right[:, :1], 1.0, weight)
 
 
 def hard_label_error(student: Tensor, teacher: Tensor) -> Tensor:

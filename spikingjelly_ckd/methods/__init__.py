@@ -20,6 +20,7 @@ from .prefix import PrefixKDLoss
 from .reviewkd import ReviewKDLoss
 from .rld import RLDLoss
 from .samd import SAMDLoss
+from .sdd import SDDLoss
 from .seal import SeAlKDLoss
 from .strong_weak import StrongWeakLoss
 from .tdkd import TDKDLoss
@@ -50,6 +51,7 @@ __all__ = [
     "RLDLoss",
     "ReviewKDLoss",
     "SAMDLoss",
+    "SDDLoss",
     "SeAlKDLoss",
     "StrongWeakLoss",
     "TDKDLoss",

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from ..step.method import Method, StudentNeeds
 from .ckdsnn import ckd, nld, samd
 from .features import at, bkdsnn, catkd, e2kd, enof, fitnets, kdsnn, mgd, reviewkd
-from .logits import akl, dist, dkd, hard_label, kd, lskd, nkd, rld, ttm, weighted_soft_label, wttm
+from .logits import akl, dist, dkd, hard_label, kd, lskd, nkd, rld, sdd, ttm, weighted_soft_label, wttm
 from .time_steps import seal, strong_weak, tdkd, tet, tks, tpd, tser, tssd
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "reviewkd",
     "rld",
     "samd",
+    "sdd",
     "seal",
     "strong_weak",
     "tdkd",
@@ -76,7 +77,7 @@ METHODS: Mapping[str, Callable[..., Method]] = {
     function.__name__: function
     for function in (
         *(plain, ckd, samd, nld, kd, dkd, dist, lskd, weighted_soft_label),
-        *(ttm, wttm, rld, nkd, akl, hard_label),
+        *(ttm, wttm, rld, nkd, akl, hard_label, sdd),
         *(tet, tdkd, seal, tser, tks, strong_weak, tssd, tpd),
         *(enof, e2kd, catkd, kdsnn, bkdsnn, at, fitnets, mgd, reviewkd),
     )

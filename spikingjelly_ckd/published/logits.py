@@ -17,11 +17,12 @@ from ..methods import (
     LSKDLoss,
     NKDLoss,
     RLDLoss,
+    SDDLoss,
     WeightedSoftLabelLoss,
     WTTMLoss,
 )
 from ..step.arguments import Weight
-from ..step.method import Method
+from ..step.method import Method, StudentNeeds
 from ..step.schedule import warm_up
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "lskd",
     "nkd",
     "rld",
+    "sdd",
     "ttm",
     "weighted_soft_label",
     "wttm",
@@ -234,3 +236,26 @@ def hard_label(weight: Weight = 0.5, task_weight: float = 0.5) -> Method:
     """
     source = "DeiT, ICML 2021, arXiv 2012.12877; on one classifier: ours"
     return Method({"hard": (HardLabelLoss(), weight)}, task_weight=task_weight, source=source)
+
+
+def sdd(weight: Weight = 1.0, warm_up_share: float = MDISTILLER_WARM_UP, **settings: Any) -> Method:
+    """SDD with DKD: weight 1 beside the task, raised from 0 over 20 of 240 epochs, the authors' for CIFAR-100.
+
+    For ResNet-56 to ResNet-20 they have ``beta=2.0``. With ``criterion="kd"`` they have 0.9 and 0.1 of the task, and no
+    warm-up. They raise the weight once an epoch; here it is as often as ``Distiller.progress`` is called.
+
+    Args:
+        weight: of SDD after the warm-up.
+        warm_up_share: of the training.
+        **settings: of :class:`~spikingjelly_ckd.SDDLoss`.
+
+    Example:
+        >>> sdd().schedule["sdd"](10 / 240)
+        0.5
+    """
+    return Method(
+        {"sdd": (SDDLoss(**settings), weight)},
+        schedule={"sdd": warm_up(warm_up_share)},
+        student=StudentNeeds(linear_head=True),
+        source="shicaiwei123/SDD-CVPR2024 at 3209486, its SDD-DKD on CIFAR-100",
+    )

@@ -15,6 +15,7 @@ from spikingjelly_ckd.methods.signals import LinearHead
 
 N, K, T = 4, 5, 2
 NEEDED = {
+    "SDDLoss": {"features", "logits", "labels", "student_head", "teacher_head"},
     "PrefixKDLoss": {"per_step_logits"},
     "HardLabelLoss": {"logits"},
     "AKLLoss": {"logits"},
