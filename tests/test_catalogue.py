@@ -30,6 +30,7 @@ SETTINGS = {
     methods.DKDLoss: {},
     methods.DISTLoss: {},
     methods.LSKDLoss: {},
+    methods.BranchKDLoss: {},
     methods.SDDLoss: {},
     methods.PrefixKDLoss: {},
     methods.HardLabelLoss: {},

@@ -191,7 +191,7 @@ FEATURE_LOSSES = [
 ]
 
 
-WITH_A_TEST = {"SAMDLoss", "CATKDLoss", "E2KDLoss", "SDDLoss"}
+WITH_A_TEST = {"SAMDLoss", "CATKDLoss", "E2KDLoss", "SDDLoss", "BranchKDLoss"}
 """Losses with a test of their own below."""
 
 
@@ -210,9 +210,7 @@ def made(name, options, situation):
 
 
 def test_every_loss_has_a_row():
-    assert {row[0] for row in LOSSES + FEATURE_LOSSES} | {"SAMDLoss", "CATKDLoss", "E2KDLoss", "SDDLoss"} == set(
-        methods.__all__
-    )
+    assert {row[0] for row in LOSSES + FEATURE_LOSSES} | WITH_A_TEST == set(methods.__all__)
 
 
 @pytest.mark.parametrize(("name", "options", "bound"), named(LOSSES))
@@ -262,6 +260,21 @@ def test_sdd(situation, criterion):
     teacher = situation.logits(teacher=True).unsqueeze(1).expand_as(logits)
     value = situation.images * methods.SDDLoss(criterion)(logits, teacher, situation.labels())
     check(value, [logits], situation, 160)
+
+
+@few()
+@given(situation=SITUATIONS)
+def test_branches(situation):
+    """On two layers; BatchNorm's slope bounds what comes through the branch, four of them in a row."""
+    torch.manual_seed(situation.seed)
+    loss = methods.BranchKDLoss(num_classes=situation.classes)
+    spikes, logits = situation.spikes().requires_grad_(), situation.logits().requires_grad_()
+    loss.build([spikes.shape, spikes.shape], [])
+    loss = loss.double() if situation.dtype == torch.float64 else loss
+    value = situation.images * loss([spikes, spikes], logits, situation.labels())
+    check(value, [logits], situation, 5 * situation.images)  # a mean over the images that have a right head
+    value = situation.images * loss([spikes, spikes], logits, situation.labels())
+    check(value, [spikes], situation, 1e5, images_at=1)
 
 
 @few()
@@ -386,6 +399,11 @@ FUNCTIONS = [
     ("normalize_map", lambda s: (lambda maps: functional.normalize_map(maps, "batch"), s.student_maps()), 10),
     ("normalize_map", lambda s: (lambda maps: functional.normalize_map(maps, "none"), s.student_maps()), 10),
     ("step_kl", lambda s: (lambda z: functional.step_kl(z, s.logits(teacher=True), 2.0), s.step_logits()), 10),
+    (
+        "right_heads_kl",
+        lambda s: (lambda heads: functional.right_heads_kl(heads, s.labels(), 2.0), s.step_logits()),
+        10,
+    ),
     ("step_cross_entropy", of_labelled_steps(functional.step_cross_entropy), 10),
     ("step_entropy", of_steps(functional.step_entropy, 1.0), 10),
     ("most_and_least_confident", of_steps(lambda steps: sum(functional.most_and_least_confident(steps))), 10),

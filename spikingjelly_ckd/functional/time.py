@@ -25,6 +25,7 @@ __all__ = [
     "most_and_least_confident",
     "prefix_means",
     "replace_errors",
+    "right_heads_kl",
     "step_cross_entropy",
     "step_entropy",
     "step_kl",
@@ -119,6 +120,36 @@ def sum_correct_steps(steps: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """
     correct = correct_steps(steps, labels)
     return (at_least_float32(steps) * correct.unsqueeze(2)).sum(dim=0), correct.sum(dim=0)
+
+
+def right_heads_kl(heads: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    r"""Divergence of every classifier from the mean of those that are right (NeurIPS 2025, arXiv 2510.06254).
+
+    :math:`\tau^2 \, \mathrm{KL}(\sigma(\bar z / \tau) \,\|\, \sigma(z_h / \tau))` with :math:`\bar z` the mean of the
+    logits of the heads that classify the image correctly, detached; averaged over the images for which there is one.
+
+    Args:
+        heads: logits of several classifiers on one network, shape ``[H, N, K]``.
+        labels: class indices ``[N]``, or soft labels ``[N, K]``, of which the largest entry counts.
+        temperature: :math:`\tau > 0`.
+
+    Returns:
+        Shape ``[H]``, fp32 or wider; zeros where no head is right about any image.
+
+    Raises:
+        ValueError: unlike shapes.
+
+    Example:
+        >>> import torch
+        >>> heads = torch.tensor([[[2.0, 0.0], [0.0, 9.0]], [[0.0, 0.0], [0.0, 9.0]]])
+        >>> right_heads_kl(heads, torch.tensor([0, 0]), 2.0)  # the second image is left out
+        tensor([0.1118, 0.1212])
+    """
+    heads = bounded_logits(check_steps(heads))
+    total, count = sum_correct_steps(heads.detach(), labels)
+    divergence = step_kl(heads, total / count.clamp_min(1).unsqueeze(1), temperature)
+    right = count > 0
+    return torch.where(right, divergence, 0.0).sum(dim=1) / right.sum().clamp_min(1)
 
 
 def step_cross_entropy(steps: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:

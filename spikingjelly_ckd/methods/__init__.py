@@ -3,6 +3,7 @@
 from .akl import AKLLoss
 from .at import ATLoss
 from .bkdsnn import BKDSNNLoss
+from .branch import BranchKDLoss
 from .catkd import CATKDLoss
 from .dist import DISTLoss
 from .dkd import DKDLoss
@@ -34,6 +35,7 @@ __all__ = [
     "AKLLoss",
     "ATLoss",
     "BKDSNNLoss",
+    "BranchKDLoss",
     "CATKDLoss",
     "DISTLoss",
     "DKDLoss",

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 
 from ..step.method import Method, StudentNeeds
 from .ckdsnn import ckd, nld, samd
-from .features import at, bkdsnn, catkd, e2kd, enof, fitnets, kdsnn, mgd, reviewkd
+from .features import at, bkdsnn, branch, catkd, e2kd, enof, fitnets, kdsnn, mgd, reviewkd
 from .logits import akl, dist, dkd, hard_label, kd, lskd, nkd, rld, sdd, ttm, weighted_soft_label, wttm
 from .time_steps import seal, strong_weak, tdkd, tet, tks, tpd, tser, tssd
 
@@ -26,6 +26,7 @@ __all__ = [
     "akl",
     "at",
     "bkdsnn",
+    "branch",
     "by_name",
     "catkd",
     "ckd",
@@ -79,7 +80,7 @@ METHODS: Mapping[str, Callable[..., Method]] = {
         *(plain, ckd, samd, nld, kd, dkd, dist, lskd, weighted_soft_label),
         *(ttm, wttm, rld, nkd, akl, hard_label, sdd),
         *(tet, tdkd, seal, tser, tks, strong_weak, tssd, tpd),
-        *(enof, e2kd, catkd, kdsnn, bkdsnn, at, fitnets, mgd, reviewkd),
+        *(enof, e2kd, catkd, kdsnn, bkdsnn, at, fitnets, mgd, reviewkd, branch),
     )
 }
 """Name -> function, for a command line; code imports the function."""
