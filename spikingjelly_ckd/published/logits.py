@@ -87,8 +87,8 @@ def dkd(weight: Weight = 1.0, warm_up_share: float = MDISTILLER_WARM_UP, **setti
 def dist(weight: Weight = 1.0, **settings: Any) -> Method:
     """DIST: weight 1 beside the task, as the authors' classification code has it by default.
 
-    The weights of the published runs are unknown. Later versions of that code multiply both parts by the squared
-    temperature, which is 1 here.
+    The weights of the published runs are unknown. At 6f7a70a that code multiplies both parts by the squared temperature
+    (``squared_temperature=True``), which is 1 here.
 
     Args:
         weight: of DIST.

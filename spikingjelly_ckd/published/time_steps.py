@@ -96,9 +96,10 @@ def tks(weight: float = 0.7, task_weight: float = 0.3, *, static: bool = False, 
     """TKS, without a teacher: the weight of the task falls in a straight line from 1 to 0.3, that of TKS rises to 0.7.
 
     The authors' code has ``1 - epoch / epochs * alpha`` for the task, and the README ``alpha=0.7`` and temperature 3.
-    Their flag ``--staticalpha`` holds the weight of the task at ``alpha``, which is 0.7; ``static=True`` holds both
-    weights at the values in which the schedule ends, 0.3 and 0.7: ours, and what our benchmark ran. The authors change
-    the weights once an epoch; here it is as often as ``Distiller.progress`` is called.
+    Their flag ``--staticalpha`` holds the weight of the task at ``alpha``, which is 0.7 and here
+    ``tks(0.3, 0.7, static=True)``. ``static=True`` alone holds both weights at the values in which the schedule ends,
+    0.3 and 0.7: ours, and what our benchmark ran. The authors change the weights once an epoch; here it is as often as
+    ``Distiller.progress`` is called.
 
     Args:
         weight: of TKS at the end of the training.
