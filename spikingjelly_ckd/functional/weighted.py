@@ -26,7 +26,7 @@ __all__ = [
 
 
 def transformed_teacher_kl(student: Tensor, teacher: Tensor, exponent: float, *, weighted: bool = True) -> Tensor:
-    r"""Divergence from a power of the teacher's probabilities: TTM and WTTM (Zheng and Yang, ICLR 2024).
+    r"""Divergence from a power of the teacher's probabilities: TTM and WTTM (ICLR 2024, arXiv 2402.11148).
 
     :math:`u \, \mathrm{KL}(\tilde p_T \,\|\, \sigma(z_S))` with :math:`\tilde p_T = p_T^l / \sum_k p_{T,k}^l`,
     :math:`p_T = \sigma(z_T)` and :math:`u = \sum_k p_{T,k}^l`, which is the larger the less sure the teacher is. The
@@ -59,7 +59,7 @@ def transformed_teacher_kl(student: Tensor, teacher: Tensor, exponent: float, *,
 def refined_kl(
     student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, confidence_temperature: float
 ) -> tuple[Tensor, Tensor]:
-    r"""What RLD keeps of a teacher that may be wrong (Sun et al., ICCV 2025).
+    r"""What RLD keeps of a teacher that may be wrong (Sun et al., ICCV 2025, arXiv 2408.07703).
 
     The confidence, :math:`\mathrm{KL}((p_m, 1 - p_m) \,\|\, (q_y, 1 - q_y))`: the student is to be as sure of the label
     :math:`y` as the teacher is of its own first choice :math:`m`, at ``confidence_temperature``. And the ranking,

@@ -14,7 +14,7 @@ __all__ = ["RLDLoss"]
 
 
 class RLDLoss(DistillationLoss):
-    r"""Refined logit distillation, Sun et al., ICCV 2025: DKD for teachers that are sometimes wrong.
+    r"""Refined logit distillation, Sun et al., ICCV 2025 (arXiv 2408.07703): DKD for teachers that are sometimes wrong.
 
     :math:`\alpha \, \tau_c^2 \, \mathrm{KL}((p_m, 1 - p_m) \,\|\, (q_y, 1 - q_y)) + \beta \, \tau^2 \,
     \mathrm{KL}(\hat p_T \,\|\, \hat p_S)`, mean over the batch. The first part makes the student as sure of the label

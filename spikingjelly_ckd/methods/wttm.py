@@ -14,7 +14,7 @@ __all__ = ["WTTMLoss"]
 
 
 class WTTMLoss(DistillationLoss):
-    r"""(Weighted) transformed teacher matching, Zheng and Yang, ICLR 2024.
+    r"""(Weighted) transformed teacher matching, Zheng and Yang, ICLR 2024 (arXiv 2402.11148).
 
     :math:`u \, \mathrm{KL}(\tilde p_T \,\|\, \sigma(z_S))`, mean over the batch, with
     :math:`\tilde p_T = p_T^l / \sum_k p_{T,k}^l`. :math:`u = \sum_k p_{T,k}^l` with ``weighted`` (WTTM): images of
