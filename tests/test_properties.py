@@ -16,6 +16,7 @@ from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
 from spikingjelly_ckd import CATKDLoss, Distiller, NLDLoss, SAMDLoss, functional, methods
+from spikingjelly_ckd.functional.bounds import bounded_logits
 
 SIZES = (4, 4)
 CHANNELS = 3
@@ -116,7 +117,8 @@ def check(value, leaves, situation, bound, *, images_at=0):
     assert value.dtype == (torch.float64 if situation.dtype == torch.float64 else torch.float32)
     assert value.isfinite().all(), value
     if isinstance(bound, tuple):
-        bound = bound[0] + bound[1] * min(leaves[0].detach().abs().max().item(), 1e15)
+        sized = [leaves[0].detach(), *([situation.logits(teacher=True)] if bound == BY_TEACHERS_SIZE else [])]
+        bound = bound[0] + bound[1] * min(max(tensor.abs().max().item() for tensor in sized), 1e15)
     if not value.requires_grad:
         return
     gradients = torch.autograd.grad(value, leaves, allow_unused=True)
@@ -134,6 +136,8 @@ LOGITS = "student_logits"
 STEPS = "student_per_step_logits"
 BY_SIZE = 20.0, 20.0
 """And as much for each unit of the largest logit, up to 1e15: the gradient of a target that is not detached."""
+BY_TEACHERS_SIZE = 20.0, 20.1
+"""The same for the largest logit of either network: the gradient of a divergence that weighs by the student."""
 LOSSES = [
     # loss, what it learns from, bound of an image's gradient times the number of images
     ("KDLoss", {}, 6),  # tau |q - p|, at most tau times the root of 2; so where no reason is given
@@ -147,6 +151,12 @@ LOSSES = [
     ("DISTLoss", {}, 40),  # one over the spread of the probabilities
     ("LSKDLoss", {}, 20),  # tau over the spread of the logits
     ("WeightedSoftLabelLoss", {}, 4),
+    ("WTTMLoss", {}, 6),  # times how unsure the teacher is, at most K ** 0.8
+    ("WTTMLoss", {"weighted": False}, 2),
+    ("RLDLoss", {}, 50),  # alpha 2 and beta tau 2
+    ("NKDLoss", {}, 5),
+    ("AKLLoss", {}, BY_TEACHERS_SIZE),
+    ("HardLabelLoss", {}, 2),
     ("EnOFLoss", {}, 4),
     ("TDKDLoss", {}, 5),
     ("TDKDLoss", {"ensemble": "correct"}, 5),
@@ -156,8 +166,13 @@ LOSSES = [
     ("TKSLoss", {"detach_target": True}, 20),
     ("StrongWeakLoss", {}, 4),
     ("StrongWeakLoss", {"detach_target": False}, BY_SIZE),
+    ("PrefixKDLoss", {}, 4),
+    ("PrefixKDLoss", {"target": "next"}, 4),
+    ("PrefixKDLoss", {"detach_target": False}, BY_SIZE),
     ("SeAlKDLoss", {}, 10),
 ]
+TWO_STEPS = {"StrongWeakLoss", "PrefixKDLoss"}
+"""Losses that compare time steps."""
 SAMD_SETTINGS = [
     {"normalization": normalization, "scaling": scaling}
     for normalization in ("sample", "batch", "none")
@@ -176,6 +191,10 @@ FEATURE_LOSSES = [
 ]
 
 
+WITH_A_TEST = {"SAMDLoss", "CATKDLoss", "E2KDLoss", "SDDLoss", "BranchKDLoss"}
+"""Losses with a test of their own below."""
+
+
 def named(rows):
     return [pytest.param(*row, id=f"{row[0]} {row[1]}") for row in rows]
 
@@ -191,7 +210,7 @@ def made(name, options, situation):
 
 
 def test_every_loss_has_a_row():
-    assert {row[0] for row in LOSSES + FEATURE_LOSSES} | {"SAMDLoss", "CATKDLoss", "E2KDLoss"} == set(methods.__all__)
+    assert {row[0] for row in LOSSES + FEATURE_LOSSES} | WITH_A_TEST == set(methods.__all__)
 
 
 @pytest.mark.parametrize(("name", "options", "bound"), named(LOSSES))
@@ -200,7 +219,7 @@ def test_every_loss_has_a_row():
 def test_losses_of_logits(name, options, bound, situation):
     loss = made(name, options, situation)
     images = situation.images
-    if (name == "DISTLoss" and images == 1) or (name == "StrongWeakLoss" and situation.steps == 1):
+    if (name == "DISTLoss" and images == 1) or (name in TWO_STEPS and situation.steps == 1):
         with pytest.raises(ValueError, match="larger batch|time_steps=2"):
             loss(*arguments(loss, situation)[0])
         return
@@ -231,6 +250,31 @@ def test_cat_kd(situation, normalize):
     maps = situation.spikes().mean(0).requires_grad_()
     value = situation.images * methods.CATKDLoss(normalize=normalize)(maps, situation.features())
     check(value, [maps], situation, 10)
+
+
+@few(60)
+@given(situation=SITUATIONS, criterion=st.sampled_from(["dkd", "kd"]))
+def test_sdd(situation, criterion):
+    """The logits of every time step stand for those of every region."""
+    logits = situation.step_logits().transpose(0, 1).contiguous().requires_grad_()  # [N, M, K]
+    teacher = situation.logits(teacher=True).unsqueeze(1).expand_as(logits)
+    value = situation.images * methods.SDDLoss(criterion)(logits, teacher, situation.labels())
+    check(value, [logits], situation, 160)
+
+
+@few()
+@given(situation=SITUATIONS)
+def test_branches(situation):
+    """On two layers; BatchNorm's slope bounds what comes through the branch, four of them in a row."""
+    torch.manual_seed(situation.seed)
+    loss = methods.BranchKDLoss(num_classes=situation.classes)
+    spikes, logits = situation.spikes().requires_grad_(), situation.logits().requires_grad_()
+    loss.build([spikes.shape, spikes.shape], [])
+    loss = loss.double() if situation.dtype == torch.float64 else loss
+    value = situation.images * loss([spikes, spikes], logits, situation.labels())
+    check(value, [logits], situation, 5 * situation.images)  # a mean over the images that have a right head
+    value = situation.images * loss([spikes, spikes], logits, situation.labels())
+    check(value, [spikes], situation, 1e5, images_at=1)
 
 
 @few()
@@ -326,10 +370,19 @@ FUNCTIONS = [
     ("class_map_error", of_layers(functional.class_map_error, size=2, normalize=True), 10),
     ("feature_error", of_layers(functional.feature_error), 100),
     ("hierarchical_context_error", of_layers(functional.hierarchical_context_error), 10),
+    ("regions", of_spikes(lambda spikes: functional.regions(spikes.mean(0), (1, 2))), 10),
     ("decoupled_kl", of_labelled_logits(lambda *given_to: sum(functional.decoupled_kl(*given_to))), 4),
     ("weighted_soft_label_error", of_labelled_logits(functional.weighted_soft_label_error), 4),
     ("correlation", of_probabilities(functional.correlation, 1), 40),
     ("correlation", of_probabilities(functional.correlation, 0), 1e8),  # images that are nearly alike
+    ("log_kl", of_logits(lambda *both: functional.log_kl(*(bounded_logits(z).log_softmax(1) for z in both))), 4),
+    ("split_class", of_labelled_logits(lambda z, _, labels, tau: functional.split_class(z, labels, tau)[0]), 4),
+    ("split_class", of_labelled_logits(lambda z, _, labels, tau: functional.split_class(z, labels, tau)[1]), 4),
+    ("transformed_teacher_kl", of_logits(functional.transformed_teacher_kl, 0.2), 6),
+    ("refined_kl", of_labelled_logits(lambda *given_to: sum(functional.refined_kl(*given_to, 1.0))), 4),
+    ("normalized_error", of_labelled_logits(lambda *given_to: sum(functional.normalized_error(*given_to))), 4),
+    ("adaptive_kl", of_logits(functional.adaptive_kl), BY_TEACHERS_SIZE),
+    ("hard_label_error", of_logits(functional.hard_label_error), 4),
     ("standardize_logits", lambda s: (functional.standardize_logits, s.logits()), 10),
     ("gaussian_like", lambda s: (lambda logits: functional.gaussian_like(logits, detach=False), s.logits()), 20),
     ("mix_noise", of_logits(functional.mix_noise, 0.3, 2.0), 4),
@@ -346,14 +399,28 @@ FUNCTIONS = [
     ("normalize_map", lambda s: (lambda maps: functional.normalize_map(maps, "batch"), s.student_maps()), 10),
     ("normalize_map", lambda s: (lambda maps: functional.normalize_map(maps, "none"), s.student_maps()), 10),
     ("step_kl", lambda s: (lambda z: functional.step_kl(z, s.logits(teacher=True), 2.0), s.step_logits()), 10),
+    (
+        "right_heads_kl",
+        lambda s: (lambda heads: functional.right_heads_kl(heads, s.labels(), 2.0), s.step_logits()),
+        10,
+    ),
     ("step_cross_entropy", of_labelled_steps(functional.step_cross_entropy), 10),
     ("step_entropy", of_steps(functional.step_entropy, 1.0), 10),
     ("most_and_least_confident", of_steps(lambda steps: sum(functional.most_and_least_confident(steps))), 10),
+    ("prefix_means", of_steps(functional.prefix_means), 10),
     ("sum_correct_steps", of_labelled_steps(lambda *given_to: functional.sum_correct_steps(*given_to)[0]), 10),
     ("replace_errors", replaced, 10),
     ("mean_of_other_steps", of_other_steps, BY_SIZE),
 ]
-CHOOSE_OR_REFUSE = {"blur", "check_shapes", "check_steps", "class_indices", "correct_steps", "is_constant"}
+CHOOSE_OR_REFUSE = {
+    "blur",
+    "check_shapes",
+    "check_steps",
+    "class_indices",
+    "correct_steps",
+    "disagreement_weights",
+    "is_constant",
+}
 
 
 def test_every_formula_has_a_row():

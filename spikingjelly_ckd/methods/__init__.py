@@ -1,20 +1,27 @@
 """The distillation losses, one file each."""
 
+from .akl import AKLLoss
 from .at import ATLoss
 from .bkdsnn import BKDSNNLoss
+from .branch import BranchKDLoss
 from .catkd import CATKDLoss
 from .dist import DISTLoss
 from .dkd import DKDLoss
 from .e2kd import E2KDLoss
 from .enof import EnOFLoss
 from .fitnets import FitNetsLoss
+from .hard_label import HardLabelLoss
 from .kd import KDLoss
 from .kdsnn import KDSNNLoss
 from .lskd import LSKDLoss
 from .mgd import MGDLoss
+from .nkd import NKDLoss
 from .nld import NLDLoss
+from .prefix import PrefixKDLoss
 from .reviewkd import ReviewKDLoss
+from .rld import RLDLoss
 from .samd import SAMDLoss
+from .sdd import SDDLoss
 from .seal import SeAlKDLoss
 from .strong_weak import StrongWeakLoss
 from .tdkd import TDKDLoss
@@ -22,28 +29,37 @@ from .tet import TETLoss
 from .tks import TKSLoss
 from .tser import TSERLoss
 from .weighted_soft_label import WeightedSoftLabelLoss
+from .wttm import WTTMLoss
 
 __all__ = [
+    "AKLLoss",
     "ATLoss",
     "BKDSNNLoss",
+    "BranchKDLoss",
     "CATKDLoss",
     "DISTLoss",
     "DKDLoss",
     "E2KDLoss",
     "EnOFLoss",
     "FitNetsLoss",
+    "HardLabelLoss",
     "KDLoss",
     "KDSNNLoss",
     "LSKDLoss",
     "MGDLoss",
+    "NKDLoss",
     "NLDLoss",
+    "PrefixKDLoss",
+    "RLDLoss",
     "ReviewKDLoss",
     "SAMDLoss",
+    "SDDLoss",
     "SeAlKDLoss",
     "StrongWeakLoss",
     "TDKDLoss",
     "TETLoss",
     "TKSLoss",
     "TSERLoss",
+    "WTTMLoss",
     "WeightedSoftLabelLoss",
 ]

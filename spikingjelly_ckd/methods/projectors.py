@@ -6,6 +6,7 @@ They are parameters of the losses: in the optimiser and the checkpoint with the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Size, Tensor, nn
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 
 from ..functional.features import blur
 
-__all__ = ["AttentionFusion", "BlurredGenerator", "align", "regressor"]
+__all__ = ["AttentionFusion", "BlurredGenerator", "SeparableBlock", "align", "branch", "regressor"]
 
 MOST_FUSION_CHANNELS = 512
 
@@ -91,6 +92,52 @@ def regressor(student: Sequence[int], teacher: Sequence[int]) -> nn.Sequential:
             "layers (layers=)"
         )
     return nn.Sequential(convolution, nn.BatchNorm2d(target_channels), nn.ReLU(inplace=True))
+
+
+class SeparableBlock(nn.Module):
+    """Residual block of depthwise-separable convolutions that halves a map (NeurIPS 2025, arXiv 2510.06254).
+
+    Twice a 3x3 convolution of each channel, a 1x1 convolution, BatchNorm and ReLU, the first with stride 2; beside them
+    a 1x1 convolution with stride 2 and BatchNorm; the sum through ReLU. No convolution has a bias.
+
+    Args:
+        channels: of the input.
+        out_channels: of the output.
+
+    Example:
+        >>> tuple(SeparableBlock(4, 8)(torch.zeros(2, 4, 8, 8)).shape)
+        (2, 8, 4, 4)
+    """
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for stride, width in ((2, channels), (1, out_channels)):
+            depthwise = nn.Conv2d(channels, channels, 3, stride, padding=1, groups=channels, bias=False)
+            layers += [depthwise, nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        self.convolve = nn.Sequential(*layers)
+        self.shortcut = nn.Sequential(
+            nn.Conv2d(channels, out_channels, 1, stride=2, bias=False), nn.BatchNorm2d(out_channels)
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``[N, C', h', w']`` of ``features [N, C, h, w]``, with half as many positions a side, rounded up."""
+        return torch.relu(self.shortcut(features) + self.convolve(features))
+
+
+def branch(widths: Sequence[int], num_classes: int) -> nn.Sequential:
+    """A classifier on an inner layer: a :class:`SeparableBlock` to each width, average pooling, one linear layer.
+
+    Args:
+        widths: channels of the layer, and of the deeper ones up to the last.
+        num_classes: of the logits.
+
+    Example:
+        >>> tuple(branch((4, 8, 16), 10)(torch.zeros(2, 4, 8, 8)).shape)
+        (2, 10)
+    """
+    blocks = [SeparableBlock(*pair) for pair in pairwise(widths)]
+    return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], num_classes))
 
 
 class AttentionFusion(nn.Module):

@@ -15,16 +15,18 @@ from collections.abc import Callable, Mapping
 
 from ..step.method import Method, StudentNeeds
 from .ckdsnn import ckd, nld, samd
-from .features import at, bkdsnn, catkd, e2kd, enof, fitnets, kdsnn, mgd, reviewkd
-from .logits import dist, dkd, kd, lskd, weighted_soft_label
-from .time_steps import seal, strong_weak, tdkd, tet, tks, tser
+from .features import at, bkdsnn, branch, catkd, e2kd, enof, fitnets, kdsnn, mgd, reviewkd
+from .logits import akl, dist, dkd, hard_label, kd, lskd, nkd, rld, sdd, ttm, weighted_soft_label, wttm
+from .time_steps import seal, strong_weak, tdkd, tet, tks, tpd, tser, tssd
 
 __all__ = [
     "METHODS",
     "Method",
     "StudentNeeds",
+    "akl",
     "at",
     "bkdsnn",
+    "branch",
     "by_name",
     "catkd",
     "ckd",
@@ -33,21 +35,29 @@ __all__ = [
     "e2kd",
     "enof",
     "fitnets",
+    "hard_label",
     "kd",
     "kdsnn",
     "lskd",
     "mgd",
+    "nkd",
     "nld",
     "plain",
     "reviewkd",
+    "rld",
     "samd",
+    "sdd",
     "seal",
     "strong_weak",
     "tdkd",
     "tet",
     "tks",
+    "tpd",
     "tser",
+    "tssd",
+    "ttm",
     "weighted_soft_label",
+    "wttm",
 ]
 
 
@@ -68,8 +78,9 @@ METHODS: Mapping[str, Callable[..., Method]] = {
     function.__name__: function
     for function in (
         *(plain, ckd, samd, nld, kd, dkd, dist, lskd, weighted_soft_label),
-        *(tet, tdkd, seal, tser, tks, strong_weak),
-        *(enof, e2kd, catkd, kdsnn, bkdsnn, at, fitnets, mgd, reviewkd),
+        *(ttm, wttm, rld, nkd, akl, hard_label, sdd),
+        *(tet, tdkd, seal, tser, tks, strong_weak, tssd, tpd),
+        *(enof, e2kd, catkd, kdsnn, bkdsnn, at, fitnets, mgd, reviewkd, branch),
     )
 }
 """Name -> function, for a command line; code imports the function."""
