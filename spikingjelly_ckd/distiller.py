@@ -294,6 +294,8 @@ class Distiller(WithFrozenTeacher):
         self.observers.choose(*self._networks(), batch)
         for name, loss in self._each_loss().items():
             if loss.needs_build:
+                if loss.num_classes is None:
+                    loss.num_classes = self.observers.num_classes(self.student, batch)
                 loss.build(*self.observers.shapes(name, self.student, self.teacher, batch))
         self.losses.to(batch.images.device)
 

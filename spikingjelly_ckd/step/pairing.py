@@ -160,6 +160,11 @@ class Pair(nn.Module):
         ours, theirs = (list(of.shapes(net, of.layers[name], batch).values()) for of, net in sides)
         return ours, theirs
 
+    def num_classes(self, student: nn.Module, batch: Batch) -> int:
+        """How many classes the student tells apart; it is left as it was found."""
+        with preserve_state(student), torch.no_grad():
+            return self.student.logits(student.eval(), batch).mean.shape[1]
+
     def chosen(self) -> dict[str, Any]:
         """Everything that was chosen on the first batch, as plain data; empty before it was."""
         return {"student": self.student.chosen(), "teacher": self.teacher.chosen()} if self._is_chosen else {}
