@@ -6,6 +6,8 @@
 - ``logits``: what is done with logits ``[N, K]`` (:func:`decoupled_kl`, :func:`gaussian_like`, :func:`correlation`).
 - ``time``: what is done with the logits of every time step, ``[T, N, K]`` (:func:`step_kl`, :func:`correct_steps`).
 - ``features``: errors of recorded layers (:func:`attention_distance`, :func:`feature_error`).
+- ``relations``: how the images of a batch lie to each other (:func:`similarity_error`, :func:`linear_cka`).
+- ``projected``: errors of what a projector made of the student's layers (:func:`enhanced_target_error`).
 - ``bounds``: what keeps values and gradients finite where an input is silent, constant or huge.
 - ``shapes``: :func:`check_shapes`, the one check of axes that all of them share.
 
@@ -48,6 +50,18 @@ from .maps import (
     spike_activation_map,
     time_mean,
 )
+from .projected import (
+    attended_error,
+    channel_statistics_error,
+    enhanced_target_error,
+    normalized_feature_error,
+)
+from .relations import (
+    angle_error,
+    distance_error,
+    linear_cka,
+    similarity_error,
+)
 from .shapes import (
     check_shapes,
 )
@@ -64,9 +78,12 @@ from .time import (
 )
 
 __all__ = [
+    "angle_error",
     "at_least_float32",
+    "attended_error",
     "attention_distance",
     "blur",
+    "channel_statistics_error",
     "check_shapes",
     "check_steps",
     "class_activation_map",
@@ -76,6 +93,8 @@ __all__ = [
     "correlation",
     "cosine_map_distance",
     "decoupled_kl",
+    "distance_error",
+    "enhanced_target_error",
     "feature_error",
     "fold_time",
     "gaussian_like",
@@ -84,14 +103,17 @@ __all__ = [
     "hierarchical_context_error",
     "hires_cam",
     "is_constant",
+    "linear_cka",
     "map_divergence",
     "match_maps",
     "mean_of_other_steps",
     "mix_noise",
     "most_and_least_confident",
     "normalize_map",
+    "normalized_feature_error",
     "probability_kl",
     "replace_errors",
+    "similarity_error",
     "soft_kl",
     "spike_activation_map",
     "standardize_logits",
