@@ -81,7 +81,7 @@ class SASTCLoss(DistillationLoss):
         if self.matching is None:
             raise RuntimeError("the networks were not built: pass example= to the distiller")
         self._check(student, teacher, self.matching)
-        teacher = [at_least_float32(layer) for layer in teacher]
+        student, teacher = ([at_least_float32(layer) for layer in layers] for layers in (student, teacher))
         keys = self.matching.keys_of(teacher)
         queries, errors = [], []
         for step in zip(*student, strict=True):

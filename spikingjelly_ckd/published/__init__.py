@@ -17,6 +17,8 @@ from ..step.method import Method, StudentNeeds
 from .ckdsnn import ckd, nld, samd
 from .features import at, bkdsnn, catkd, e2kd, enof, fitnets, kdsnn, mgd, reviewkd
 from .logits import dist, dkd, kd, lskd, weighted_soft_label
+from .projected import ofa, sastc, vkd, wkdf
+from .relations import cka, rkd, sp
 from .time_steps import seal, strong_weak, tdkd, tet, tks, tser
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "bkdsnn",
     "by_name",
     "catkd",
+    "cka",
     "ckd",
     "dist",
     "dkd",
@@ -38,16 +41,22 @@ __all__ = [
     "lskd",
     "mgd",
     "nld",
+    "ofa",
     "plain",
     "reviewkd",
+    "rkd",
     "samd",
+    "sastc",
     "seal",
+    "sp",
     "strong_weak",
     "tdkd",
     "tet",
     "tks",
     "tser",
+    "vkd",
     "weighted_soft_label",
+    "wkdf",
 ]
 
 
@@ -70,6 +79,7 @@ METHODS: Mapping[str, Callable[..., Method]] = {
         *(plain, ckd, samd, nld, kd, dkd, dist, lskd, weighted_soft_label),
         *(tet, tdkd, seal, tser, tks, strong_weak),
         *(enof, e2kd, catkd, kdsnn, bkdsnn, at, fitnets, mgd, reviewkd),
+        *(vkd, wkdf, ofa, sastc, rkd, sp, cka),
     )
 }
 """Name -> function, for a command line; code imports the function."""
