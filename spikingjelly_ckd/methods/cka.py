@@ -34,6 +34,9 @@ class CKALoss(DistillationLoss):
 
     takes: ClassVar[tuple[str, ...]] = ("student_features", "teacher_features")
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """The loss.
 

@@ -30,6 +30,9 @@ class SPLoss(DistillationLoss):
 
     takes: ClassVar[tuple[str, ...]] = ("student_features", "teacher_features")
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """The loss.
 
