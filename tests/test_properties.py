@@ -268,6 +268,22 @@ def test_losses_of_features(name, options, bound, situation):
     check(situation.images * value, [spikes], situation, bound, images_at=1)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize(("name", "options", "bound"), named(FEATURE_LOSSES))
+def test_large_signed_features(name, options, bound, dtype):
+    """Membrane potentials, and features in front of an activation, of +-1e4."""
+    loss = made(name, options, usual())
+    student = (1e4 * (2 * torch.rand(2, 4, CHANNELS, *SIZES) - 1)).to(dtype).requires_grad_()
+    teacher = (1e4 * (2 * torch.rand(4, CHANNELS, *SIZES) - 1)).to(dtype)
+    if loss.layer_choice == "stages":
+        loss.build([student.shape], [teacher.shape])
+        value = loss([student], [teacher])
+    else:
+        value = loss(student, teacher)
+    assert value.isfinite()
+    assert torch.autograd.grad(value, student)[0].isfinite().all()
+
+
 @few()
 @given(situation=SITUATIONS, power=st.sampled_from([1.0, 1.5]))
 def test_ofa(situation, power):
