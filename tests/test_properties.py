@@ -5,7 +5,7 @@ not outweigh the batch. ``LOSSES`` and ``FUNCTIONS`` state a bound for each: of 
 one image, times the number of images where the loss is a mean over them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -188,10 +188,18 @@ FEATURE_LOSSES = [
     ("BKDSNNLoss", {"student_channels": CHANNELS, "teacher_channels": CHANNELS}, 100),
     ("BKDSNNLoss", {"pooled": True, "student_channels": CHANNELS, "teacher_channels": CHANNELS}, 100),
     ("ReviewKDLoss", {}, 1e5),  # two of them, each on a whole batch without a spike
+    ("VkDLoss", {"student_channels": CHANNELS, "teacher_channels": CHANNELS}, 10),
+    ("WKDFLoss", {"student_channels": CHANNELS, "teacher_channels": CHANNELS}, 1e4),  # BatchNorm's eps, and its own
+    ("SASTCLoss", {}, 1e4),
+    ("RKDLoss", {}, 1e4),
+    ("SPLoss", {}, 10),
+    ("CKALoss", {}, 10),
 ]
+RELATIONS = {"RKDLoss", "SPLoss", "CKALoss"}
+"""Of images to each other: one image is refused."""
 
 
-WITH_A_TEST = {"SAMDLoss", "CATKDLoss", "E2KDLoss", "SDDLoss", "BranchKDLoss"}
+WITH_A_TEST = {"SAMDLoss", "CATKDLoss", "E2KDLoss", "SDDLoss", "BranchKDLoss", "OFALoss"}
 """Losses with a test of their own below."""
 
 
@@ -290,6 +298,10 @@ def test_e2kd(situation):
 def test_losses_of_features(name, options, bound, situation):
     loss = made(name, options, situation)
     spikes, features = situation.spikes().requires_grad_(), situation.features()
+    if name in RELATIONS and situation.images == 1:
+        with pytest.raises(ValueError, match="use a larger batch"):
+            loss(spikes, features)
+        return
     if loss.layer_choice == "stages":
         loss.build([spikes.shape], [features.shape])
         loss = loss.to(torch.float64) if situation.dtype == torch.float64 else loss
@@ -297,6 +309,37 @@ def test_losses_of_features(name, options, bound, situation):
     else:
         value = loss(spikes, features)
     check(situation.images * value, [spikes], situation, bound, images_at=1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize(("name", "options", "bound"), named(FEATURE_LOSSES))
+def test_large_signed_features(name, options, bound, dtype):
+    """Membrane potentials, and features in front of an activation, of +-1e4."""
+    loss = made(name, options, usual())
+    student = (1e4 * (2 * torch.rand(2, 4, CHANNELS, *SIZES) - 1)).to(dtype).requires_grad_()
+    teacher = (1e4 * (2 * torch.rand(4, CHANNELS, *SIZES) - 1)).to(dtype)
+    if loss.layer_choice == "stages":
+        loss.build([student.shape], [teacher.shape])
+        value = loss([student], [teacher])
+    else:
+        value = loss(student, teacher)
+    assert value.isfinite()
+    assert torch.autograd.grad(value, student)[0].isfinite().all()
+
+
+@few()
+@given(situation=SITUATIONS, power=st.sampled_from([1.0, 1.5]))
+def test_ofa(situation, power):
+    torch.manual_seed(situation.seed)
+    spikes, logits = situation.spikes().requires_grad_(), situation.logits().requires_grad_()
+    loss = methods.OFALoss(power, num_classes=situation.classes)
+    loss.build([spikes.shape], [spikes.shape[1:]])
+    loss = loss.double() if situation.dtype == torch.float64 else loss
+    value = loss([spikes], logits, situation.logits(teacher=True), situation.labels()).sum()
+    check(value, [logits], situation, 4)
+    check(
+        loss([spikes], logits.detach(), logits.detach(), situation.labels()).sum(), [spikes], situation, 10, images_at=1
+    )
 
 
 # --- formulas --------------------------------------------------------------------------------------------------------
@@ -308,6 +351,25 @@ def of_maps(function, **options):
 
 def of_layers(function, **options):
     return lambda s: (lambda layer: function(layer, s.features(), **options), s.spikes()[0])
+
+
+def of_relations(function):
+    """Of as many images and one more: a single one has no relation."""
+
+    def build(s):
+        more = replace(s, images=s.images + 1)
+        return lambda layer: function(layer, more.features()), more.spikes()[0]
+
+    return build
+
+
+def of_vectors(function):
+    return lambda s: (lambda rows: function(rows, s.features().flatten(1)), s.spikes()[0].flatten(1))
+
+
+def of_queries(s):
+    keys, errors = s.features().flatten(2), s.spikes().flatten(3)[..., :CHANNELS]
+    return lambda queries: functional.attended_error(queries, keys, errors), s.spikes().flatten(3)
 
 
 def of_logits(function, *rest):
@@ -383,6 +445,14 @@ FUNCTIONS = [
     ("normalized_error", of_labelled_logits(lambda *given_to: sum(functional.normalized_error(*given_to))), 4),
     ("adaptive_kl", of_logits(functional.adaptive_kl), BY_TEACHERS_SIZE),
     ("hard_label_error", of_logits(functional.hard_label_error), 4),
+    ("distance_error", of_relations(functional.distance_error), 1e3),
+    ("angle_error", of_relations(functional.angle_error), 1e3),
+    ("similarity_error", of_relations(functional.similarity_error), 10),
+    ("linear_cka", of_relations(functional.linear_cka), 10),
+    ("normalized_feature_error", of_vectors(functional.normalized_feature_error), 10),
+    ("channel_statistics_error", of_layers(functional.channel_statistics_error), 100),
+    ("enhanced_target_error", of_labelled_logits(lambda *given_to: functional.enhanced_target_error(*given_to[:3])), 4),
+    ("attended_error", of_queries, 20),
     ("standardize_logits", lambda s: (functional.standardize_logits, s.logits()), 10),
     ("gaussian_like", lambda s: (lambda logits: functional.gaussian_like(logits, detach=False), s.logits()), 20),
     ("mix_noise", of_logits(functional.mix_noise, 0.3, 2.0), 4),

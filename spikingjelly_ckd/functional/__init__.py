@@ -7,6 +7,8 @@
 - ``weighted``: divergences in which the teacher says what counts how much (:func:`refined_kl`, :func:`adaptive_kl`).
 - ``time``: what is done with the logits of every time step, ``[T, N, K]`` (:func:`step_kl`, :func:`correct_steps`).
 - ``features``: errors of recorded layers (:func:`attention_distance`, :func:`feature_error`).
+- ``relations``: how the images of a batch lie to each other (:func:`similarity_error`, :func:`linear_cka`).
+- ``projected``: errors of what a projector made of the student's layers (:func:`enhanced_target_error`).
 - ``bounds``: what keeps values and gradients finite where an input is silent, constant or huge.
 - ``shapes``: :func:`check_shapes`, the one check of axes that all of them share.
 
@@ -52,6 +54,18 @@ from .maps import (
     spike_activation_map,
     time_mean,
 )
+from .projected import (
+    attended_error,
+    channel_statistics_error,
+    enhanced_target_error,
+    normalized_feature_error,
+)
+from .relations import (
+    angle_error,
+    distance_error,
+    linear_cka,
+    similarity_error,
+)
 from .shapes import (
     check_shapes,
 )
@@ -79,9 +93,12 @@ from .weighted import (
 
 __all__ = [
     "adaptive_kl",
+    "angle_error",
     "at_least_float32",
+    "attended_error",
     "attention_distance",
     "blur",
+    "channel_statistics_error",
     "check_shapes",
     "check_steps",
     "class_activation_map",
@@ -92,6 +109,8 @@ __all__ = [
     "cosine_map_distance",
     "decoupled_kl",
     "disagreement_weights",
+    "distance_error",
+    "enhanced_target_error",
     "feature_error",
     "fold_time",
     "gaussian_like",
@@ -101,6 +120,7 @@ __all__ = [
     "hierarchical_context_error",
     "hires_cam",
     "is_constant",
+    "linear_cka",
     "log_kl",
     "map_divergence",
     "match_maps",
@@ -109,12 +129,14 @@ __all__ = [
     "most_and_least_confident",
     "normalize_map",
     "normalized_error",
+    "normalized_feature_error",
     "prefix_means",
     "probability_kl",
     "refined_kl",
     "regions",
     "replace_errors",
     "right_heads_kl",
+    "similarity_error",
     "soft_kl",
     "spike_activation_map",
     "split_class",

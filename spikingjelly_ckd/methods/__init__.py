@@ -5,6 +5,7 @@ from .at import ATLoss
 from .bkdsnn import BKDSNNLoss
 from .branch import BranchKDLoss
 from .catkd import CATKDLoss
+from .cka import CKALoss
 from .dist import DISTLoss
 from .dkd import DKDLoss
 from .e2kd import E2KDLoss
@@ -17,18 +18,24 @@ from .lskd import LSKDLoss
 from .mgd import MGDLoss
 from .nkd import NKDLoss
 from .nld import NLDLoss
+from .ofa import OFALoss
 from .prefix import PrefixKDLoss
 from .reviewkd import ReviewKDLoss
+from .rkd import RKDLoss
 from .rld import RLDLoss
 from .samd import SAMDLoss
+from .sastc import SASTCLoss
 from .sdd import SDDLoss
 from .seal import SeAlKDLoss
+from .sp import SPLoss
 from .strong_weak import StrongWeakLoss
 from .tdkd import TDKDLoss
 from .tet import TETLoss
 from .tks import TKSLoss
 from .tser import TSERLoss
+from .vkd import VkDLoss
 from .weighted_soft_label import WeightedSoftLabelLoss
+from .wkdf import WKDFLoss
 from .wttm import WTTMLoss
 
 __all__ = [
@@ -37,6 +44,7 @@ __all__ = [
     "BKDSNNLoss",
     "BranchKDLoss",
     "CATKDLoss",
+    "CKALoss",
     "DISTLoss",
     "DKDLoss",
     "E2KDLoss",
@@ -49,17 +57,23 @@ __all__ = [
     "MGDLoss",
     "NKDLoss",
     "NLDLoss",
+    "OFALoss",
     "PrefixKDLoss",
+    "RKDLoss",
     "RLDLoss",
     "ReviewKDLoss",
     "SAMDLoss",
+    "SASTCLoss",
     "SDDLoss",
+    "SPLoss",
     "SeAlKDLoss",
     "StrongWeakLoss",
     "TDKDLoss",
     "TETLoss",
     "TKSLoss",
     "TSERLoss",
+    "VkDLoss",
+    "WKDFLoss",
     "WTTMLoss",
     "WeightedSoftLabelLoss",
 ]

@@ -99,7 +99,8 @@ class DistillationLoss(nn.Module):
             may have its own, such as one whose ``select`` reads other fields.
         layer_choice: layers to find where the user gives none, one of :data:`LAYER_CHOICES`.
         target_class: class whose score the gradients are of: ``"teacher"``, its own first choice, or ``"label"``.
-        num_classes: of the student's logits; the distiller sets it before :meth:`build` where it is None.
+        num_classes: classes of the networks, for a loss with heads of its own; the distiller sets it before
+            :meth:`build` where it is None. 0 where no head needs it.
 
     Raises:
         TypeError: at the definition of a subclass: ``takes`` or ``needs`` is a text instead of a tuple.
@@ -121,7 +122,7 @@ class DistillationLoss(nn.Module):
     needs: tuple[str, ...] = ()
     layer_choice: ClassVar[LayerChoice] = "last"
     target_class: TargetClass = "teacher"
-    num_classes: int | None = None
+    num_classes: int | None = 0
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

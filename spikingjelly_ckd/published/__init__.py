@@ -17,6 +17,8 @@ from ..step.method import Method, StudentNeeds
 from .ckdsnn import ckd, nld, samd
 from .features import at, bkdsnn, branch, catkd, e2kd, enof, fitnets, kdsnn, mgd, reviewkd
 from .logits import akl, dist, dkd, hard_label, kd, lskd, nkd, rld, sdd, ttm, weighted_soft_label, wttm
+from .projected import ofa, sastc, vkd, wkdf
+from .relations import cka, rkd, sp
 from .time_steps import seal, strong_weak, tdkd, tet, tks, tpd, tser, tssd
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "branch",
     "by_name",
     "catkd",
+    "cka",
     "ckd",
     "dist",
     "dkd",
@@ -42,12 +45,16 @@ __all__ = [
     "mgd",
     "nkd",
     "nld",
+    "ofa",
     "plain",
     "reviewkd",
+    "rkd",
     "rld",
     "samd",
+    "sastc",
     "sdd",
     "seal",
+    "sp",
     "strong_weak",
     "tdkd",
     "tet",
@@ -56,7 +63,9 @@ __all__ = [
     "tser",
     "tssd",
     "ttm",
+    "vkd",
     "weighted_soft_label",
+    "wkdf",
     "wttm",
 ]
 
@@ -81,6 +90,7 @@ METHODS: Mapping[str, Callable[..., Method]] = {
         *(ttm, wttm, rld, nkd, akl, hard_label, sdd),
         *(tet, tdkd, seal, tser, tks, strong_weak, tssd, tpd),
         *(enof, e2kd, catkd, kdsnn, bkdsnn, at, fitnets, mgd, reviewkd, branch),
+        *(vkd, wkdf, ofa, sastc, rkd, sp, cka),
     )
 }
 """Name -> function, for a command line; code imports the function."""

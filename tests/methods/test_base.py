@@ -36,6 +36,7 @@ NEEDED = {
     "LSKDLoss": {"logits"},
     "MGDLoss": {"features"},
     "NLDLoss": {"logits"},
+    "OFALoss": {"features", "logits", "labels"},
     "ReviewKDLoss": {"features"},
     "SAMDLoss": {"features", "gradients"},
     "SeAlKDLoss": {"logits", "per_step_logits", "labels"},
@@ -44,6 +45,12 @@ NEEDED = {
     "TETLoss": {"per_step_logits", "labels"},
     "TKSLoss": {"per_step_logits", "labels"},
     "TSERLoss": {"logits", "per_step_logits"},
+    "VkDLoss": {"features"},
+    "WKDFLoss": {"features"},
+    "SASTCLoss": {"features"},
+    "RKDLoss": {"features"},
+    "SPLoss": {"features"},
+    "CKALoss": {"features"},
     "WeightedSoftLabelLoss": {"logits", "labels"},
 }
 TEXTS = [
