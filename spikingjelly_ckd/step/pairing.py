@@ -132,6 +132,7 @@ class Pair(nn.Module):
                 self.teacher.check_loaded(teacher)
         else:
             if teacher is not None:
+                self.teacher.find_time_steps(teacher, batch)
                 sides = _Side(self.student, student, batch), _Side(self.teacher, teacher, batch)
                 for name, choice in self._choices.items():
                     _choose_pair(name, choice, *sides)
