@@ -47,7 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     name, *arguments = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if name in COMMANDS:
-        return COMMANDS[name][0](arguments)
+        try:
+            return COMMANDS[name][0](arguments)
+        except ImportError as error:  # in words already, see functional/installed.py
+            print(f"{name}: error: {error}", file=sys.stderr)
+            return 1
     known = [f"  {command:8} {about}" for command, (_, about) in COMMANDS.items()]
     lines = ["usage: python -m spikingjelly_ckd COMMAND", "", *known]
     if name in ("-h", "--help"):

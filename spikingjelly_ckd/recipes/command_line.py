@@ -199,7 +199,7 @@ def brief_errors(program: str | None = None) -> Iterator[None]:
     except KeyboardInterrupt:
         say("Stopped. Go on with --resume latest, or begin anew where nothing was trained yet")
         sys.exit(INTERRUPTED)
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
+    except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         message, raised_in = _origin(error)
         if not raised_in.is_relative_to(PACKAGE):
             if not isinstance(error, OSError) or not (error.errno or message.startswith("[Errno ")):

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from .._renamed import old_names
 from ..functional.errors import ArgumentValueError
+from ..functional.installed import needs_packages
 from .files import whole_file
 from .names import BUILDERS, name_of, package_function
 from .unpickling import ALLOWED
@@ -36,6 +36,9 @@ from .untrusted import (
     shown_text,
     whole,
 )
+
+with needs_packages("spikingjelly_ckd.recipes.export"):
+    from safetensors.torch import load_file, save
 
 __all__ = ["file_hash", "load_network", "read_weights", "save_network"]
 

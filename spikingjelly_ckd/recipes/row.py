@@ -25,13 +25,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..ckd import CKDDistiller
 from ..distiller import Distiller
 from ..functional.errors import ArgumentValueError
+from ..functional.installed import needs_packages
 from ..networks.compat import neuron_path
 from .build import Built, build_network, build_student
 from .command_line import brief_errors, parse
@@ -57,6 +57,9 @@ from .training.resume import (
     settings_of,
     write_settings,
 )
+
+with needs_packages("spikingjelly_ckd.recipes.row"):
+    from lightning.pytorch.utilities import rank_zero_info
 
 __all__ = [
     "FitResult",
