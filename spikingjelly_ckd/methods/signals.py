@@ -40,6 +40,10 @@ NEEDS_OF: dict[str, tuple[str, ...]] = {
 """Field of :class:`Signals` that a loss may name in ``takes`` -> the needs that follow. The student's mean logits are
 always there; ``"features"`` stands for ``"student_features"`` too."""
 
+SILENT_STUDENT = (
+    "the student's recorded layer gives a constant map for every image (it does not fire, or fires everywhere alike); "
+    "check its threshold and input scale, or pass student_layer="
+)
 HEAD_MISFIT = (
     "the {role}'s logits are not its last linear layer applied to the mean of the recorded layer over the positions (a "
     "class token, a second linear layer or dropout between?), so its weights say nothing about those positions; pass "

@@ -16,7 +16,8 @@ from ..networks.compat import has_neurons, neuron_step_modes
 from ..networks.guards import preserve_state
 from .data import Data
 from .data.loading import seed_all
-from .export import name_of, save_network
+from .export import save_network
+from .names import name_of
 from .options import Run
 from .recipe import Recipe, shown
 

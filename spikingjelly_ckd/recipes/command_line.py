@@ -12,17 +12,15 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
-from torch import nn
-
 from ..functional.checks import check_non_negative
 from ..functional.errors import ArgumentError
 from .data import DataOptions
-from .export import resolve_name
 from .files import say
+from .names import resolve_name
 from .options import Device, Run, default_workers
 from .recipe import CHOICES, Recipe, shown
 
-__all__ = ["FLAGS", "brief_errors", "command_line", "parse"]
+__all__ = ["FLAGS", "brief_errors", "command_line", "function_named", "parse"]
 
 PACKAGE = Path(__file__).parents[1]
 ORIGINAL = "\nOriginal Traceback (most recent call last):\n"
@@ -131,7 +129,7 @@ def _add_recipe(group: argparse._ArgumentGroup, recipe: Recipe) -> None:
     for name in CHANGEABLE:
         options: dict[str, Any] = {"dest": name, "help": f"{shown(getattr(recipe, name))}"}
         if name == "student":
-            options |= {"metavar": "MODULE:FUNCTION", "type": _network, "help": "a network of your own"}
+            options |= {"metavar": "MODULE:FUNCTION", "type": function_named, "help": "a network of your own"}
         elif name in CHOICES:
             options["choices"] = CHOICES[name]
         elif name in ("beta", "gamma"):
@@ -143,7 +141,12 @@ def _add_recipe(group: argparse._ArgumentGroup, recipe: Recipe) -> None:
         group.add_argument(*filter(None, (SHORT.get(name), FLAGS[name])), **options)
 
 
-def _network(text: str) -> Callable[..., nn.Module]:
+def function_named(text: str) -> Callable[..., Any]:
+    """The function that a flag names, as ``MODULE:FUNCTION``; modules of the working folder are found.
+
+    Raises:
+        argparse.ArgumentTypeError: there is none.
+    """
     if os.getcwd() not in sys.path:  # a script has its own folder there, and not the user's
         sys.path.insert(0, os.getcwd())
     try:
@@ -153,7 +156,7 @@ def _network(text: str) -> Callable[..., nn.Module]:
 
 
 def _name_of_network(text: str) -> str:
-    _network(text)
+    function_named(text)
     return text
 
 
@@ -182,25 +185,28 @@ def _devices(text: str) -> int | Literal["auto"]:
 
 
 @contextmanager
-def brief_errors() -> Iterator[None]:
+def brief_errors(program: str | None = None) -> Iterator[None]:
     """On a command line, end with the message alone where this package refuses something, or the machine does.
 
     Arguments of functions are named as the flags that set them. What the system refuses (a full disk, a file that went
     away) is one line too, whoever asked for it. Whatever else another library raises keeps its traceback.
+
+    Args:
+        program: that the message begins with; None for the name of the script.
     """
     try:
         yield
     except KeyboardInterrupt:
         say("Stopped. Go on with --resume latest, or begin anew where nothing was trained yet")
         sys.exit(INTERRUPTED)
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
+    except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         message, raised_in = _origin(error)
         if not raised_in.is_relative_to(PACKAGE):
             if not isinstance(error, OSError) or not (error.errno or message.startswith("[Errno ")):
                 raise
             message = f"{message}; see to it, then go on with --resume latest"
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
-        sys.exit(f"{Path(sys.argv[0]).name}: error: {message}{notes}")
+        sys.exit(f"{program or Path(sys.argv[0]).name}: error: {message}{notes}")
 
 
 def _origin(error: Exception) -> tuple[str, Path]:

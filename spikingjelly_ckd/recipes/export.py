@@ -1,27 +1,26 @@
 """A network alone on disk: ``NAME.safetensors`` with its tensors and ``NAME.json`` with how to build and feed it.
 
 Reading one needs neither Lightning nor a teacher, and runs no code of the files: nothing is unpickled, and the function
-that the JSON names is one of :data:`BUILDERS`, or else has to be passed as ``build=``.
+that the JSON names is one of :data:`.names.BUILDERS`, or else has to be passed as ``build=``.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
-import itertools
 import pickle
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeGuard, cast
+from typing import Any, TypeGuard
 
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from .._renamed import old_names
 from ..functional.errors import ArgumentValueError
+from ..functional.installed import needs_packages
 from .files import whole_file
+from .names import BUILDERS, name_of, package_function
 from .unpickling import ALLOWED
 from .untrusted import (
     FLAG,
@@ -38,17 +37,13 @@ from .untrusted import (
     whole,
 )
 
-__all__ = ["BUILDERS", "file_hash", "load_network", "name_of", "read_weights", "resolve_name", "save_network"]
+with needs_packages("spikingjelly_ckd.recipes.export"):
+    from safetensors.torch import load_file, save
 
-_PACKAGE = __name__.partition(".")[0]
-BUILDERS = dict.fromkeys(
-    (
-        *("resnet19", "resnet20", "resnet34", "spiking_resnet19", "spiking_resnet20", "spiking_resnet34"),
-        *("sew_resnet34", "spikformer_4_384"),
-    ),
-    f"{_PACKAGE}.recipes.models",
-) | {"timm_network": f"{_PACKAGE}.recipes.teachers"}
-"""Functions of this package that a file may name, and their modules; any path inside the package may stand before."""
+__all__ = ["file_hash", "load_network", "read_weights", "save_network"]
+
+__getattr__ = old_names(__name__, f"{__package__}.names")  # resolve_name
+
 
 MOST_CLASSES = 2**16
 LARGEST = 4096
@@ -84,55 +79,6 @@ STATE_KEYS = (
     *("network", "weights", "ema"),
 )
 PREFIXES = ("module.", "network.", "model.", "_orig_mod.")
-
-
-def name_of(build: Callable[..., Any]) -> str:
-    """``module:name`` of a function or class, for :func:`resolve_name`.
-
-    The module is the outermost package that exports it, so a name in a record does not depend on the file inside.
-
-    Raises:
-        ValueError: it cannot be imported by name (a lambda, a method, a partial, or defined inside a function).
-
-    Example:
-        >>> from spikingjelly_ckd.recipes.models import resnet20
-        >>> name_of(resnet20)
-        'spikingjelly_ckd.recipes.models:resnet20'
-    """
-    name = getattr(build, "__qualname__", f"<{type(build).__name__}>")
-    if not name.isidentifier():
-        raise ValueError(f"{build.__module__}:{name} cannot be imported by its name; pass a function of a module")
-    packages = itertools.accumulate(build.__module__.split("."), "{}.{}".format)
-    exports = (path for path in packages if getattr(sys.modules.get(path), name, None) is build)
-    module = next(exports, build.__module__)
-    return f"{module}:{name}"
-
-
-def resolve_name(name: str) -> Callable[..., Any]:
-    """The function or class called ``module:name``.
-
-    Raises:
-        ValueError: not of that form, no such module, or no such name in it.
-
-    Example:
-        >>> resolve_name("spikingjelly_ckd.recipes.models:resnet20").__name__
-        'resnet20'
-    """
-    module_name, _, attribute = name.partition(":")
-    if not module_name or not attribute:
-        raise ValueError(f"expected module:function, such as mynets:build, got {name!r}")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
-            raise
-        raise ValueError(
-            f"{name!r}: there is no module {module_name!r}; run from its folder, or set PYTHONPATH"
-        ) from error
-    found = getattr(module, attribute, None)
-    if callable(found):
-        return cast(Callable[..., Any], found)
-    raise ValueError(f"{name!r}: {module_name} has no function {attribute!r}")
 
 
 def file_hash(path: Path) -> str:
@@ -203,7 +149,7 @@ def load_network(path: str | Path, build: Callable[..., nn.Module] | None = None
     Raises:
         FileNotFoundError: one of the two files is missing.
         TypeError: ``build`` returned no module.
-        ValueError: the JSON names a function that is none of :data:`BUILDERS` and ``build`` was not given, its
+        ValueError: the JSON names a function that is none of :data:`.names.BUILDERS` and ``build`` was not given, its
             arguments do not fit, a value is out of range, or the network has other tensors; the weights are not those
             that the JSON was written for.
     """
@@ -216,16 +162,15 @@ def load_network(path: str | Path, build: Callable[..., nn.Module] | None = None
 
 
 def _package_builder(name: str, path: Path) -> Callable[..., nn.Module]:
-    """The function of this package with this name; no module is imported by what a file says."""
-    module, _, function = name.partition(":")
-    if module.partition(".")[0] != _PACKAGE or function not in BUILDERS:
+    build = package_function(name, BUILDERS)
+    if build is None:
         raise ArgumentValueError(
             "build",
             f"must be given: {path.with_suffix('.json')} names {shown_text(name)}, which is no network of "
-            f"{_PACKAGE}, and a file alone makes nothing be imported; pass the function that builds the network if you "
-            "know it",
+            "spikingjelly_ckd, and a file alone makes nothing be imported; pass the function that builds the network "
+            "if you know it",
         )
-    return cast(Callable[..., nn.Module], getattr(importlib.import_module(BUILDERS[function]), function))
+    return build
 
 
 def _build(build: Callable[..., nn.Module], arguments: Mapping[str, Any], path: Path) -> nn.Module:

@@ -10,11 +10,11 @@ from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_h
 from torch import nn
 
 from .._renamed import old_names
-from ..functional.checks import check_choice, check_positive, check_share
+from ..functional.checks import check_choice, check_non_negative, check_positive, check_share
 from ..functional.errors import ArgumentValueError
 from ..methods.base import TargetClass
 from .data import Data, DataOptions
-from .export import name_of
+from .names import name_of
 
 __all__ = [
     "CHOICES",
@@ -172,8 +172,11 @@ class Recipe:
         for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise ArgumentValueError(name, f"must be at least {least}, got {getattr(self, name)}")
-        for name in ("lr", "teacher_lr"):
+        for name in ("lr", "teacher_lr", "map_temperature", "temperature"):
             check_positive(name, getattr(self, name))
+        weights = [name for name in ("beta", "gamma") if getattr(self, name) != "auto"]
+        for name in ("noise_weight", *weights):
+            check_non_negative(name, getattr(self, name))
         for name in ("momentum", "ema"):
             check_share(name, getattr(self, name))
         if self.warmup_epochs >= self.epochs:

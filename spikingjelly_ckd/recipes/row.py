@@ -25,13 +25,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..ckd import CKDDistiller
 from ..distiller import Distiller
 from ..functional.errors import ArgumentValueError
+from ..functional.installed import needs_packages
 from ..networks.compat import neuron_path
 from .build import Built, build_network, build_student
 from .command_line import brief_errors, parse
@@ -58,7 +58,19 @@ from .training.resume import (
     write_settings,
 )
 
-__all__ = ["FitResult", "build_network", "fit", "make_distiller", "run_row", "run_teacher"]
+with needs_packages("spikingjelly_ckd.recipes.row"):
+    from lightning.pytorch.utilities import rank_zero_info
+
+__all__ = [
+    "FitResult",
+    "build_network",
+    "distil",
+    "fit",
+    "load_data",
+    "make_distiller",
+    "run_row",
+    "run_teacher",
+]
 
 
 def run_row(recipe: Recipe, argv: Sequence[str] | None = None, description: str | None = None) -> dict[str, Any] | None:
@@ -82,21 +94,33 @@ def run_row(recipe: Recipe, argv: Sequence[str] | None = None, description: str 
         print(recipe)
         return None
     with brief_errors() if argv is None else nullcontext():
-        return _distil(run.shorten(recipe), run).to_json()
+        return distil(run.shorten(recipe), run).to_json()
 
 
-def _distil(recipe: Recipe, run: Run) -> Record:
-    """One row, from the data to the record, in a folder that no other run writes to meanwhile."""
+def distil(recipe: Recipe, run: Run) -> Record:
+    """One row, from the data to the record, in a folder that no other run writes to meanwhile.
+
+    Args:
+        recipe: of the row, as it is run: of a smoke run already shortened.
+        run: its flags.
+
+    Returns:
+        The record, on the first process with energy and the student's file.
+
+    Raises:
+        FileNotFoundError: as :func:`run_row`.
+        ValueError: as :func:`run_row`.
+    """
     folder = run.folder(recipe)
     check_options(recipe, run)
     check_writable(folder)
     with locked(folder):
-        return _distil_in(folder, recipe, run)
+        return _distil_locked(folder, recipe, run)
 
 
-def _distil_in(folder: Path, recipe: Recipe, run: Run) -> Record:
+def _distil_locked(folder: Path, recipe: Recipe, run: Run) -> Record:
     checkpoint = _what_to_resume(folder, recipe, run)
-    data = _load_data(recipe, run)
+    data = load_data(recipe, run)
     student = build_student(recipe, run, data)
     write_settings(folder, settings_of(recipe, run))
     teacher = obtain_teacher(recipe, run, data)
@@ -198,7 +222,7 @@ def run_teacher(recipe: Recipe, argv: Sequence[str], model: str | None, pretrain
         check_writable(folder)
         with locked(folder):
             checkpoint = _what_to_resume(folder, with_teacher_schedule(recipe, run), run)
-            data = _load_data(recipe, run)
+            data = load_data(recipe, run)
             write_settings(folder, settings_of(with_teacher_schedule(recipe, run), run))
             run = replace(run, resume=None if checkpoint is None else str(checkpoint))
             path = train_teacher(recipe, run, data, folder, model=model)
@@ -240,7 +264,13 @@ def make_distiller(recipe: Recipe, data: Data, teacher: Teacher | None, student:
     )
 
 
-def _load_data(recipe: Recipe, run: Run) -> Data:
+def load_data(recipe: Recipe, run: Run) -> Data:
+    """The data of a row.
+
+    Raises:
+        FileNotFoundError: they are not there.
+        ValueError: no folder was given, or an option does not fit the data.
+    """
     if run.data_path is None:
         raise ArgumentValueError("data_path", "must be given: the folder of the data set, or an ImageFolder tree")
     names = ("num_classes", "train_images", "test_images", "download", "allow_partial")

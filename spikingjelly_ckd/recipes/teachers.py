@@ -20,8 +20,9 @@ from . import teacher_identity as identity
 from .build import Built, build_network
 from .data import Data
 from .data.loading import seed_all
-from .export import file_hash, fill, load_network, name_of, read_about, read_weights, resolve_name
+from .export import file_hash, fill, load_network, read_about, read_weights
 from .files import is_first_process, locked, say, set_aside
+from .names import name_of, resolve_name
 from .options import Run
 from .recipe import Recipe
 from .report.schema import Record

@@ -136,6 +136,8 @@ class Pair(nn.Module):
             if teacher is not None:
                 self.teacher.check_loaded(teacher)
         else:
+            if teacher is not None:
+                self.teacher.find_time_steps(teacher, batch)
             ours = _Side(self.student, student, batch)
             theirs = None if teacher is None else _Side(self.teacher, teacher, batch)
             for name, choice in self._choices.items():

@@ -20,11 +20,14 @@ taken as well. Everything can be pickled, for worker processes that are spawned.
 ==================  ====================================================================================
 """
 
-from .base import Data
-from .cifar import cifar10, cifar100
-from .cifar10dvs import cifar10dvs
-from .folders import image_folder
-from .imagenet import imagenet
-from .options import DataOptions
+from ...functional.installed import needs_packages
+
+with needs_packages("spikingjelly_ckd.recipes.data"):
+    from .base import Data
+    from .cifar import cifar10, cifar100
+    from .cifar10dvs import cifar10dvs
+    from .folders import image_folder
+    from .imagenet import imagenet
+    from .options import DataOptions
 
 __all__ = ["Data", "DataOptions", "cifar10", "cifar10dvs", "cifar100", "image_folder", "imagenet"]

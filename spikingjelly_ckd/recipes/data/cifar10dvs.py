@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...functional.errors import ArgumentNotFoundError, ArgumentValueError
+from ...functional.installed import needs_packages
 from .base import Data, make_data, make_part
 from .folders import EVENT_SUFFIX, class_folders, folder_data
 from .options import DataOptions
@@ -124,17 +125,20 @@ def _check_finished(directory: Path) -> None:
 
 def _spikingjelly(folder: Path, **arguments: Any) -> Any:
     """SpikingJelly's ``CIFAR10DVS``, without the line that 0.0.0.0.14 prints for each recording."""
-    from spikingjelly.datasets.cifar10_dvs import CIFAR10DVS
-
     with contextlib.redirect_stdout(io.StringIO()):
-        return CIFAR10DVS(str(folder), **arguments)
+        return _reader()(str(folder), **arguments)
+
+
+def _reader() -> Any:
+    """SpikingJelly's class; importing it needs all that any of SpikingJelly's data sets needs, torchaudio included."""
+    with needs_packages("reading CIFAR10-DVS with spikingjelly.datasets"):
+        from spikingjelly.datasets.cifar10_dvs import CIFAR10DVS
+    return CIFAR10DVS
 
 
 def _how_to_fetch(folder: Path) -> str:
-    from spikingjelly.datasets.cifar10_dvs import CIFAR10DVS
-
     fetched = {path.name for path in (folder / "download").glob("*.zip")}
-    missing = [f"{name} from {url}" for name, url, _ in CIFAR10DVS.resource_url_md5() if name not in fetched]
+    missing = [f"{name} from {url}" for name, url, _ in _reader().resource_url_md5() if name not in fetched]
     return (
         f"{folder} holds no events_np (nor train with test or val, a tree of your own). "
         + (f"Put these into {folder / 'download'}: {'; '.join(missing)}. Then p" if missing else "P")
