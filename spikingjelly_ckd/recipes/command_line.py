@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
@@ -16,11 +15,12 @@ from torch import nn
 
 from ..functional.checks import check_non_negative
 from ..functional.errors import ArgumentError
+from ..published import METHODS
 from .data import DataOptions
-from .export import resolve_name
 from .files import say
+from .methods import of_one_layer, resolve_here
 from .options import Device, Run, default_workers
-from .recipe import CHOICES, Recipe, shown
+from .recipe import CHOICES, OF_CKD, Recipe, shown, without_none
 
 __all__ = ["FLAGS", "brief_errors", "command_line", "parse"]
 
@@ -58,9 +58,24 @@ def parse(recipe: Recipe, argv: Sequence[str] | None = None, description: str | 
     if not run.print_config and run.data_path is None:
         parser.error("--data-path is needed: the folder of the data set, or an ImageFolder tree (train/, test/)")
     try:
-        return replace(recipe, **changed, sources=recipe.sources | dict.fromkeys(changed, "command line")), run
+        recipe = replace(recipe, **changed, sources=recipe.sources | dict.fromkeys(changed, "command line"))
     except (TypeError, ValueError) as error:
-        parser.error(str(error))
+        parser.error(error.render(FLAGS) if isinstance(error, ArgumentError) else str(error))
+    idle = _idle(recipe, changed)
+    if idle:
+        parser.error(
+            f"{' and '.join(idle)}: not used by --method {recipe.method}; the arguments of a method other than ckd "
+            "stand behind its name, --method NAME:key=value,..."
+        )
+    return recipe, run
+
+
+def _idle(recipe: Recipe, given: Iterable[str]) -> list[str]:
+    """Flags of the values that were given and that the method does not use."""
+    unused = set() if recipe.method == "ckd" else set(OF_CKD)
+    if not of_one_layer(recipe.read_method()):
+        unused |= {"student_layer", "teacher_layer"}
+    return [FLAGS[name] for name in given if name in unused]
 
 
 def command_line(recipe: Recipe, description: str | None = None) -> argparse.ArgumentParser:
@@ -132,6 +147,8 @@ def _add_recipe(group: argparse._ArgumentGroup, recipe: Recipe) -> None:
         options: dict[str, Any] = {"dest": name, "help": f"{shown(getattr(recipe, name))}"}
         if name == "student":
             options |= {"metavar": "MODULE:FUNCTION", "type": _network, "help": "a network of your own"}
+        elif name == "method":
+            options |= {"metavar": "NAME|MODULE:FUNCTION", "help": f"{recipe.method}, or one of {', '.join(METHODS)}"}
         elif name in CHOICES:
             options["choices"] = CHOICES[name]
         elif name in ("beta", "gamma"):
@@ -139,15 +156,14 @@ def _add_recipe(group: argparse._ArgumentGroup, recipe: Recipe) -> None:
         elif types[name] is bool:
             options["action"] = argparse.BooleanOptionalAction
         else:
-            options["type"] = types[name] if types[name] in (int, float) else str
+            kind = without_none(types[name])
+            options["type"] = kind if kind in (int, float) else str
         group.add_argument(*filter(None, (SHORT.get(name), FLAGS[name])), **options)
 
 
 def _network(text: str) -> Callable[..., nn.Module]:
-    if os.getcwd() not in sys.path:  # a script has its own folder there, and not the user's
-        sys.path.insert(0, os.getcwd())
     try:
-        return resolve_name(text)
+        return resolve_here(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

@@ -17,7 +17,7 @@ from ..step.arguments import TEACHER_NEEDS
 from ..step.method import Method
 from .export import resolve_name
 
-__all__ = ["folder_name", "needs_teacher", "read_method", "resolve_here"]
+__all__ = ["describe", "folder_name", "needs_teacher", "of_one_layer", "read_method", "resolve_here", "with_layers"]
 
 LONGEST_NAME = 80
 KEY = r"\s*[A-Za-z_]\w*\s*="
@@ -116,6 +116,54 @@ def needs_teacher(method: Method) -> bool:
         (True, False)
     """
     return any(TEACHER_NEEDS & set(loss.needs) for loss, _ in method.losses.values())
+
+
+def of_one_layer(method: Method) -> list[str]:
+    """Names of the losses that compare one layer of each network, which may be given.
+
+    Example:
+        >>> of_one_layer(read_method("ckd")), of_one_layer(read_method("kd")), of_one_layer(read_method("at"))
+        (['samd'], [], [])
+    """
+    losses = method.losses.items()
+    return [name for name, (loss, _) in losses if "features" in loss.needs and loss.layer_choice != "stages"]
+
+
+def with_layers(method: Method, student: str | None, teacher: str | None) -> dict[str, tuple[Any, Any]]:
+    """The layers of a method, with those that the user gave in place of its own.
+
+    Args:
+        method: whose losses that compare one layer get them.
+        student: path of the student's layer; None leaves that side as it is.
+        teacher: path of the teacher's; likewise.
+
+    Example:
+        >>> with_layers(read_method("bkdsnn"), "layer2", None)
+        {'feature': ('layer2', None)}
+    """
+    layers = dict(method.layers)
+    for name in of_one_layer(method):
+        own = layers.get(name, (None, None))
+        layers[name] = (student or own[0], teacher or own[1])
+    return layers
+
+
+def describe(method: Method) -> dict[str, str]:
+    """The parts of a method in words: its losses, the task loss, and what it needs of the student.
+
+    Example:
+        >>> describe(read_method("dkd"))["dkd"]
+        'DKDLoss(temperature=4.0, alpha=1.0, beta=8.0), weight 1.0, times 0 to 1, linear, 0 % to 8.33 % of the training'
+        >>> describe(read_method("tdkd"))["task"]
+        'TETLoss(lamb=0.0, means=1.0, label_smoothing=0.0), weight 1.0'
+    """
+    terms = {**method.losses, "task": (method.task_loss or "cross-entropy of the mean logits", method.task_weight)}
+    words = {}
+    for name, (loss, weight) in terms.items():
+        factor = f", times {method.schedule[name]}" if name in method.schedule else ""
+        words[name] = f"{' '.join(str(loss).split())}, weight {weight}{factor}"
+    layers = {f"{name} layers": f"{pair[0]} and {pair[1]}" for name, pair in method.layers.items()}
+    return {**words, **layers, "needs": str(method.student), "source": method.source}
 
 
 def folder_name(text: str) -> str:

@@ -25,23 +25,26 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ..ckd import CKDDistiller
 from ..distiller import Distiller
 from ..functional.errors import ArgumentValueError
 from ..networks.compat import neuron_path
 from .build import Built, build_network, build_student
 from .command_line import brief_errors, parse
 from .data import Data
+from .data.loading import seeded
 from .export import file_hash
 from .files import locked
+from .methods import needs_teacher, with_layers
 from .options import Run, check_options, check_writable
 from .recipe import Recipe
 from .report.energy import ann_twin, measure_energy
 from .report.schema import Record, RecordedStudent
+from .student_needs import check_needs
 from .teachers import Teacher, obtain_teacher, train_teacher, with_teacher_schedule
 from .training.fit import FitResult, fit, optimisation, preflight_report
 from .training.module import DistillationModule
@@ -59,6 +62,9 @@ from .training.resume import (
 )
 
 __all__ = ["FitResult", "build_network", "fit", "make_distiller", "run_row", "run_teacher"]
+
+WEIGHTS_OF_LOSSES = (0, 1)
+"""Beside the seed of a run: the source of the first weights of losses that have some."""
 
 
 def run_row(recipe: Recipe, argv: Sequence[str] | None = None, description: str | None = None) -> dict[str, Any] | None:
@@ -98,9 +104,11 @@ def _distil_in(folder: Path, recipe: Recipe, run: Run) -> Record:
     checkpoint = _what_to_resume(folder, recipe, run)
     data = _load_data(recipe, run)
     student = build_student(recipe, run, data)
+    check_needs(student.network, recipe, data, run)
     write_settings(folder, settings_of(recipe, run))
     teacher = obtain_teacher(recipe, run, data)
-    distiller = make_distiller(recipe, data, teacher, student.network)
+    with seeded(run.seed, *WEIGHTS_OF_LOSSES):
+        distiller = make_distiller(recipe, data, teacher, student.network)
     module = DistillationModule(distiller, preflight=not run.no_preflight, **optimisation(recipe, data))
     start = Record.start(recipe, run, data, student=student, teacher=teacher)
     if checkpoint is not None:
@@ -207,36 +215,33 @@ def run_teacher(recipe: Recipe, argv: Sequence[str], model: str | None, pretrain
 
 
 def make_distiller(recipe: Recipe, data: Data, teacher: Teacher | None, student: nn.Module) -> Distiller:
-    """The distiller of a recipe; ``method="plain"`` needs no teacher.
+    """The distiller of a recipe.
 
     Args:
         recipe: whose method, weights and temperatures.
         data: which decides between images and event frames.
-        teacher: None for plain training.
+        teacher: None for methods without one.
         student: the spiking network.
 
     Raises:
         ValueError: the method needs a teacher.
     """
-    common: dict[str, Any] = {"time_steps": recipe.time_steps, "batch_first": True}
-    if recipe.method == "plain":
-        return Distiller(None, student, {}, **common)
-    if teacher is None:
-        raise ValueError(f"method {recipe.method!r} needs a teacher")
-    return CKDDistiller(
-        teacher.network,
+    method = recipe.read_method()
+    options: dict[str, Any] = {}
+    if needs_teacher(method):
+        if teacher is None:
+            raise ValueError(f"method {recipe.method!r} needs a teacher")
+        options["teacher_input"] = teacher.input_for(data)
+    if any(loss.needs_build for loss, _ in method.losses.values()):
+        options["example"] = torch.stack([data.test[0][0]] * 2).to(next(student.parameters()).device)
+    return Distiller.from_method(
+        method,
+        None if teacher is None else teacher.network,
         student,
-        teacher_layer=recipe.teacher_layer,
-        student_layer=recipe.student_layer,
-        beta=recipe.beta,
-        gamma=recipe.gamma,
-        map_temperature=recipe.map_temperature,
-        temperature=recipe.temperature,
-        noise_weight=recipe.noise_weight,
-        variant=recipe.variant,
-        target_class=recipe.target_class,
-        teacher_input=teacher.input_for(data),
-        **common,
+        layers=with_layers(method, recipe.student_layer, recipe.teacher_layer),
+        time_steps=recipe.time_steps,
+        batch_first=True,
+        **options,
     )
 
 

@@ -22,6 +22,7 @@ from .data import Data
 from .data.loading import seed_all
 from .export import file_hash, fill, load_network, name_of, read_about, read_weights, resolve_name
 from .files import is_first_process, locked, say, set_aside
+from .methods import needs_teacher
 from .options import Run
 from .recipe import Recipe
 from .report.schema import Record
@@ -50,7 +51,7 @@ def obtain_teacher(recipe: Recipe, run: Run, data: Data) -> Teacher | None:
         FileNotFoundError: ``--teacher`` names no file.
         ValueError: it does not fit, or is no better than chance.
     """
-    if recipe.method == "plain":
+    if not needs_teacher(recipe.read_method()):
         return None
     own = None if run.teacher is None or run.teacher_build is None else resolve_name(run.teacher_build)
     build, arguments = _builder(own or recipe.teacher, data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..untrusted import FLAG, HASH, MAPPING, TEXT, Kind, check_kinds, list_of, mapping_of, number, optional, whole
 from .records import FORMAT, environment, read_record, summary, write_record
@@ -147,7 +147,7 @@ class Record:
         format: of the schema; a record of before is brought to this one when it is read.
         row: name of the recipe.
         paper_accuracy: percent, as reported; None where nothing was.
-        method: ``"ckd"``, ``"plain"``, or ``"teacher"`` for the training of an ANN.
+        method: the recipe's text, or ``"teacher"`` for the training of an ANN.
         seed: of the run.
         data: what it was trained and tested on.
         recipe: every value that decides about the outcome.
@@ -206,7 +206,7 @@ class Record:
         run: Run,
         data: Data,
         *,
-        method: Literal["ckd", "plain", "teacher"] | None = None,
+        method: str | None = None,
         student: Built | None = None,
         teacher: Teacher | None = None,
         network: dict[str, Any] | None = None,

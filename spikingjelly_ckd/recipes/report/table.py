@@ -31,7 +31,7 @@ HEADS = (
     *("row", "method", "setting", "split", "seeds", *FIGURES.values()),
     *("paper", "best - paper", "paired to plain", "firing rate; energy"),
 )
-NOT_SETTINGS = ("name", "paper_accuracy", "method")
+NOT_SETTINGS = ("name", "paper_accuracy", "method", "parts")
 OF_TEACHING = (
     *("variant", "map_temperature", "temperature", "noise_weight", "beta", "gamma", "target_class"),
     *("student_layer", "teacher_layer", "teacher", "teacher_epochs", "teacher_lr"),
