@@ -21,7 +21,16 @@ from torch import Tensor
 
 from ...functional.errors import ArgumentValueError
 
-__all__ = ["SPLIT_HASHES", "SUBSET_SEED", "SplitName", "dvs_samples", "split", "split_hash", "stratified_subset"]
+__all__ = [
+    "SPLIT_HASHES",
+    "SUBSET_SEED",
+    "SplitName",
+    "dvs_samples",
+    "hold_out",
+    "split",
+    "split_hash",
+    "stratified_subset",
+]
 
 SUBSET_SEED = 2026
 """Seed of :func:`stratified_subset`; the same for every method and every seed of training."""
@@ -164,6 +173,55 @@ def stratified_subset(labels: Tensor, count: int, num_classes: int, *, name: str
     by_class = order[labels[order].argsort(stable=True)]
     starts = (available.cumsum(0) - available).tolist()
     return torch.cat([by_class[start : start + each] for start in starts]).sort().values
+
+
+def hold_out(labels: Tensor, names: Sequence[str], count: int) -> tuple[Tensor, Tensor]:
+    """Divide a training part into one to train on and one to validate on, by the hashes of the names.
+
+    Each class gives its share of ``count``, rounded so that the shares add up; of a class those samples are held out
+    whose names have the smallest sha256. So the division depends neither on the order of the samples nor on a seed.
+
+    Args:
+        labels: class indices ``[N]``.
+        names: of the samples, in the same order.
+        count: how many to hold out, at least one of each class.
+
+    Returns:
+        Indices into ``labels`` of those that stay and of those that are held out, ascending, shapes ``[N - count]`` and
+        ``[count]``.
+
+    Raises:
+        ValueError: more are held out than stay, or a class would be missing in one of the two.
+
+    Example:
+        >>> import torch
+        >>> hold_out(torch.tensor([0, 1, 0, 1, 0, 1]), list("abcdef"), 2)
+        (tensor([0, 1, 4, 5]), tensor([2, 3]))
+    """
+    if not 0 < count <= len(labels) - count:
+        raise ArgumentValueError(
+            "val_images",
+            f"must be above 0 and leave at least as many to train on: {count} of {len(labels)} training images",
+        )
+    present, sizes = torch.unique(labels, return_counts=True)
+    exact = sizes.double() * count / len(labels)
+    given = exact.floor().long()
+    given[(given - exact).argsort(stable=True)[: count - int(given.sum())]] += 1
+    short = present[(given == 0) | (given == sizes)].tolist()
+    if short:
+        raise ArgumentValueError(
+            "val_images",
+            f"of {count} in {len(labels)} training images leaves class {short[0]} (and {len(short) - 1} more) without "
+            "an image in one of the two parts; pass another number",
+        )
+    digests = [hashlib.sha256(name.encode()).hexdigest() for name in names]
+    held: list[int] = []
+    for label, share in zip(present.tolist(), given.tolist(), strict=True):
+        rows = (labels == label).nonzero().flatten().tolist()
+        held += sorted(rows, key=lambda row: (digests[row], row))[:share]
+    mask = torch.zeros(len(labels), dtype=torch.bool)
+    mask[held] = True
+    return (~mask).nonzero().flatten(), mask.nonzero().flatten()
 
 
 def _first90(samples: Sequence[Sample]) -> tuple[list[int], list[int]]:
