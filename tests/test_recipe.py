@@ -19,7 +19,7 @@ from spikingjelly_ckd.recipes import models
 from spikingjelly_ckd.recipes.command_line import command_line, parse
 from spikingjelly_ckd.recipes.data import cifar10, cifar10dvs, cifar100, imagenet
 from spikingjelly_ckd.recipes.options import Run, default_workers
-from spikingjelly_ckd.recipes.recipe import CHOICES, Recipe, ours, paper, released
+from spikingjelly_ckd.recipes.recipe import CHOICES, OF_CKD, Recipe, ours, paper, released
 from spikingjelly_ckd.recipes.row import run_row
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -108,10 +108,37 @@ def test_plain_data_name_the_functions():
 
 
 def test_an_unknown_method_is_refused():
-    with pytest.raises(ValueError, match=r"method must be one of \['ckd', 'plain'\], got 'kd'"):
-        make_recipe(method="kd")
+    with pytest.raises(ValueError, match="method 'bkdsn': no method is called 'bkdsn'; did you mean 'bkdsnn'"):
+        make_recipe(method="bkdsn")
     with pytest.raises(TypeError, match="lr"):
         Recipe(name="x", paper_accuracy=None, data=cifar10, student=nn.Linear, teacher=nn.Linear)
+
+
+def test_the_method_of_a_row_is_one_of_the_catalogue_or_ones_own():
+    recipe = make_recipe(method="kd:temperature=2.0", student_layer="layer2")
+    loss, weight = recipe.read_method().losses["kd"]
+    assert (loss.temperature, weight) == (2.0, 0.9)
+    own = make_recipe(beta=0.5, noise_weight=0.3).read_method()
+    assert {name: weight for name, (_, weight) in own.losses.items()} == {"samd": 0.5, "nld": 1.0}
+    assert own.losses["nld"][0].noise_weight == 0.3
+
+
+def test_what_a_method_needs_of_the_student_is_set_and_its_source_is_said():
+    recipe = make_recipe(method="enof")
+    assert (recipe.last_activation, recipe.sources["last_activation"]) == ("relu", "needed by enof")
+    assert recipe.build_options() == {"last_activation": "relu"}
+    assert make_recipe().build_options() == {}
+    assert make_recipe(method="enof", last_activation=ours("relu")).sources["last_activation"] == "ours"
+
+
+def test_a_method_is_printed_with_its_source_and_without_the_values_of_ckd():
+    lines = {line.split()[0]: line for line in str(make_recipe(method="dkd")).splitlines()}
+    assert not set(OF_CKD) & set(lines)
+    assert "DKDLoss(temperature=4.0, alpha=1.0, beta=8.0), weight 1.0, times 0 to 1, linear" in lines["method.dkd"]
+    assert lines["method.dkd"].endswith("  mdistiller's DKD, CIFAR-100")
+    assert "cross-entropy of the mean logits, weight 1.0" in lines["method.task"]
+    assert json.loads(json.dumps(make_recipe(method="tdkd").to_json()))["parts"]["needs"] == "logits of every time step"
+    assert "parts" not in make_recipe(method="plain").to_json()
 
 
 def test_an_error_of_a_recipe_names_its_value_as_data():
@@ -123,7 +150,7 @@ def test_an_error_of_a_recipe_names_its_value_as_data():
 
 def test_the_choices_are_those_of_the_types():
     assert CHOICES == {
-        "method": ("ckd", "plain"),
+        "last_activation": ("spike", "relu"),
         "variant": ("paper", "released"),
         "target_class": ("teacher", "label"),
         "optimizer": ("sgd", "adamw"),
@@ -171,6 +198,7 @@ FLAGS = {
     "beta": ("--beta", "auto", "auto"),
     "gamma": ("--gamma", "0.25", 0.25),
     "target_class": ("--target-class", "label", "label"),
+    "last_activation": ("--last-activation", "relu", "relu"),
     "student": ("--student", "tiny_nets:slow_student", tiny_nets.slow_student),
     "student_layer": ("--student-layer", "layer2", "layer2"),
     "teacher_layer": ("--teacher-layer", "layer2", "layer2"),
@@ -234,6 +262,7 @@ def test_a_run_is_not_changed_by_accident():
 def test_where_a_run_is_written():
     recipe = make_recipe()
     assert Run(seed=2).folder(recipe) == Path("runs/mine/ckd-seed2")
+    assert Run().folder(make_recipe(method="kd:weight=0.5")) == Path("runs/mine/kd-weight=0.5-seed0")
     assert Run().teacher_folder(recipe) == Path("runs/mine/teacher")
     assert Run(smoke=True).folder(recipe) == Path("runs/mine/smoke/ckd-seed0")
     assert Run(output_dir=Path("out")).folder(recipe) == Path("out")
@@ -281,12 +310,22 @@ def test_flags_of_the_run():
     ("line", "words"),
     [
         ([], "--data-path is needed: the folder of the data set, or an ImageFolder tree"),
-        ([*DATA, "--method", "kd"], "--method: invalid choice: 'kd'"),
+        ([*DATA, "--method", "bkdsn"], "--method 'bkdsn': no method is called 'bkdsn'; did you mean 'bkdsnn'"),
+        ([*DATA, "--method", "kd", "--beta", "1", "--gamma", "1"], "--beta and --gamma: not used by --method kd"),
+        ([*DATA, "--method", "plain", "--variant", "paper"], "--variant: not used by --method plain"),
+        ([*DATA, "--method", "kd", "--student-layer", "x"], "--student-layer: not used by --method kd"),
+        ([*DATA, "--method", "at", "--teacher-layer", "x"], "--teacher-layer: not used by --method at"),
+        ([*DATA, "--method", "strong_weak", "-T", "1"], "--time-steps must be at least 2 for the method strong_weak"),
+        (
+            [*DATA, "--method", "enof", "--last-activation", "spike"],
+            "--last-activation must be 'relu' for the method enof, got 'spike'",
+        ),
         ([*DATA, "--beta", "much"], "--beta: it must be a number of at least 0 or 'auto', got 'much'"),
         ([*DATA, "--gamma", "-1"], "--gamma: it must be a number of at least 0"),
         ([*DATA, "--devices", "0"], "--devices: it must be a number of at least 1 or 'auto', got '0'"),
         ([*DATA, "--devices", "abc"], "--devices: it must be a number of at least 1 or 'auto', got 'abc'"),
         ([*DATA, "--num-nodes", "0"], "--num-nodes: it must be a number of at least 1, got '0'"),
+        ([*DATA, "--val-images", "some"], "--val-images: it must be a whole number, or between 0 and 1, got 'some'"),
         ([*DATA, "-T", "two"], "invalid int value: 'two'"),
         ([*DATA, "--student", "tiny_nets"], "expected module:function"),
         ([*DATA, "--student", "tiny_nets:absent"], "tiny_nets has no function 'absent'"),
@@ -300,6 +339,13 @@ def test_a_wrong_command_line_is_a_usage_message(capsys, line, words):
     said = capsys.readouterr().err
     assert words in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("text", "value"), [("500", 500), ("0.1", 0.1)])
+def test_a_validation_part_is_a_number_or_a_share(text, value):
+    _, run = parse(make_recipe(), [*DATA, "--val-images", text])
+    assert run.val_images == value
+    assert type(run.val_images) is type(value)
 
 
 def test_printing_needs_no_data():

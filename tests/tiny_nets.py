@@ -34,6 +34,26 @@ def slow_student(num_classes, in_channels=3):
     return Slow(WIDTHS, DEPTHS, num_classes, in_channels)
 
 
+def optional_student(num_classes, in_channels=3, *, last_activation="spike"):
+    return SpikingResNet(WIDTHS, DEPTHS, num_classes, in_channels, last_activation=last_activation)
+
+
+class Averaging(nn.Module):
+    """Returns the mean over time, of which no module of it has the steps."""
+
+    def __init__(self, num_classes, in_channels):
+        super().__init__()
+        self.network = SpikingResNet(WIDTHS, DEPTHS, num_classes, in_channels)
+        self.more = nn.Linear(num_classes, num_classes)
+
+    def forward(self, frames):
+        return self.more(self.network(frames).mean(0).tanh())
+
+
+def averaging_student(num_classes, in_channels=3):
+    return Averaging(num_classes, in_channels)
+
+
 def student_without_norm(num_classes, in_channels=3):
     kit = {"step_mode": "m"}
     return nn.Sequential(

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ..distiller import Distiller
+from ..functional.errors import ArgumentValueError
 from ..networks.compat import has_neurons, neuron_step_modes
 from ..networks.guards import preserve_state
 from .data import Data
@@ -63,7 +64,14 @@ def build_student(recipe: Recipe, run: Run, data: Data) -> Built:
     """
     seed_all(run.seed)
     wanted = {"num_classes": data.num_classes, "in_channels": data.in_channels, "size": data.size}
-    network, arguments = build_network(recipe.student, **wanted, time_steps=recipe.time_steps)
+    options = recipe.build_options()
+    network, arguments = build_network(recipe.student, **wanted, time_steps=recipe.time_steps, **options)
+    for name in options.keys() - arguments.keys():
+        raise ArgumentValueError(
+            name,
+            f"{options[name]} ({recipe.sources.get(name, 'of the recipe')}) is a keyword that the function of the "
+            f"student, {shown(recipe.student)}, does not take; give it one, or leave this out",
+        )
     check_student(network, recipe, data, run)
     return Built(network, recipe.student, arguments)
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
@@ -14,11 +13,12 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from ..functional.checks import check_non_negative
 from ..functional.errors import ArgumentError
+from ..published import METHODS
 from .data import DataOptions
 from .files import say
-from .names import resolve_name
+from .methods import of_one_layer, resolve_here
 from .options import Device, Run, default_workers
-from .recipe import CHOICES, Recipe, shown
+from .recipe import CHOICES, OF_CKD, Recipe, shown, without_none
 
 __all__ = ["FLAGS", "brief_errors", "command_line", "function_named", "parse"]
 
@@ -56,9 +56,24 @@ def parse(recipe: Recipe, argv: Sequence[str] | None = None, description: str | 
     if not run.print_config and run.data_path is None:
         parser.error("--data-path is needed: the folder of the data set, or an ImageFolder tree (train/, test/)")
     try:
-        return replace(recipe, **changed, sources=recipe.sources | dict.fromkeys(changed, "command line")), run
+        recipe = replace(recipe, **changed, sources=recipe.sources | dict.fromkeys(changed, "command line"))
     except (TypeError, ValueError) as error:
-        parser.error(str(error))
+        parser.error(error.render(FLAGS) if isinstance(error, ArgumentError) else str(error))
+    idle = _idle(recipe, changed)
+    if idle:
+        parser.error(
+            f"{' and '.join(idle)}: not used by --method {recipe.method}; the arguments of a method other than ckd "
+            "stand behind its name, --method NAME:key=value,..."
+        )
+    return recipe, run
+
+
+def _idle(recipe: Recipe, given: Iterable[str]) -> list[str]:
+    """Flags of the values that were given and that the method does not use."""
+    unused = set() if recipe.method == "ckd" else set(OF_CKD)
+    if not of_one_layer(recipe.read_method()):
+        unused |= {"student_layer", "teacher_layer"}
+    return [FLAGS[name] for name in given if name in unused]
 
 
 def command_line(recipe: Recipe, description: str | None = None) -> argparse.ArgumentParser:
@@ -87,6 +102,9 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--num-classes", type=int, help="say that a number other than the row's own is meant")
     group.add_argument("--train-images", type=int, help="use so many, equally many of each class")
     group.add_argument("--test-images", type=int)
+    group.add_argument(
+        "--val-images", type=_number_or_share, metavar="N|SHARE", help="hold out so many training images for validation"
+    )
     group.add_argument("--allow-partial", action="store_true", help="take incomplete data; the record says so")
 
 
@@ -110,6 +128,7 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--resume", metavar="latest|PATH", help="go on from a checkpoint")
     group.add_argument("--seed", type=int)
     group.add_argument("--energy-images", type=int, help="for the energy report; 0 leaves it out")
+    group.add_argument("--best-on-test", action="store_true", help="also say the best epoch, chosen on the test set")
     group.add_argument("--no-preflight", action="store_true")
     group.add_argument("--no-progress", action="store_true", help="no progress bar")
     group.add_argument("--smoke", action="store_true", help="two steps of every stage")
@@ -130,6 +149,8 @@ def _add_recipe(group: argparse._ArgumentGroup, recipe: Recipe) -> None:
         options: dict[str, Any] = {"dest": name, "help": f"{shown(getattr(recipe, name))}"}
         if name == "student":
             options |= {"metavar": "MODULE:FUNCTION", "type": function_named, "help": "a network of your own"}
+        elif name == "method":
+            options |= {"metavar": "NAME|MODULE:FUNCTION", "help": f"{recipe.method}, or one of {', '.join(METHODS)}"}
         elif name in CHOICES:
             options["choices"] = CHOICES[name]
         elif name in ("beta", "gamma"):
@@ -137,7 +158,8 @@ def _add_recipe(group: argparse._ArgumentGroup, recipe: Recipe) -> None:
         elif types[name] is bool:
             options["action"] = argparse.BooleanOptionalAction
         else:
-            options["type"] = types[name] if types[name] in (int, float) else str
+            kind = without_none(types[name])
+            options["type"] = kind if kind in (int, float) else str
         group.add_argument(*filter(None, (SHORT.get(name), FLAGS[name])), **options)
 
 
@@ -147,10 +169,8 @@ def function_named(text: str) -> Callable[..., Any]:
     Raises:
         argparse.ArgumentTypeError: there is none.
     """
-    if os.getcwd() not in sys.path:  # a script has its own folder there, and not the user's
-        sys.path.insert(0, os.getcwd())
     try:
-        return resolve_name(text)
+        return resolve_here(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -173,6 +193,13 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"it must be a number of at least 1, got {text!r}")
     return int(text)
+
+
+def _number_or_share(text: str) -> int | float:
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"it must be a whole number, or between 0 and 1, got {text!r}") from None
 
 
 def _devices(text: str) -> int | Literal["auto"]:

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch.strategies import StrategyRegistry
 
+from ..step.validate import check_replayable
+from .methods import folder_name, needs_teacher
 from .recipe import Recipe
 
 __all__ = ["Device", "Run", "check_options", "check_writable", "default_workers"]
@@ -57,6 +59,8 @@ class Run:
         num_classes: says that a number other than the row's own is meant.
         train_images: use so many, equally many of each class; None for all.
         test_images: likewise.
+        val_images: hold out so many training images for validation, or a share between 0 and 1; None for none.
+        best_on_test: say which epoch was best on the test set, as papers of the field do.
         allow_partial: take incomplete data; the record says so.
         energy_images: for the energy report; 0 leaves it out.
         no_preflight: do not look at the first batch before training.
@@ -89,6 +93,8 @@ class Run:
     num_classes: int | None = None
     train_images: int | None = None
     test_images: int | None = None
+    val_images: int | float | None = None
+    best_on_test: bool = False
     allow_partial: bool = False
     energy_images: int = 256
     no_preflight: bool = False
@@ -122,7 +128,7 @@ class Run:
 
     def folder(self, recipe: Recipe) -> Path:
         """Where the run is written."""
-        return self.output_dir or self._home(recipe) / f"{recipe.method}-seed{self.seed}"
+        return self.output_dir or self._home(recipe) / f"{folder_name(recipe.method)}-seed{self.seed}"
 
     def teacher_folder(self, recipe: Recipe) -> Path:
         """Where a teacher that is trained first is written."""
@@ -152,8 +158,15 @@ def check_options(recipe: Recipe, run: Run) -> None:
         if run.teacher_cache_dir is not None:
             raise ValueError("--teacher-cache-dir does nothing without --teacher-cache VIEWS")
         return
-    if recipe.method == "plain":
-        raise ValueError("--teacher-cache does nothing where no teacher is asked (--method plain); leave it out")
+    method = recipe.read_method()
+    if not needs_teacher(method):
+        raise ValueError(
+            f"--teacher-cache does nothing where no teacher is asked (--method {recipe.method}); leave it out"
+        )
+    try:
+        check_replayable({name: loss for name, (loss, _) in method.losses.items()})
+    except ValueError as error:
+        raise ValueError(f"--teacher-cache cannot serve --method {recipe.method}: {error}") from error
     if recipe.mixup or recipe.cutmix:
         raise ValueError("--teacher-cache holds no mixed images: pass --mixup 0 --cutmix 0, or leave it out")
     if run.smoke:

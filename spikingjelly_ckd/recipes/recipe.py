@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from torch import nn
 
+from .. import published
 from .._renamed import old_names
 from ..functional.checks import check_choice, check_non_negative, check_positive, check_share
 from ..functional.errors import ArgumentValueError
 from ..methods.base import TargetClass
+from ..step.method import Method
 from .data import Data, DataOptions
+from .methods import describe, read_method
+from .models.resnet import LastActivation
 from .names import name_of
 
 __all__ = [
     "CHOICES",
-    "Method",
+    "OF_CKD",
     "Optimizer",
     "Precision",
     "Recipe",
@@ -27,16 +32,20 @@ __all__ = [
     "paper",
     "released",
     "shown",
+    "without_none",
 ]
 
 __getattr__ = old_names(__name__, f"{__package__}.command_line")  # parse, command_line, default_workers
 
 T = TypeVar("T")
-Method = Literal["ckd", "plain"]
 Variant = Literal["paper", "released"]
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Weight = float | Literal["auto"]
+OF_CKD = ("variant", "map_temperature", "temperature", "noise_weight", "beta", "gamma", "target_class")
+"""Values of a recipe that no other method uses."""
+OF_BUILDER = ("last_activation",)
+"""Values of a recipe that the student's function gets."""
 LEAST = dict.fromkeys(("time_steps", "size", "epochs", "batch_size", "accumulate", "teacher_epochs"), 1)
 LEAST |= dict.fromkeys(("weight_decay", "warmup_epochs", "clip", "mixup", "cutmix"), 0)
 
@@ -99,7 +108,11 @@ class Recipe:
         clip: largest gradient norm; 0 for no limit.
         accumulate: batches for each optimiser step.
         ema: decay of the weights' moving average; 0 for none.
-        method: ``"ckd"``, or ``"plain"`` without a teacher.
+        method: a text for :func:`~spikingjelly_ckd.recipes.methods.read_method`, such as ``"kd"``, ``"kd:weight=0.5"``
+            or ``"mymethods:build"``. ``"ckd"`` takes the seven values from ``variant`` to ``target_class``, which are
+            of no other method.
+        last_activation: of the student's last block, ``"spike"`` or ``"relu"``; None for what its function has by
+            itself, or what the method needs.
         variant: of CKD: ``"paper"`` or ``"released"``.
         map_temperature: of SAMD.
         temperature: of NLD.
@@ -145,7 +158,8 @@ class Recipe:
     clip: float = 0.0
     accumulate: int = 1
     ema: float = 0.0
-    method: Method = "ckd"
+    method: str = "ckd"
+    last_activation: LastActivation | None = None
     variant: Variant = "paper"
     map_temperature: float
     temperature: float
@@ -168,7 +182,8 @@ class Recipe:
                 sources[item.name] = value.source
         object.__setattr__(self, "sources", sources)
         for name, known in CHOICES.items():
-            check_choice(name, getattr(self, name), known)
+            if getattr(self, name) is not None or name not in OPTIONAL:
+                check_choice(name, getattr(self, name), known)
         for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise ArgumentValueError(name, f"must be at least {least}, got {getattr(self, name)}")
@@ -181,6 +196,38 @@ class Recipe:
             check_share(name, getattr(self, name))
         if self.warmup_epochs >= self.epochs:
             raise ArgumentValueError("warmup_epochs", f"({self.warmup_epochs}) must be below epochs ({self.epochs})")
+        self._fit_method()
+
+    def _fit_method(self) -> None:
+        """Take the last activation that the method needs; raise where the method cannot be read, or be used here."""
+        needs = self.read_method().student
+        if self.time_steps < needs.time_steps:
+            raise ArgumentValueError(
+                "time_steps", f"must be at least {needs.time_steps} for the method {self.method}, got {self.time_steps}"
+            )
+        for name, value in needs.builder_options().items():
+            given = getattr(self, name)
+            if given is None:
+                object.__setattr__(self, name, value)
+                self.sources[name] = f"needed by {self.method}"
+            elif given != value:
+                raise ArgumentValueError(name, f"must be {value!r} for the method {self.method}, got {given!r}")
+
+    def read_method(self) -> Method:
+        """The method as a value; ``"ckd"`` with this recipe's weights and temperatures."""
+        if self.method != "ckd":
+            return read_method(self.method)
+        return published.ckd(
+            self.variant,
+            beta=self.beta,
+            gamma=self.gamma,
+            samd={"temperature": self.map_temperature, "target_class": self.target_class},
+            nld={"temperature": self.temperature, "noise_weight": self.noise_weight},
+        )
+
+    def build_options(self) -> dict[str, Any]:
+        """Keywords for the student's function beside those that follow from the data."""
+        return {name: getattr(self, name) for name in OF_BUILDER if getattr(self, name) is not None}
 
     def data_options(self, **more: Any) -> DataOptions:
         """The part that the data need, with what else the command line says."""
@@ -188,18 +235,38 @@ class Recipe:
         return DataOptions(**{name: getattr(self, name) for name in names}, **more)
 
     def to_json(self) -> dict[str, Any]:
-        """The values as plain data, functions by name."""
-        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "sources"}
-        return {name: shown(value) for name, value in values.items()}
+        """The values as plain data, functions by name; with the parts of a method other than CKD and plain training."""
+        own = self.method in ("ckd", "plain")
+        left_out = ("sources", *(() if own else OF_CKD))
+        values = {item.name: shown(getattr(self, item.name)) for item in fields(self) if item.name not in left_out}
+        return values if own else {**values, "parts": describe(self.read_method())}
 
     def __str__(self) -> str:
         """One line for each value, with its source beside it."""
-        rows = [(name, str(value), self.sources.get(name, "")) for name, value in self.to_json().items()]
+        values, source = self.to_json(), self.read_method().source
+        parts = {f"method.{name}": text for name, text in values.pop("parts", {}).items()}
+        sources = self.sources | dict.fromkeys(parts, source)
+        rows = [(name, str(value), sources.get(name, "")) for name, value in {**values, **parts}.items()]
         wide = [max(len(row[column]) for row in rows) for column in (0, 1)]
         return "\n".join(f"{a:{wide[0]}}  {b:{wide[1]}}  {c}".rstrip() for a, b, c in rows)
 
 
-CHOICES = {name: get_args(hint) for name, hint in get_type_hints(Recipe).items() if get_origin(hint) is Literal}
+def without_none(hint: Any) -> Any:
+    """The type of a value that may also be None.
+
+    Example:
+        >>> without_none(int | None), without_none(float)
+        (<class 'int'>, <class 'float'>)
+    """
+    kinds = [kind for kind in get_args(hint) if kind is not NoneType] if get_origin(hint) in (Union, UnionType) else []
+    return kinds[0] if len(kinds) == 1 else hint
+
+
+_HINTS = get_type_hints(Recipe)
+OPTIONAL = {name for name, hint in _HINTS.items() if without_none(hint) is not hint}
+CHOICES = {
+    name: get_args(without_none(hint)) for name, hint in _HINTS.items() if get_origin(without_none(hint)) is Literal
+}
 """Value of a recipe that is one of several words -> these words."""
 
 

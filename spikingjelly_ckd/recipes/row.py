@@ -6,7 +6,7 @@ Files of a run, in its output folder::
     history.csv            one row for each epoch
     tensorboard/           the same, for TensorBoard
     latest.ckpt            for --resume; previous.ckpt is the one before it
-    best.ckpt              chosen on the test set
+    best.ckpt              chosen on the validation part, or on the test set where there is none
     settings.json          what the run began with
     run.lock               while it runs: which process writes here
     student.safetensors    the student alone, with student.json beside it
@@ -25,10 +25,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ..ckd import CKDDistiller
 from ..distiller import Distiller
 from ..functional.errors import ArgumentValueError
 from ..functional.installed import needs_packages
@@ -36,12 +36,15 @@ from ..networks.compat import neuron_path
 from .build import Built, build_network, build_student
 from .command_line import brief_errors, parse
 from .data import Data
+from .data.loading import seeded
 from .export import file_hash
 from .files import locked
+from .methods import needs_teacher, with_layers
 from .options import Run, check_options, check_writable
 from .recipe import Recipe
 from .report.energy import ann_twin, measure_energy
 from .report.schema import Record, RecordedStudent
+from .student_needs import check_needs
 from .teachers import Teacher, obtain_teacher, train_teacher, with_teacher_schedule
 from .training.fit import FitResult, fit, optimisation, preflight_report
 from .training.module import DistillationModule
@@ -71,6 +74,9 @@ __all__ = [
     "run_row",
     "run_teacher",
 ]
+
+WEIGHTS_OF_LOSSES = (0, 1)
+"""Beside the seed of a run: the source of the first weights of losses that have some."""
 
 
 def run_row(recipe: Recipe, argv: Sequence[str] | None = None, description: str | None = None) -> dict[str, Any] | None:
@@ -122,9 +128,11 @@ def _distil_locked(folder: Path, recipe: Recipe, run: Run) -> Record:
     checkpoint = _what_to_resume(folder, recipe, run)
     data = load_data(recipe, run)
     student = build_student(recipe, run, data)
+    check_needs(student.network, recipe, data, run)
     write_settings(folder, settings_of(recipe, run))
     teacher = obtain_teacher(recipe, run, data)
-    distiller = make_distiller(recipe, data, teacher, student.network)
+    with seeded(run.seed, *WEIGHTS_OF_LOSSES):
+        distiller = make_distiller(recipe, data, teacher, student.network)
     module = DistillationModule(distiller, preflight=not run.no_preflight, **optimisation(recipe, data))
     start = Record.start(recipe, run, data, student=student, teacher=teacher)
     if checkpoint is not None:
@@ -135,7 +143,7 @@ def _distil_locked(folder: Path, recipe: Recipe, run: Run) -> Record:
 
     resume = None if checkpoint is None else str(checkpoint)
     fitted = fit(module, data, recipe, run, folder, on_row=on_row, resume=resume, teacher=teacher)
-    record = replace(_so_far(start, module, fitted.rows), teacher_cache=fitted.cache)
+    record = replace(_so_far(start, module, fitted.rows), teacher_cache=fitted.cache, test=fitted.test)
     return _finish(record, recipe, run, data, student, teacher) if fitted.trainer.is_global_zero else record
 
 
@@ -189,7 +197,7 @@ def _finish(record: Record, recipe: Recipe, run: Run, data: Data, student: Built
     written = replace(RecordedStudent.of(student), sha256=file_hash(path))
     record = replace(record, student=written, energy=_energy(recipe, run, data, student.network, teacher))
     record.write(folder / "record.json")
-    print(_closing(record, folder))
+    print(_closing(record, folder, best_on_test=run.best_on_test))
     return record
 
 
@@ -231,36 +239,33 @@ def run_teacher(recipe: Recipe, argv: Sequence[str], model: str | None, pretrain
 
 
 def make_distiller(recipe: Recipe, data: Data, teacher: Teacher | None, student: nn.Module) -> Distiller:
-    """The distiller of a recipe; ``method="plain"`` needs no teacher.
+    """The distiller of a recipe.
 
     Args:
         recipe: whose method, weights and temperatures.
         data: which decides between images and event frames.
-        teacher: None for plain training.
+        teacher: None for methods without one.
         student: the spiking network.
 
     Raises:
         ValueError: the method needs a teacher.
     """
-    common: dict[str, Any] = {"time_steps": recipe.time_steps, "batch_first": True}
-    if recipe.method == "plain":
-        return Distiller(None, student, {}, **common)
-    if teacher is None:
-        raise ValueError(f"method {recipe.method!r} needs a teacher")
-    return CKDDistiller(
-        teacher.network,
+    method = recipe.read_method()
+    options: dict[str, Any] = {}
+    if needs_teacher(method):
+        if teacher is None:
+            raise ValueError(f"method {recipe.method!r} needs a teacher")
+        options["teacher_input"] = teacher.input_for(data)
+    if any(loss.needs_build for loss, _ in method.losses.values()):
+        options["example"] = torch.stack([data.test[0][0]] * 2).to(next(student.parameters()).device)
+    return Distiller.from_method(
+        method,
+        None if teacher is None else teacher.network,
         student,
-        teacher_layer=recipe.teacher_layer,
-        student_layer=recipe.student_layer,
-        beta=recipe.beta,
-        gamma=recipe.gamma,
-        map_temperature=recipe.map_temperature,
-        temperature=recipe.temperature,
-        noise_weight=recipe.noise_weight,
-        variant=recipe.variant,
-        target_class=recipe.target_class,
-        teacher_input=teacher.input_for(data),
-        **common,
+        layers=with_layers(method, recipe.student_layer, recipe.teacher_layer),
+        time_steps=recipe.time_steps,
+        batch_first=True,
+        **options,
     )
 
 
@@ -273,7 +278,7 @@ def load_data(recipe: Recipe, run: Run) -> Data:
     """
     if run.data_path is None:
         raise ArgumentValueError("data_path", "must be given: the folder of the data set, or an ImageFolder tree")
-    names = ("num_classes", "train_images", "test_images", "download", "allow_partial")
+    names = ("num_classes", "train_images", "test_images", "val_images", "download", "allow_partial")
     data = recipe.data(run.data_path, recipe.data_options(**{name: getattr(run, name) for name in names}))
     if recipe.sources.get("split") == "command line" and data.split.startswith("folders"):
         raise ValueError(f"--split {recipe.split} does nothing: {run.data_path} is a tree whose folders are its split")
@@ -302,14 +307,22 @@ def _energy(recipe: Recipe, run: Run, data: Data, student: nn.Module, teacher: T
     return found
 
 
-def _closing(record: Record, folder: Path) -> str:
+def _closing(record: Record, folder: Path, *, best_on_test: bool) -> str:
     """What came out, in a few lines."""
-    found = record.result
-    lines = [
-        f"{record.row}, {record.method}, seed {record.seed}, split {record.data.split}: test accuracy "
-        f"last {found.last:.2f} %, mean of the last 5 epochs {found.mean_last_5:.2f} %, "
-        f"best {found.best:.2f} % (epoch {found.best_epoch}, chosen on the test set)"
-    ]
+    found, test = record.result, record.test
+    figures = f"test accuracy last {record.test_accuracy:.2f} %"
+    if test is None:
+        figures += f", mean of the last 5 epochs {found.mean_last_5:.2f} %"
+        if best_on_test:
+            figures += f", best {found.best:.2f} % (epoch {found.best_epoch}, chosen on the test set)"
+    else:
+        best = (
+            ""
+            if test.best is None
+            else f", of epoch {found.best_epoch}, chosen on the validation part, {test.best:.2f} %"
+        )
+        figures += f"{best}; validation accuracy last {found.last:.2f} %, best {found.best:.2f} %"
+    lines = [f"{record.row}, {record.method}, seed {record.seed}, split {record.data.split}: {figures}"]
     for name, energy in (record.energy or {}).items():
         if isinstance(energy, dict):
             rate = "" if energy["firing_rate"] is None else f", firing rate {100 * energy['firing_rate']:.2f} %"

@@ -1,0 +1,69 @@
+"""Whether a student has what a method needs, before a teacher is trained for it."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..distiller import Distiller
+from ..methods import CATKDLoss, TETLoss
+from ..methods.base import HEAD_MISFIT
+from ..networks.guards import preserve_state
+from .data import Data
+from .options import Run
+from .recipe import Recipe, shown
+
+__all__ = ["check_needs"]
+
+
+def check_needs(student: nn.Module, recipe: Recipe, data: Data, run: Run) -> None:
+    """Raise unless the student has the logits of every step, or the linear head, that the recipe's method needs.
+
+    The student is left as it was. The last activation and the time steps are looked at by the recipe itself.
+
+    Raises:
+        ValueError: it has not; the message says what is missing.
+    """
+    needs = recipe.read_method().student
+    if not (needs.per_step_logits or needs.linear_head):
+        return
+    images = torch.stack([data.test[0][0]] * 2).to(run.torch_device)
+    try:
+        with preserve_state(student):
+            if needs.per_step_logits:
+                _find_steps(student, images, recipe.time_steps)
+            if needs.linear_head:
+                _find_head(student, images, recipe, data)
+    except (RuntimeError, ValueError) as error:  # a head of other channels cannot be multiplied with
+        raise ValueError(
+            f"--method {recipe.method} needs {needs}, and the student {shown(recipe.student)} lacks it: {error}"
+        ) from error
+
+
+def _find_steps(student: nn.Module, images: torch.Tensor, time_steps: int) -> None:
+    Distiller(None, student, {}, task_loss=TETLoss(), time_steps=time_steps, batch_first=True, example=images)
+
+
+def _find_head(student: nn.Module, images: torch.Tensor, recipe: Recipe, data: Data) -> None:
+    """Compare the student with a small ANN of random weights, of which nothing is asked."""
+    other = nn.Sequential(
+        nn.Conv2d(data.in_channels, 4, 1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, data.num_classes),
+    )
+    distiller = Distiller(
+        other.to(images.device),
+        student,
+        {"cat": (CATKDLoss(size=1), 1.0)},
+        layers={"cat": (recipe.student_layer, None)},
+        time_steps=recipe.time_steps,
+        batch_first=True,
+    )
+    labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
+    misfit = HEAD_MISFIT.format(role="student")
+    with torch.no_grad():
+        found = distiller.eval().observe(images, labels).terms["cat"].violations
+    if found[misfit]:
+        raise ValueError(misfit)
