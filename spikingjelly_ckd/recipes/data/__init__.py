@@ -8,6 +8,7 @@ taken as well. Everything can be pickled, for worker processes that are spawned.
 ``cifar``           CIFAR-10 and CIFAR-100
 ``imagenet``        ImageNet
 ``cifar10dvs``      CIFAR10-DVS
+``datasets``        two datasets of PyTorch
 ``folders``         trees of class folders, with images or event frames
 ``samples``         one picture or one recording on disk
 ``digits``          handwritten digits seen by a simulated event camera (``event_camera``)
@@ -16,15 +17,17 @@ taken as well. Everything can be pickled, for worker processes that are spawned.
 ``roots``           checks of the folder that a user passes
 ``splits``          which sample is in which part
 ``augment``         transforms of images and of event frames
-``loading``         seeded loaders; the only file that needs Lightning, so it is not imported here
+``checked``         a look at what a function of your own returned, before training
+``loading``         seeded loaders; needs Lightning, so it and ``checked`` are not imported here
 ==================  ====================================================================================
 """
 
 from .base import Data
 from .cifar import cifar10, cifar100
 from .cifar10dvs import cifar10dvs
+from .datasets import data_from
 from .folders import image_folder
 from .imagenet import imagenet
 from .options import DataOptions
 
-__all__ = ["Data", "DataOptions", "cifar10", "cifar10dvs", "cifar100", "image_folder", "imagenet"]
+__all__ = ["Data", "DataOptions", "cifar10", "cifar10dvs", "cifar100", "data_from", "image_folder", "imagenet"]
