@@ -16,7 +16,10 @@ from PIL import Image
 from spikingjelly.activation_based import functional
 from test_recipe import load_row
 from tiny_data import striped
+from torch import nn
 
+from spikingjelly_ckd.networks.layer import Layer
+from spikingjelly_ckd.networks.layouts import RefusedError, read_layout
 from spikingjelly_ckd.recipes.build import build_student
 from spikingjelly_ckd.recipes.command_line import parse
 from spikingjelly_ckd.recipes.export import fill, load_network, read_weights, resolve_name
@@ -233,3 +236,9 @@ def test_a_checkpoint_fits_whatever_was_wrapped_around_its_network(tmp_path, pre
     other = public_nets.stranger(3)
     fill(other, read_weights(tmp_path / "weights.pt"), tmp_path / "weights.pt")
     assert all(torch.equal(x, y) for x, y in zip(network.parameters(), other.parameters(), strict=True))
+
+
+def test_a_layer_that_is_batch_first_is_named():
+    layer = Layer("net")
+    with pytest.raises(RefusedError, match=r"it is batch-first, \[6, 4, ...\], and time has to come first"):
+        read_layout(layer, nn.Identity(), [(6, 4, 8, 7, 7)], "student", 4, 6, (16, 16))
