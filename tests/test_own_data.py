@@ -103,6 +103,18 @@ def test_finished_tensors_are_taken_as_they_are():
         data_from(own(images), own(images), DataOptions(size=16))
 
 
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+def test_a_validation_part_is_as_the_test_part(kind):
+    images = torch.randint(0, 256, (12, 3, 8, 8)).to(getattr(torch, kind))
+    train = TensorDataset(images, torch.arange(12) % 2)
+    data = data_from(train, train, DataOptions(size=8, val_images=4), classes=CLASSES)
+    assert (len(data.train), len(data.validation), len(data.test)) == (8, 4, 12)
+    assert data.split == "own[8+4+12]"
+    row = int(data.validation.rows[0])
+    assert torch.equal(data.validation[0][0], data.test[row][0])
+    check_data(data, "here", time_steps=1)
+
+
 def test_labels_are_not_read_from_the_images_where_the_dataset_knows_them(tmp_path):
     write_image_folder(tmp_path, classes=CLASSES, per_class_train=2, per_class_test=1)
     train, test = ImageFolder(tmp_path / "train"), ImageFolder(tmp_path / "test")

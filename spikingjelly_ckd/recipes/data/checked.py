@@ -15,7 +15,7 @@ __all__ = ["check_data"]
 
 
 def check_data(data: Any, source: str, *, time_steps: int) -> Data:
-    """``data`` if it can be trained on, as far as the first and the last sample of both parts show it.
+    """``data`` if it can be trained on, as far as the first and the last sample of each part show it.
 
     Args:
         data: what the function returned.
@@ -34,8 +34,11 @@ def check_data(data: Any, source: str, *, time_steps: int) -> Data:
         )
     frame = (data.in_channels, data.size, data.size)
     expected = (time_steps, *frame) if data.is_event else frame
-    for part, dataset in (("training", data.train), ("test", data.test)):
-        count = len(dataset)  # type: ignore[arg-type]
+    parts: dict[str, Any] = {"training": data.train, "validation": data.validation, "test": data.test}
+    for part, dataset in parts.items():
+        if dataset is None:
+            continue
+        count = len(dataset)
         if not count:
             raise ArgumentValueError("data", f"{source} returned an empty {part} set")
         for index in sorted({0, count - 1}):

@@ -102,9 +102,9 @@ def data_from(
     if shape[-2:] != (options.size, options.size):
         raise ArgumentValueError("size", f"must be that of the images, {tuple(shape)}, got {options.size}")
     plain = make_data(name, parts, options, normalisation=IMAGENET, **about)
-    sets = [_as_they_are(part) for part in (plain.train, plain.test)]
+    sets: dict[str, Any] = {part: _as_they_are(getattr(plain, part)) for part in ("train", "test", "validation")}
     mean, std = known or (None, None)
-    return replace(plain, train=sets[0], test=sets[1], in_channels=shape[0], mean=mean, std=std)
+    return replace(plain, **sets, in_channels=shape[0], mean=mean, std=std)
 
 
 @dataclass(frozen=True)
@@ -263,6 +263,8 @@ def _check_steps(kind: Kind, shape: tuple[int, ...], options: DataOptions) -> No
         raise ArgumentValueError("time_steps", f"is {options.time_steps}, and the event frames have T={shape[0]}")
 
 
-def _as_they_are(part: Any) -> TransformedSubset:
+def _as_they_are(part: Any) -> TransformedSubset | None:
+    if part is None:
+        return None
     transform = getattr(part.source.dataset, "transform", None)
     return TransformedSubset(part.source, part.rows, AsItIs("" if transform is None else repr(transform)))
