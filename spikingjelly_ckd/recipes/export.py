@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -52,6 +52,7 @@ ABOUT = {
     "build": TEXT,
     "arguments": MAPPING,
     "time_steps": optional(whole(1, 10_000)),
+    "student_steps": optional(TEXT),
     "size": optional(whole(1, LARGEST)),
     "mean": optional(list_of(number(-1e6, 1e6))),
     "std": optional(list_of(number(1e-6, 1e6))),
@@ -229,7 +230,7 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     Raises:
         ValueError: names or shapes differ, or whole numbers stand for real ones or the other way round.
     """
-    own = network.state_dict()
+    own, weights = network.state_dict(), named_as(network, weights)
     cut = [name for name in own if name in weights and not _is_kept(weights[name], own[name].dtype)]
     if cut:
         raise ValueError(
@@ -300,10 +301,23 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     broken = [name for name, value in weights.items() if value.is_floating_point() and value.isnan().any()]
     if broken:
         raise ValueError(f"{path} holds NaN in {len(broken)} tensors, such as {shown_text(broken[0])}")
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in weights):
-            weights = {name.removeprefix(prefix): value for name, value in weights.items()}
-    return weights
+    before = len(_wrappers(weights))
+    return {name[before:]: value for name, value in weights.items()}
+
+
+def _wrappers(names: Iterable[str]) -> str:
+    """What wrappers put in front of all names, such as ``"module."``."""
+    names, found = list(names), ""
+    while more := next((x for x in PREFIXES if names and all(n.startswith(found + x) for n in names)), None):
+        found += more
+    return found
+
+
+def named_as(network: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The weights under the network's own names, where all of these begin with what :func:`read_weights` drops."""
+    own = network.state_dict().keys()
+    before = "" if own & weights.keys() else _wrappers(own)
+    return {before + name: value for name, value in weights.items()}
 
 
 def _find_weights(content: object, path: Path) -> dict[str, Tensor]:
