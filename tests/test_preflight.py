@@ -73,6 +73,7 @@ def test_a_distiller_that_was_compiled_and_trained(form):
     if form == "in place":
         distiller.compile(backend="eager", dynamic=False)
     call(*BATCH).loss.backward()
+    call(*BATCH)  # what the first step found out (layers, an early end) is compiled for here, on the oldest torch
     eager = copy.deepcopy(distiller)  # without what was compiled
     found, expected = (
         [check for check in preflight(one, BATCH).checks if check.name != "memory"] for one in (call, eager)
