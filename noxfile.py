@@ -15,6 +15,8 @@ nox.options.sessions = ["lint", "types", "tests"]
 nox.options.reuse_venv = "yes"
 
 PYTEST = ("python", "-m", "pytest", "-q", "-n", "2")
+WHOLE = (*PYTEST, "-m", "not families")
+"""Also what takes longer, which pytest leaves out by itself."""
 LEGACY = "0.0.0.0.14"
 OLDEST = {"torch": "2.6", "torchvision": "0.21", "torchaudio": "2.6"}
 """The oldest torch that setup.py admits, and the torchvision and torchaudio that were built for it: SpikingJelly
@@ -73,7 +75,7 @@ def tests(session: nox.Session) -> None:
     """The tests on SpikingJelly 2.x."""
     install(session, "-e", ".[test]")
     require(session, spikingjelly="2")
-    session.run(*PYTEST, *session.posargs)
+    session.run(*WHOLE, *session.posargs)
 
 
 @nox.session
@@ -81,7 +83,7 @@ def tests_legacy(session: nox.Session) -> None:
     """The tests on SpikingJelly 0.0.0.0.14, and its families of students."""
     install(session, "-e", ".[test]", f"spikingjelly=={LEGACY}")
     require(session, spikingjelly=LEGACY)
-    session.run(*PYTEST, *session.posargs)
+    session.run(*WHOLE, *session.posargs)
     session.run(*PYTEST, "-m", "families", "-k", "student")
 
 
@@ -92,7 +94,7 @@ def tests_oldest(session: nox.Session) -> None:
     install(session, "-e", ".", "hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5", *pins)
     require(session, **OLDEST)
     parts = ["tests", *(f"spikingjelly_ckd/{part}" for part in CORE)]
-    session.run(*PYTEST, *parts, *(f"--ignore={path}" for path in NEEDS_EXTRAS), *session.posargs)
+    session.run(*WHOLE, *parts, *(f"--ignore={path}" for path in NEEDS_EXTRAS), *session.posargs)
 
 
 @nox.session
@@ -100,7 +102,7 @@ def coverage(session: nox.Session) -> None:
     """The tests on SpikingJelly 2.x, with the share of lines that they run; it may not fall."""
     install(session, "-e", ".[test]")
     require(session, spikingjelly="2")
-    session.run(*PYTEST, "--cov", *session.posargs)
+    session.run(*WHOLE, "--cov", *session.posargs)
 
 
 @nox.session

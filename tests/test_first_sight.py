@@ -9,7 +9,7 @@ from conftest import tiny_student, tiny_teacher
 from spikingjelly.activation_based import functional, layer, neuron
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from spikingjelly_ckd import CKDDistiller, Distiller, KDLoss, SAMDLoss, preflight, record
 
@@ -388,7 +388,8 @@ class CheckpointedStudent(nn.Module):
         self.net = tiny_student()
 
     def forward(self, frames):
-        return self.net[6:](checkpoint(self.net[:6], frames.clone().requires_grad_(), use_reentrant=False))
+        with set_checkpoint_early_stop(False):  # an early stop does not pass the TorchScript of 0.0.0.0.14's neurons
+            return self.net[6:](checkpoint(self.net[:6], frames.clone().requires_grad_(), use_reentrant=False))
 
 
 def test_a_checkpointed_student_can_be_copied_after_its_backward():
