@@ -11,7 +11,7 @@ from torch import Tensor, distributed
 from torch.nn import functional as F
 
 from ..methods.base import DistillationLoss, Term
-from ..methods.signals import LinearHead, Signals
+from ..methods.signals import LinearHead, Signals, TeacherOutput
 from .batch import Batch
 from .validate import (
     check_classes,
@@ -23,7 +23,7 @@ from .validate import (
     logit_violations,
 )
 
-__all__ = ["Observation", "Step", "StepOutput", "raise_first"]
+__all__ = ["Observation", "Step", "StepOutput", "TeacherSeen", "raise_first"]
 
 LayerTensors = Mapping[str, tuple[Tensor, ...]]
 """Name of a loss -> one tensor for each of its layers."""
@@ -60,6 +60,10 @@ class Observation:
         yield from () if self.logits is None else (self.logits,)
         for layers in (*self.features.values(), *self.gradients.values()):
             yield from layers
+
+
+TeacherSeen = TeacherOutput | Observation
+"""What a step may get in place of running the teacher."""
 
 
 @dataclass(frozen=True)
