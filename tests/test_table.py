@@ -194,7 +194,7 @@ def test_the_interval_is_students():
 
 def test_mean_deviation_and_interval_over_the_seeds():
     values = [70.0, 71.0, 73.5]
-    (line,) = read(tabulate([record(seed=seed, last=last) for seed, last in enumerate(values)]))
+    (line,) = read(tabulate([record(seed=seed, last=last) for seed, last in enumerate(values)], best_on_test=True))
     half = (stats.t.interval(0.95, df=2, loc=0, scale=stats.sem(values)))[1]
     spread = f"± {stats.tstd(values):.2f} (95 %: ± {half:.2f})"
     assert line["last epoch"] == f"71.50 {spread}"
@@ -211,11 +211,42 @@ def test_mean_deviation_and_interval_over_the_seeds():
 
 
 def test_the_best_stands_beside_the_last_and_the_mean_of_five():
-    text = tabulate([record(last=70.0, mean=69.0, best=75.0)])
+    text = tabulate([record(last=70.0, mean=69.0, best=75.0)], best_on_test=True)
     heads = text.splitlines()[0]
     assert heads.index("last epoch") < heads.index("mean of last 5") < heads.index("best on test")
     (line,) = read(text)
     assert [line[head] for head in ("last epoch", "mean of last 5", "best on test")] == ["70.00", "69.00", "75.00"]
+
+
+def test_the_best_on_test_is_shown_only_where_it_is_asked_for(capsys, tmp_path):
+    (line,) = read(tabulate([record(last=70.0, best=75.0)]))
+    assert "best on test" not in line
+    assert line["last - paper"] == "-10.00"
+    path = tmp_path / "record.json"
+    write_record(path, record(last=70.0, best=75.0))
+    assert main([str(path)]) == 0
+    assert "75.00" not in capsys.readouterr().out
+    assert main([str(path), "--best-on-test"]) == 0
+    assert "best on test" in capsys.readouterr().out
+
+
+def with_validation(**more):
+    content = record(**more)
+    content["accuracy"]["part"] = "val"
+    return content | {"test": {"last": 60.0, "best": 61.0}}
+
+
+def test_runs_with_a_validation_part_show_their_look_at_the_test_set():
+    runs = [with_validation(method=method, seed=seed) for method in ("plain", "ckd") for seed in (0, 1)]
+    plain, ckd = read(tabulate(runs))
+    assert ckd["last epoch"].startswith("60.00")
+    assert ckd["best on validation"].startswith("61.00")
+    assert "mean of last 5" not in plain
+    assert ckd["paired to plain"].startswith("+0.00")
+    with pytest.raises(ValueError, match="chose its best epoch on a validation part; leave out --best-on-test"):
+        tabulate(runs, best_on_test=True)
+    with pytest.raises(ValueError, match="stopped before it looked at the test set"):
+        tabulate([with_validation() | {"test": None}])
 
 
 def test_the_difference_to_plain_is_paired_by_seed_and_takes_common_seeds_only():
@@ -287,7 +318,7 @@ def test_cost_is_the_mean_over_the_seeds():
 
 
 def test_rows_that_were_not_run_say_so_and_keep_the_papers_number():
-    lines = read(tabulate([record()], {"row": 80.0, "cifar10_r19_t1": 96.11, "mine": None}))
+    lines = read(tabulate([record()], {"row": 80.0, "cifar10_r19_t1": 96.11, "mine": None}, best_on_test=True))
     assert [(line["row"], line["method"], line["paper"]) for line in lines[1:]] == [
         ("`cifar10_r19_t1`", "not run", "96.11"),
         ("`mine`", "not run", ""),
@@ -298,7 +329,7 @@ def test_rows_that_were_not_run_say_so_and_keep_the_papers_number():
 
 def test_a_row_of_ones_own_has_no_number_to_compare_with():
     (line,) = read(tabulate([record(paper_accuracy=None)]))
-    assert not {"paper", "best - paper"} & set(line)
+    assert not {"paper", "last - paper"} & set(line)
 
 
 def test_incomplete_data_is_said():

@@ -104,6 +104,9 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--num-classes", type=int, help="say that a number other than the row's own is meant")
     group.add_argument("--train-images", type=int, help="use so many, equally many of each class")
     group.add_argument("--test-images", type=int)
+    group.add_argument(
+        "--val-images", type=_number_or_share, metavar="N|SHARE", help="hold out so many training images for validation"
+    )
     group.add_argument("--allow-partial", action="store_true", help="take incomplete data; the record says so")
 
 
@@ -127,6 +130,7 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--resume", metavar="latest|PATH", help="go on from a checkpoint")
     group.add_argument("--seed", type=int)
     group.add_argument("--energy-images", type=int, help="for the energy report; 0 leaves it out")
+    group.add_argument("--best-on-test", action="store_true", help="also say the best epoch, chosen on the test set")
     group.add_argument("--no-preflight", action="store_true")
     group.add_argument("--no-progress", action="store_true", help="no progress bar")
     group.add_argument("--smoke", action="store_true", help="two steps of every stage")
@@ -186,6 +190,13 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"it must be a number of at least 1, got {text!r}")
     return int(text)
+
+
+def _number_or_share(text: str) -> int | float:
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"it must be a whole number, or between 0 and 1, got {text!r}") from None
 
 
 def _devices(text: str) -> int | Literal["auto"]:

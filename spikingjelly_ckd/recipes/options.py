@@ -59,6 +59,8 @@ class Run:
         num_classes: says that a number other than the row's own is meant.
         train_images: use so many, equally many of each class; None for all.
         test_images: likewise.
+        val_images: hold out so many training images for validation, or a share between 0 and 1; None for none.
+        best_on_test: say which epoch was best on the test set, as papers of the field do.
         allow_partial: take incomplete data; the record says so.
         energy_images: for the energy report; 0 leaves it out.
         no_preflight: do not look at the first batch before training.
@@ -91,6 +93,8 @@ class Run:
     num_classes: int | None = None
     train_images: int | None = None
     test_images: int | None = None
+    val_images: int | float | None = None
+    best_on_test: bool = False
     allow_partial: bool = False
     energy_images: int = 256
     no_preflight: bool = False

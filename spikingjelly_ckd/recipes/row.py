@@ -6,7 +6,7 @@ Files of a run, in its output folder::
     history.csv            one row for each epoch
     tensorboard/           the same, for TensorBoard
     latest.ckpt            for --resume; previous.ckpt is the one before it
-    best.ckpt              chosen on the test set
+    best.ckpt              chosen on the validation part, or on the test set where there is none
     settings.json          what the run began with
     run.lock               while it runs: which process writes here
     student.safetensors    the student alone, with student.json beside it
@@ -119,7 +119,7 @@ def _distil_in(folder: Path, recipe: Recipe, run: Run) -> Record:
 
     resume = None if checkpoint is None else str(checkpoint)
     fitted = fit(module, data, recipe, run, folder, on_row=on_row, resume=resume, teacher=teacher)
-    record = replace(_so_far(start, module, fitted.rows), teacher_cache=fitted.cache)
+    record = replace(_so_far(start, module, fitted.rows), teacher_cache=fitted.cache, test=fitted.test)
     return _finish(record, recipe, run, data, student, teacher) if fitted.trainer.is_global_zero else record
 
 
@@ -173,7 +173,7 @@ def _finish(record: Record, recipe: Recipe, run: Run, data: Data, student: Built
     written = replace(RecordedStudent.of(student), sha256=file_hash(path))
     record = replace(record, student=written, energy=_energy(recipe, run, data, student.network, teacher))
     record.write(folder / "record.json")
-    print(_closing(record, folder))
+    print(_closing(record, folder, best_on_test=run.best_on_test))
     return record
 
 
@@ -252,7 +252,7 @@ def make_distiller(
 def _load_data(recipe: Recipe, run: Run) -> Data:
     if run.data_path is None:
         raise ArgumentValueError("data_path", "must be given: the folder of the data set, or an ImageFolder tree")
-    names = ("num_classes", "train_images", "test_images", "download", "allow_partial")
+    names = ("num_classes", "train_images", "test_images", "val_images", "download", "allow_partial")
     data = recipe.data(run.data_path, recipe.data_options(**{name: getattr(run, name) for name in names}))
     if recipe.sources.get("split") == "command line" and data.split.startswith("folders"):
         raise ValueError(f"--split {recipe.split} does nothing: {run.data_path} is a tree whose folders are its split")
@@ -281,14 +281,22 @@ def _energy(recipe: Recipe, run: Run, data: Data, student: nn.Module, teacher: T
     return found
 
 
-def _closing(record: Record, folder: Path) -> str:
+def _closing(record: Record, folder: Path, *, best_on_test: bool) -> str:
     """What came out, in a few lines."""
-    found = record.result
-    lines = [
-        f"{record.row}, {record.method}, seed {record.seed}, split {record.data.split}: test accuracy "
-        f"last {found.last:.2f} %, mean of the last 5 epochs {found.mean_last_5:.2f} %, "
-        f"best {found.best:.2f} % (epoch {found.best_epoch}, chosen on the test set)"
-    ]
+    found, test = record.result, record.test
+    figures = f"test accuracy last {record.test_accuracy:.2f} %"
+    if test is None:
+        figures += f", mean of the last 5 epochs {found.mean_last_5:.2f} %"
+        if best_on_test:
+            figures += f", best {found.best:.2f} % (epoch {found.best_epoch}, chosen on the test set)"
+    else:
+        best = (
+            ""
+            if test.best is None
+            else f", of epoch {found.best_epoch}, chosen on the validation part, {test.best:.2f} %"
+        )
+        figures += f"{best}; validation accuracy last {found.last:.2f} %, best {found.best:.2f} %"
+    lines = [f"{record.row}, {record.method}, seed {record.seed}, split {record.data.split}: {figures}"]
     for name, energy in (record.energy or {}).items():
         if isinstance(energy, dict):
             rate = "" if energy["firing_rate"] is None else f", firing rate {100 * energy['firing_rate']:.2f} %"

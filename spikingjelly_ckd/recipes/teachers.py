@@ -68,7 +68,7 @@ def obtain_teacher(recipe: Recipe, run: Run, data: Data) -> Teacher | None:
     )
     said = "" if teacher.accuracy is None else f" (its file says {teacher.accuracy:.2f} %)"
     how = "" if teacher.made is None else f"; made so: {identity.described(teacher.made)}"
-    rank_zero_info(f"Teacher: {teacher.source} has {accuracy:.2f} % on the test set{said}{how}")
+    rank_zero_info(f"Teacher: {teacher.source} has {accuracy:.2f} % on the {_part(data)} set{said}{how}")
     return replace(teacher, test_accuracy=accuracy)
 
 
@@ -171,8 +171,7 @@ def train_teacher(recipe: Recipe, run: Run, data: Data, folder: Path, *, model: 
     settings = identity.settings(made)
     fitted = fit(module, data, recipe, run, folder, on_row=on_row, resume=run.resume, settings=settings)
     if fitted.trainer.is_global_zero:
-        accuracy = fitted.rows[-1]["test_acc1"]
-        built.save(path, data, accuracy=accuracy, split=data.split, split_hash=data.split_hash, made=made)
+        built.save(path, data, accuracy=fitted.accuracy, split=data.split, split_hash=data.split_hash, made=made)
     fitted.trainer.strategy.barrier()
     return path
 
@@ -324,11 +323,11 @@ def _fetched(name: str, **options: Any) -> nn.Module:
 def check_teacher(
     teacher: Teacher, data: Data, *, batch_size: int, workers: int = 0, limit: int | None = None, refuse: bool = True
 ) -> float:
-    """Accuracy in percent on the test set, each image as the teacher will see it.
+    """Accuracy in percent on the validation part, or the test set where there is none, as the teacher will see it.
 
     Args:
         teacher: in ``eval``, on any device.
-        data: whose test set is used.
+        data: whose validation part, or test set, is used.
         batch_size: images at a time.
         workers: loading processes.
         limit: of batches; None for all.
@@ -346,7 +345,7 @@ def check_teacher(
     enter = teacher.input_for(data).to(device)
     right = 0
     seen: list[Tensor] = []
-    for index, (images, labels) in enumerate(DataLoader(data.test, batch_size, num_workers=workers)):
+    for index, (images, labels) in enumerate(DataLoader(data.measured, batch_size, num_workers=workers)):
         if index == limit:
             break
         images = images.transpose(0, 1) if images.ndim == 5 else images
@@ -360,16 +359,22 @@ def check_teacher(
         right += int((logits.argmax(1).cpu() == labels).sum())
         seen.append(labels)
     if not seen:
-        raise ValueError(f"the test set of {data.name} is empty, so the teacher {teacher.source} cannot be checked")
+        raise ValueError(
+            f"the {_part(data)} set of {data.name} is empty, so the teacher {teacher.source} cannot be checked"
+        )
     of_guessing = guessing(torch.cat(seen))
     total = sum(map(len, seen))
     if refuse and of_guessing.explains(right / total):
         raise ValueError(
-            f"the teacher {teacher.source} gets {100 * right / total:.2f} % of {total} test images, hardly more than "
-            f"guessing ({of_guessing}): is it trained, and on these classes in this order? "
+            f"the teacher {teacher.source} gets {100 * right / total:.2f} % of {total} {_part(data)} images, hardly "
+            f"more than guessing ({of_guessing}): is it trained, and on these classes in this order? "
             "--any-teacher goes on all the same"
         )
     return 100 * right / total
+
+
+def _part(data: Data) -> str:
+    return "test" if data.validation is None else "validation"
 
 
 def _check_finite(teacher: Teacher, images: Tensor, logits: Tensor) -> None:

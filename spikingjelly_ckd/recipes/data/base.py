@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from .augment import event_transform, image_transform
 from .options import DataOptions
-from .splits import Sample, split_hash, stratified_subset
+from .splits import Sample, hold_out, split_hash, stratified_subset
 
 __all__ = ["Data", "Normalisation", "Part", "TransformedSubset", "make_data", "make_part"]
 
@@ -38,10 +38,11 @@ class Data:
         std: likewise.
         is_event: whether samples have a time axis.
         split: ``"official"``; ``"folders"`` for a tree of your own; ``"cifar10dvs-<name>"``. Where only some samples
-            are used, their numbers follow as ``"[train+test]"``.
+            are used, their numbers follow as ``"[train+test]"``, and with a validation part as ``"[train+val+test]"``.
         split_hash: sha256 of which sample is in which part, :func:`spikingjelly_ckd.recipes.data.splits.split_hash`.
         complete: False if the files differ from the official ones (``allow_partial``): results on them do not belong
             in a table beside results on the official data.
+        validation: the part held out of the training part, as in ``test``; None where there is none.
     """
 
     name: str
@@ -56,6 +57,17 @@ class Data:
     split: str
     split_hash: str
     complete: bool
+    validation: Dataset[tuple[Tensor, int]] | None = None
+
+    @property
+    def measured(self) -> Dataset[tuple[Tensor, int]]:
+        """What is measured before the end, and what choices may be made on: the validation part, or else the test."""
+        return self.test if self.validation is None else self.validation
+
+    @property
+    def measured_part(self) -> Literal["val", "test"]:
+        """Which of the two it is."""
+        return "test" if self.validation is None else "val"
 
     @property
     def num_classes(self) -> int:
@@ -141,21 +153,27 @@ def make_data(
     """
     counts = {"train_images": options.train_images, "test_images": options.test_images}
     parts = [_subset(part, count, key, len(classes)) for part, (key, count) in zip(parts, counts.items(), strict=True)]
-    if any(count is not None for count in counts.values()):
-        split_name += f"[{'+'.join(str(len(part.rows)) for part in parts)}]"
-    used = []
-    for part, train in zip(parts, (True, False), strict=True):
+    named = {"train": parts[0], "test": parts[1]}
+    if options.val_images is not None:
+        train, validation = _held_out(parts[0], options.val_images)
+        named = {"train": train, "val": validation, "test": parts[1]}
+    if len(named) == 3 or any(count is not None for count in counts.values()):
+        split_name += f"[{'+'.join(str(len(part.rows)) for part in named.values())}]"
+    used = {}
+    for part_name, part in named.items():
+        train_part = part_name == "train"
         if normalisation is None:
-            transform = event_transform(options, train=train)
+            transform = event_transform(options, train=train_part)
         else:
             mean, std = normalisation
-            transform = image_transform(options, train=train, mean=mean, std=std, centre_crop=centre_crop)
-        used.append(TransformedSubset(part.source, part.rows, transform))
+            transform = image_transform(options, train=train_part, mean=mean, std=std, centre_crop=centre_crop)
+        used[part_name] = TransformedSubset(part.source, part.rows, transform)
     mean_std = normalisation or (None, None)
     return Data(
         name=name,
-        train=used[0],
-        test=used[1],
+        train=used["train"],
+        test=used["test"],
+        validation=used.get("val"),
         classes=tuple(classes),
         in_channels=2 if normalisation is None else 3,
         size=options.size,
@@ -163,7 +181,7 @@ def make_data(
         std=mean_std[1],
         is_event=normalisation is None,
         split=split_name,
-        split_hash=split_hash({"train": parts[0].samples, "test": parts[1].samples}),
+        split_hash=split_hash({part_name: part.samples for part_name, part in named.items()}),
         complete=complete,
     )
 
@@ -172,5 +190,16 @@ def _subset(part: Part, count: int | None, name: str, num_classes: int) -> Part:
     if count is None:
         return part
     labels = torch.tensor([label for _, label in part.samples])
-    chosen = stratified_subset(labels, count, num_classes, name=name)
+    return _rows(part, stratified_subset(labels, count, num_classes, name=name))
+
+
+def _held_out(part: Part, count: int | float) -> tuple[Part, Part]:
+    """What of a training part stays, and what is held out for validation."""
+    labels = torch.tensor([label for _, label in part.samples])
+    number = count if isinstance(count, int) else max(1, round(count * len(labels)))
+    kept, held = hold_out(labels, [name for name, _ in part.samples], number)
+    return _rows(part, kept), _rows(part, held)
+
+
+def _rows(part: Part, chosen: Tensor) -> Part:
     return Part(part.source, part.rows[chosen], [part.samples[row] for row in chosen.tolist()])

@@ -168,9 +168,16 @@ class ReproducibleDataModule(LightningDataModule):
         return self._loader(samples, sampler=sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Any]:
+        """The validation part in order (the test set where there is none), each image on one process, none twice."""
+        return self._in_order(self.data.measured)
+
+    def test_dataloader(self) -> DataLoader[Any]:
         """The test set in order, each image on one process only, none twice."""
+        return self._in_order(self.data.test)
+
+    def _in_order(self, dataset: Dataset[Any]) -> DataLoader[Any]:
         rank, world = self._place()
-        return self._loader(Subset(self.data.test, range(rank, len(cast(Any, self.data.test)), world)))
+        return self._loader(Subset(dataset, range(rank, len(cast(Any, dataset)), world)))
 
     def _loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
         return DataLoader(

@@ -31,6 +31,8 @@ class DataOptions:
         train_images: how many samples of the training part to use, equally many of each class; None for all. Which
             ones is fixed, see :func:`spikingjelly_ckd.recipes.data.splits.stratified_subset`.
         test_images: the same for the test part.
+        val_images: how many samples of the training part to hold out for validation, or a share of it between 0 and 1,
+            see :func:`spikingjelly_ckd.recipes.data.splits.hold_out`; None for none.
         num_classes: how many classes there are, if that is meant to differ from the data set's official number.
         download: fetch CIFAR or CIFAR10-DVS if it is not there.
         allow_partial: accept files of the official layout that differ from the official ones, for trials.
@@ -56,13 +58,17 @@ class DataOptions:
     nda: bool = False
     train_images: int | None = None
     test_images: int | None = None
+    val_images: int | float | None = None
     num_classes: int | None = None
     download: bool = False
     allow_partial: bool = False
 
     def __post_init__(self) -> None:
         least = {"size": 1, "crop_padding": 0, "roll": 0}
-        optional = ("time_steps", "train_images", "test_images", "num_classes")
+        if isinstance(self.val_images, float) and not 0 < self.val_images < 1:
+            raise ArgumentValueError("val_images", f"must be a whole number, or between 0 and 1, got {self.val_images}")
+        counts = () if isinstance(self.val_images, float) else ("val_images",)
+        optional = ("time_steps", "train_images", "test_images", "num_classes", *counts)
         least |= {name: 1 for name in optional if getattr(self, name) is not None}
         for name, low in least.items():
             check_count(name, getattr(self, name), least=low)

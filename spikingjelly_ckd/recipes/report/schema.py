@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ..untrusted import FLAG, HASH, MAPPING, TEXT, Kind, check_kinds, list_of, mapping_of, number, optional, whole
 from .records import FORMAT, environment, read_record, summary, write_record
@@ -17,12 +17,13 @@ if TYPE_CHECKING:  # a table needs neither data sets nor Lightning
     from ..recipe import Recipe
     from ..teacher_input import Teacher
 
-__all__ = ["Accuracy", "Record", "RecordedData", "RecordedStudent", "RecordedTeacher"]
+__all__ = ["Accuracy", "Record", "RecordedData", "RecordedStudent", "RecordedTeacher", "TestFigures"]
 
 _Part = TypeVar("_Part")
 
 MOST = 10**12
 PERCENT = number(0, 100)
+PART = Kind("'val' or 'test'", lambda value: value in ("val", "test"))
 EPOCHS = whole(1, 10**7)
 TOLERANCE = 1e-6
 """Percent, by which a sum may differ from that of the history."""
@@ -49,14 +50,30 @@ KINDS: dict[str, dict[str, Kind]] = {
         "processes": optional(whole(1, MOST)),
         "finished": FLAG,
         "accuracy": optional(MAPPING),
+        "test": optional(MAPPING),
         "seconds": optional(number(0)),
         "history": list_of(mapping_of(optional(number()))),
         "energy": optional(MAPPING),
     },
-    "data": {"name": TEXT, "split": TEXT, "split_hash": HASH, "complete": FLAG, "classes": optional(whole(1, MOST))},
+    "data": {
+        "name": TEXT,
+        "split": TEXT,
+        "split_hash": HASH,
+        "complete": FLAG,
+        "classes": optional(whole(1, MOST)),
+        "val_images": optional(whole(1, MOST)),
+    },
     "student": {"build": TEXT, "arguments": MAPPING, "parameters": whole(0, MOST), "sha256": optional(HASH)},
     "teacher": {"source": TEXT, "sha256": optional(HASH), "accuracy": optional(PERCENT)},
-    "accuracy": {"last": PERCENT, "mean_last_5": PERCENT, "best": PERCENT, "best_epoch": EPOCHS, "epochs": EPOCHS},
+    "accuracy": {
+        "last": PERCENT,
+        "mean_last_5": PERCENT,
+        "best": PERCENT,
+        "best_epoch": EPOCHS,
+        "epochs": EPOCHS,
+        "part": PART,
+    },
+    "test": {"last": PERCENT, "best": optional(PERCENT)},
     "recipe": {"epochs": EPOCHS},
     "energy": {"student": MAPPING},
     "energy.student": {"compute_mj": number(0, MOST), "firing_rate": optional(number(0, MOST))},
@@ -74,6 +91,7 @@ class RecordedData:
         split_hash: sha256 of what is in which part.
         complete: False where files are missing or others.
         classes: how many; None in a record that does not say it.
+        val_images: how many were held out of the training part for validation; None for none.
     """
 
     name: str
@@ -81,6 +99,7 @@ class RecordedData:
     split_hash: str
     complete: bool = True
     classes: int | None = None
+    val_images: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +131,7 @@ class RecordedTeacher:
     Attributes:
         source: where it came from.
         sha256: of its file; None for timm's own weights.
-        accuracy: percent, measured on the test set.
+        accuracy: percent, measured on the validation part, or on the test set where there is none.
         made: how it was made, as its own file says: network, data, recipe with its epochs, seed; None where it says
             nothing.
     """
@@ -130,13 +149,38 @@ class RecordedTeacher:
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """What :func:`summary` finds, percent on the test set."""
+    """What :func:`summary` finds, percent, after each epoch.
+
+    Attributes:
+        last: of the last epoch.
+        mean_last_5: over the last five.
+        best: of the best epoch, which is chosen on ``part``.
+        best_epoch: from 1.
+        epochs: how many.
+        part: ``"val"``, the part that was held out for validation, or ``"test"``, the test set.
+    """
 
     last: float
     mean_last_5: float
     best: float
     best_epoch: int
     epochs: int
+    part: Literal["val", "test"] = "test"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestFigures:
+    """A look at the test set after the training, where choices are made on a validation part; percent.
+
+    Attributes:
+        last: with the weights of the last epoch.
+        best: with those of the epoch that was best on the validation part; None where they are no longer there.
+    """
+
+    __test__ = False  # no test for pytest
+
+    last: float
+    best: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +210,7 @@ class Record:
         processes: how many trained.
         finished: whether all epochs are done.
         accuracy: None before the first epoch.
+        test: of a run with a validation part, once it is done; None where the test set was looked at after each epoch.
         seconds: of training and evaluation, without filling a cache.
         history: one row for each epoch.
         energy: operations and energy of one image for each network, if they were counted.
@@ -194,6 +239,7 @@ class Record:
     processes: int | None = None
     finished: bool = False
     accuracy: Accuracy | None = None
+    test: TestFigures | None = None
     seconds: float | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     energy: dict[str, Any] | None = None
@@ -233,6 +279,7 @@ class Record:
                 split_hash=data.split_hash,
                 complete=data.complete,
                 classes=data.num_classes,
+                val_images=None if data.validation is None else len(data.validation),  # type: ignore[arg-type]
             ),
             recipe=recipe.to_json(),
             sources=recipe.sources,
@@ -246,13 +293,21 @@ class Record:
 
     def after(self, rows: Sequence[dict[str, float]]) -> Record:
         """The record after the epochs of these rows of the history."""
+        part: Literal["val", "test"] = "test" if self.data.val_images is None else "val"
         return replace(
             self,
             finished=len(rows) >= self.recipe["epochs"],
-            accuracy=Accuracy(**summary([row["test_acc1"] for row in rows])),
+            accuracy=Accuracy(**summary([row[f"{part}_acc1"] for row in rows]), part=part),
             seconds=round(sum(row["seconds"] for row in rows), 1),
             history=list(rows),
         )
+
+    @property
+    def test_accuracy(self) -> float | None:
+        """Percent on the test set after the last epoch; None where it was not looked at yet."""
+        if self.result.part == "test":
+            return self.result.last
+        return None if self.test is None else self.test.last
 
     @property
     def result(self) -> Accuracy:
@@ -269,7 +324,10 @@ class Record:
         """Plain data but for paths; networks that this kind of run has not are left out."""
         content = asdict(self)
         del content["path"]
-        absent = [name for name in ("student", "teacher", "network") if content[name] is None]
+        absent = [name for name in ("student", "teacher", "network", "test") if content[name] is None]
+        if self.data.val_images is None:  # as in records from before there was a validation part
+            del content["data"]["val_images"]
+            (content["accuracy"] or {}).pop("part", None)
         return {name: value for name, value in content.items() if name not in absent}
 
     @classmethod
@@ -281,7 +339,8 @@ class Record:
                 contradict each other.
         """
         _check(content)
-        parts = {"data": RecordedData, "student": RecordedStudent, "teacher": RecordedTeacher, "accuracy": Accuracy}
+        parts = {"data": RecordedData, "student": RecordedStudent, "teacher": RecordedTeacher}
+        parts |= {"accuracy": Accuracy, "test": TestFigures}
         made: dict[str, Any] = {
             name: _part(part, content[name]) for name, part in parts.items() if content.get(name) is not None
         }
@@ -330,9 +389,10 @@ def _check_history(content: Mapping[str, Any]) -> None:
     rows = content["history"]
     if finished != (bool(rows) and (epochs is None or len(rows) >= epochs)):
         raise ValueError(f"the record says finished={finished}, and its history has {len(rows)} of {epochs} epochs")
-    reached = [row.get("test_acc1") for row in rows]
+    part = (accuracy or {}).get("part", "test")
+    reached = [row.get(f"{part}_acc1") for row in rows]
     if not all(map(PERCENT.fits, reached)):
-        raise ValueError("the record: test_acc1 must be a number from 0 to 100 in each row of the history")
+        raise ValueError(f"the record: {part}_acc1 must be a number from 0 to 100 in each row of the history")
     if (accuracy is None) != (not rows):
         raise ValueError(f"the record has {len(rows)} epochs in its history, and accuracy={accuracy}")
     for name, value in (summary(reached) if rows else {}).items():

@@ -1,9 +1,11 @@
 """Run records into one table: ``python -m spikingjelly_ckd table RECORD.json ...``.
 
 One line for each row, method and setting over its seeds: mean, standard deviation and 95 % interval, the paper's number
-beside them, and the difference to plain training paired by seed. The best epoch, chosen on the test set as in papers
-of the field, stands beside the last epoch and the mean of the last five, never alone. Records of one data set on
-different splits are refused. Texts of a record are shown as they are: neither a terminal nor Markdown acts on them.
+beside them, and the difference to plain training paired by seed. Figures are of the test set: after the last epoch, the
+mean of the last five, and at the epoch that was best on the validation part of runs that have one. The best epoch on
+the test set itself, as in papers of the field, is shown only where it is asked for, and never alone. Records of one
+data set on different splits are refused. Texts of a record are shown as they are: neither a terminal nor Markdown acts
+on them.
 """
 
 from __future__ import annotations
@@ -13,9 +15,9 @@ import math
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from scipy.stats import t as student_t
 
@@ -24,13 +26,16 @@ from .schema import Record
 
 __all__ = ["interval95", "main", "tabulate"]
 
+BEST_ON_TEST = "best on test"
 LINE = 2000
 """Characters of a message."""
-FIGURES = {"last": "last epoch", "mean_last_5": "mean of last 5", "best": "best on test"}
-HEADS = (
-    *("row", "method", "setting", "split", "seeds", *FIGURES.values()),
-    *("paper", "best - paper", "paired to plain", "firing rate; energy"),
-)
+FIGURES: dict[str, Callable[[Record], float | None]] = {
+    "last epoch": lambda run: run.test_accuracy,
+    "mean of last 5": lambda run: run.result.mean_last_5 if run.result.part == "test" else None,
+    "best on validation": lambda run: None if run.test is None else run.test.best,
+    BEST_ON_TEST: lambda run: run.result.best,
+}
+"""Head of a column -> accuracy on the test set, percent."""
 NOT_SETTINGS = ("name", "paper_accuracy", "method", "parts")
 OF_TEACHING = (
     *("variant", "map_temperature", "temperature", "noise_weight", "beta", "gamma", "target_class"),
@@ -60,21 +65,32 @@ def interval95(values: Sequence[float]) -> float | None:
     return quantile * statistics.stdev(values) / math.sqrt(len(values))
 
 
-def tabulate(records: Sequence[Record | Mapping[str, Any]], expected: Mapping[str, float | None] | None = None) -> str:
+def tabulate(
+    records: Sequence[Record | Mapping[str, Any]],
+    expected: Mapping[str, float | None] | None = None,
+    *,
+    best_on_test: bool = False,
+) -> str:
     """The table, as Markdown.
 
     Args:
         records: of finished runs, also as plain data; the path of one is named where it cannot stand in the table.
         expected: row -> the paper's number; a row without a record says "not run".
+        best_on_test: show the best epoch, chosen on the test set, and compare it with the paper's number.
 
     Returns:
         Lines of text; a column without an entry is left out.
 
     Raises:
-        ValueError: nothing to show, unlike splits, an unfinished or smoke run, or the same run twice.
+        ValueError: nothing to show, unlike splits, an unfinished or smoke run, the same run twice, or the best on the
+            test set of runs that chose on a validation part.
     """
     runs = [record if isinstance(record, Record) else Record.from_json(record) for record in records]
-    _refuse(runs)
+    _refuse(runs, best_on_test=best_on_test)
+    figures = {head: read for head, read in FIGURES.items() if best_on_test or head != BEST_ON_TEST}
+    gap = BEST_ON_TEST if best_on_test else "last epoch"
+    heads = ("row", "method", "setting", "split", "seeds", *figures, "paper", f"{gap.split()[0]} - paper")
+    heads = (*heads, "paired to plain", "firing rate; energy")
     groups: dict[tuple[str, str, str], dict[int, Record]] = defaultdict(dict)
     for run in runs:
         key = (run.row, _text(_settings(run)), run.method)
@@ -92,19 +108,19 @@ def tabulate(records: Sequence[Record | Mapping[str, Any]], expected: Mapping[st
         row, setting, method = key
         return row, _text(_shared(_first(groups[key]))), "" if method == "plain" else method, setting
 
-    lines = [_line(groups, key, varying) for key in sorted(groups, key=place)]
+    lines = [_line(groups, key, varying, figures, gap) for key in sorted(groups, key=place)]
     ran = {run.row for run in runs}
     for row, number in (expected or {}).items():
         if row not in ran:
-            lines.append([_code(row), "not run", *[""] * (3 + len(FIGURES)), _number(number), *[""] * 3])
+            lines.append([_code(row), "not run", *[""] * (3 + len(figures)), _number(number), *[""] * 3])
     if not lines:
         raise ValueError("no record was given")
-    kept = [column for column in range(len(HEADS)) if any(line[column] for line in lines)]
-    table = [[line[column] for column in kept] for line in [HEADS, ["---"] * len(HEADS), *lines]]
+    kept = [column for column in range(len(heads)) if any(line[column] for line in lines)]
+    table = [[line[column] for column in kept] for line in [heads, ["---"] * len(heads), *lines]]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in table)
 
 
-def _refuse(records: Sequence[Record]) -> None:
+def _refuse(records: Sequence[Record], *, best_on_test: bool) -> None:
     splits: dict[str, dict[str, str]] = defaultdict(dict)
     for record in records:
         path = "" if record.path is None else f"{record.path}: "
@@ -115,6 +131,10 @@ def _refuse(records: Sequence[Record]) -> None:
             raise ValueError(f"{label} is a smoke run, which says nothing about accuracy")
         if not record.finished:
             raise ValueError(f"{label} is unfinished: {record.result.epochs} epochs; resume it, or leave it out")
+        if record.test_accuracy is None:
+            raise ValueError(f"{label} was stopped before it looked at the test set; resume it, or leave it out")
+        if best_on_test and record.result.part == "val":
+            raise ValueError(f"{label} chose its best epoch on a validation part; leave out --best-on-test")
         data = record.data
         own = data.name in ("folder", "event-folder")
         name = f"{record.row}: {data.name}" if own else data.name
@@ -164,14 +184,17 @@ def _line(
     groups: Mapping[tuple[str, str, str], Mapping[int, Record]],
     key: tuple[str, str, str],
     varying: set[tuple[str, str]],
+    figures: Mapping[str, Callable[[Record], float | None]],
+    gap: str,
 ) -> list[str]:
     row, _, method = key
     runs = groups[key]
     first = _first(runs)
     settings = _settings(first)
     shown = [f"{name}={value}" for name, value in settings.items() if (row, name) in varying or name == "time_steps"]
-    figures = [_spread([getattr(run.result, name) for run in runs.values()]) for name in FIGURES]
-    best = statistics.mean(run.result.best for run in runs.values())
+    found = {
+        head: [value for run in runs.values() if (value := read(run)) is not None] for head, read in figures.items()
+    }
     number = first.paper_accuracy
     data = first.data
     split = f"{data.split}{'' if data.complete else ', incomplete'} ({data.split_hash[:8]})"
@@ -181,9 +204,9 @@ def _line(
         markdown_cell(", ".join(shown)),
         markdown_cell(split),
         " ".join(str(seed) for seed in sorted(runs)),
-        *figures,
+        *(_spread(values) if values else "" for values in found.values()),
         _number(number),
-        "" if number is None else f"{best - number:+.2f}",
+        "" if number is None else f"{statistics.mean(found[gap]) - number:+.2f}",
         _paired(groups, key),
         _cost(runs),
     ]
@@ -197,9 +220,13 @@ def _paired(groups: Mapping[tuple[str, str, str], Mapping[int, Record]], key: tu
     for (row, _, method), runs in groups.items():
         if (row, method) == (key[0], "plain") and _shared(_first(runs)) == wanted:
             seeds = sorted(set(runs) & set(groups[key]))
-            gaps = [groups[key][seed].result.last - runs[seed].result.last for seed in seeds]
+            gaps = [_test(groups[key][seed]) - _test(runs[seed]) for seed in seeds]
             return _spread(gaps, sign="+") if gaps else "no common seed"
     return "no plain runs"
+
+
+def _test(run: Record) -> float:
+    return cast(float, run.test_accuracy)  # the table refuses a run that has none
 
 
 def _code(text: str) -> str:
@@ -266,10 +293,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser("python -m spikingjelly_ckd table", description="Run records into one table.")
     parser.add_argument("records", nargs="+", type=Path, help="record.json files, or folders to search for them")
+    parser.add_argument("--best-on-test", action="store_true", help="show the best epoch, chosen on the test set, too")
     arguments = parser.parse_args(argv)
     try:
         records = [record for path in arguments.records for record in _found(path)]
-        print(tabulate(records))
+        print(tabulate(records, best_on_test=arguments.best_on_test))
     except (OSError, ValueError) as error:
         print(f"table: {shown_text(error, LINE)}", file=sys.stderr)
         return 1

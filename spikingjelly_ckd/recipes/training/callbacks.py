@@ -18,7 +18,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from ...networks.compat import use_fast_neurons
 from ..data.loading import seed_all
 from ..files import whole_file
-from .resume import LATEST, SETTINGS
+from .resume import BEST, LATEST, SETTINGS
 
 __all__ = ["FailureNotes", "FastNeurons", "History", "StepSeeds", "checkpoints"]
 
@@ -147,8 +147,14 @@ class _FirstCheckpoint(Callback):
             trainer.save_checkpoint(self.path)
 
 
-def checkpoints(folder: Path, settings: dict[str, Any]) -> list[Callback]:
-    """``best.ckpt`` and ``latest.ckpt``, in this order, so that the latest knows which epoch was the best."""
+def checkpoints(folder: Path, settings: dict[str, Any], measured: str = "test") -> list[Callback]:
+    """``best.ckpt`` and ``latest.ckpt``, in this order, so that the latest knows which epoch was the best.
+
+    Args:
+        folder: where they are written.
+        settings: of the run, which go into each.
+        measured: the part on which the best is chosen, ``"val"`` or ``"test"``.
+    """
     common: dict[str, Any] = {
         "dirpath": folder,
         "enable_version_counter": False,
@@ -156,6 +162,6 @@ def checkpoints(folder: Path, settings: dict[str, Any]) -> list[Callback]:
     }
     return [
         _FirstCheckpoint(folder / LATEST, settings),
-        ModelCheckpoint(filename="best", monitor="test_acc1", mode="max", **common),
+        ModelCheckpoint(filename=BEST.removesuffix(".ckpt"), monitor=f"{measured}_acc1", mode="max", **common),
         ModelCheckpoint(filename=LATEST.removesuffix(".ckpt"), **common),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import signal
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -26,11 +27,14 @@ from ..data.loading import ReproducibleDataModule
 from ..files import say
 from ..options import Run
 from ..recipe import Recipe
+from ..report.records import summary
+from ..report.schema import TestFigures
 from ..teacher_input import Teacher
 from .callbacks import FailureNotes, FastNeurons, History, StepSeeds, checkpoints
 from .distillation_callback import DistillationCallback
 from .module import DistillationModule, TrainingModule
 from .resume import (
+    BEST,
     SETTINGS,
     WholeCheckpoints,
     begin_anew,
@@ -56,12 +60,19 @@ class FitResult:
         trainer: Lightning's.
         report: the preflight's findings as plain data, or None.
         cache: the teacher cache's folder, views, size and filling time as plain data, or None.
+        test: what a look at the test set after the training found; None where it was looked at after each epoch.
     """
 
     rows: list[dict[str, float]]
     trainer: Trainer
     report: dict[str, Any] | None
     cache: dict[str, Any] | None = None
+    test: TestFigures | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """Percent on the test set, after the last epoch."""
+        return self.rows[-1]["test_acc1"] if self.test is None else self.test.last
 
 
 def fit(
@@ -101,7 +112,12 @@ def fit(
     checkpoint = find_checkpoint(resume, folder)
     history = History(folder / "history.csv", on_row)
     settings = dict(settings_of(recipe, run, data, teacher) if settings is None else settings)
-    callbacks: list[Callback] = [StepSeeds(run.seed), FailureNotes(), history, *checkpoints(folder, settings)]
+    callbacks: list[Callback] = [
+        StepSeeds(run.seed),
+        FailureNotes(),
+        history,
+        *checkpoints(folder, settings, data.measured_part),
+    ]
     if isinstance(module, DistillationModule):
         callbacks.append(FastNeurons())
     average = EMAWeightAveraging(decay=recipe.ema) if recipe.ema else None
@@ -126,6 +142,7 @@ def fit(
             enable_progress_bar=not run.no_progress,
             limit_train_batches=run.most_steps,
             limit_val_batches=run.most_steps,
+            limit_test_batches=run.most_steps,
             log_every_n_steps=1,  # nothing is logged by step, and short epochs are not warned about
         )
     except (MisconfigurationException, ImportError, ValueError) as error:
@@ -146,7 +163,33 @@ def fit(
             trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
     if average is not None:
         average.on_train_end(trainer, module)  # Lightning leaves it out where the checkpoint had no epoch left to train
-    return FitResult(history.rows, trainer, preflight_report(trainer), _cache(loaders))
+    test = None if data.validation is None else _look_at_test(trainer, module, loaders, history.rows, folder / BEST)
+    return FitResult(history.rows, trainer, preflight_report(trainer), _cache(loaders), test)
+
+
+def _look_at_test(
+    trainer: Trainer, module: TrainingModule, loaders: ReproducibleDataModule, rows: list[dict[str, float]], best: Path
+) -> TestFigures:
+    """The accuracy on the test set after the last epoch, and with the weights that were best on the validation part.
+
+    The module keeps the weights of the last epoch.
+    """
+
+    def look() -> float:
+        (found,) = trainer.test(module, datamodule=loaders, verbose=False)
+        return found["test_acc1"]
+
+    last = look()
+    figures = summary([row["val_acc1"] for row in rows])
+    if figures["best_epoch"] == len(rows):
+        return TestFigures(last=last, best=last)
+    if not best.is_file():  # the run was resumed in another folder than that of its first epochs
+        return TestFigures(last=last)
+    kept = copy.deepcopy(module.state_dict())
+    module.load_state_dict(read_checkpoint(best)["state_dict"])
+    found = TestFigures(last=last, best=look())
+    module.load_state_dict(kept)
+    return found
 
 
 def _plugins() -> list[Any]:
@@ -217,4 +260,4 @@ def optimisation(recipe: Recipe, data: Data) -> dict[str, Any]:
         raise ArgumentValueError("mixup", text)
     if recipe.mixup or recipe.cutmix:
         mixup = Mixup(recipe.mixup, recipe.cutmix, label_smoothing=0.0, num_classes=data.num_classes)
-    return {name: getattr(recipe, name) for name in names} | {"mixup": mixup}
+    return {name: getattr(recipe, name) for name in names} | {"mixup": mixup, "measured": data.measured_part}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -44,6 +44,8 @@ class TrainingModule(LightningModule):
         weight_decay: on all parameters, as in the authors' code.
         warmup_epochs: of linear warm-up before the cosine.
         mixup: timm's ``Mixup`` for batches of images, or None.
+        measured: what the metrics of a validation are called: ``"test"``, as in SpikingJelly, where the test set is
+            looked at after each epoch, or ``"val"``.
         unpack: function of a batch that returns ``(images, labels)``; None takes ``(images, labels, ...)``, and finds
             them by name in a dict, see :func:`~spikingjelly_ckd.recipes.training.unpack_batch`.
 
@@ -60,6 +62,7 @@ class TrainingModule(LightningModule):
         weight_decay: float = 1e-4,
         warmup_epochs: int = 0,
         mixup: Mixup | None = None,
+        measured: Literal["val", "test"] = "test",
         unpack: Unpack | None = None,
     ) -> None:
         super().__init__()
@@ -69,6 +72,7 @@ class TrainingModule(LightningModule):
         self.weight_decay = weight_decay
         self.warmup_epochs = warmup_epochs
         self.mixup = mixup
+        self.measured = check_choice("measured", measured, ("val", "test"))
         self.unpack = unpack
         self._test_means: list[list[MeanMetric]] = []
 
@@ -140,7 +144,7 @@ class TrainingModule(LightningModule):
         return self.predict(images_of(batch, self.unpack))
 
     def on_validation_epoch_end(self) -> None:
-        """``test_loss``, ``test_acc1`` and ``test_acc5`` over the images of all processes are logged.
+        """``test_loss``, ``test_acc1`` and ``test_acc5`` (or ``val_...``) over the images of all processes are logged.
 
         Of several loaders the first has these names, so that it decides which checkpoint is the best; the others have a
         suffix, ``test_acc1/loader_1`` and so on.
@@ -148,14 +152,17 @@ class TrainingModule(LightningModule):
         Lightning's own mean divides by the mean batch size of the processes as an integer, so it is too large where
         the test set does not divide evenly among them.
         """
-        for index, means in enumerate(self._test_means):
-            suffix = f"/loader_{index}" if index else ""
-            self._log("test", [metric.compute() for metric in means], batch_size=1, suffix=suffix)
-        self._test_means = []
+        self._end(self.measured)
 
     def on_test_epoch_end(self) -> None:
-        """As after a validation."""
-        self.on_validation_epoch_end()
+        """As after a validation, with the names of the test set."""
+        self._end("test")
+
+    def _end(self, part: str) -> None:
+        for index, means in enumerate(self._test_means):
+            suffix = f"/loader_{index}" if index else ""
+            self._log(part, [metric.compute() for metric in means], batch_size=1, suffix=suffix)
+        self._test_means = []
 
     def _log(self, part: str, figures: Sequence[Tensor], batch_size: int, suffix: str = "") -> None:
         loss, acc1, acc5 = figures

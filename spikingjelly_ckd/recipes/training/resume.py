@@ -24,6 +24,7 @@ from ..report.schema import Record
 from ..teacher_input import Teacher
 
 __all__ = [
+    "BEST",
     "LATEST",
     "SETTINGS",
     "WholeCheckpoints",
