@@ -51,10 +51,16 @@ class SharedTeacher:
         of = {name: pair.teacher for name, pair in self._pairs.items()}
         if len({observer.time_steps for observer in of.values()}) > 1:
             raise ValueError("the distillers differ in how a spiking teacher takes its time steps")
-        layers = {f"{name}/{loss}": sides[1] for name, pair in self._pairs.items() for loss, sides in pair.layers.items()}
+        layers = {
+            f"{name}/{loss}": sides[1] for name, pair in self._pairs.items() for loss, sides in pair.layers.items()
+        }
         self._observer = TeacherObserver(
             layers,
-            {f"{name}/{loss}": target for name, observer in of.items() for loss, target in observer.cam_targets.items()},
+            {
+                f"{name}/{loss}": target
+                for name, observer in of.items()
+                for loss, target in observer.cam_targets.items()
+            },
             head=any(observer.wants_head for observer in of.values()),
             logits=True,
             time_steps=next((observer.time_steps for observer in of.values()), None),

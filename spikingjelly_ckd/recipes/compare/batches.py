@@ -129,7 +129,9 @@ def batches_of(data: Data, options: DataOptions, batch_size: int, crop: int | No
         ValueError: ``crop`` is asked for where it cannot be, or no batch is full.
     """
     extra = options.auto_augment or options.erase or options.resized_crop
-    simple = not data.is_event and not extra and all(isinstance(part, TransformedSubset) for part in _parts(data).values())
+    simple = (
+        not data.is_event and not extra and all(isinstance(part, TransformedSubset) for part in _parts(data).values())
+    )
     count = sum(len(cast(Any, part)) for part in _parts(data).values())
     if crop is not None and not (simple and 1 <= crop <= options.size + 2 * options.crop_padding):
         raise ValueError(
@@ -139,7 +141,9 @@ def batches_of(data: Data, options: DataOptions, batch_size: int, crop: int | No
     fits = simple and count * data.in_channels * options.size**2 <= MEMORY
     batches: Batches = InMemory(data, options, batch_size, crop) if fits else Loaded(data, batch_size, workers)
     if batches.steps < 1:
-        raise ValueError(f"-b {batch_size}: the training part has {len(cast(Any, data.train))} images; pass a smaller batch")
+        raise ValueError(
+            f"-b {batch_size}: the training part has {len(cast(Any, data.train))} images; pass a smaller batch"
+        )
     return batches
 
 

@@ -20,7 +20,7 @@ from ..command_line import CHANGEABLE, brief_errors, command_line
 from ..data.digits import digits
 from ..files import locked, say
 from ..methods import needs_teacher, resolve_here
-from ..models import resnet20, spiking_resnet20
+from ..models import resnet8, resnet20, spiking_resnet8, spiking_resnet20
 from ..options import Run, check_options, check_writable
 from ..recipe import Recipe, ours
 from ..teachers import obtain_teacher
@@ -69,9 +69,10 @@ ELSEWHERE = {
 }
 """Flag of a row -> what a comparison has in its place."""
 NOT_SERVED = ("teacher_cache", "teacher_cache_dir", "devices", "num_nodes", "strategy", "mixup", "cutmix", "ema")
-NOT_SERVED_VALUES = ("accumulate",)
+TRAIN = "train"
+"""What ``--teacher`` says for one that is trained first, which is the default."""
 VALIDATION = 0.1
-MOST_VALIDATION = 5000
+"""Share of the training part that is held out."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -136,7 +137,8 @@ def _read(own: dict[str, Any], given: dict[str, Any]) -> tuple[Recipe, Run, list
     changed = {name: given.pop(name) for name in CHANGEABLE if name in given}
     recipe = replace(recipe, **changed, sources=recipe.sources | dict.fromkeys(changed, "command line"))
     run = Run(**given)
-    if run.val_images is None:
+    run = replace(run, teacher=None if run.teacher == TRAIN else run.teacher)
+    if run.val_images is None and recipe.data is not digits:
         run = replace(run, val_images=VALIDATION)
     if run.data_path is None and recipe.data is not digits:
         raise ArgumentValueError("data_path", "must be given: the folder of the data set, or an ImageFolder tree")
@@ -152,7 +154,9 @@ def _prepare(
 ) -> tuple[Plan, dict[str, str]]:
     """Look at everything that can go wrong before the first step, and get the teacher."""
     command = "python -m spikingjelly_ckd compare " + shlex.join(argv)
-    plan = Plan(recipe, run, tuple(arms), folder, None, crop=own["crop"], channels_last=own["channels_last"], command=command)
+    plan = Plan(
+        recipe, run, tuple(arms), folder, None, crop=own["crop"], channels_last=own["channels_last"], command=command
+    )
     asked = plan.asked() | {"teacher": run.teacher or "trained here"}
     begun = read_settings(folder)
     if begun is not None:
@@ -176,9 +180,7 @@ def _of_data(name: str) -> dict[str, Any]:
     if name not in READERS:
         return {"data": resolve_here(name)}
     if name == "digits":
-        from ..models.small import small_resnet, small_spiking_resnet
-
-        nets = {"student": small_spiking_resnet, "teacher": small_resnet, "size": 16, "roll": 1}
+        nets = {"student": spiking_resnet8, "teacher": resnet8, "size": 16, "roll": 1}
         return {"data": digits, **nets, "epochs": 20, "batch_size": 32, "teacher_epochs": 40}
     return {"data": READERS[name]}
 
@@ -194,9 +196,13 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--budget", type=_seconds, default=None, metavar="TIME", help="such as 90s, 30m or 2h")
     group.add_argument("--jobs", type=_count, default=_cores(), help="seeds side by side; default: one a core")
     group.add_argument("--data", default="image_folder", metavar="|".join([*READERS, "MODULE:FUNCTION"]))
-    group.add_argument("--crop", type=_count, default=None, metavar="PIXELS", help="cut out so many, of images of --size")
+    group.add_argument(
+        "--crop", type=_count, default=None, metavar="PIXELS", help="cut out so many, of images of --size"
+    )
     group.add_argument("--channels-last", action="store_true", default=False, help="memory format of the networks")
-    group.add_argument("--list", action="store_true", default=False, help="print the methods with their sources, and go")
+    group.add_argument(
+        "--list", action="store_true", default=False, help="print the methods with their sources, and go"
+    )
     return parser
 
 

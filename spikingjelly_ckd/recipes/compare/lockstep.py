@@ -99,7 +99,14 @@ class Seed:
     """
 
     def __init__(
-        self, arms: Sequence[Arm], run: Run, data: Data, batches: Batches, teacher: Teacher | None, *, channels_last: bool
+        self,
+        arms: Sequence[Arm],
+        run: Run,
+        data: Data,
+        batches: Batches,
+        teacher: Teacher | None,
+        *,
+        channels_last: bool,
     ) -> None:
         self.run, self.data, self.batches, self.teacher = run, data, batches, teacher
         self.recipe = arms[0].recipe

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
-from typing import Literal
 
 from ..untrusted import markdown_cell
+from .arms import CONTROL, LOUDER
 from .records import ArmRecord
 from .statistics import Comparison, compare_arms
 
-__all__ = ["CONTROL", "LOUDER", "answer", "arms_of", "compare_records", "render"]
+__all__ = ["answer", "arms_of", "compare_records", "render"]
 
-CONTROL = "plain"
-LOUDER = "plain x3"
-"""Plain training with three times the loss: what a gain may owe to the size of the steps alone."""
 LEAST_SHARE = 0.01
-"""A method whose terms have a smaller share of the loss, from the first epoch to the last, does not act."""
-Part = Literal["validation", "test"]
+"""A method whose losses have a smaller share of the gradient than this, in every epoch, does not act."""
 HEADS = (
     *("arm", "seeds", "validation", "test", "test minus control (95 %)", "told apart", "firing rate", "energy, mJ"),
     *("step", "notes"),
@@ -42,7 +38,7 @@ def compare_records(records: Sequence[ArmRecord], control: str = CONTROL) -> Com
     accuracies = {
         arm: {record.seed: record.test_accuracy for record in rows if record.test_accuracy is not None}
         for arm, rows in arms_of(records).items()
-        if arm == control or (rows[0].control or CONTROL) == control or control == LOUDER
+        if arm == control or rows[0].control == control or (control == LOUDER and rows[0].control == CONTROL)
     }
     accuracies = {arm: of_seeds for arm, of_seeds in accuracies.items() if of_seeds}
     return compare_arms(accuracies, control) if control in accuracies else None
@@ -63,7 +59,7 @@ def render(records: Sequence[ArmRecord], does_not_fit: Mapping[str, str] | None 
     arms = arms_of(records)
     if not arms:
         raise ValueError("there is no record of a run, so there is nothing to compare")
-    controls = {rows[0].control or CONTROL for rows in arms.values()}
+    controls = {rows[0].control for rows in arms.values()}
     found = {control: compare_records(records, control) for control in controls}
     plain = arms.get(CONTROL, [])
     step = _mean(record.step_ms for record in plain)
@@ -104,7 +100,7 @@ def _row(
     arm: str, rows: Sequence[ArmRecord], found: Mapping[str, Comparison | None], plain_step: float | None
 ) -> Iterable[str]:
     done = [record for record in rows if record.failed is None]
-    compared = found[rows[0].control or CONTROL]
+    compared = found[rows[0].control]
     difference = None if compared is None else compared.differences.get(arm)
     step = _mean(record.step_ms for record in done)
     yield markdown_cell(arm)
@@ -122,11 +118,12 @@ def _row(
 
 
 def _notes(arm: str, rows: Sequence[ArmRecord]) -> Iterable[str]:
-    control = rows[0].control or CONTROL
+    control = rows[0].control
     if control not in (CONTROL, arm):
         yield f"its control is {control}"
-    if any(record.terms_act is False for record in rows):
-        yield f"does not act: its share of the loss stays under {LEAST_SHARE:g}"
+    shares = [record.greatest_share for record in rows if record.greatest_share is not None]
+    if shares and max(shares) < LEAST_SHARE:
+        yield f"does not act: its share of the gradient stays under {LEAST_SHARE:g}"
     for record in rows:
         if record.failed is not None:
             yield f"seed {record.seed} failed: {record.failed}"

@@ -120,7 +120,9 @@ def run_seeds(plan: Plan, seeds: Sequence[int], *, jobs: int, budget: float | No
 
 def _start(plan: Plan, seed: int, tries: int, end: float | None, jobs: int) -> _Worker:
     ours, theirs = get_context("spawn").Pipe(duplex=False)
-    threads = max(1, (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) // jobs)
+    threads = max(
+        1, (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) // jobs
+    )
     process = get_context("spawn").Process(target=_run, args=(plan, seed, theirs, end, threads), daemon=False)
     process.start()
     theirs.close()
@@ -171,9 +173,7 @@ def _check_budget(worker: _Worker, end: float | None, budget: float | None, outc
         )
 
 
-def _progress(
-    workers: Sequence[_Worker], waiting: Sequence[Any], outcome: Outcome, seeds: int, jobs: int
-) -> str:
+def _progress(workers: Sequence[_Worker], waiting: Sequence[Any], outcome: Outcome, seeds: int, jobs: int) -> str:
     parts = [f"seed {worker.seed} {100 * worker.done:.0f} %" for worker in workers]
     left = [worker.left() for worker in workers]
     text = f"{len(outcome.done)} of {seeds} seeds done; {', '.join(parts)}"

@@ -11,17 +11,20 @@ Shapes: ``T`` time steps, ``N`` images, ``C`` channels, ``H W`` pixels, ``K`` cl
 
 from .libraries import resnet34, sew_resnet34, spikformer_4_384, spiking_resnet34
 from .resnet import ResNet, SpikingResNet, lif
+from .resnet8 import resnet8, spiking_resnet8
 from .resnet19_20 import resnet19, resnet20, spiking_resnet19, spiking_resnet20
 
 __all__ = [
     "ResNet",
     "SpikingResNet",
     "lif",
+    "resnet8",
     "resnet19",
     "resnet20",
     "resnet34",
     "sew_resnet34",
     "spikformer_4_384",
+    "spiking_resnet8",
     "spiking_resnet19",
     "spiking_resnet20",
     "spiking_resnet34",
