@@ -28,6 +28,8 @@ PACKAGE = Path(__file__).parents[1]
 ORIGINAL = "\nOriginal Traceback (most recent call last):\n"
 """What PyTorch puts before the traceback of an error in a loading process, which stands in the text of its own."""
 SHORT = {"time_steps": "-T", "batch_size": "-b", "weight_decay": "--wd"}
+RESUME = "--resume latest"
+"""What goes on with a row that was stopped; messages of files and checkpoints say it."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as a shell says it: 128 + 2."""
 CHANGEABLE = [
@@ -209,25 +211,29 @@ def _devices(text: str) -> int | Literal["auto"]:
 
 
 @contextmanager
-def brief_errors() -> Iterator[None]:
+def brief_errors(to_go_on: str = RESUME) -> Iterator[None]:
     """On a command line, end with the message alone where this package refuses something, or the machine does.
 
     Arguments of functions are named as the flags that set them. What the system refuses (a full disk, a file that went
     away) is one line too, whoever asked for it. Whatever else another library raises keeps its traceback.
+
+    Args:
+        to_go_on: what goes on with a run that was stopped, such as a flag.
     """
     try:
         yield
     except KeyboardInterrupt:
-        say("Stopped. Go on with --resume latest, or begin anew where nothing was trained yet")
+        say(f"Stopped. Go on with {to_go_on}, or begin anew where nothing was trained yet")
         sys.exit(INTERRUPTED)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         message, raised_in = _origin(error)
         if not raised_in.is_relative_to(PACKAGE):
             if not isinstance(error, OSError) or not (error.errno or message.startswith("[Errno ")):
                 raise
-            message = f"{message}; see to it, then go on with --resume latest"
+            message = f"{message}; see to it, then go on with {RESUME}"
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
-        sys.exit(f"{Path(sys.argv[0]).name}: error: {message}{notes}")
+        text = f"{message}{notes}".replace(RESUME, to_go_on)
+        sys.exit(f"{Path(sys.argv[0]).name}: error: {text}")
 
 
 def _origin(error: Exception) -> tuple[str, Path]:

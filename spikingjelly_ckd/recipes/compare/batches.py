@@ -6,6 +6,7 @@ Images that fit are decoded once and augmented as whole batches; everything else
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Literal, Protocol, cast
 
 import numpy as np
@@ -13,12 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
 
 from ..data import Data, DataOptions
 from ..data.base import TransformedSubset
 from ..data.loading import EpochSampler, SeededSamples
 
-__all__ = ["Batches", "InMemory", "Loaded", "Part", "batches_of"]
+__all__ = ["Batches", "InMemory", "Loaded", "Part", "batches_of", "cropped"]
 
 Part = Literal["val", "test"]
 Batch = tuple[Tensor, Tensor]
@@ -39,6 +41,9 @@ class Batches(Protocol):
     def part(self, name: Part) -> Iterator[Batch]:
         """The batches of a part that is not trained on, in order."""
 
+    def count(self, name: Part) -> int:
+        """How many images such a part has."""
+
 
 class Loaded:
     """Batches of the loaders that the rows have.
@@ -54,18 +59,31 @@ class Loaded:
         self.batch_size = batch_size
         self.workers = workers
         self.steps = len(cast(Any, data.train)) // batch_size
+        self._loaders: dict[Any, DataLoader[Any]] = {}  # their processes serve every epoch
 
     def train(self, seed: int, epoch: int) -> Iterator[Batch]:
         """See :class:`Batches`."""
         samples = SeededSamples(self.data.train, seed)
         sampler = EpochSampler(samples, 1, 0, shuffle=True, seed=seed, drop_last=True)
-        sampler.set_epoch(epoch)
-        loader = DataLoader(samples, self.batch_size, sampler=sampler, drop_last=True, num_workers=self.workers)
+        loader = self._loader(("train", seed), samples, self.batch_size, sampler=sampler, drop_last=True)
+        cast(EpochSampler, loader.sampler).set_epoch(epoch)
         return cast(Iterator[Batch], iter(loader))
 
     def part(self, name: Part) -> Iterator[Batch]:
         """See :class:`Batches`."""
-        return cast(Iterator[Batch], iter(DataLoader(_part(self.data, name), EVALUATED, num_workers=self.workers)))
+        return cast(Iterator[Batch], iter(self._loader(name, _part(self.data, name), EVALUATED)))
+
+    def _loader(self, key: Any, samples: Dataset[Any], size: int, **options: Any) -> DataLoader[Any]:
+        if key not in self._loaders:
+            several = self.workers > 0
+            self._loaders[key] = DataLoader(
+                samples, size, num_workers=self.workers, persistent_workers=several, **options
+            )
+        return self._loaders[key]
+
+    def count(self, name: Part) -> int:
+        """See :class:`Batches`."""
+        return len(cast(Any, _part(self.data, name)))
 
 
 class InMemory:
@@ -101,8 +119,12 @@ class InMemory:
         images, labels = self._parts[name]
         edge = 0 if self.crop is None else (images.shape[-1] - self.crop) // 2
         size = images.shape[-1] if self.crop is None else self.crop
-        for rows in torch.arange(len(labels)).split(EVALUATED):
+        for rows in torch.split(torch.arange(len(labels)), EVALUATED):
             yield self._normalised(images[rows, :, edge : edge + size, edge : edge + size]), labels[rows]
+
+    def count(self, name: Part) -> int:
+        """See :class:`Batches`."""
+        return len(self._parts[name][1])
 
     def _augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
         size = images.shape[-1] if self.crop is None else self.crop
@@ -145,6 +167,24 @@ def batches_of(data: Data, options: DataOptions, batch_size: int, crop: int | No
             f"-b {batch_size}: the training part has {len(cast(Any, data.train))} images; pass a smaller batch"
         )
     return batches
+
+
+def cropped(data: Data, crop: int | None) -> Data:
+    """The data as the networks see them: with ``crop`` a random part of each image to train on, else its middle.
+
+    Args:
+        data: as loaded.
+        crop: height and width; None leaves them as they are.
+    """
+    if crop is None:
+        return data
+    parts = {name: cast(TransformedSubset, part) for name, part in _parts(data).items()}
+    cut = {"train": transforms.RandomCrop(crop)} | dict.fromkeys(("val", "test"), transforms.CenterCrop(crop))
+    train, validation, test = (
+        TransformedSubset(part.source, part.rows, transforms.Compose([part.transform, cut[name]]))
+        for name, part in parts.items()
+    )
+    return replace(data, train=train, validation=validation, test=test, size=crop)
 
 
 def _parts(data: Data) -> dict[str, Dataset[Any]]:

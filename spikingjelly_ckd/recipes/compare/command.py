@@ -6,12 +6,12 @@ import argparse
 import os
 import re
 import shlex
-import sys
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import fields, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ... import published
 from ...functional.errors import ArgumentValueError
@@ -25,11 +25,13 @@ from ..options import Run, check_options, check_writable
 from ..recipe import Recipe, ours
 from ..teachers import obtain_teacher
 from ..training.resume import check_same_run, read_settings, write_settings
-from .arms import CONTROL, Arm, fitting, read_arms
+from .arms import CONTROL, Arm, read_arms
+from .batches import cropped
 from .plan import Plan
 from .records import ArmRecord, read_records
+from .rehearsal import rehearsed
 from .table import render
-from .workers import run_seeds
+from .workers import run_seeds, time_words
 
 __all__ = ["READERS", "RECIPE", "compare", "main"]
 
@@ -84,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         The exit status: 0, or 1 where a seed failed.
     """
-    with brief_errors():
+    with brief_errors("the same command"):
         return compare(argv)
 
 
@@ -102,12 +104,17 @@ def compare(argv: Sequence[str]) -> int:
     check_options(recipe, run)
     check_writable(folder)
     with locked(folder):
-        plan, more = _prepare(recipe, run, arms, own, folder, argv)
+        plan, more, expected = _prepare(recipe, run, arms, own, folder, argv)
         left_out |= more
-        said = plan.missing(own["seeds"])
-        say(f"{len(plan.arms)} arms, {len(own['seeds'])} seeds, {len(said)} of them to run, in {folder}")
-        outcome = run_seeds(plan, own["seeds"], jobs=own["jobs"], budget=own["budget"])
-        return _closing(plan, own["seeds"], outcome.failed, outcome.left_out, left_out)
+        seeds = list(dict.fromkeys(own["seeds"]))
+        missing = [seed for seed in seeds if plan.without_record(seed)]
+        jobs = min(own["jobs"] or _places(run), max(1, len(missing)))
+        text = f"{len(plan.arms)} arms, {len(seeds)} seeds, {len(missing)} of them to run, in {folder}"
+        if missing:
+            text += f"; a seed takes about {time_words(expected)}, and {jobs} run side by side"
+        say(text)
+        outcome = run_seeds(plan, seeds, jobs=jobs, budget=own["budget"], expected=expected)
+        return _closing(plan, seeds, outcome.failed, outcome.left_out, left_out)
 
 
 def _closing(
@@ -136,7 +143,7 @@ def _read(own: dict[str, Any], given: dict[str, Any]) -> tuple[Recipe, Run, list
     recipe = replace(RECIPE, **_of_data(own["data"]))
     changed = {name: given.pop(name) for name in CHANGEABLE if name in given}
     recipe = replace(recipe, **changed, sources=recipe.sources | dict.fromkeys(changed, "command line"))
-    run = Run(**given)
+    run = Run(**({"workers": 0} | given))  # most images are in memory, and every seed would have its own processes
     run = replace(run, teacher=None if run.teacher == TRAIN else run.teacher)
     if run.val_images is None and recipe.data is not digits:
         run = replace(run, val_images=VALIDATION)
@@ -151,11 +158,22 @@ def _read(own: dict[str, Any], given: dict[str, Any]) -> tuple[Recipe, Run, list
 
 def _prepare(
     recipe: Recipe, run: Run, arms: list[Arm], own: dict[str, Any], folder: Path, argv: Sequence[str]
-) -> tuple[Plan, dict[str, str]]:
-    """Look at everything that can go wrong before the first step, and get the teacher."""
-    command = "python -m spikingjelly_ckd compare " + shlex.join(argv)
+) -> tuple[Plan, dict[str, str], float]:
+    """Look at everything that can go wrong before the first step, and get the teacher.
+
+    Returns:
+        The plan with the arms that fit, name of each other arm -> why it does not, and the seconds that a seed takes.
+    """
+    torch.set_num_threads(1)  # as in the processes of the seeds, so that the time of a step is theirs
     plan = Plan(
-        recipe, run, tuple(arms), folder, None, crop=own["crop"], channels_last=own["channels_last"], command=command
+        recipe,
+        run,
+        tuple(arms),
+        folder,
+        None,
+        crop=own["crop"],
+        channels_last=own["channels_last"],
+        command="python -m spikingjelly_ckd compare " + shlex.join(argv),
     )
     asked = plan.asked() | {"teacher": run.teacher or "trained here"}
     begun = read_settings(folder)
@@ -163,16 +181,14 @@ def _prepare(
         check_same_run(folder, begun, asked)
     data = plan.load_data()
     plan.batches(data)
-    fit, left_out = fitting(arms, run, data, own["methods"])
     write_settings(folder, asked)
-    teacher, accuracy = None, None
-    if any(needs_teacher(arm.recipe.read_method()) for arm in fit):
-        taught = next(arm.recipe for arm in fit if needs_teacher(arm.recipe.read_method()))
+    taught = [arm.recipe for arm in arms if needs_teacher(arm.recipe.read_method())]
+    if taught:
         of_teacher = replace(run, output_dir=folder, seed=0, resume=None)
-        found = obtain_teacher(taught, of_teacher, data)
+        found = obtain_teacher(taught[0], of_teacher, cropped(data, plan.crop))
         assert found is not None
-        teacher, accuracy = found.source, found.test_accuracy
-    return replace(plan, arms=tuple(fit), teacher=teacher, teacher_accuracy=accuracy), left_out
+        plan = replace(plan, teacher=found.source, teacher_accuracy=found.test_accuracy)
+    return rehearsed(plan, data, own["methods"])
 
 
 def _of_data(name: str) -> dict[str, Any]:
@@ -194,7 +210,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     group.add_argument("--seeds", nargs="+", type=_seed, default=[0, 1, 2])
     group.add_argument("--budget", type=_seconds, default=None, metavar="TIME", help="such as 90s, 30m or 2h")
-    group.add_argument("--jobs", type=_count, default=_cores(), help="seeds side by side; default: one a core")
+    group.add_argument(
+        "--jobs", type=_count, default=None, help="seeds side by side, one thread each; default: one a core, or a GPU"
+    )
     group.add_argument("--data", default="image_folder", metavar="|".join([*READERS, "MODULE:FUNCTION"]))
     group.add_argument(
         "--crop", type=_count, default=None, metavar="PIXELS", help="cut out so many, of images of --size"
@@ -240,5 +258,8 @@ def _seconds(text: str) -> float:
     return float(found[1]) * {"s": 1, "m": 60, "min": 60, "h": 3600}[found[2]]
 
 
-def _cores() -> int:
+def _places(run: Run) -> int:
+    """How many seeds run side by side where nothing is said."""
+    if run.torch_device.type == "cuda":
+        return torch.cuda.device_count()
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..build import build_network
 from ..data import Data
-from ..export import resolve_name
-from ..methods import describe
+from ..methods import describe, resolve_here
 from ..options import Run
 from ..recipe import Recipe, shown
 from ..report.environment import environment
 from ..teachers import load_teacher
+from .arm_state import ArmState
 from .arms import Arm
-from .batches import Batches, batches_of
-from .lockstep import ArmState, Seed
+from .batches import Batches, batches_of, cropped
+from .lockstep import Seed
 from .records import ArmRecord
 
 __all__ = ["Plan"]
@@ -54,7 +51,7 @@ class Plan:
     command: str = field(default="", compare=False)
 
     def load_data(self) -> Data:
-        """The data of all arms."""
+        """The data of all arms, before anything is cut out of the images."""
         names = ("num_classes", "train_images", "test_images", "val_images", "download", "allow_partial")
         options = self.recipe.data_options(**{name: getattr(self.run, name) for name in names})
         return self.recipe.data(self.run.data_path or Path(), options)
@@ -66,29 +63,32 @@ class Plan:
 
     def begin(self, seed: int, data: Data) -> Seed:
         """The arms of one seed before their first step."""
-        run = replace(self.run, seed=seed)
-        teacher = None
+        run, seen, teacher = replace(self.run, seed=seed), cropped(data, self.crop), None
         if self.teacher is not None:
             own = self.run.teacher_build
-            build = self.recipe.teacher if own is None else resolve_name(own)
+            build = self.recipe.teacher if own is None else resolve_here(own)
             arguments = build_network(build, num_classes=data.num_classes, in_channels=data.in_channels)[1]
-            teacher = load_teacher(self.teacher, data, build, arguments, of_any_file=own is not None)
-        return Seed(self.arms, run, data, self.batches(data), teacher, channels_last=self.channels_last)
+            teacher = load_teacher(self.teacher, seen, build, arguments, of_any_file=own is not None)
+        return Seed(self.arms, run, seen, self.batches(data), teacher, channels_last=self.channels_last)
 
     def asked(self) -> dict[str, Any]:
         """Everything that decides about the outcome of all arms, as plain data."""
         values = {name: value for name, value in self.recipe.to_json().items() if name not in NOT_ASKED}
         flags = ("train_images", "test_images", "val_images", "num_classes", "allow_partial", "smoke")
         values |= {name: getattr(self.run, name) for name in flags}
-        return values | {"crop": self.crop, "channels_last": self.channels_last, "threads": torch.get_num_threads()}
+        return values | {"crop": self.crop, "channels_last": self.channels_last}
 
     def settings(self, seed: int) -> dict[str, Any]:
         """What a checkpoint must have in common with the run that goes on from it."""
-        return self.asked() | {"seed": seed, "arms": [arm.name for arm in self.arms], "teacher": self.teacher}
+        return self.asked() | {"seed": seed, "teacher": self.teacher}
 
-    def missing(self, seeds: Sequence[int]) -> list[int]:
-        """The seeds that lack a record of an arm."""
-        return [seed for seed in seeds if not all(self.record_path(arm, seed).is_file() for arm in self.arms)]
+    def without_record(self, seed: int) -> tuple[Arm, ...]:
+        """The arms that have no record of a seed."""
+        return tuple(arm for arm in self.arms if not self.record_path(arm, seed).is_file())
+
+    def checkpoints(self, seed: int) -> Path:
+        """Folder of the checkpoints of a seed."""
+        return self.folder / "checkpoints" / f"seed{seed}"
 
     def record_path(self, arm: Arm, seed: int) -> Path:
         """Where the record of a run is written."""

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import os
+import signal
 import sys
 import time
-import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import connection, get_context
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import torch
-
+from ...functional.errors import ArgumentValueError
 from ..files import say
-from ..training.resume import LATEST
-from .lockstep import Stopped
+from .one_seed import Event, run_seed
 from .plan import Plan
 
-__all__ = ["Outcome", "run_seeds"]
+__all__ = ["Outcome", "run_seeds", "time_words"]
 
 RETRIES = 1
 """How often a process that was killed is started again."""
 SAY_EVERY = 10.0
 """Seconds between two lines of progress."""
-ESTIMATED_AFTER = 5
-"""Steps after which a seed says how long it will take."""
-Event = tuple[Literal["at", "done", "failed"], Any]
+TERMINATED = 128 + signal.SIGTERM
 
 
 @dataclass
@@ -49,9 +44,9 @@ class Outcome:
 @dataclass
 class _Worker:
     seed: int
+    place: int
     process: Any
     pipe: connection.Connection
-    began: float
     tries: int
     done: float = 0.0  # share of the training
     first: tuple[float, float] | None = None  # share and time at the first look
@@ -68,173 +63,139 @@ class _Worker:
             self.first = (share, time.monotonic())
         self.done = share
 
+    def last_word(self) -> Event | None:
+        """What it ended with; None while it runs."""
+        try:
+            while self.pipe.poll():
+                kind, value = self.pipe.recv()
+                if kind != "at":
+                    self.process.join()
+                    return kind, value
+                self.see(value)
+        except (EOFError, OSError):
+            self.process.join()
+            return "killed", self.process.exitcode
+        return None
 
-def run_seeds(plan: Plan, seeds: Sequence[int], *, jobs: int, budget: float | None) -> Outcome:
+
+def run_seeds(plan: Plan, seeds: Sequence[int], *, jobs: int, budget: float | None, expected: float) -> Outcome:
     """Run what has no record yet.
 
     Args:
         plan: what a seed is.
         seeds: which.
-        jobs: processes side by side; the cores are divided among them.
-        budget: seconds; a seed that will not end in them is not begun, or stopped at the end of an epoch. None for no
-            limit.
+        jobs: processes side by side, of one thread each.
+        budget: seconds. A seed that will not end in them is not begun, and one that was begun stops after the epoch in
+            which they end. None for no limit.
+        expected: seconds of a whole seed.
 
     Returns:
         :class:`Outcome`.
 
     Raises:
+        SystemExit: after SIGTERM; the processes are stopped, and the same command goes on.
         ValueError: the budget does not hold one seed.
     """
-    missing = plan.missing(seeds)
-    outcome = Outcome(done=[seed for seed in seeds if seed not in missing])
-    waiting, workers = deque((seed, 0) for seed in missing), list[_Worker]()
+    outcome = Outcome(done=[seed for seed in seeds if not plan.without_record(seed)])
+    missing = [seed for seed in seeds if seed not in outcome.done]
+    begun = {seed for seed in missing if any(plan.checkpoints(seed).glob("*.ckpt"))}
+    if budget is not None and missing and not begun and expected > budget:
+        raise ArgumentValueError(
+            "budget",
+            f"of {time_words(budget)} does not hold one seed of {len(plan.arms)} arms, which takes about "
+            f"{time_words(expected)}: pass fewer --methods, --epochs or --train-images, or a larger budget",
+        )
+    waiting = deque((seed, 0) for seed in sorted(missing, key=lambda seed: seed not in begun))
     end = None if budget is None else time.monotonic() + budget
-    longest = 0.0  # of the seeds that were run here
-    said = time.monotonic()
-    try:
+    said, workers = time.monotonic(), list[_Worker]()
+    with _stopped_by_sigterm(workers):
         while waiting or workers:
             while waiting and len(workers) < jobs:
                 seed, tries = waiting.popleft()
-                if end is not None and longest and time.monotonic() + longest > end:
+                if end is not None and seed not in begun and time.monotonic() + expected > end:
                     outcome.left_out.append(seed)
                     continue
-                workers.append(_start(plan, seed, tries, end, jobs))
+                begun.add(seed)
+                workers.append(_start(plan, seed, tries, end, next(_free(workers))))
             connection.wait([worker.pipe for worker in workers], timeout=1.0)
             for worker in list(workers):
-                result = _look_at(worker)
-                if result is None:
-                    _check_budget(worker, end, budget, outcome, plan)
-                    continue
-                workers.remove(worker)
-                longest = max(longest, time.monotonic() - worker.began)
-                _settle(worker, result, outcome, waiting)
+                word = worker.last_word()
+                if word is not None:
+                    workers.remove(worker)
+                    _settle(worker, word, outcome, waiting)
             if time.monotonic() - said > SAY_EVERY and workers:
-                say(_progress(workers, waiting, outcome, len(seeds), jobs))
+                say(_progress(workers, len(waiting), outcome, len(seeds), jobs))
                 said = time.monotonic()
-    finally:
-        for worker in workers:
-            worker.process.terminate()
-            worker.process.join()
     return outcome
 
 
-def _start(plan: Plan, seed: int, tries: int, end: float | None, jobs: int) -> _Worker:
-    ours, theirs = get_context("spawn").Pipe(duplex=False)
-    threads = max(
-        1, (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) // jobs
-    )
-    process = get_context("spawn").Process(target=_run, args=(plan, seed, theirs, end, threads), daemon=False)
+@contextmanager
+def _stopped_by_sigterm(workers: list[_Worker]) -> Iterator[None]:
+    """End the processes with this one."""
+
+    def stop(*_: Any) -> None:
+        say("Stopped by SIGTERM. The same command goes on from the last whole epochs")
+        sys.exit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        for worker in workers:
+            worker.process.terminate()
+        for worker in workers:
+            worker.process.join()
+
+
+def _free(workers: Sequence[_Worker]) -> Iterator[int]:
+    """Places that no process has, so that several devices are shared evenly."""
+    taken = {worker.place for worker in workers}
+    return (place for place in range(len(workers) + 1) if place not in taken)
+
+
+def _start(plan: Plan, seed: int, tries: int, end: float | None, place: int) -> _Worker:
+    context = get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=run_seed, args=(plan, seed, theirs, end, place))
     process.start()
     theirs.close()
-    return _Worker(seed, process, ours, time.monotonic(), tries)
+    return _Worker(seed, place, process, ours, tries)
 
 
-def _look_at(worker: _Worker) -> Event | None:
-    """The last word of a process, or None while it runs."""
-    try:
-        while worker.pipe.poll():
-            kind, value = worker.pipe.recv()
-            if kind != "at":
-                worker.process.join()
-                return kind, value
-            worker.see(value)
-    except (EOFError, OSError):
-        worker.process.join()
-        return "failed", None
-    return None
-
-
-def _settle(worker: _Worker, result: Event, outcome: Outcome, waiting: deque[tuple[int, int]]) -> None:
-    kind, value = result
+def _settle(worker: _Worker, word: Event, outcome: Outcome, waiting: deque[tuple[int, int]]) -> None:
+    kind, value = word
     if kind == "done":
-        (outcome.done if value == "whole" else outcome.left_out).append(worker.seed)
-    elif value is not None:
-        outcome.failed[worker.seed] = value
-        say(f"seed {worker.seed} failed: {value}")
-    elif worker.tries < RETRIES:
-        say(f"The process of seed {worker.seed} was killed; it goes on from its last whole epoch")
+        outcome.done.append(worker.seed)
+    elif kind == "stopped":
+        outcome.left_out.append(worker.seed)
+    elif kind == "killed" and worker.tries < RETRIES:
+        say(f"The process of seed {worker.seed} was killed ({value}); it goes on from its last whole epoch")
         waiting.appendleft((worker.seed, worker.tries + 1))
     else:
-        outcome.failed[worker.seed] = f"its process was killed twice (exit status {worker.process.exitcode})"
-        say(f"seed {worker.seed}: {outcome.failed[worker.seed]}")
+        why = f"its process was killed {RETRIES + 1} times ({value})" if kind == "killed" else str(value)
+        outcome.failed[worker.seed] = why
+        say(f"Seed {worker.seed} failed: {why}")
 
 
-def _check_budget(worker: _Worker, end: float | None, budget: float | None, outcome: Outcome, plan: Plan) -> None:
-    """Raise where the first seed of all will not end within the budget."""
-    left = worker.left()
-    if end is None or left is None or outcome.done or outcome.left_out or time.monotonic() + left <= end:
-        return
-    if worker.done - (worker.first or (0.0, 0.0))[0] >= 0.02 or worker.done > 0.5:
-        whole = time.monotonic() - worker.began + left
-        raise ValueError(
-            f"--budget {_time(budget or 0)} does not hold one seed of {len(plan.arms)} arms, which takes about "
-            f"{_time(whole)}: pass fewer --methods, fewer --epochs or --train-images, or a larger budget. What was "
-            "trained is kept, and the same command with another budget goes on from there"
-        )
-
-
-def _progress(workers: Sequence[_Worker], waiting: Sequence[Any], outcome: Outcome, seeds: int, jobs: int) -> str:
+def _progress(workers: Sequence[_Worker], waiting: int, outcome: Outcome, seeds: int, jobs: int) -> str:
     parts = [f"seed {worker.seed} {100 * worker.done:.0f} %" for worker in workers]
-    left = [worker.left() for worker in workers]
     text = f"{len(outcome.done)} of {seeds} seeds done; {', '.join(parts)}"
-    if any(one is None for one in left):
+    left = [worker.left() for worker in workers]
+    known = [one for one in left if one is not None]
+    if len(known) < len(workers):
         return text
-    each = max((one or 0) / max(1e-9, 1 - worker.done) for one, worker in zip(left, workers, strict=True))
-    rounds = -(-len(waiting) // jobs)
-    return f"{text}; about {_time(max(one or 0 for one in left) + rounds * each)} left"
+    whole = max(one / max(1e-9, 1 - worker.done) for one, worker in zip(known, workers, strict=True))
+    return f"{text}; about {time_words(max(known) + -(-waiting // jobs) * whole)} left"
 
 
-def _time(seconds: float) -> str:
-    """Seconds in words."""
+def time_words(seconds: float) -> str:
+    """A time in words.
+
+    Example:
+        >>> time_words(42.4), time_words(600), time_words(9000)
+        ('42 s', '10 min', '2.5 h')
+    """
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _run(plan: Plan, seed: int, pipe: connection.Connection, end: float | None, threads: int) -> None:
-    """One seed, in a process of its own."""
-    torch.set_num_threads(threads)
-    try:
-        pipe.send(("done", _train(plan, seed, _teller(plan, pipe, end))))
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception as error:
-        own = Path(traceback.extract_tb(error.__traceback__)[-1].filename).is_relative_to(Path(__file__).parents[2])
-        if not own:
-            traceback.print_exc()
-        pipe.send(("failed", f"{error}" if own else f"{type(error).__name__}: {error}"))
-
-
-def _teller(plan: Plan, pipe: connection.Connection, end: float | None) -> Callable[[float], None]:
-    last = [0.0]
-
-    def tell(share: float, *, whole_epoch: bool = False) -> None:
-        if time.monotonic() - last[0] > 0.5 or whole_epoch:
-            pipe.send(("at", share))
-            last[0] = time.monotonic()
-        if whole_epoch and share < 1 and end is not None and time.monotonic() > end:
-            raise Stopped
-
-    return tell
-
-
-def _train(plan: Plan, seed: int, tell: Callable[..., None]) -> Literal["whole", "stopped"]:
-    """Train one seed and write its records."""
-    data = plan.load_data()
-    found = plan.begin(seed, data)
-    checkpoints = plan.folder / "checkpoints" / f"seed{seed}"
-    epochs, steps = plan.recipe.epochs, plan.run.most_steps or found.batches.steps
-
-    def told(epoch: int, step: int) -> None:
-        tell((epoch + step / steps) / epochs, whole_epoch=step == 0 and epoch > 0)
-
-    try:
-        found.train(checkpoints / LATEST, plan.settings(seed), told)
-    except Stopped:
-        return "stopped"
-    accuracies = found.accuracies("test")
-    for state in found.states.values():
-        plan.record(found, state, data, accuracies).write(plan.record_path(state.arm, seed))
-    for path in checkpoints.glob("*.ckpt"):
-        path.unlink()
-    return "whole"
