@@ -28,7 +28,14 @@ def _env(argv: Sequence[str]) -> int:
     return 0
 
 
+def _compare(argv: Sequence[str]) -> int:
+    from .recipes.compare.command import main as compare
+
+    return compare(argv)
+
+
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
+    "compare": (_compare, "which method helps, on this network and these data: compare --help"),
     "table": (_table, "records of runs in one table: table RECORD.json ..."),
     "rerun": (_rerun, "repeat a run from its record alone, and compare: rerun RECORD.json"),
     "env": (_env, "versions, commit and device, as a record has them"),

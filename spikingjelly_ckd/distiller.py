@@ -22,7 +22,7 @@ from .step.auto_weight import AutoWeight
 from .step.batch import Batch
 from .step.frozen_teacher import WithFrozenTeacher
 from .step.method import Method
-from .step.output import Observation, Step, StepOutput, raise_first
+from .step.output import Observation, Step, StepOutput, TeacherSeen, raise_first
 from .step.pairing import Pair, Sides
 from .step.schedule import Schedule
 from .step.streams import SideStream
@@ -157,13 +157,13 @@ class Distiller(WithFrozenTeacher):
         """
         return self.observers.layers
 
-    def forward(self, images: Tensor, labels: Tensor, teacher_output: TeacherOutput | None = None) -> StepOutput:
+    def forward(self, images: Tensor, labels: Tensor, teacher_output: TeacherSeen | None = None) -> StepOutput:
         """One step of distillation.
 
         Args:
             images: ``[N, C, H, W]``, or event frames ``[T, N, C, H, W]`` (``[N, T, ...]`` with ``batch_first``).
             labels: class indices ``[N]``, or soft labels ``[N, K]``.
-            teacher_output: its cached output for these images, see :meth:`run_teacher`; it does not run then.
+            teacher_output: cached, see :meth:`run_teacher`, or seen by a ``SharedTeacher``; the teacher does not run then.
 
         Returns:
             A :class:`StepOutput`. No parameter and no ``.grad`` was touched.
@@ -183,7 +183,7 @@ class Distiller(WithFrozenTeacher):
         return step.output(loss, weights, skipped)
 
     def observe(
-        self, images: Tensor, labels: Tensor, teacher_output: TeacherOutput | None = None, *, whole: bool = False
+        self, images: Tensor, labels: Tensor, teacher_output: TeacherSeen | None = None, *, whole: bool = False
     ) -> Step:
         """Both networks on one batch, and the value of every loss. No check is raised, no weight applied.
 
@@ -203,7 +203,7 @@ class Distiller(WithFrozenTeacher):
             return self._observe(images, labels, teacher_output, whole=whole)
 
     def _observe(
-        self, images: Tensor, labels: Tensor, teacher_output: TeacherOutput | None, *, whole: bool = False
+        self, images: Tensor, labels: Tensor, teacher_output: TeacherSeen | None, *, whole: bool = False
     ) -> Step:
         batch = self._read(images, labels)
         self.observers.choose(*self._networks(), batch)
@@ -299,16 +299,16 @@ class Distiller(WithFrozenTeacher):
                 loss.build(*self.observers.shapes(name, *self._networks(), batch))
         self.losses.to(batch.images.device)
 
-    def _observe_teacher(self, batch: Batch, cached: TeacherOutput | None, *, whole: bool) -> Observation:
+    def _observe_teacher(self, batch: Batch, cached: TeacherSeen | None, *, whole: bool) -> Observation:
         """The teacher's observation: of a run, of its cached output, or empty where no loss uses it."""
+        if isinstance(cached, Observation):
+            return cached
         if cached is not None:
             maps = self.observers.teacher.layers
             validate.check_replayable(self._each_loss())
             validate.check_teacher_output(cached, set(maps), batch.images, batch.size)
-            return Observation(
-                at_least_float32(cached.logits.detach()),
-                class_maps={name: at_least_float32(cached.class_maps[name].detach()) for name in maps},
-            )
+            found = {name: at_least_float32(cached.class_maps[name].detach()) for name in maps}
+            return Observation(at_least_float32(cached.logits.detach()), class_maps=found)
         return self.observers.teacher.observe(self.teacher, batch, whole=whole) if self.uses_teacher else Observation()
 
     def _weigh(self, step: Step) -> dict[str, float | Tensor]:

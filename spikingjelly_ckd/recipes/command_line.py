@@ -26,6 +26,8 @@ PACKAGE = Path(__file__).parents[1]
 ORIGINAL = "\nOriginal Traceback (most recent call last):\n"
 """What PyTorch puts before the traceback of an error in a loading process, which stands in the text of its own."""
 SHORT = {"time_steps": "-T", "batch_size": "-b", "weight_decay": "--wd"}
+RESUME = "--resume latest"
+"""What goes on with a row that was stopped; messages of files and checkpoints say it."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as a shell says it: 128 + 2."""
 CHANGEABLE = [item.name for item in fields(Recipe) if item.name not in ("name", "paper_accuracy", "teacher", "sources")]
@@ -227,7 +229,7 @@ def _devices(text: str) -> int | Literal["auto"]:
 
 
 @contextmanager
-def brief_errors(program: str | None = None) -> Iterator[None]:
+def brief_errors(program: str | None = None, to_go_on: str = RESUME) -> Iterator[None]:
     """On a command line, end with the message alone where this package refuses something, or the machine does.
 
     Arguments of functions are named as the flags that set them. What the system refuses (a full disk, a file that went
@@ -235,20 +237,22 @@ def brief_errors(program: str | None = None) -> Iterator[None]:
 
     Args:
         program: that the message begins with; None for the name of the script.
+        to_go_on: what goes on with a run that was stopped, such as a flag.
     """
     try:
         yield
     except KeyboardInterrupt:
-        say("Stopped. Go on with --resume latest, or begin anew where nothing was trained yet")
+        say(f"Stopped. Go on with {to_go_on}, or begin anew where nothing was trained yet")
         sys.exit(INTERRUPTED)
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         message, raised_in = _origin(error)
         if not raised_in.is_relative_to(PACKAGE):
             if not isinstance(error, OSError) or not (error.errno or message.startswith("[Errno ")):
                 raise
-            message = f"{message}; see to it, then go on with --resume latest"
+            message = f"{message}; see to it, then go on with {RESUME}"
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
-        sys.exit(f"{program or Path(sys.argv[0]).name}: error: {message}{notes}")
+        text = f"{message}{notes}".replace(RESUME, to_go_on)
+        sys.exit(f"{program or Path(sys.argv[0]).name}: error: {text}")
 
 
 def _origin(error: Exception) -> tuple[str, Path]:

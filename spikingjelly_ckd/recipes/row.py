@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..distiller import Distiller
 from ..functional.errors import ArgumentValueError
@@ -238,7 +238,9 @@ def run_teacher(recipe: Recipe, argv: Sequence[str], model: str | None, pretrain
     return path
 
 
-def make_distiller(recipe: Recipe, data: Data, teacher: Teacher | None, student: nn.Module) -> Distiller:
+def make_distiller(
+    recipe: Recipe, data: Data, teacher: Teacher | None, student: nn.Module, example: Tensor | None = None
+) -> Distiller:
     """The distiller of a recipe.
 
     Args:
@@ -246,17 +248,19 @@ def make_distiller(recipe: Recipe, data: Data, teacher: Teacher | None, student:
         data: which decides between images and event frames.
         teacher: None for methods without one.
         student: the spiking network.
+        example: images on which layers are chosen now; None chooses them at the first step, unless a loss has
+            parameters that depend on them.
 
     Raises:
         ValueError: the method needs a teacher.
     """
     method = recipe.read_method()
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"example": example}
     if needs_teacher(method):
         if teacher is None:
             raise ValueError(f"method {recipe.method!r} needs a teacher")
         options["teacher_input"] = teacher.input_for(data)
-    if any(loss.needs_build for loss, _ in method.losses.values()):
+    if example is None and any(loss.needs_build for loss, _ in method.losses.values()):
         options["example"] = torch.stack([data.test[0][0]] * 2).to(next(student.parameters()).device)
     return Distiller.from_method(
         method,

@@ -43,6 +43,7 @@ class Observer:
     Attributes:
         layers: name of each loss -> its layers, once they are chosen.
         head_path: of the last linear layer, once it was looked for.
+        wants_head: whether a loss applies it.
     """
 
     role: ClassVar[Role]
@@ -52,7 +53,7 @@ class Observer:
         self.cam_targets = cam_targets
         self.layers: dict[str, tuple[Layer, ...]] = {}
         self.head_path: str | None = None
-        self._wants_head = head
+        self.wants_head = head
         self._resolved: dict[Any, Layer] = {}
 
     def inputs(self, batch: Batch) -> Tensor:
@@ -168,7 +169,7 @@ class Observer:
         return None
 
     def _head(self, network: nn.Module, classes: int) -> LinearHead | None:
-        if not self._wants_head:
+        if not self.wants_head:
             return None
         if self.head_path is None:
             self.head_path = find_head(network, classes, role=self.role)

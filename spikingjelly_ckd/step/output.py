@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..functional.errors import InvalidStepError
 from ..methods.base import DistillationLoss, Term
-from ..methods.signals import SILENT_STUDENT, LinearHead, Signals
+from ..methods.signals import SILENT_STUDENT, LinearHead, Signals, TeacherOutput
 from .batch import Batch
 from .validate import (
     INVALID_LOGITS,
@@ -25,7 +25,7 @@ from .validate import (
     logit_violations,
 )
 
-__all__ = ["Observation", "Step", "StepOutput", "raise_first"]
+__all__ = ["Observation", "Step", "StepOutput", "TeacherSeen", "raise_first"]
 
 INVALID_LOSS = "the loss {name!r} is not finite (NaN or inf)"
 
@@ -64,6 +64,10 @@ class Observation:
         yield from () if self.logits is None else (self.logits,)
         for layers in (*self.features.values(), *self.gradients.values()):
             yield from layers
+
+
+TeacherSeen = TeacherOutput | Observation
+"""What a step may get in place of running the teacher."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -22,9 +23,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...functional.checks import check_count
+from ...functional.errors import ArgumentValueError
+from .augment import event_transform
+from .base import Data, TransformedSubset
 from .event_camera import EventCamera, random_paths
+from .options import DataOptions
 
-__all__ = ["DigitEvents", "EventCamera", "digit_events", "random_paths", "stratified_split"]
+__all__ = ["DigitEvents", "EventCamera", "digit_events", "digits", "random_paths", "stratified_split"]
 
 SPLIT_SEED = 2026
 SPLIT_SHARES = (("train", 0.4), ("val", 0.2), ("test", 0.4))
@@ -155,3 +160,49 @@ def digit_events(
     name = f"digits-{shares}-seed{SPLIT_SEED}"
     text = json.dumps({part: rows.tolist() for part, rows in split.items()}, sort_keys=True, separators=(",", ":"))
     return DigitEvents(frames, labels, images, split, name, hashlib.sha256(text.encode()).hexdigest())
+
+
+def digits(root: Path | str, options: DataOptions) -> Data:
+    """The digits as a data set for a comparison, with a validation part of their own.
+
+    Args:
+        root: not looked at: the images come with scikit-learn.
+        options: ``size`` of the sensor, ``time_steps`` (4 where None), ``roll``, ``flip``, ``nda``.
+
+    Returns:
+        :class:`Data`.
+
+    Raises:
+        ModuleNotFoundError: scikit-learn is not installed.
+        ValueError: a number of images was chosen, or an option that is for images.
+
+    Example:
+        >>> data = digits("", DataOptions(size=16, time_steps=2))
+        >>> data.split, len(data.train), len(data.validation), len(data.test)
+        ('digits-40-20-40-seed2026', 719, 359, 719)
+    """
+    for name in ("train_images", "test_images", "val_images", "split"):
+        if getattr(options, name) is not None:
+            raise ArgumentValueError(name, "is not for the digits, whose three parts are fixed; leave it out")
+    camera = EventCamera(size=options.size)
+    events = digit_events(options.time_steps or 4, camera=camera, reach=2.5, margin=1, seed=0)
+    source = list(zip(events.frames.transpose(0, 1), events.labels.tolist(), strict=True))
+    parts = {
+        name: TransformedSubset(source, rows, event_transform(options, train=name == "train"))
+        for name, rows in events.split.items()
+    }
+    return Data(
+        name="digits",
+        train=parts["train"],
+        validation=parts["val"],
+        test=parts["test"],
+        classes=tuple(map(str, range(10))),
+        in_channels=2,
+        size=options.size,
+        mean=None,
+        std=None,
+        is_event=True,
+        split=events.split_name,
+        split_hash=events.split_hash,
+        complete=True,
+    )

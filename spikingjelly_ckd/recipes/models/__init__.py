@@ -13,6 +13,7 @@ from .libraries import resnet34, sew_resnet34, spikformer_4_384, spiking_resnet3
 from .neurons import lif, make_neuron
 from .norms import make_norm, synchronise_norms, with_membrane_norm
 from .resnet import ResNet, SpikingResNet
+from .resnet8 import resnet8, spiking_resnet8
 from .resnet19_20 import resnet19, resnet20, spiking_resnet19, spiking_resnet20
 
 __all__ = [
@@ -21,11 +22,13 @@ __all__ = [
     "lif",
     "make_neuron",
     "make_norm",
+    "resnet8",
     "resnet19",
     "resnet20",
     "resnet34",
     "sew_resnet34",
     "spikformer_4_384",
+    "spiking_resnet8",
     "spiking_resnet19",
     "spiking_resnet20",
     "spiking_resnet34",

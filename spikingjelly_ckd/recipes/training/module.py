@@ -9,7 +9,7 @@ SpikingJelly's: ``train_loss``, ``train_acc1``, ``train_acc5``, ``test_loss``, `
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Self, cast
 
 import torch
@@ -31,7 +31,7 @@ from .batches import Unpack, images_of, unpack_batch
 from .distillation_callback import DistillationCallback
 from .figures import among_largest, cosine_with_warmup, topk_accuracy
 
-__all__ = ["ClassifierModule", "DistillationModule", "TrainingModule"]
+__all__ = ["ClassifierModule", "DistillationModule", "TrainingModule", "make_optimizer"]
 
 
 class TrainingModule(LightningModule):
@@ -183,17 +183,30 @@ class TrainingModule(LightningModule):
                 f"{type(self).__name__} has nothing to train: every parameter is frozen; call requires_grad_(True) on "
                 "what shall learn, before the Trainer starts"
             )
-        optimizer: torch.optim.Optimizer
-        if self.optimizer_name == "sgd":
-            optimizer = torch.optim.SGD(parameters, self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
-        else:
-            optimizer = torch.optim.AdamW(parameters, self.lr, weight_decay=self.weight_decay)
+        optimizer = make_optimizer(parameters, self.optimizer_name, self.lr, self.momentum, self.weight_decay)
         epochs = cast(int, self.trainer.max_epochs)
         if epochs < 1:
             raise ValueError(f"the schedule needs the number of epochs, Trainer(max_epochs=...), got {epochs}")
         steps = max(1, int(self.trainer.estimated_stepping_batches) // epochs)
         schedule = LambdaLR(optimizer, cosine_with_warmup(epochs, steps, self.warmup_epochs))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], name: Optimizer, lr: float, momentum: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """The optimiser of a recipe.
+
+    Args:
+        parameters: those without a gradient are left as they are.
+        name: ``"sgd"``, with ``momentum``, or ``"adamw"``.
+        lr: of the first epoch after the warm-up.
+        momentum: of SGD.
+        weight_decay: on all parameters.
+    """
+    if name == "sgd":
+        return torch.optim.SGD(parameters, lr, momentum=momentum, weight_decay=weight_decay)
+    return torch.optim.AdamW(parameters, lr, weight_decay=weight_decay)
 
 
 class ClassifierModule(TrainingModule):

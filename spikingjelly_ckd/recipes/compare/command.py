@@ -1,0 +1,265 @@
+"""``python -m spikingjelly_ckd compare``: which method helps, on this network and these data."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ... import published
+from ...functional.errors import ArgumentValueError
+from .. import data as data_sets
+from ..command_line import CHANGEABLE, brief_errors, command_line
+from ..data.digits import digits
+from ..files import locked, say
+from ..methods import needs_teacher, resolve_here
+from ..models import resnet8, resnet20, spiking_resnet8, spiking_resnet20
+from ..options import Run, check_options, check_writable
+from ..recipe import Recipe, ours
+from ..teachers import obtain_teacher
+from ..training.resume import check_same_run, read_settings, write_settings
+from .arms import CONTROL, Arm, read_arms
+from .batches import cropped
+from .plan import Plan
+from .records import ArmRecord, read_records
+from .rehearsal import rehearsed
+from .table import render
+from .workers import run_seeds, time_words
+
+__all__ = ["READERS", "RECIPE", "compare", "main"]
+
+READERS = {name: getattr(data_sets, name) for name in ("cifar10", "cifar100", "cifar10dvs", "imagenet", "image_folder")}
+READERS["digits"] = digits
+"""Name for ``--data`` -> the function that reads the data."""
+RECIPE = Recipe(
+    name="compare",
+    paper_accuracy=None,
+    data=ours(data_sets.image_folder),
+    student=ours(spiking_resnet20),
+    teacher=ours(resnet20),
+    time_steps=ours(4),
+    size=ours(32),
+    epochs=ours(30),
+    batch_size=ours(64),
+    lr=ours(0.1),
+    momentum=ours(0.9),
+    weight_decay=ours(1e-4),
+    warmup_epochs=ours(0),
+    amp=ours("32-true"),
+    method=CONTROL,
+    map_temperature=ours(2.0),
+    temperature=ours(2.0),
+    noise_weight=ours(0.1),
+    beta=ours(1.0),
+    gamma=ours(1.0),
+    teacher_epochs=ours(60),
+    teacher_lr=ours(0.1),
+)
+ELSEWHERE = {
+    "method": "--methods",
+    "seed": "--seeds",
+    "resume": "the same command again, which goes on where it was",
+    "overwrite": "another --output-dir",
+    "print_config": "--list",
+}
+"""Flag of a row -> what a comparison has in its place."""
+NOT_SERVED = ("teacher_cache", "teacher_cache_dir", "devices", "num_nodes", "strategy", "mixup", "cutmix", "ema")
+TRAIN = "train"
+"""What ``--teacher`` says for one that is trained first, which is the default."""
+VALIDATION = 0.1
+"""Share of the training part that is held out."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command.
+
+    Args:
+        argv: its arguments.
+
+    Returns:
+        The exit status: 0, or 1 where a seed failed.
+    """
+    with brief_errors(to_go_on="the same command"):
+        return compare(argv)
+
+
+def compare(argv: Sequence[str]) -> int:
+    """The command, with errors as they are raised; see :func:`main`."""
+    parser = _parser()
+    given = vars(parser.parse_args(argv))
+    _refuse(parser, given)
+    own = {name: given.pop(name) for name in ("methods", "seeds", "budget", "jobs", "crop", "channels_last", "data")}
+    if given.pop("list"):
+        print("\n".join(f"{name:20} {make().source}" for name, make in published.METHODS.items()))
+        return 0
+    recipe, run, arms, left_out = _read(own, given)
+    folder = run.output_dir or Path("runs") / "compare"
+    check_options(recipe, run)
+    check_writable(folder)
+    with locked(folder):
+        plan, more, expected = _prepare(recipe, run, arms, own, folder, argv)
+        left_out |= more
+        seeds = list(dict.fromkeys(own["seeds"]))
+        missing = [seed for seed in seeds if plan.without_record(seed)]
+        jobs = min(own["jobs"] or _places(run), max(1, len(missing)))
+        text = f"{len(plan.arms)} arms, {len(seeds)} seeds, {len(missing)} of them to run, in {folder}"
+        if missing:
+            text += f"; a seed takes about {time_words(expected)}, and {jobs} run side by side"
+        say(text)
+        outcome = run_seeds(plan, seeds, jobs=jobs, budget=own["budget"], expected=expected)
+        return _closing(plan, seeds, outcome.failed, outcome.left_out, left_out)
+
+
+def _closing(
+    plan: Plan, seeds: Sequence[int], failed: dict[int, str], too_long: list[int], left_out: dict[str, str]
+) -> int:
+    """Print and write the table."""
+    names = {arm.name for arm in plan.arms}
+    try:
+        records = [record for record in read_records(plan.folder) if record.seed in seeds and record.arm in names]
+    except FileNotFoundError:
+        records = list[ArmRecord]()
+    if records:
+        text = render(records, left_out)
+        (plan.folder / "table.md").write_text(text + "\n", "utf8")
+        print(text)
+    for seed in too_long:
+        say(f"seed {seed} did not fit into the budget; the same command goes on with it")
+    for seed, why in failed.items():
+        say(f"seed {seed} failed: {why}")
+    say(f"records and table.md: {plan.folder}")
+    return 1 if failed else 0
+
+
+def _read(own: dict[str, Any], given: dict[str, Any]) -> tuple[Recipe, Run, list[Arm], dict[str, str]]:
+    """The common recipe, the flags of the run and the arms."""
+    recipe = replace(RECIPE, **_of_data(own["data"]))
+    changed = {name: given.pop(name) for name in CHANGEABLE if name in given}
+    recipe = replace(recipe, **changed, sources=recipe.sources | dict.fromkeys(changed, "command line"))
+    run = Run(**({"workers": 0} | given))  # most images are in memory, and every seed would have its own processes
+    run = replace(run, teacher=None if run.teacher == TRAIN else run.teacher)
+    if run.val_images is None and recipe.data is not digits:
+        run = replace(run, val_images=VALIDATION)
+    if run.data_path is None and recipe.data is not digits:
+        raise ArgumentValueError("data_path", "must be given: the folder of the data set, or an ImageFolder tree")
+    if recipe.amp == "16-mixed":
+        raise ArgumentValueError("amp", "must be 32-true or bf16-mixed here: no gradient is scaled")
+    recipe = run.shorten(recipe)
+    arms, left_out = read_arms(recipe, own["methods"])
+    return recipe, run, arms, left_out
+
+
+def _prepare(
+    recipe: Recipe, run: Run, arms: list[Arm], own: dict[str, Any], folder: Path, argv: Sequence[str]
+) -> tuple[Plan, dict[str, str], float]:
+    """Look at everything that can go wrong before the first step, and get the teacher.
+
+    Returns:
+        The plan with the arms that fit, name of each other arm -> why it does not, and the seconds that a seed takes.
+    """
+    torch.set_num_threads(1)  # as in the processes of the seeds, so that the time of a step is theirs
+    plan = Plan(
+        recipe,
+        run,
+        tuple(arms),
+        folder,
+        None,
+        crop=own["crop"],
+        channels_last=own["channels_last"],
+        command="python -m spikingjelly_ckd compare " + shlex.join(argv),
+    )
+    asked = plan.asked() | {"teacher": run.teacher or "trained here"}
+    begun = read_settings(folder)
+    if begun is not None:
+        check_same_run(folder, begun, asked)
+    data = plan.load_data()
+    plan.batches(data)
+    write_settings(folder, asked)
+    taught = [arm.recipe for arm in arms if needs_teacher(arm.recipe.read_method())]
+    if taught:
+        of_teacher = replace(run, output_dir=folder, seed=0, resume=None)
+        found = obtain_teacher(taught[0], of_teacher, cropped(data, plan.crop))
+        assert found is not None
+        plan = replace(plan, teacher=found.source, teacher_accuracy=found.test_accuracy)
+    return rehearsed(plan, data, own["methods"])
+
+
+def _of_data(name: str) -> dict[str, Any]:
+    """What follows from ``--data``: the reader, and for the digits the networks and settings that go with them."""
+    if name not in READERS:
+        return {"data": resolve_here(name)}
+    if name == "digits":
+        nets = {"student": spiking_resnet8, "teacher": resnet8, "size": 16, "roll": 1}
+        return {"data": digits, **nets, "epochs": 20, "batch_size": 32, "teacher_epochs": 40}
+    return {"data": READERS[name]}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command_line(RECIPE, __doc__)
+    parser.prog = "python -m spikingjelly_ckd compare"
+    group = parser.add_argument_group("the comparison")
+    group.add_argument(
+        "--methods", nargs="+", default=[], metavar="METHOD", help="NAME, NAME:key=value,..., module:function, or all"
+    )
+    group.add_argument("--seeds", nargs="+", type=_seed, default=[0, 1, 2])
+    group.add_argument("--budget", type=_seconds, default=None, metavar="TIME", help="such as 90s, 30m or 2h")
+    group.add_argument(
+        "--jobs", type=_count, default=None, help="seeds side by side, one thread each; default: one a core, or a GPU"
+    )
+    group.add_argument("--data", default="image_folder", metavar="|".join([*READERS, "MODULE:FUNCTION"]))
+    group.add_argument(
+        "--crop", type=_count, default=None, metavar="PIXELS", help="cut out so many, of images of --size"
+    )
+    group.add_argument("--channels-last", action="store_true", default=False, help="memory format of the networks")
+    group.add_argument(
+        "--list", action="store_true", default=False, help="print the methods with their sources, and go"
+    )
+    return parser
+
+
+def _refuse(parser: argparse.ArgumentParser, given: dict[str, Any]) -> None:
+    """End where a flag of the rows is given that a comparison does not have."""
+    for name, instead in ELSEWHERE.items():
+        if given.get(name):
+            parser.error(f"--{name.replace('_', '-')} is not for a comparison; pass {instead}")
+    for name in NOT_SERVED:
+        if given.get(name) not in (None, 0, 0.0):
+            parser.error(f"--{name.replace('_', '-')} is not served by a comparison, whose arms train side by side")
+    if given.get("accumulate", 1) != 1:
+        parser.error("--accumulate is not served by a comparison; pass a larger -b")
+    if given.get("no_progress") or given.get("no_preflight"):
+        given.pop("no_progress", None)
+        given.pop("no_preflight", None)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"seeds are whole numbers of at least 0, got {text!r}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"it must be a number of at least 1, got {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)", text.strip())
+    if found is None or float(found[1]) <= 0:
+        raise argparse.ArgumentTypeError(f"a time is a number with s, m or h, such as 90s, 30m or 2h, got {text!r}")
+    return float(found[1]) * {"s": 1, "m": 60, "min": 60, "h": 3600}[found[2]]
+
+
+def _places(run: Run) -> int:
+    """How many seeds run side by side where nothing is said."""
+    if run.torch_device.type == "cuda":
+        return torch.cuda.device_count()
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

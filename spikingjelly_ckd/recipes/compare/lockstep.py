@@ -1,0 +1,242 @@
+"""All arms of one seed side by side: the same first weights, batches and teacher, in one process.
+
+Everything random in a step follows from the seed, the epoch and the number of the batch. So an arm ends with the same
+bits alone and beside others, and a seed that was stopped anywhere goes on from the end of its last whole epoch as if it
+had never stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...step.output import Observation
+from ...step.shared_teacher import SharedTeacher
+from ..data import Data
+from ..data.loading import seed_all
+from ..options import Run
+from ..teacher_input import Teacher
+from ..training.resume import SETTINGS, WholeCheckpoints, check_same_run, find_checkpoint, read_checkpoint
+from .arm_state import ArmState, autocast
+from .arms import Arm
+from .batches import Batches, Part
+from .costs import firing_and_energy
+
+__all__ = ["Seed", "StoppedError", "saved_arms"]
+
+EXAMPLES = 8
+"""Images on which layers are chosen."""
+TIMED = 50
+"""Steps of an epoch that are timed."""
+IMAGES_OF_ENERGY = 64
+
+
+class StoppedError(Exception):
+    """Whoever asked for progress wants no more; the last whole epoch is in the checkpoint."""
+
+
+class Seed:
+    """The arms of one seed.
+
+    Args:
+        arms: which.
+        run: its seed and device.
+        data: for the shapes of the networks.
+        batches: of the data.
+        teacher: None where no arm uses one.
+        channels_last: memory format of images and networks.
+
+    Attributes:
+        states: name of each arm -> the arm in training.
+        unfit: name of each arm that could not begin -> why.
+    """
+
+    def __init__(
+        self,
+        arms: Sequence[Arm],
+        run: Run,
+        data: Data,
+        batches: Batches,
+        teacher: Teacher | None,
+        *,
+        channels_last: bool = False,
+    ) -> None:
+        self.run, self.batches, self.teacher = run, batches, teacher
+        self.recipe = arms[0].recipe
+        self.device = run.torch_device
+        self.format = torch.channels_last if channels_last else torch.contiguous_format
+        if teacher is not None:
+            teacher.network.to(self.device).to(memory_format=self.format)  # type: ignore[call-overload]
+        images, _ = next(self.batches.part("val"))
+        common: dict[str, Any] = {"example": self._placed(images[:EXAMPLES]), "memory_format": self.format}
+        self.states: dict[str, ArmState] = {}
+        self.unfit: dict[str, str] = {}
+        for arm in arms:
+            try:
+                self.states[arm.name] = ArmState.begin(arm, run, data, teacher, steps=batches.steps, **common)
+            except (RuntimeError, TypeError, ValueError) as error:
+                self.unfit[arm.name] = str(error)
+        self._taught = {name: one.distiller for name, one in self.states.items() if one.distiller.uses_teacher}
+        self._shared = SharedTeacher({name: distiller.observers for name, distiller in self._taught.items()})
+        self._teacher_times: list[float] = []
+        self.epoch = 0
+
+    def _placed(self, images: Tensor) -> Tensor:
+        images = images.to(self.device, non_blocking=True)
+        return images.contiguous(memory_format=self.format) if images.ndim == 4 else images
+
+    def running(self) -> list[ArmState]:
+        """The arms that have not failed."""
+        return [state for state in self.states.values() if state.failed is None]
+
+    def rehearse(self) -> float:
+        """Every arm takes two steps without learning anything; those that cannot are moved to :attr:`unfit`.
+
+        Statistics of normalisation do change, so train another :class:`Seed`.
+
+        Returns:
+            Seconds that the training of this seed will take, roughly.
+        """
+        images, labels = next(self.batches.train(self.run.seed, 0))
+        images, labels = self._placed(images), labels.to(self.device)
+        step = 0.0
+        for _ in range(2):  # the first one warms up
+            start = time.perf_counter()
+            seen = self._teach(images, labels)
+            for state in self.running():
+                try:
+                    state.backward(images, labels, seen.get(state.arm.name))
+                except (RuntimeError, TypeError, ValueError) as error:
+                    state.failed = self.unfit[state.arm.name] = str(error)
+            step = time.perf_counter() - start
+        start = time.perf_counter()
+        count = self._count_right(images, labels, {})
+        image = (time.perf_counter() - start) / count
+        if self.run.most_steps is not None:
+            return self.recipe.epochs * self.run.most_steps * step
+        images_of_epoch, images_at_end = (self.batches.count(part) for part in ("val", "test"))
+        epochs = self.recipe.epochs
+        return epochs * (self.batches.steps * step + images_of_epoch * image) + images_at_end * image
+
+    def train(self, checkpoint: Path, settings: dict[str, Any], tell: Callable[[int, int], None]) -> None:
+        """Train to the end, or on from a checkpoint.
+
+        Args:
+            checkpoint: written after each epoch.
+            settings: which a checkpoint must have in common with this run.
+            tell: called with the epoch and the step; may raise :class:`StoppedError`.
+
+        Raises:
+            ValueError: the checkpoint is of other settings.
+        """
+        self._restore(checkpoint, settings)
+        while self.epoch < self.recipe.epochs and self.running():
+            self._epoch(tell)
+            self.epoch += 1
+            states = {name: state.state() for name, state in self.states.items()}
+            content = {"state_dict": states, "epoch": self.epoch, SETTINGS: settings, "teacher": self._teacher_times}
+            WholeCheckpoints().save_checkpoint(content, checkpoint)
+            tell(self.epoch, 0)
+
+    def _restore(self, checkpoint: Path, settings: dict[str, Any]) -> None:
+        path = _found(checkpoint.parent)
+        if path is None:
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            return
+        saved = read_checkpoint(path)
+        check_same_run(path, saved[SETTINGS], settings)
+        for name, state in self.states.items():  # there may be arms that are no longer asked for
+            state.restore(saved["state_dict"][name])
+        self.epoch, self._teacher_times = saved["epoch"], list(saved["teacher"])
+
+    def _epoch(self, tell: Callable[[int, int], None]) -> None:
+        seed, steps, start = self.run.seed, self.batches.steps, time.perf_counter()
+        sums: dict[str, dict[str, Tensor]] = {state.arm.name: {} for state in self.running()}
+        shares: dict[str, float | None] = {}
+        most = min(steps, self.run.most_steps or steps)
+        for number, (images, labels) in enumerate(islice(self.batches.train(seed, self.epoch), most)):
+            tell(self.epoch, number)
+            images, labels = self._placed(images), labels.to(self.device)
+            progress = (self.epoch * steps + number) / (self.recipe.epochs * steps)
+            began = time.perf_counter()
+            seen = self._teach(images, labels)
+            if self._taught and 0 < number < TIMED:
+                self._teacher_times.append(time.perf_counter() - began)
+            for state in self.running():
+                name, began = state.arm.name, time.perf_counter()
+                seed_all(seed, self.epoch, number)
+                try:
+                    terms, share = state.step(images, labels, seen.get(name), progress, measured=number == 0)
+                except Exception as error:  # of one arm, which is taken out; the others go on
+                    state.failed = f"epoch {self.epoch + 1}, step {number + 1}: {error}"
+                    continue
+                if number == 0:
+                    shares[name] = share
+                elif number < TIMED:
+                    state.times.append(time.perf_counter() - began)
+                sums[name] = {term: sums[name].get(term, 0.0) + value for term, value in terms.items()}
+        accuracies = self.accuracies("val")
+        for state in self.running():
+            name = state.arm.name
+            row = {"epoch": self.epoch + 1} | {term: float(value) / most for term, value in sums[name].items()}
+            row["val_accuracy"] = accuracies[name]
+            share = shares.get(name)
+            state.history.append(
+                row | ({} if share is None else {"share": share}) | {"seconds": round(time.perf_counter() - start, 2)}
+            )
+
+    def _teach(self, images: Tensor, labels: Tensor) -> dict[str, Observation]:
+        """What the teacher shows to each arm that uses it, of one forward."""
+        if self.teacher is None or not self._taught:
+            return {}
+        first = next(iter(self._taught.values()))
+        with autocast(self.recipe, self.device):
+            batch = first.observers.read(images, labels, first.time_steps, first.batch_first, first.teacher_input)
+            return self._shared.observe(self.teacher.network, batch)
+
+    def accuracies(self, part: Part) -> dict[str, float]:
+        """Of all arms that have not failed, on a part, percent."""
+        right, count = dict.fromkeys((state.arm.name for state in self.running()), 0), 0
+        for images, labels in islice(self.batches.part(part), self.run.most_steps):
+            most = self.recipe.batch_size if self.run.smoke else len(labels)
+            count += self._count_right(self._placed(images[:most]), labels[:most].to(self.device), right)
+        return {name: 100 * number / count for name, number in right.items()}
+
+    @torch.no_grad()
+    def _count_right(self, images: Tensor, labels: Tensor, right: dict[str, int]) -> int:
+        """Add how many images each arm gets right; how many images there are."""
+        for state in self.running():
+            state.distiller.eval()
+            with autocast(self.recipe, self.device):
+                logits = state.distiller.predict(images)
+            right[state.arm.name] = right.get(state.arm.name, 0) + int((logits.argmax(1) == labels).sum())
+        return len(labels)
+
+    def costs(self, state: ArmState) -> dict[str, float | None]:
+        """Time of a step, of the teacher, firing rate and energy of one image."""
+        images, _ = next(self.batches.part("test"))
+        images = images[: 1 if self.run.smoke else IMAGES_OF_ENERGY]
+        counted = firing_and_energy(state.distiller.student.cpu(), images, self.recipe.time_steps)
+        state.distiller.to(self.device)
+        teacher = self._teacher_times if state.distiller.uses_teacher else []
+        return counted | {
+            "step_ms": 1000 * median(state.times) if state.times else None,
+            "teacher_ms": 1000 * median(teacher) if teacher else None,
+        }
+
+
+def saved_arms(folder: Path) -> list[str]:
+    """Names of the arms in the checkpoint of a folder; none where there is no checkpoint."""
+    path = _found(folder)
+    return [] if path is None else list(read_checkpoint(path)["state_dict"])
+
+
+def _found(folder: Path) -> Path | None:
+    return find_checkpoint("latest", folder) if any(folder.glob("*.ckpt")) else None

@@ -1,0 +1,122 @@
+"""What a comparison was asked for, and what every process of it makes of that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..build import build_network
+from ..data import Data
+from ..methods import describe, resolve_here
+from ..options import Run
+from ..recipe import Recipe, shown
+from ..report.environment import environment
+from ..teachers import load_teacher
+from .arm_state import ArmState
+from .arms import Arm
+from .batches import Batches, batches_of, cropped
+from .lockstep import Seed
+from .records import ArmRecord
+
+__all__ = ["Plan"]
+
+NOT_ASKED = ("name", "paper_accuracy", "method", "parts", "last_activation")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a process needs to run one seed.
+
+    Attributes:
+        recipe: what all arms have in common.
+        run: flags; its seed is replaced by that of each process.
+        arms: with their controls.
+        folder: of the comparison.
+        teacher: path or ``timm:NAME``; None where no arm uses one.
+        teacher_accuracy: on the test part, percent.
+        crop: height and width cut out of each image, or None.
+        channels_last: memory format.
+        command: as it was typed.
+    """
+
+    recipe: Recipe
+    run: Run
+    arms: tuple[Arm, ...]
+    folder: Path
+    teacher: str | None
+    teacher_accuracy: float | None = None
+    crop: int | None = None
+    channels_last: bool = False
+    command: str = field(default="", compare=False)
+
+    def load_data(self) -> Data:
+        """The data of all arms, before anything is cut out of the images."""
+        names = ("num_classes", "train_images", "test_images", "val_images", "download", "allow_partial")
+        options = self.recipe.data_options(**{name: getattr(self.run, name) for name in names})
+        return self.recipe.data(self.run.data_path or Path(), options)
+
+    def batches(self, data: Data) -> Batches:
+        """Its batches."""
+        options = self.recipe.data_options()
+        return batches_of(data, options, self.recipe.batch_size, self.crop, self.run.workers)
+
+    def begin(self, seed: int, data: Data) -> Seed:
+        """The arms of one seed before their first step."""
+        run, seen, teacher = replace(self.run, seed=seed), cropped(data, self.crop), None
+        if self.teacher is not None:
+            own = self.run.teacher_build
+            build = self.recipe.teacher if own is None else resolve_here(own)
+            arguments = build_network(build, num_classes=data.num_classes, in_channels=data.in_channels)[1]
+            teacher = load_teacher(self.teacher, seen, build, arguments, of_any_file=own is not None)
+        return Seed(self.arms, run, seen, self.batches(data), teacher, channels_last=self.channels_last)
+
+    def asked(self) -> dict[str, Any]:
+        """Everything that decides about the outcome of all arms, as plain data."""
+        values = {name: value for name, value in self.recipe.to_json().items() if name not in NOT_ASKED}
+        flags = ("train_images", "test_images", "val_images", "num_classes", "allow_partial", "smoke")
+        values |= {name: getattr(self.run, name) for name in flags}
+        return values | {"crop": self.crop, "channels_last": self.channels_last}
+
+    def settings(self, seed: int) -> dict[str, Any]:
+        """What a checkpoint must have in common with the run that goes on from it."""
+        return self.asked() | {"seed": seed, "teacher": self.teacher}
+
+    def without_record(self, seed: int) -> tuple[Arm, ...]:
+        """The arms that have no record of a seed."""
+        return tuple(arm for arm in self.arms if not self.record_path(arm, seed).is_file())
+
+    def checkpoints(self, seed: int) -> Path:
+        """Folder of the checkpoints of a seed."""
+        return self.folder / "checkpoints" / f"seed{seed}"
+
+    def record_path(self, arm: Arm, seed: int) -> Path:
+        """Where the record of a run is written."""
+        return self.folder / "records" / arm.file(seed)
+
+    def record(self, found: Seed, state: ArmState, data: Data, accuracies: dict[str, float]) -> ArmRecord:
+        """The record of one arm that has ended."""
+        arm, teacher = state.arm, found.teacher
+        whole = state.failed is None
+        costs = found.costs(state) if whole else {}
+        taught = teacher is not None and state.distiller.uses_teacher
+        return ArmRecord(
+            arm=arm.name,
+            control=arm.control,
+            seed=found.run.seed,
+            method={"text": arm.recipe.method, "factor": arm.factor, **describe(arm.recipe.read_method())},
+            asked=self.asked() | {"student": shown(arm.recipe.student), "build_options": arm.recipe.build_options()},
+            data={"name": data.name, "split": data.split, "split_hash": data.split_hash, "complete": data.complete},
+            teacher=None
+            if not taught or teacher is None
+            else {"source": teacher.source, "sha256": teacher.sha256, "test_accuracy": self.teacher_accuracy},
+            history=state.history,
+            skipped=state.skipped,
+            val_accuracy=state.history[-1]["val_accuracy"] if whole and state.history else None,
+            test_accuracy=accuracies.get(arm.name),
+            failed=state.failed,
+            chosen=state.distiller.chosen(),
+            environment=environment(),
+            command=self.command,
+            **costs,
+        )

@@ -1,0 +1,121 @@
+"""The record of one arm and one seed: what ran, and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ..report.records import read_record, write_record
+
+__all__ = ["ArmRecord", "read_records"]
+
+KIND = "comparison"
+NUMBERS = ("val_accuracy", "test_accuracy", "step_ms", "firing_rate", "energy_mj")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmRecord:
+    """One run of a comparison.
+
+    Attributes:
+        arm: as it was asked for, such as ``"ckd"`` or ``"kd:weight=0.5"``.
+        control: the arm that it is compared with.
+        seed: of weights, order, augmentation and noise; runs of one seed are a pair.
+        method: what the arm is, in words: losses, weights, task loss, schedule, source.
+        asked: everything else that decides about the outcome, common to all arms.
+        data: name, split and hash of the data.
+        teacher: its source, sha256 and accuracy on the test part; None for an arm without one.
+        history: of each epoch: ``loss``, ``task``, one entry for each loss, ``share`` (norm of the gradient of the
+            weighted losses beside that of the task loss, over the student's parameters, on the first batch),
+            ``val_accuracy`` (percent) and ``seconds``.
+        skipped: images that losses left out since their teacher map is constant, over the whole run.
+        val_accuracy: on the held-out part, after the last epoch, percent.
+        test_accuracy: on the test part, looked at once, after the last epoch, percent.
+        step_ms: median time of a training step, without loading and, for all arms alike, without the teacher's forward.
+        teacher_ms: median time of the teacher's forward, which all arms share.
+        firing_rate: share of spikes, from 0 to 1, on images of the test part.
+        energy_mj: of one image, see :func:`~spikingjelly_ckd.recipes.report.energy.measure_energy`.
+        failed: why it ended before the last epoch; None for a whole run.
+        chosen: layers, read-outs and measured weights.
+        environment: versions, commit, device.
+        command: that made it.
+    """
+
+    arm: str
+    control: str
+    seed: int
+    method: dict[str, Any] = field(default_factory=dict)
+    asked: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    teacher: dict[str, Any] | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+    skipped: int = 0
+    val_accuracy: float | None = None
+    test_accuracy: float | None = None
+    step_ms: float | None = None
+    teacher_ms: float | None = None
+    firing_rate: float | None = None
+    energy_mj: float | None = None
+    failed: str | None = None
+    chosen: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    command: str = ""
+
+    @property
+    def greatest_share(self) -> float | None:
+        """The largest share of the distillation's gradient in an epoch; None without a distillation loss."""
+        return max((row["share"] for row in self.history if row.get("share") is not None), default=None)
+
+    def write(self, path: Path) -> Path:
+        """Write the record, whole or not at all."""
+        return write_record(path, {"kind": KIND, **asdict(self)})
+
+    @classmethod
+    def read(cls, path: Path) -> ArmRecord:
+        """Read what :meth:`write` wrote.
+
+        Raises:
+            OSError: the file cannot be opened.
+            ValueError: it is no such record, or a value is of the wrong kind.
+        """
+        content = read_record(path)
+        if content.get("kind") != KIND:
+            raise ValueError(f"{path} is no record of a comparison")
+        _check(path, content)
+        return cls(**{item.name: content[item.name] for item in fields(cls) if item.name in content})
+
+
+def read_records(folder: Path) -> list[ArmRecord]:
+    """The records of a comparison, in the order of arm and seed.
+
+    Args:
+        folder: the output folder of the comparison, or its ``records``.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: one cannot be read.
+    """
+    inside = folder / "records"
+    records = [ArmRecord.read(path) for path in sorted((inside if inside.is_dir() else folder).glob("*.json"))]
+    if not records:
+        raise FileNotFoundError(f"{folder} holds no record of a comparison")
+    return records
+
+
+def _check(path: Path, content: Mapping[str, Any]) -> None:
+    """Raise unless the values are of their kinds."""
+    kinds: dict[str, tuple[type, ...]] = {"arm": (str,), "control": (str,), "seed": (int,), "history": (list,)}
+    kinds |= dict.fromkeys(NUMBERS, (int, float, type(None))) | {"failed": (str, type(None)), "data": (dict,)}
+    for name, kind in kinds.items():
+        value = content.get(name)
+        fits = isinstance(value, kind) and not isinstance(value, bool)
+        if not fits:
+            raise ValueError(f"{path}: {name} must be {' or '.join(k.__name__ for k in kind)}, got {value!r:.60}")
+    if not all(isinstance(row, dict) for row in content["history"]):
+        raise ValueError(f"{path}: history must be a list of objects")
+    for name, largest in (("val_accuracy", 100), ("test_accuracy", 100), ("firing_rate", 1)):
+        value = content[name]
+        if value is not None and not 0 <= value <= largest:
+            raise ValueError(f"{path}: {name} must lie between 0 and {largest}, got {value!r:.60}")

@@ -1,0 +1,75 @@
+"""What does not fit is found before anything is trained: every arm takes two steps without learning."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..data import Data
+from ..files import set_aside, whole_file
+from .arms import CONTROL, LOUDER, fitting
+from .batches import cropped
+from .plan import Plan
+
+__all__ = ["rehearsed"]
+
+REHEARSAL = "rehearsal.json"
+
+
+def rehearsed(plan: Plan, data: Data, methods: Sequence[str]) -> tuple[Plan, dict[str, str], float]:
+    """The plan with the arms that the student and the teacher serve.
+
+    What came out is kept in the folder of the comparison, so that it is not done again where a comparison goes on.
+
+    Args:
+        plan: with the teacher.
+        data: as loaded.
+        methods: as they were asked for.
+
+    Returns:
+        The plan, name of each arm of ``"all"`` that does not fit -> why, and the seconds that a seed takes, roughly.
+
+    Raises:
+        ValueError: a method that was named does not fit, or plain training does not.
+    """
+    known = _read(plan.folder / REHEARSAL)
+    if not {arm.name for arm in plan.arms} <= known["arms"].keys():
+        known = _rehearse(plan, data, methods)
+        with whole_file(plan.folder / REHEARSAL) as file:
+            file.write((json.dumps(known, indent=1) + "\n").encode())
+    unfit = {arm.name: known["arms"][arm.name] for arm in plan.arms if known["arms"][arm.name] is not None}
+    for name, why in unfit.items():
+        if name in (*methods, CONTROL, LOUDER):
+            raise ValueError(f"{name} does not fit: {why}")
+    kept = [arm for arm in plan.arms if arm.name not in unfit and arm.control not in unfit]
+    used = {arm.control for arm in kept if arm.control != arm.name} | {CONTROL, LOUDER}
+    arms = tuple(arm for arm in kept if arm.control != arm.name or arm.name in used)
+    return replace(plan, arms=arms), unfit, known["seconds"] * len(arms) / max(1, known["trained"])
+
+
+def _rehearse(plan: Plan, data: Data, methods: Sequence[str]) -> dict[str, Any]:
+    fit, unfit = fitting(plan.arms, plan.run, cropped(data, plan.crop), methods)
+    found = replace(plan, arms=tuple(fit)).begin(plan.run.seed, data)
+    seconds = found.rehearse()
+    unfit |= found.unfit
+    return {
+        "arms": {arm.name: unfit.get(arm.name) for arm in plan.arms},
+        "trained": len(found.running()),
+        "seconds": round(seconds, 2),
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    nothing: dict[str, Any] = {"arms": {}}
+    if not path.is_file():
+        return nothing
+    try:
+        known: dict[str, Any] = json.loads(path.read_text("utf8"))
+        known["arms"].keys(), float(known["seconds"]), int(known["trained"])
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        set_aside(path, f"{path} cannot be read ({error})")
+        return nothing
+    return known

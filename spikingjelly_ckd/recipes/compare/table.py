@@ -1,0 +1,138 @@
+"""The records of a comparison as one table and one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+
+from ..untrusted import markdown_cell
+from .arms import CONTROL, LOUDER
+from .records import ArmRecord
+from .statistics import Comparison, compare_arms
+
+__all__ = ["answer", "arms_of", "compare_records", "render"]
+
+LEAST_SHARE = 0.01
+"""A method whose losses have a smaller share of the gradient than this, in every epoch, does not act."""
+HEADS = (
+    *("arm", "seeds", "validation", "test", "test minus control (95 %)", "told apart", "firing rate", "energy, mJ"),
+    *("step", "notes"),
+)
+
+
+def arms_of(records: Iterable[ArmRecord]) -> dict[str, list[ArmRecord]]:
+    """Arm -> its records by seed, in the order in which the arms come."""
+    found: dict[str, list[ArmRecord]] = {}
+    for record in records:
+        found.setdefault(record.arm, []).append(record)
+    return {arm: sorted(rows, key=lambda record: record.seed) for arm, rows in found.items()}
+
+
+def compare_records(records: Sequence[ArmRecord], control: str = CONTROL) -> Comparison | None:
+    """Differences of the test accuracy of all arms whose control this is; None while the control has no run.
+
+    Args:
+        records: of one comparison.
+        control: name of the arm that is subtracted.
+    """
+    accuracies = {
+        arm: {record.seed: record.test_accuracy for record in rows if record.test_accuracy is not None}
+        for arm, rows in arms_of(records).items()
+        if arm == control or rows[0].control == control or (control == LOUDER and rows[0].control == CONTROL)
+    }
+    accuracies = {arm: of_seeds for arm, of_seeds in accuracies.items() if of_seeds}
+    return compare_arms(accuracies, control) if control in accuracies else None
+
+
+def render(records: Sequence[ArmRecord], does_not_fit: Mapping[str, str] | None = None) -> str:
+    """The table, the sentence under it, and what was not run, as Markdown.
+
+    Each arm is compared with its control: plain training, of the same student. Best first, the controls as they come.
+
+    Args:
+        records: of one comparison.
+        does_not_fit: name of each method that was left out -> why.
+
+    Raises:
+        ValueError: no record.
+    """
+    arms = arms_of(records)
+    if not arms:
+        raise ValueError("there is no record of a run, so there is nothing to compare")
+    controls = {rows[0].control for rows in arms.values()}
+    found = {control: compare_records(records, control) for control in controls}
+    plain = arms.get(CONTROL, [])
+    step = _mean(record.step_ms for record in plain)
+    lines = ["| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
+    for arm in sorted(arms, key=lambda name: -(_mean(record.test_accuracy for record in arms[name]) or 0.0)):
+        lines.append("| " + " | ".join(_row(arm, arms[arm], found, step)) + " |")
+    lines += ["", answer(records)]
+    lines += [f"Does not fit: {markdown_cell(arm)}: {markdown_cell(why)}" for arm, why in (does_not_fit or {}).items()]
+    return "\n".join(lines)
+
+
+def answer(records: Sequence[ArmRecord]) -> str:
+    """Which methods are above plain training, in one sentence; never one whose interval holds zero."""
+    found = compare_records(records)
+    if found is None or not found.differences:
+        return "Nothing can be said yet: plain training and another arm need a run of one seed at least."
+    told = {arm: one for arm, one in found.differences.items() if one is not None and arm != LOUDER}
+    if found.deviation is None:
+        return "Nothing can be said: one seed gives no interval. Run two seeds or more."
+    needed = found.seeds_for_a_point
+    need = "" if needed is None else f" It takes {needed} seeds to tell a difference of one point."
+    above = sorted((arm for arm in told if told[arm].verdict == "above"), key=lambda arm: -told[arm].mean)
+    below = [arm for arm in told if told[arm].verdict == "below"]
+    tail = f" Below plain training: {', '.join(map(markdown_cell, below))}." if below else ""
+    if not above:
+        seeds = max((one.seeds for one in told.values()), default=0)
+        return f"No method is told apart as better than plain training on {seeds} paired seeds.{tail}{need}"
+    louder = compare_records(records, LOUDER)
+    names = []
+    for arm in above:
+        beside = None if louder is None else louder.differences.get(arm)
+        hint = "" if beside is None or beside.verdict == "above" else f", not told apart from {LOUDER}"
+        names.append(f"{markdown_cell(arm)} {told[arm]} points{hint}")
+    return f"Better than plain training: {'; '.join(names)}.{tail}{need}"
+
+
+def _row(
+    arm: str, rows: Sequence[ArmRecord], found: Mapping[str, Comparison | None], plain_step: float | None
+) -> Iterable[str]:
+    done = [record for record in rows if record.failed is None]
+    compared = found[rows[0].control]
+    difference = None if compared is None else compared.differences.get(arm)
+    step = _mean(record.step_ms for record in done)
+    yield markdown_cell(arm)
+    yield f"{len(done)}"
+    yield _number(_mean(record.val_accuracy for record in done), "{:.2f}")
+    yield _number(_mean(record.test_accuracy for record in done), "{:.2f}")
+    yield "" if difference is None else str(difference)
+    yield "" if difference is None else difference.verdict
+    rate = _mean(record.firing_rate for record in done)
+    yield _number(None if rate is None else 100 * rate, "{:.1f} %")
+    yield _number(_mean(record.energy_mj for record in done), "{:.4g}")
+    ratio = None if not (step and plain_step) else step / plain_step
+    yield _number(step, "{:.0f} ms") + _number(ratio, " ({:.2f} x plain)", missing="")
+    yield markdown_cell("; ".join(_notes(arm, rows)))
+
+
+def _notes(arm: str, rows: Sequence[ArmRecord]) -> Iterable[str]:
+    control = rows[0].control
+    if control not in (CONTROL, arm):
+        yield f"its control is {control}"
+    shares = [record.greatest_share for record in rows if record.greatest_share is not None]
+    if shares and max(shares) < LEAST_SHARE:
+        yield f"does not act: its share of the gradient stays under {LEAST_SHARE:g}"
+    for record in rows:
+        if record.failed is not None:
+            yield f"seed {record.seed} failed: {record.failed}"
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _number(value: float | None, form: str, missing: str = "not measured") -> str:
+    return missing if value is None else form.format(value)

@@ -1,0 +1,354 @@
+"""Compare: arms side by side are arms alone, and a comparison goes on wherever it was stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from method_runs import make_ground
+from tiny_data import write_image_folder
+from torch import nn
+
+from spikingjelly_ckd.published import Method
+from spikingjelly_ckd.recipes.compare import command, costs, one_seed, workers
+from spikingjelly_ckd.recipes.compare.batches import InMemory, Loaded, cropped
+from spikingjelly_ckd.recipes.compare.lockstep import StoppedError
+from spikingjelly_ckd.recipes.compare.plan import Plan
+from spikingjelly_ckd.recipes.compare.records import read_records
+from spikingjelly_ckd.recipes.data import DataOptions, image_folder
+from spikingjelly_ckd.step.method import StudentNeeds
+
+TESTS = Path(__file__).parent
+CLOCK = ("seconds", "step_ms", "teacher_ms", "environment", "command")
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory):
+    return make_ground(tmp_path_factory.mktemp("ground"), per_class_train=4)
+
+
+def flags(ground, out, *more, student="tiny_nets:optional_student"):
+    place = ("--data", "cifar10", "--data-path", ground / "data", "--allow-partial", "--output-dir", out)
+    nets = ("--student", student, "--teacher", ground / "teacher.safetensors", "--any-teacher")
+    nets += ("--teacher-build", "tiny_nets:teacher")
+    quick = ("--size", "16", "-T", "2", "-b", "8", "--epochs", "2", "--val-images", "10", "--device", "cpu")
+    return [str(part) for part in (*place, *nets, *quick, "--lr", "0.05", "--crop-padding", "2", "--flip", *more)]
+
+
+@pytest.fixture
+def compare(ground, tmp_path, monkeypatch):
+    """Run a comparison, its seeds in this process; the records by arm and seed, without what the clock says."""
+
+    def run(*more, out=tmp_path / "out", stop=None, **options):
+        def inline(plan, seeds, **_):
+            for seed in seeds:
+                if plan.without_record(seed):
+                    one_seed.train_seed(plan, seed, *([] if stop is None else [stop]))
+            return workers.Outcome(done=list(seeds))
+
+        monkeypatch.setattr(command, "run_seeds", inline)
+        assert command.compare(flags(ground, out, *more, **options)) == 0
+        return results(out)
+
+    return run
+
+
+def results(out):
+    """Name of the arm and seed -> everything in its record that no clock and no machine decides."""
+    found = {}
+    for record in read_records(out):
+        content = {name: value for name, value in vars(record).items() if name not in CLOCK}
+        content["history"] = [{k: v for k, v in row.items() if k not in CLOCK} for row in record.history]
+        found[record.arm, record.seed] = content
+    return found
+
+
+def stop_after(epochs, of=2):
+    def stop(share, whole_epoch):
+        if whole_epoch and share >= epochs / of:
+            raise StoppedError
+
+    return stop
+
+
+def test_an_arm_is_the_same_alone_and_beside_others(compare, tmp_path):
+    together = compare("--methods", "ckd", "kd", "at", "enof", "bkdsnn", "--seeds", "0")
+    alone = compare("--methods", "ckd", "--seeds", "0", out=tmp_path / "alone")
+    assert set(alone) == {("ckd", 0), ("plain", 0), ("plain x3", 0)}
+    assert all(together[key] == alone[key] for key in alone)
+    losses = {key: content["history"][-1]["loss"] for key, content in together.items()}
+    assert len(set(losses.values())) == len(losses)  # no two arms are the same run
+    assert together["enof", 0]["control"] == "plain, ReLU read-out"
+    assert {content["data"]["split_hash"] for content in together.values()} == {together["kd", 0]["data"]["split_hash"]}
+
+
+def test_arms_of_a_seed_begin_with_the_same_weights_and_seeds_differ(ground, tmp_path):
+    recipe, run, arms, _ = command._read(*given(ground, tmp_path, "--methods", "ckd", "enof"))
+    plan = Plan(recipe, run, tuple(arms), tmp_path, str(ground / "teacher.safetensors"))
+    data = plan.load_data()
+    first, second = (plan.begin(seed, data) for seed in (0, 1))
+    weights = [[*state.distiller.student.parameters()] for state in first.states.values()]
+    assert len(weights) == 5
+    assert all(torch.equal(one, other) for each in weights for one, other in zip(weights[0], each, strict=True))
+    other = next(second.states["ckd"].distiller.student.parameters())
+    assert not torch.equal(weights[0][0], other)
+
+
+def given(ground, out, *more):
+    parsed = vars(command._parser().parse_args(flags(ground, out, *more)))
+    own = {name: parsed.pop(name) for name in ("methods", "seeds", "budget", "jobs", "crop", "channels_last", "data")}
+    parsed.pop("list")
+    return own, parsed
+
+
+def test_plain_x3_is_plain_with_three_times_the_loss(compare):
+    found = compare("--methods", "plain", "--seeds", "0", "--optimizer", "sgd", "--wd", "0", "--epochs", "1")
+    assert set(found) == {("plain", 0), ("plain x3", 0)}
+    one, three = (found[name, 0] for name in ("plain", "plain x3"))
+    assert three["method"]["factor"] == 3 * one["method"]["factor"] == 3
+    assert one["test_accuracy"] is not None
+    assert one["history"][0]["loss"] != three["history"][0]["loss"]  # they part after the first step
+
+
+def test_a_seed_that_was_stopped_goes_on_as_if_it_had_not(compare, tmp_path):
+    whole = compare("--methods", "ckd", "mgd", "--seeds", "3")
+    out = tmp_path / "stopped"
+    with pytest.raises(StoppedError):
+        compare("--methods", "ckd", "mgd", "--seeds", "3", out=out, stop=stop_after(1))
+    assert [path.name for path in (out / "checkpoints" / "seed3").iterdir()] == ["latest.ckpt"]
+    assert compare("--methods", "ckd", "mgd", "--seeds", "3", out=out) == whole
+    assert not list((out / "checkpoints").glob("**/*.ckpt"))
+
+
+def test_an_arm_that_is_asked_for_later_is_trained_alone(compare, tmp_path):
+    first = compare("--methods", "ckd", "--seeds", "0")
+    out = tmp_path / "out"
+    before = {path.name: path.stat().st_mtime_ns for path in (out / "records").iterdir()}
+    both = compare("--methods", "ckd", "kd", "--seeds", "0")
+    assert {key: both[key] for key in first} == first
+    assert set(both) - set(first) == {("kd", 0)}
+    after = {path.name: path.stat().st_mtime_ns for path in (out / "records").iterdir()}
+    assert before.items() <= after.items()
+
+
+def test_arms_of_a_checkpoint_go_on_before_others_begin(compare, tmp_path):
+    whole = compare("--methods", "ckd", "kd", "--seeds", "0", out=tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        compare("--methods", "ckd", "--seeds", "0", stop=stop_after(1))
+    assert compare("--methods", "ckd", "kd", "--seeds", "0") == whole
+
+
+def breaks():
+    """A method whose loss is NaN from the fourth step on."""
+    steps = []
+
+    def task(logits, labels):
+        steps.append(1)
+        value = nn.functional.cross_entropy(logits, labels)
+        return value * torch.nan if len(steps) > 5 else value
+
+    return Method({}, task_loss=task)
+
+
+def test_an_arm_that_fails_is_taken_out_and_the_others_go_on(compare, tmp_path):
+    found = compare("--methods", "ckd", "test_compare:breaks", "--seeds", "0")
+    alone = compare("--methods", "ckd", "--seeds", "0", out=tmp_path / "alone")
+    broken = found.pop(("test_compare:breaks", 0))
+    assert found == alone
+    assert "is not finite" in broken["failed"]
+    assert broken["failed"].startswith("epoch ")
+    assert broken["test_accuracy"] is broken["val_accuracy"] is None
+    assert "failed" in (tmp_path / "out" / "table.md").read_text()
+
+
+def two_steps():
+    return Method({}, student=StudentNeeds(per_step_logits=True, time_steps=3))
+
+
+def test_what_does_not_fit_is_found_before_training(compare, tmp_path, monkeypatch):
+    monkeypatch.setattr(one_seed, "train_seed", None)  # nothing is trained
+    averaging = {"student": "tiny_nets:averaging_student"}
+    for methods, words in (
+        (["tdkd"], "tdkd needs logits of every time step"),
+        (["enof"], "last_activation"),
+        (["test_compare:two_steps"], "time_steps must be at least 3"),
+        (["nothing"], "no method is called 'nothing'"),
+        (["kd:sharpness=2"], "sharpness"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            compare("--methods", *methods, "--seeds", "0", **averaging)
+
+
+def test_of_all_methods_those_that_do_not_fit_are_listed(compare, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "spikingjelly_ckd.published.METHODS",
+        {name: getattr(command.published, name) for name in ("plain", "kd", "tdkd", "enof")},
+    )
+    found = compare("--methods", "all", "--seeds", "0", "--smoke", student="tiny_nets:averaging_student")
+    assert set(found) == {("plain", 0), ("plain x3", 0), ("kd", 0)}
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "Does not fit: tdkd: " in table
+    assert "Does not fit: enof: " in table
+    rehearsal = tmp_path / "out" / "rehearsal.json"
+    monkeypatch.setattr("spikingjelly_ckd.recipes.compare.rehearsal.fitting", None)  # it is not rehearsed again
+    compare("--methods", "all", "--seeds", "0", "--smoke", student="tiny_nets:averaging_student")
+    assert (tmp_path / "out" / "table.md").read_text() == table
+    assert json.loads(rehearsal.read_text())["arms"]["kd"] is None
+
+
+def test_other_settings_in_the_same_folder_are_refused(compare):
+    compare("--methods", "plain", "--seeds", "0", "--epochs", "1")
+    with pytest.raises(ValueError, match="epochs 1 -> 3"):
+        compare("--methods", "plain", "--seeds", "0", "--epochs", "3")
+    compare("--methods", "plain", "--seeds", "0", "1", "--epochs", "1", "--jobs", "2", "--budget", "2h")
+
+
+def test_an_energy_that_cannot_be_counted_costs_no_run(compare, monkeypatch, capsys):
+    def refuse(*_, **__):
+        raise ValueError("not these")
+
+    monkeypatch.setattr(costs, "measure_energy", refuse)
+    found = compare("--methods", "plain", "--seeds", "0", "--epochs", "1")
+    assert found["plain", 0]["energy_mj"] is None
+    assert found["plain", 0]["test_accuracy"] is not None
+    assert "is not counted: not these" in capsys.readouterr().err
+
+
+def test_a_budget_that_holds_no_seed_is_refused_before_training(ground, tmp_path):
+    with pytest.raises(ValueError, match="budget of 0 s does not hold one seed of 2 arms, which takes about"):
+        command.compare(flags(ground, tmp_path / "out", "--methods", "plain", "--budget", "0.001s"))
+
+
+def test_a_crop_larger_than_the_images_is_refused(compare):
+    with pytest.raises(ValueError, match="--crop 40 cuts squares"):
+        compare("--methods", "plain", "--seeds", "0", "--crop", "40")
+
+
+def test_two_words_for_times():
+    assert [command._seconds(text) for text in ("90s", "30m", "2h", "1.5 h")] == [90, 1800, 7200, 5400]
+
+
+# --- batches ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_image_folder(tmp_path_factory.mktemp("images"), classes=3, per_class_train=8, per_class_test=3)
+
+
+def loaded(folder, **options):
+    options = DataOptions(size=20, val_images=6, **options)
+    return image_folder(folder, options), options
+
+
+def test_decoded_images_are_those_of_the_loaders(folder):
+    data, options = loaded(folder)
+    for part in ("val", "test"):
+        one, other = (torch.cat([x for x, _ in b.part(part)]) for b in (InMemory(data, options, 4), Loaded(data, 4)))
+        assert torch.allclose(one, other, atol=1e-5)
+    memory = InMemory(data, options, 4)
+    assert (memory.steps, memory.count("val"), memory.count("test")) == (4, 6, 9)
+
+
+def test_the_batches_of_an_epoch_follow_from_seed_and_epoch(folder):
+    data, options = loaded(folder, crop_padding=3, flip=True)
+    for batches in (InMemory(data, options, 4), Loaded(data, 4)):
+        of = {key: torch.cat([x for x, _ in batches.train(*key)]) for key in ((0, 0), (0, 1), (1, 0))}
+        assert torch.equal(of[0, 0], torch.cat([x for x, _ in batches.train(0, 0)]))
+        assert not torch.equal(of[0, 0], of[0, 1])
+        assert not torch.equal(of[0, 0], of[1, 0])
+
+
+def test_a_random_crop_is_a_part_of_its_image_and_a_flip_its_mirror(folder):
+    data, options = loaded(folder, flip=True)
+    memory = InMemory(data, options, 4, crop=16)
+    images = memory._parts["train"][0]
+    generator = torch.Generator().manual_seed(0)
+    cut = memory._augmented(images, generator)
+    assert cut.shape == (18, 3, 16, 16)
+    for image, part in zip(images, cut, strict=True):
+        windows = image.unfold(1, 16, 1).unfold(2, 16, 1).permute(1, 2, 0, 3, 4).reshape(-1, 3, 16, 16)
+        assert any(torch.equal(window, way) for window in windows for way in (part, part.flip(-1)))
+    middle = next(iter(memory.part("test")))[0]
+    whole = next(iter(InMemory(data, options, 4).part("test")))[0]
+    assert torch.equal(middle, whole[..., 2:18, 2:18])
+
+
+def test_networks_and_teacher_see_what_is_cut_out(folder):
+    data, _ = loaded(folder)
+    seen = cropped(data, 16)
+    assert seen.size == 16
+    assert {part[0][0].shape[-1] for part in (seen.train, seen.validation, seen.test)} == {16}
+    assert torch.equal(seen.test[0][0], data.test[0][0][:, 2:18, 2:18])
+    assert cropped(data, None) is data
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+
+def wait_for(condition, process, seconds=240):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def children(pid):
+    """Processes that another one started, of which only those that train a seed."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(one) for one in found if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_comparison_that_is_killed_twice_ends_like_one_that_is_not(ground, compare, tmp_path):
+    slow = {"student": "tiny_nets:slow_student"}
+    asked = ("--methods", "ckd", "kd", "--seeds", "0", "1", "--jobs", "2", "--epochs", "3")
+    whole = compare(*asked, out=tmp_path / "whole", **slow)
+    out = tmp_path / "killed"
+    line = [sys.executable, "-m", "spikingjelly_ckd", "compare", *flags(ground, out, *asked, **slow)]
+    environment = os.environ | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "OMP_NUM_THREADS": "1"}
+
+    def begin():
+        return subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    process = begin()
+    checkpoints = [out / "checkpoints" / f"seed{seed}" / "latest.ckpt" for seed in (0, 1)]
+    wait_for(lambda: any(path.exists() for path in checkpoints), process)
+    worker = children(process.pid)[0]
+    os.kill(worker, signal.SIGKILL)  # a worker
+    wait_for(lambda: len(children(process.pid)) == 2 and worker not in children(process.pid), process)
+    left = children(process.pid)
+    process.kill()  # the whole
+    process.communicate()
+    end = time.monotonic() + 60
+    while any(map(is_alive, left)):
+        assert time.monotonic() < end, "a seed goes on without its parent"
+        time.sleep(0.1)
+    process = begin()
+    _, said = process.communicate(timeout=500)
+    assert process.returncode == 0, said
+    assert results(out) == whole
+
+
+def test_a_seed_fails_where_its_process_is_killed_again():
+    outcome, waiting = workers.Outcome(), workers.deque()
+    worker = workers._Worker(seed=5, place=0, process=None, pipe=None, tries=0)
+    workers._settle(worker, ("killed", -9), outcome, waiting)
+    assert list(waiting) == [(5, 1)]
+    workers._settle(replace(worker, tries=1), ("killed", -9), outcome, waiting)
+    assert outcome.failed == {5: "its process was killed 2 times (-9)"}
