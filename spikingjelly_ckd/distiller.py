@@ -163,7 +163,7 @@ class Distiller(WithFrozenTeacher):
         Args:
             images: ``[N, C, H, W]``, or event frames ``[T, N, C, H, W]`` (``[N, T, ...]`` with ``batch_first``).
             labels: class indices ``[N]``, or soft labels ``[N, K]``.
-            teacher_output: cached, see :meth:`run_teacher`, or seen by a ``SharedTeacher``; the teacher does not run then.
+            teacher_output: cached, see :meth:`run_teacher`, or of a ``SharedTeacher``; the teacher does not run then.
 
         Returns:
             A :class:`StepOutput`. No parameter and no ``.grad`` was touched.

@@ -203,7 +203,7 @@ def _of_data(name: str) -> dict[str, Any]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = command_line(RECIPE, __doc__)
-    parser.prog = "python -m spikingjelly_ckd compare"
+    parser.prog, parser.conflict_handler = "python -m spikingjelly_ckd compare", "resolve"  # --data takes names too
     group = parser.add_argument_group("the comparison")
     group.add_argument(
         "--methods", nargs="+", default=[], metavar="METHOD", help="NAME, NAME:key=value,..., module:function, or all"

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 from torch import nn
 
-from .resnet import LastActivation, ResNet, SpikingResNet, lif
+from .neurons import NeuronName, SurrogateName, lif, make_neuron
+from .norms import NormName
+from .resnet import LastActivation, ResNet, SpikingResNet
 
 __all__ = ["resnet8", "spiking_resnet8"]
 
@@ -40,7 +42,12 @@ def spiking_resnet8(
     in_channels: int = 3,
     *,
     last_activation: LastActivation = "spike",
-    neuron: Callable[[], nn.Module] = lif,
+    neuron: NeuronName | Callable[[], nn.Module] = lif,
+    tau: float | None = None,
+    surrogate: SurrogateName | None = None,
+    detach_reset: bool | None = None,
+    norm: NormName = "bn",
+    norm_steps: int | None = None,
 ) -> SpikingResNet:
     """Spiking ResNet-8; the twin of :func:`resnet8`.
 
@@ -48,18 +55,32 @@ def spiking_resnet8(
         num_classes: ``K``.
         in_channels: of the frames.
         last_activation: as for :class:`SpikingResNet`.
-        neuron: function that makes one neuron module.
+        neuron: name of a neuron, or a function that makes one, see :func:`make_neuron`.
+        tau: as for :func:`make_neuron`.
+        surrogate: as for :func:`make_neuron`.
+        detach_reset: as for :func:`make_neuron`.
+        norm: name of the normalisation, see :func:`make_norm`.
+        norm_steps: ``T``, which the normalisation ``"tebn"`` needs.
 
     Returns:
         A :class:`SpikingResNet`: ``[T, N, C, H, W]`` to logits ``[T, N, K]``.
 
     Raises:
         TypeError: a size is no integer, or ``neuron`` is no function that makes neurons.
-        ValueError: a size is below 1, or ``last_activation`` is unknown.
+        ValueError: a size is below 1, or a name is unknown.
 
     Example:
         >>> import torch
         >>> tuple(spiking_resnet8(10)(torch.rand(2, 1, 3, 24, 24)).shape)
         (2, 1, 10)
     """
-    return SpikingResNet(WIDTHS, BLOCKS, num_classes, in_channels, neuron=neuron, last_activation=last_activation)
+    return SpikingResNet(
+        WIDTHS,
+        BLOCKS,
+        num_classes,
+        in_channels,
+        neuron=make_neuron(neuron, tau=tau, surrogate=surrogate, detach_reset=detach_reset),
+        last_activation=last_activation,
+        norm=norm,
+        norm_steps=norm_steps,
+    )
