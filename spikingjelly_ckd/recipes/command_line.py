@@ -60,7 +60,7 @@ def parse(recipe: Recipe, argv: Sequence[str] | None = None, description: str | 
     try:
         recipe = replace(recipe, **changed, sources=recipe.sources | dict.fromkeys(changed, "command line"))
     except (TypeError, ValueError) as error:
-        parser.error(error.render(FLAGS) if isinstance(error, ArgumentError) else str(error))
+        parser.error(str(error))
     idle = _idle(recipe, changed)
     if idle:
         parser.error(
@@ -72,6 +72,8 @@ def parse(recipe: Recipe, argv: Sequence[str] | None = None, description: str | 
 
 def _idle(recipe: Recipe, given: Iterable[str]) -> list[str]:
     """Flags of the values that were given and that the method does not use."""
+    if recipe.method == "plain":  # the control of ckd, with the same command line
+        return []
     unused = set() if recipe.method == "ckd" else set(OF_CKD)
     if not of_one_layer(recipe.read_method()):
         unused |= {"student_layer", "teacher_layer"}
