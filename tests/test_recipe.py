@@ -207,6 +207,7 @@ FLAGS = {
     "norm_decay": ("--no-norm-decay", None, False),
     "sync_bn": ("--sync-bn", None, True),
     "eval_time_steps": ("--eval-time-steps", "6", 6),
+    "init": ("--init", "teacher", "teacher"),
     "task_loss": ("--task-loss", "tet", "tet"),
     "label_smoothing": ("--label-smoothing", "0.1", 0.1),
     "neuron": ("--neuron", "plif", "plif"),

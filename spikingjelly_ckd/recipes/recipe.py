@@ -117,6 +117,8 @@ class Recipe:
         ema: decay of the weights' moving average; 0 for none.
         sync_bn: BatchNorm of the student over the images of all processes.
         eval_time_steps: ``T`` for evaluation, of images; None for ``time_steps``.
+        init: ``"teacher"``, or path of a file, whose weights the student begins with where they fit by name and shape;
+            None for its first weights.
         method: a text for :func:`~spikingjelly_ckd.recipes.methods.read_method`, such as ``"kd"``, ``"kd:weight=0.5"``
             or ``"mymethods:build"``. ``"ckd"`` takes the seven values from ``variant`` to ``target_class``, which are
             of no other method.
@@ -181,6 +183,7 @@ class Recipe:
     ema: float = 0.0
     sync_bn: bool = False
     eval_time_steps: int | None = None
+    init: str | None = None
     method: str = "ckd"
     task_loss: TaskLoss | None = None
     label_smoothing: float = 0.0

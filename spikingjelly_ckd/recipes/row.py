@@ -45,6 +45,7 @@ from .options import Run, check_options, check_writable
 from .recipe import Recipe
 from .report.energy import ann_twin, measure_energy
 from .report.schema import Record, RecordedStudent
+from .start import start_student
 from .student_needs import check_needs
 from .teachers import Teacher, obtain_teacher, train_teacher, with_teacher_schedule
 from .training.fit import FitResult, fit, optimisation, preflight_report
@@ -115,6 +116,7 @@ def _distil_in(folder: Path, recipe: Recipe, run: Run) -> Record:
     more = optimisation(recipe, data) | {"eval_time_steps": recipe.eval_time_steps}
     module = DistillationModule(distiller, preflight=not run.no_preflight, **more)
     start = Record.start(recipe, run, data, student=student, teacher=teacher)
+    start = replace(start, init=start_student(student.network, distiller, recipe, run, data, teacher))
     if checkpoint is not None:
         start = resumed(start, checkpoint, record_so_far(folder))
 
@@ -234,9 +236,11 @@ def make_distiller(recipe: Recipe, data: Data, teacher: Teacher | None, student:
     """
     method = recipe.read_method()
     options: dict[str, Any] = {}
-    if needs_teacher(method):
-        if teacher is None:
-            raise ValueError(f"method {recipe.method!r} needs a teacher")
+    if not needs_teacher(method):
+        teacher = None
+    elif teacher is None:
+        raise ValueError(f"method {recipe.method!r} needs a teacher")
+    else:
         options["teacher_input"] = teacher.input_for(data)
     if any(loss.needs_build for loss, _ in method.losses.values()):
         options["example"] = torch.stack([data.test[0][0]] * 2).to(next(student.parameters()).device)

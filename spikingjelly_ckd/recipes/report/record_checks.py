@@ -31,6 +31,7 @@ KINDS: dict[str, dict[str, Kind]] = {
         "student": optional(MAPPING),
         "teacher": optional(MAPPING),
         "network": optional(MAPPING),
+        "init": optional(MAPPING),
         "chosen": optional(MAPPING),
         "preflight": optional(MAPPING),
         "resumed_after_epochs": list_of(whole(0, MOST)),

@@ -143,6 +143,8 @@ class Record:
         student: of a row; None in the training of a teacher.
         teacher: of a row that has one.
         network: in the training of a teacher: its function and keywords.
+        init: what the student began with, where it was not its own first weights: source, how many tensors fitted and
+            which did not, and its accuracy before the first step.
         chosen: what the distiller decided at run time: layers, layouts, read-outs, automatic weights.
         preflight: its report; None where there was none.
         resumed_after_epochs: at which epochs it was interrupted and resumed.
@@ -174,6 +176,7 @@ class Record:
     student: RecordedStudent | None = None
     teacher: RecordedTeacher | None = None
     network: dict[str, Any] | None = None
+    init: dict[str, Any] | None = None
     chosen: dict[str, Any] | None = None
     preflight: dict[str, Any] | None = None
     resumed_after_epochs: list[int] = field(default_factory=list)
@@ -268,9 +271,8 @@ class Record:
         """Plain data but for paths; networks that this kind of run has not are left out."""
         content = asdict(self)
         del content["path"]
-        absent = [
-            name for name in ("student", "teacher", "network", "test", "accuracy_by_step") if content[name] is None
-        ]
+        optional_parts = ("student", "teacher", "network", "init", "test", "accuracy_by_step")
+        absent = [name for name in optional_parts if content[name] is None]
         if self.data.val_images is None:  # as in records from before there was a validation part
             del content["data"]["val_images"]
             (content["accuracy"] or {}).pop("part", None)
