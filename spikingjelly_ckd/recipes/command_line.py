@@ -17,7 +17,7 @@ from ..published import METHODS
 from .data import DataOptions
 from .files import say
 from .methods import of_one_layer, resolve_here
-from .options import Device, Run, default_workers
+from .options import Device, Logger, Run, default_workers
 from .recipe import CHOICES, OF_CKD, Recipe, shown, without_none
 
 __all__ = ["FLAGS", "brief_errors", "command_line", "function_named", "parse"]
@@ -64,7 +64,7 @@ def parse(recipe: Recipe, argv: Sequence[str] | None = None, description: str | 
     try:
         recipe = replace(recipe, **changed, sources=recipe.sources | dict.fromkeys(changed, "command line"))
     except (TypeError, ValueError) as error:
-        parser.error(error.render(FLAGS) if isinstance(error, ArgumentError) else str(error))
+        parser.error(str(error))
     idle = _idle(recipe, changed)
     if idle:
         parser.error(
@@ -76,6 +76,8 @@ def parse(recipe: Recipe, argv: Sequence[str] | None = None, description: str | 
 
 def _idle(recipe: Recipe, given: Iterable[str]) -> list[str]:
     """Flags of the values that were given and that the method does not use."""
+    if recipe.method == "plain":  # the control of ckd, with the same command line
+        return []
     unused = set() if recipe.method == "ckd" else set(OF_CKD)
     if not of_one_layer(recipe.read_method()):
         unused |= {"student_layer", "teacher_layer"}
@@ -139,6 +141,7 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--seed", type=int)
     group.add_argument("--energy-images", type=int, help="for the energy report; 0 leaves it out")
     group.add_argument("--best-on-test", action="store_true", help="also say the best epoch, chosen on the test set")
+    group.add_argument("--logger", choices=get_args(Logger), help="default: tensorboard")
     group.add_argument("--no-preflight", action="store_true")
     group.add_argument("--no-progress", action="store_true", help="no progress bar")
     group.add_argument("--smoke", action="store_true", help="two steps of every stage")
@@ -165,7 +168,7 @@ def _add_recipe(group: argparse._ArgumentGroup, recipe: Recipe) -> None:
             options["choices"] = CHOICES[name]
         elif name in ("beta", "gamma"):
             options |= {"type": _weight, "metavar": "NUMBER|auto"}
-        elif types[name] is bool:
+        elif without_none(types[name]) is bool:
             options["action"] = argparse.BooleanOptionalAction
         else:
             kind = without_none(types[name])

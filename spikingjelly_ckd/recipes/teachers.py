@@ -52,7 +52,7 @@ def obtain_teacher(recipe: Recipe, run: Run, data: Data) -> Teacher | None:
         FileNotFoundError: ``--teacher`` names no file.
         ValueError: it does not fit, or is no better than chance.
     """
-    if not needs_teacher(recipe.read_method()):
+    if not (needs_teacher(recipe.read_method()) or recipe.init == "teacher"):
         return None
     own = None if run.teacher is None or run.teacher_build is None else resolve_name(run.teacher_build)
     build, arguments = _builder(own or recipe.teacher, data, run)

@@ -87,7 +87,12 @@ class ArmState:
         seed_all(run.seed, 1)  # first weights of losses that have some
         distiller = make_distiller(recipe, data, teacher, student, example=example)
         optimizer = make_optimizer(
-            distiller.parameters(), recipe.optimizer, recipe.lr, recipe.momentum, recipe.weight_decay
+            distiller.parameters(),
+            recipe.optimizer,
+            recipe.lr,
+            recipe.momentum,
+            recipe.weight_decay,
+            norm_decay=recipe.norm_decay,
         )
         factor = cosine_with_warmup(recipe.epochs, steps, recipe.warmup_epochs)
         return cls(arm, distiller, optimizer, LambdaLR(optimizer, factor))

@@ -150,7 +150,7 @@ def batches_of(data: Data, options: DataOptions, batch_size: int, crop: int | No
     Raises:
         ValueError: ``crop`` is asked for where it cannot be, or no batch is full.
     """
-    extra = options.auto_augment or options.erase or options.resized_crop
+    extra = options.auto_augment or options.erase or options.resized_crop or options.cutout
     simple = (
         not data.is_event and not extra and all(isinstance(part, TransformedSubset) for part in _parts(data).values())
     )

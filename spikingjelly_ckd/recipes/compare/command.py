@@ -70,7 +70,10 @@ ELSEWHERE = {
     "print_config": "--list",
 }
 """Flag of a row -> what a comparison has in its place."""
-NOT_SERVED = ("teacher_cache", "teacher_cache_dir", "devices", "num_nodes", "strategy", "mixup", "cutmix", "ema")
+NOT_SERVED = (
+    *("teacher_cache", "teacher_cache_dir", "devices", "num_nodes", "strategy", "mixup", "cutmix", "ema"),
+    *("sync_bn", "eval_time_steps", "init", "logger"),
+)
 TRAIN = "train"
 """What ``--teacher`` says for one that is trained first, which is the default."""
 VALIDATION = 0.1

@@ -1,0 +1,143 @@
+"""A student that begins with the weights of its teacher, or of a file, where they fit by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ..distiller import Distiller
+from ..functional.errors import ArgumentNotFoundError, ArgumentValueError
+from .data import Data
+from .export import read_weights
+from .options import Run
+from .recipe import Recipe
+from .teacher_input import Teacher
+from .training.figures import among_largest
+
+__all__ = ["FROM_TEACHER", "accuracy_of", "start_from", "start_student"]
+
+FROM_TEACHER = "teacher"
+"""Value of ``init`` for the weights of the teacher."""
+
+
+def start_student(
+    student: nn.Module, distiller: Distiller, recipe: Recipe, run: Run, data: Data, teacher: Teacher | None
+) -> dict[str, Any] | None:
+    """Give the student the weights that ``recipe.init`` names, and say what fitted and how good it is by now.
+
+    Args:
+        student: with its first weights.
+        distiller: that holds it.
+        recipe: whose ``init`` is ``"teacher"``, a path, or None for the first weights.
+        run: its flags.
+        data: to measure the student on: the validation part, or the test set where there is none.
+        teacher: for ``"teacher"``.
+
+    Returns:
+        For the record: what :func:`start_from` returns, with ``source`` and ``accuracy``, percent before the first
+        step; None without ``recipe.init``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no tensor fits, or a file that cannot be read.
+    """
+    if recipe.init is None:
+        return None
+    if recipe.init == FROM_TEACHER and teacher is not None:
+        source, weights = teacher.source, teacher.network.state_dict()
+    else:
+        source, path = recipe.init, Path(recipe.init).expanduser()
+        if not path.is_file():
+            raise ArgumentNotFoundError(
+                "init", f"must be 'teacher' or a file of weights; there is none {path.resolve()}"
+            )
+        weights = read_weights(path)
+    fitted = start_from(student, weights)
+    accuracy = accuracy_of(
+        distiller,
+        data,
+        batch_size=recipe.batch_size,
+        workers=run.workers,
+        limit=run.most_steps,
+        device=run.torch_device,
+    )
+    rank_zero_info(
+        f"Student: {fitted['fitted']} of {fitted['tensors']} tensors are those of {source}, "
+        f"{100 * fitted['share']:.1f} % of the parameters; {accuracy:.2f} % before the first step"
+    )
+    return {"source": source, **fitted, "accuracy": accuracy}
+
+
+@torch.no_grad()
+def start_from(student: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Copy those tensors into a student whose name and shape are one of its own.
+
+    Args:
+        student: changed in place.
+        weights: name -> tensor, such as the ``state_dict`` of its ANN twin.
+
+    Returns:
+        ``fitted``, how many of the student's parameters and buffers, of ``tensors``; ``share``, of the numbers in its
+        parameters; ``missing`` and ``other_shape``, names of the student that kept their first values; ``unused``,
+        names of the weights.
+
+    Raises:
+        ValueError: none fits.
+
+    Example:
+        >>> from spikingjelly_ckd.recipes.models import resnet20, spiking_resnet20
+        >>> found = start_from(spiking_resnet20(10), resnet20(100).state_dict())
+        >>> found["fitted"], found["tensors"], found["other_shape"]
+        (126, 128, ['fc.weight', 'fc.bias'])
+    """
+    own = student.state_dict(keep_vars=True)
+    same = [name for name in own if name in weights and own[name].shape == weights[name].shape]
+    if not same:
+        raise ArgumentValueError(
+            "init",
+            f"has no tensor whose name and shape fit the student, {type(student).__name__}; its begin with "
+            f"{', '.join(list(own)[:3])}, and those given with {', '.join(list(weights)[:3])}",
+        )
+    for name in same:
+        own[name].copy_(weights[name])
+    parameters = dict(student.named_parameters())
+    numbers = sum(parameter.numel() for parameter in parameters.values())
+    return {
+        "fitted": len(same),
+        "tensors": len(own),
+        "share": sum(parameters[name].numel() for name in same if name in parameters) / max(1, numbers),
+        "missing": [name for name in own if name not in weights],
+        "other_shape": [name for name in own if name in weights and name not in same],
+        "unused": [name for name in weights if name not in own],
+    }
+
+
+@torch.no_grad()
+def accuracy_of(
+    distiller: Distiller, data: Data, *, batch_size: int, workers: int, limit: int | None, device: torch.device
+) -> float:
+    """Percent of the images of the validation part, or the test set, that the student has right.
+
+    Args:
+        distiller: whose student; its mode stays.
+        data: whose part.
+        batch_size: images at a time.
+        workers: loading processes.
+        limit: of batches; None for all.
+        device: where the student is.
+    """
+    training, right, images = distiller.training, 0, 0
+    distiller.eval()
+    for index, (batch, labels) in enumerate(DataLoader(data.measured, batch_size, num_workers=workers)):
+        if index == limit:
+            break
+        right += int(among_largest(distiller.predict(batch.to(device)).cpu(), labels, 1).sum())
+        images += len(labels)
+    distiller.train(training)
+    return 100 * right / max(1, images)
