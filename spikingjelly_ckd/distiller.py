@@ -16,6 +16,7 @@ from .methods.base import DistillationLoss
 from .methods.signals import TeacherOutput
 from .networks import compat
 from .networks.guards import reset_states
+from .networks.outputs import Logits
 from .step import arguments, validate
 from .step.arguments import Weight
 from .step.auto_weight import AutoWeight
@@ -255,9 +256,13 @@ class Distiller(WithFrozenTeacher):
             TypeError: a wrong kind of input or output.
             ValueError: wrong shapes.
         """
+        return self.logits(images).mean
+
+    def logits(self, images: Tensor) -> Logits:
+        """As :meth:`predict`, with the logits of every time step, ``[T, N, K]``, where the student returns them."""
         batch = self._read(images, None)
         with reset_states(self.student):
-            return self.observers.student.logits(self.student, batch).mean
+            return self.observers.student.logits(self.student, batch)
 
     def progress(self, share: float) -> None:
         """Say how far the training is, from 0 (start) to 1 (end); the schedule of the weights follows it.

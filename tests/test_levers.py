@@ -1,12 +1,33 @@
 """Levers of a row as switches: neurons and normalisations of the student, the task loss, regularisation, logs."""
 
-import pytest
-import torch
-from spikingjelly.activation_based import functional, layer, neuron
-from torch import nn
+import dataclasses
+import os
+import re
+import runpy
+import shlex
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
 
+import method_runs
+import pytest
+import tiny_nets
+import torch
+from method_runs import row
+from safetensors.torch import load_file
+from spikingjelly.activation_based import functional, layer, neuron
+from timm.data import Mixup
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from spikingjelly_ckd import Distiller
 from spikingjelly_ckd.functional.errors import ArgumentError
 from spikingjelly_ckd.networks.guards import reset_states
+from spikingjelly_ckd.recipes import options, teacher_identity
+from spikingjelly_ckd.recipes.command_line import parse
+from spikingjelly_ckd.recipes.data import DataOptions, cifar10
+from spikingjelly_ckd.recipes.data.augment import Cutout, event_transform, image_transform
+from spikingjelly_ckd.recipes.export import load_network
 from spikingjelly_ckd.recipes.models import (
     SpikingResNet,
     lif,
@@ -17,6 +38,7 @@ from spikingjelly_ckd.recipes.models import (
     with_membrane_norm,
 )
 from spikingjelly_ckd.recipes.report.energy import ann_twin, measure_energy
+from spikingjelly_ckd.recipes.training import DistillationModule
 
 GENERATION_2 = hasattr(layer, "TemporalEffectiveBatchNorm2d")
 needs_2 = pytest.mark.skipif(not GENERATION_2, reason="SpikingJelly 2.x")
@@ -176,3 +198,228 @@ def test_on_one_process_a_synchronised_network_is_the_same():
 def test_a_network_without_batchnorm_cannot_be_synchronised():
     with pytest.raises(ArgumentError, match="sync_bn does nothing: Sequential has no BatchNorm of SpikingJelly"):
         synchronise_norms(nn.Sequential(nn.BatchNorm2d(4)))
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory):
+    return method_runs.make_ground(tmp_path_factory.mktemp("ground"))
+
+
+PLAIN = ("--method", "plain", "--epochs", "1")
+
+
+def make_recipe(**changes):
+    recipe = runpy.run_path(str(method_runs.SCRIPT))["RECIPE"]
+    return dataclasses.replace(recipe, **changes)
+
+
+def test_the_student_of_a_row_by_switches(ground, tmp_path):
+    flags = ("--neuron", "plif", "--tau", "3", "--surrogate", "atan", "--detach-reset")
+    norm = ("--norm", "tebn") if GENERATION_2 else ()
+    record = row(ground, tmp_path, *PLAIN, *flags, *norm, student=spiking_resnet20)
+    wanted = {"neuron": "plif", "tau": 3.0, "surrogate": "atan", "detach_reset": True}
+    wanted |= {"norm": "tebn", "norm_steps": 2} if norm else {}
+    assert {name: record["student"]["arguments"].get(name) for name in wanted} == wanted
+    network, _ = load_network(tmp_path / "student.safetensors")
+    assert kinds(network, neuron.BaseNode) == {neuron.ParametricLIFNode}
+    assert record["sources"]["neuron"] == "command line"
+    with pytest.raises(ValueError, match="norm bn \\(command line\\) is a keyword .* tiny_nets:student, does not take"):
+        row(ground, tmp_path / "other", *PLAIN, "--norm", "bn", student=tiny_nets.student)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--norm", "tebn", "--eval-time-steps", "3"), "eval-time-steps does not go with norm 'tebn'"),
+        (("--mixup-off-epoch", "1"), "mixup-off-epoch does nothing: no images are mixed"),
+        (("--label-smoothing", "1"), "label-smoothing must"),
+        (("--cutout", "-1"), "cutout must be at least 0"),
+        (("--eval-time-steps", "0"), "eval-time-steps must be at least 1"),
+        (("--logger", "paper"), "--logger: invalid choice"),
+        (("--neuron", "izhikevich"), "--neuron: invalid choice"),
+        (("--task-loss", "mse"), "--task-loss: invalid choice"),
+    ],
+)
+def test_switches_that_do_not_go_together_are_a_usage_message(ground, tmp_path, capsys, flags, words):
+    with pytest.raises(SystemExit):
+        row(ground, tmp_path, *PLAIN, *flags)
+    assert words in capsys.readouterr().err
+
+
+def test_the_task_loss_and_its_smoothing():
+    logits, labels = torch.randn(4, 5), torch.tensor([0, 1, 2, 3])
+    smooth = make_recipe(label_smoothing=0.2).read_method()
+    assert torch.equal(smooth.task_loss(logits, labels), cross_entropy(logits, labels, label_smoothing=0.2))
+    assert set(smooth.losses) == {"samd", "nld"}
+    tet = make_recipe(method="kd", task_loss="tet", label_smoothing=0.1).read_method()
+    assert (tet.task_loss.label_smoothing, tet.task_weight, tet.student.per_step_logits) == (0.1, 0.1, True)
+    assert make_recipe(method="tdkd", label_smoothing=0.1).read_method().task_loss.label_smoothing == 0.1
+    assert make_recipe(method="tdkd", task_loss="ce").read_method().task_loss is None
+    assert make_recipe().read_method().task_loss is None
+    assert "label_smoothing" in make_recipe(method="kd", label_smoothing=0.1).to_json()["parts"]["task"]
+
+
+def test_the_smoothed_task_loss_trains(ground, tmp_path):
+    first = [row(ground, tmp_path / str(s), *PLAIN, "--label-smoothing", s)["history"][0] for s in (0.0, 0.3)]
+    assert first[0]["train_task"] != first[1]["train_task"]
+    record = row(ground, tmp_path / "tet", *PLAIN, "--task-loss", "tet")
+    assert record["recipe"]["task_loss"] == "tet"
+
+
+def test_cutout_blanks_a_square_of_every_channel():
+    ones, found = torch.ones(2, 3, 16, 16), []
+    for seed in range(200):
+        torch.manual_seed(seed)
+        cut = Cutout(6)(ones)
+        assert torch.equal(cut[0, 0], cut[1, 2])
+        found.append(int((cut[0, 0] == 0).sum()))
+    assert max(found) == 36
+    assert min(found) == 9, "in a corner a quarter of it is inside"
+    assert bool((ones == 1).all())
+    assert "Cutout(side=6)" in repr(image_transform(DataOptions(cutout=6), train=True, mean=(0.5,), std=(0.5,)))
+    assert "Cutout" not in repr(image_transform(DataOptions(cutout=6), train=False, mean=(0.5,), std=(0.5,)))
+    assert "Cutout" in repr(event_transform(DataOptions(cutout=6), train=True))
+    assert "Cutout" not in repr(event_transform(DataOptions(), train=True))
+
+
+def test_no_weight_decay_on_normalisations_and_biases():
+    distiller = Distiller(None, tiny(neuron=make_neuron("plif")), {}, time_steps=2)
+    module = with_trainer(DistillationModule(distiller, weight_decay=0.1, norm_decay=False))
+    with_decay, without = module.configure_optimizers()["optimizer"].param_groups
+    assert (with_decay["weight_decay"], without["weight_decay"]) == (0.1, 0.0)
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    spared = {names[id(parameter)] for parameter in without["params"]}
+    assert {"distiller.student.fc.bias", "distiller.student.bn1.weight", "distiller.student.act1.w"} <= spared
+    others = {names[id(parameter)] for parameter in with_decay["params"]}
+    assert others == {name for name in names.values() if name.endswith("weight") and name not in spared}
+    assert all("conv" in name or "shortcut" in name or "fc" in name for name in others)
+    assert spared | others == set(names.values())
+    (one,) = with_trainer(DistillationModule(distiller)).configure_optimizers()["optimizer"].param_groups
+    assert len(one["params"]) == len(names)
+
+
+def with_trainer(module):
+    module.trainer = SimpleNamespace(max_epochs=2, estimated_stepping_batches=4)
+    return module
+
+
+def test_images_are_mixed_up_to_an_epoch(ground, tmp_path, monkeypatch):
+    mixed = []
+    mix = Mixup.__call__
+
+    def note(mixup, images, labels):
+        mixed.append(len(images))
+        return mix(mixup, images, labels)
+
+    monkeypatch.setattr(Mixup, "__call__", note)
+    row(ground, tmp_path, *PLAIN[:2], "--epochs", "3", "--mixup", "0.5", "--mixup-off-epoch", "1")
+    assert mixed == [4, 4], "two batches of the first epoch"
+
+
+def test_accuracy_at_every_step_and_with_more_steps_than_in_training(ground, tmp_path):
+    record = row(ground, tmp_path / "a", *PLAIN)
+    assert len(record["accuracy_by_step"]) == 2
+    assert record["accuracy_by_step"][-1] == pytest.approx(record["accuracy"]["last"])
+    longer = row(ground, tmp_path / "b", *PLAIN, "--eval-time-steps", "4")
+    assert len(longer["accuracy_by_step"]) == 4
+    assert longer["history"][0]["train_loss"] == record["history"][0]["train_loss"], "training is as before"
+    network, _ = load_network(tmp_path / "b" / "student.safetensors", tiny_nets.optional_student)
+    data = cifar10(ground / "data", DataOptions(size=16, allow_partial=True))
+    images, labels = zip(*data.test, strict=True)
+    with torch.no_grad():
+        logits = network.eval()(torch.stack(images).expand(4, -1, -1, -1, -1))
+    right = [(logits[:t].mean(0).argmax(1) == torch.tensor(labels)).float().mean().item() * 100 for t in range(1, 5)]
+    assert longer["accuracy_by_step"] == pytest.approx(right)
+    assert longer["accuracy"]["last"] == pytest.approx(right[-1])
+    validated = row(ground, tmp_path / "a", *PLAIN, "--resume", "latest")
+    assert validated["accuracy_by_step"] == record["accuracy_by_step"], "kept where no epoch is left"
+
+
+def test_accuracy_at_every_step_needs_the_steps():
+    module = DistillationModule(Distiller(None, tiny_nets.averaging_student(5), {}, time_steps=2))
+    assert module.logits(torch.rand(2, 3, 16, 16)).steps is None
+    with pytest.raises(ArgumentError, match="eval_time_steps does nothing: the student keeps its time steps"):
+        DistillationModule(
+            Distiller(None, tiny_nets.averaging_student(5), {}, student_steps="internal"), eval_time_steps=4
+        )
+
+
+@pytest.mark.parametrize(
+    ("logger", "file"), [("csv", "csv/metrics.csv"), ("none", None), ("tensorboard", "tensorboard")]
+)
+def test_metrics_go_where_they_are_asked_to(ground, tmp_path, logger, file):
+    record = row(ground, tmp_path, *PLAIN, "--logger", logger)
+    assert file is None or (tmp_path / file).exists()
+    assert (logger == "tensorboard") == (tmp_path / "tensorboard").exists()
+    assert (tmp_path / "history.csv").exists()
+    assert record["options"]["logger"] == logger
+
+
+@pytest.mark.parametrize("logger", ["wandb", "mlflow"])
+def test_a_logger_that_is_not_installed_is_one_line(ground, tmp_path, monkeypatch, logger):
+    monkeypatch.setattr(options, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=f"--logger {logger}: the package is not installed; pip install {logger}"):
+        row(ground, tmp_path, *PLAIN, "--logger", logger)
+
+
+def test_a_row_with_synchronised_norms(ground, tmp_path):
+    one, other = (row(ground, tmp_path / name, *PLAIN, *flags) for name, flags in (("a", ()), ("b", ("--sync-bn",))))
+    assert one["history"][0]["train_loss"] == other["history"][0]["train_loss"]
+    assert other["energy"] == one["energy"]
+    first, second = (load_file(tmp_path / name / "student.safetensors") for name in ("a", "b"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    with pytest.raises(ValueError, match="--sync-bn needs CUDA on several processes"):
+        row(ground, tmp_path / "c", *PLAIN, "--sync-bn", "--devices", "2")
+
+
+def test_a_teacher_of_before_is_taken_up(ground):
+    values = {name: value for name, value in make_recipe().to_json().items() if name not in ("cutout", "norm_decay")}
+    assert teacher_identity._of_teacher(values, event=False) == teacher_identity._of_teacher(
+        make_recipe(label_smoothing=0.1, neuron="if", norm="bn", sync_bn=True).to_json(), event=False
+    )
+    assert "cutout" in teacher_identity._of_teacher(make_recipe(cutout=8).to_json(), event=False)
+
+
+# --- SLURM -----------------------------------------------------------------------------------------------------------
+
+
+def sbatch():
+    page = (method_runs.SCRIPT.parents[1] / "docs" / "training.md").read_text("utf8")
+    return next(block for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL) if "#SBATCH" in block)
+
+
+@pytest.mark.parametrize(("status", "queued"), [(0, False), (1, False), (143, True)])
+def test_the_job_of_the_documents_is_queued_again_after_sigterm_only(tmp_path, status, queued):
+    """The script in bash, with a stand-in for the two commands of SLURM."""
+    for name, code in {
+        "srun": f'echo "$@" > "{tmp_path}/srun"; exit {status}',
+        "scontrol": f'echo "$@" > "{tmp_path}/queued"',
+    }.items():
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{code}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "SLURM_JOB_ID": "17", "DATA": "data"}
+    done = subprocess.run(["bash", "-c", sbatch()], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (status, "")
+    assert (tmp_path / "queued").exists() == queued
+    assert not queued or (tmp_path / "queued").read_text() == "requeue 17\n"
+    python, script, *flags = shlex.split((tmp_path / "srun").read_text())
+    assert python == "python"
+    _, run = parse(runpy.run_path(str(method_runs.SCRIPT.parents[1] / script))["RECIPE"], flags)
+    assert (run.output_dir, run.resume) == (Path("runs/r19_t4-seed0"), None)
+
+
+def test_a_job_that_is_queued_again_goes_on_under_slurms_variables(ground, tmp_path, monkeypatch):
+    for name, value in {"NTASKS": 1, "JOB_NAME": "train", "JOB_ID": 17, "PROCID": 0, "LOCALID": 0, "NODEID": 0}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    line = (*PLAIN[:2], "--epochs", "2")
+    with pytest.raises(ArithmeticError), method_runs.stopping_after(1):
+        row(ground, tmp_path, *line)
+    with pytest.raises(ValueError, match="holds a run already"):
+        row(ground, tmp_path, *line)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert row(ground, tmp_path, *line)["resumed_after_epochs"] == [1]

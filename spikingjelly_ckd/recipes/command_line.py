@@ -17,7 +17,7 @@ from ..published import METHODS
 from .data import DataOptions
 from .files import say
 from .methods import of_one_layer, resolve_here
-from .options import Device, Run, default_workers
+from .options import Device, Logger, Run, default_workers
 from .recipe import CHOICES, OF_CKD, Recipe, shown, without_none
 
 __all__ = ["FLAGS", "brief_errors", "command_line", "parse"]
@@ -137,6 +137,7 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--seed", type=int)
     group.add_argument("--energy-images", type=int, help="for the energy report; 0 leaves it out")
     group.add_argument("--best-on-test", action="store_true", help="also say the best epoch, chosen on the test set")
+    group.add_argument("--logger", choices=get_args(Logger), help="default: tensorboard")
     group.add_argument("--no-preflight", action="store_true")
     group.add_argument("--no-progress", action="store_true", help="no progress bar")
     group.add_argument("--smoke", action="store_true", help="two steps of every stage")
@@ -163,7 +164,7 @@ def _add_recipe(group: argparse._ArgumentGroup, recipe: Recipe) -> None:
             options["choices"] = CHOICES[name]
         elif name in ("beta", "gamma"):
             options |= {"type": _weight, "metavar": "NUMBER|auto"}
-        elif types[name] is bool:
+        elif without_none(types[name]) is bool:
             options["action"] = argparse.BooleanOptionalAction
         else:
             kind = without_none(types[name])

@@ -8,17 +8,34 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal
+
+from torch.nn import functional as F
 
 from .. import published
 from ..functional.errors import ArgumentTypeError, ArgumentValueError
+from ..methods import TETLoss
 from ..methods.base import DistillationLoss
 from ..step.arguments import TEACHER_NEEDS
 from ..step.method import Method
 from .export import resolve_name
 
-__all__ = ["describe", "folder_name", "needs_teacher", "of_one_layer", "read_method", "resolve_here", "with_layers"]
+__all__ = [
+    "TaskLoss",
+    "describe",
+    "folder_name",
+    "needs_teacher",
+    "of_one_layer",
+    "read_method",
+    "resolve_here",
+    "with_layers",
+    "with_task_loss",
+]
 
+TaskLoss = Literal["ce", "tet"]
+"""Cross-entropy of the logits averaged over time, or averaged over the time steps."""
 LONGEST_NAME = 80
 KEY = r"\s*[A-Za-z_]\w*\s*="
 """Name of an argument and the sign behind it."""
@@ -148,6 +165,38 @@ def with_layers(method: Method, student: str | None, teacher: str | None) -> dic
     return layers
 
 
+def with_task_loss(method: Method, task_loss: TaskLoss | None = None, label_smoothing: float = 0.0) -> Method:
+    """A method with another task loss, or with a smoothed one.
+
+    Args:
+        method: whose weight of the task stays.
+        task_loss: None for the method's own.
+        label_smoothing: from 0 to below 1, as in :func:`torch.nn.functional.cross_entropy`.
+
+    Raises:
+        ValueError: a smoothed loss is asked for, and the method has a task loss of its own without smoothing.
+
+    Example:
+        >>> with_task_loss(read_method("kd"), "tet", 0.1).task_loss
+        TETLoss(lamb=0.0, means=1.0, label_smoothing=0.1)
+    """
+    task: Any = {"ce": None, "tet": TETLoss()}[task_loss] if task_loss else method.task_loss
+    if label_smoothing:
+        if task is None:
+            task = partial(F.cross_entropy, label_smoothing=label_smoothing)
+        elif isinstance(task, TETLoss):
+            task = TETLoss(task.lamb, task.means, label_smoothing)
+        else:
+            raise ArgumentValueError(
+                "label_smoothing",
+                f"is for cross-entropy and TET, and this method's task loss is {task}",
+            )
+    if task is method.task_loss:
+        return method
+    needs = replace(method.student, per_step_logits=True) if task_loss == "tet" else method.student
+    return replace(method, task_loss=task, student=needs)
+
+
 def describe(method: Method) -> dict[str, str]:
     """The parts of a method in words: its losses, the task loss, and what it needs of the student.
 
@@ -157,7 +206,12 @@ def describe(method: Method) -> dict[str, str]:
         >>> describe(read_method("tdkd"))["task"]
         'TETLoss(lamb=0.0, means=1.0, label_smoothing=0.0), weight 1.0'
     """
-    terms = {**method.losses, "task": (method.task_loss or "cross-entropy of the mean logits", method.task_weight)}
+    task = method.task_loss or "cross-entropy of the mean logits"
+    if isinstance(task, partial):
+        task = (
+            f"cross-entropy of the mean logits, {', '.join(f'{key}={value}' for key, value in task.keywords.items())}"
+        )
+    terms = {**method.losses, "task": (task, method.task_weight)}
     words = {}
     for name, (loss, weight) in terms.items():
         factor = f", times {method.schedule[name]}" if name in method.schedule else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Literal
@@ -16,9 +17,11 @@ from ..step.validate import check_replayable
 from .methods import folder_name, needs_teacher
 from .recipe import Recipe
 
-__all__ = ["Device", "Run", "check_options", "check_writable", "default_workers"]
+__all__ = ["Device", "Logger", "Run", "check_options", "check_writable", "default_workers"]
 
 Device = Literal["auto", "cpu", "cuda"]
+Logger = Literal["tensorboard", "csv", "wandb", "mlflow", "none"]
+"""Where the metrics of every epoch go, beside ``history.csv``."""
 MOST_WORKERS = 8
 SMOKE_STEPS = 2
 SMOKE_BATCH = 4
@@ -68,6 +71,7 @@ class Run:
         best_on_test: say which epoch was best on the test set, as papers of the field do.
         allow_partial: take incomplete data; the record says so.
         energy_images: for the energy report; 0 leaves it out.
+        logger: where metrics go, beside ``history.csv``.
         no_preflight: do not look at the first batch before training.
         no_progress: no progress bar.
         smoke: two steps of every stage.
@@ -105,6 +109,7 @@ class Run:
     best_on_test: bool = False
     allow_partial: bool = False
     energy_images: int = 256
+    logger: Logger = "tensorboard"
     no_preflight: bool = False
     no_progress: bool = False
     smoke: bool = False
@@ -166,6 +171,10 @@ def check_options(recipe: Recipe, run: Run) -> None:
         if run.teacher is None and getattr(run, name) is not None:
             text = "does nothing without --teacher PATH|timm:NAME: it says how that network was trained"
             raise ArgumentValueError(name, text)
+    if run.logger in ("wandb", "mlflow") and find_spec(run.logger) is None:
+        raise ValueError(f"--logger {run.logger}: the package is not installed; pip install {run.logger}")
+    if recipe.sync_bn and run.torch_device.type != "cuda" and (run.devices != 1 or run.num_nodes > 1):
+        raise ValueError("--sync-bn needs CUDA on several processes; leave it out")
     if run.teacher_cache is None:
         if run.teacher_cache_dir is not None:
             raise ValueError("--teacher-cache-dir does nothing without --teacher-cache VIEWS")

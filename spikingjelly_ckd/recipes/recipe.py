@@ -19,11 +19,14 @@ from ..step.method import Method
 from ..step.time_steps import StudentSteps
 from .data import Data, DataOptions
 from .export import name_of
-from .methods import describe, read_method
+from .methods import TaskLoss, describe, read_method, with_task_loss
+from .models.neurons import NeuronName, SurrogateName
+from .models.norms import NormName
 from .models.resnet import LastActivation
 
 __all__ = [
     "CHOICES",
+    "OF_BUILDER",
     "OF_CKD",
     "Optimizer",
     "Precision",
@@ -45,10 +48,11 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Weight = float | Literal["auto"]
 OF_CKD = ("variant", "map_temperature", "temperature", "noise_weight", "beta", "gamma", "target_class")
 """Values of a recipe that no other method uses."""
-OF_BUILDER = ("last_activation",)
+OF_BUILDER = ("last_activation", "neuron", "tau", "surrogate", "detach_reset", "norm")
 """Values of a recipe that the student's function gets."""
 LEAST = dict.fromkeys(("time_steps", "size", "epochs", "batch_size", "accumulate", "teacher_epochs"), 1)
-LEAST |= dict.fromkeys(("weight_decay", "warmup_epochs", "clip", "mixup", "cutmix"), 0)
+LEAST |= dict.fromkeys(("weight_decay", "warmup_epochs", "clip", "mixup", "cutmix", "mixup_off_epoch", "cutout"), 0)
+LEAST |= {"eval_time_steps": 1}
 
 
 @dataclass(frozen=True)
@@ -99,24 +103,38 @@ class Recipe:
         erase: probability of random erasing.
         roll: largest random shift of event frames, pixels.
         nda: neuromorphic data augmentation.
+        cutout: side of a square that is blanked out, pixels; 0 for none.
         mixup: alpha of timm's mixup; 0 for none.
         cutmix: alpha of timm's cutmix; 0 for none.
+        mixup_off_epoch: from which epoch on, counted from 0, no images are mixed; 0 for to the end.
         epochs: of the student.
         batch_size: on each device.
         lr: of SGD or AdamW, for that batch.
         optimizer: ``"sgd"`` or ``"adamw"``.
         momentum: of SGD.
         weight_decay: on all parameters.
+        norm_decay: whether ``weight_decay`` is on parameters with at most one axis too: of normalisations, and biases.
         warmup_epochs: linear; then cosine to 0.
         amp: Lightning's precision: ``"32-true"``, ``"bf16-mixed"``, ``"16-mixed"``.
         clip: largest gradient norm; 0 for no limit.
         accumulate: batches for each optimiser step.
         ema: decay of the weights' moving average; 0 for none.
+        sync_bn: BatchNorm of the student over the images of all processes.
+        eval_time_steps: ``T`` for evaluation, of images; None for ``time_steps``.
         method: a text for :func:`~spikingjelly_ckd.recipes.methods.read_method`, such as ``"kd"``, ``"kd:weight=0.5"``
             or ``"mymethods:build"``. ``"ckd"`` takes the seven values from ``variant`` to ``target_class``, which are
             of no other method.
+        task_loss: ``"ce"``, cross-entropy of the mean logits, or ``"tet"``, that of every time step; None for the
+            method's own.
+        label_smoothing: of the student's task loss, 0 to below 1.
         last_activation: of the student's last block, ``"spike"`` or ``"relu"``; None for what its function has by
             itself, or what the method needs.
+        neuron: of the student, by name, see :func:`~spikingjelly_ckd.recipes.models.make_neuron`; None likewise, as for
+            the four values that follow.
+        tau: its time constant.
+        surrogate: its surrogate gradient, by name.
+        detach_reset: whether the gradient does not flow through its reset.
+        norm: normalisation of the student, by name, see :func:`~spikingjelly_ckd.recipes.models.make_norm`.
         variant: of CKD: ``"paper"`` or ``"released"``.
         map_temperature: of SAMD.
         temperature: of NLD.
@@ -150,21 +168,33 @@ class Recipe:
     erase: float = 0.0
     roll: int = 0
     nda: bool = False
+    cutout: int = 0
     mixup: float = 0.0
     cutmix: float = 0.0
+    mixup_off_epoch: int = 0
     epochs: int
     batch_size: int
     lr: float
     optimizer: Optimizer = "sgd"
     momentum: float
     weight_decay: float
+    norm_decay: bool = True
     warmup_epochs: int
     amp: Precision
     clip: float = 0.0
     accumulate: int = 1
     ema: float = 0.0
+    sync_bn: bool = False
+    eval_time_steps: int | None = None
     method: str = "ckd"
+    task_loss: TaskLoss | None = None
+    label_smoothing: float = 0.0
     last_activation: LastActivation | None = None
+    neuron: NeuronName | None = None
+    tau: float | None = None
+    surrogate: SurrogateName | None = None
+    detach_reset: bool | None = None
+    norm: NormName | None = None
     variant: Variant = "paper"
     map_temperature: float
     temperature: float
@@ -190,14 +220,19 @@ class Recipe:
             if getattr(self, name) is not None or name not in OPTIONAL:
                 check_choice(name, getattr(self, name), known)
         for name, least in LEAST.items():
-            if getattr(self, name) < least:
+            value = getattr(self, name)
+            if value is not None and value < least:
                 raise ArgumentValueError(name, f"must be at least {least}, got {getattr(self, name)}")
         for name in ("lr", "teacher_lr"):
             check_positive(name, getattr(self, name))
-        for name in ("momentum", "ema"):
+        for name in ("momentum", "ema", "label_smoothing"):
             check_share(name, getattr(self, name))
         if self.warmup_epochs >= self.epochs:
             raise ArgumentValueError("warmup_epochs", f"({self.warmup_epochs}) must be below epochs ({self.epochs})")
+        if self.eval_time_steps is not None and self.norm == "tebn":
+            raise ArgumentValueError("eval_time_steps", "does not go with norm 'tebn', which has a scale for each step")
+        if self.mixup_off_epoch and not (self.mixup or self.cutmix):
+            raise ArgumentValueError("mixup_off_epoch", "does nothing: no images are mixed (mixup and cutmix are 0)")
         self._fit_method()
 
     def _fit_method(self) -> None:
@@ -216,9 +251,11 @@ class Recipe:
                 raise ArgumentValueError(name, f"must be {value!r} for the method {self.method}, got {given!r}")
 
     def read_method(self) -> Method:
-        """The method as a value; ``"ckd"`` with this recipe's weights and temperatures."""
-        if self.method != "ckd":
-            return read_method(self.method)
+        """The method as a value, with this recipe's task loss; ``"ckd"`` with its weights and temperatures."""
+        method = self._ckd() if self.method == "ckd" else read_method(self.method)
+        return with_task_loss(method, self.task_loss, self.label_smoothing)
+
+    def _ckd(self) -> Method:
         return published.ckd(
             self.variant,
             beta=self.beta,
@@ -229,7 +266,8 @@ class Recipe:
 
     def build_options(self) -> dict[str, Any]:
         """Keywords for the student's function beside those that follow from the data."""
-        return {name: getattr(self, name) for name in OF_BUILDER if getattr(self, name) is not None}
+        options = {name: getattr(self, name) for name in OF_BUILDER if getattr(self, name) is not None}
+        return options | ({"norm_steps": self.time_steps} if self.norm == "tebn" else {})
 
     def step_options(self) -> dict[str, Any]:
         """How a distiller hands batches of the loaders to the student."""

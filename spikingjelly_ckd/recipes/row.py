@@ -40,6 +40,7 @@ from .data.loading import seeded
 from .export import file_hash
 from .files import locked
 from .methods import needs_teacher, with_layers
+from .models import synchronise_norms
 from .options import Run, check_options, check_writable
 from .recipe import Recipe, shown
 from .report.schema import Record, RecordedStudent
@@ -103,12 +104,15 @@ def _distil_in(folder: Path, recipe: Recipe, run: Run) -> Record:
     checkpoint = _what_to_resume(folder, recipe, run)
     data = _load_data(recipe, run)
     student = build_student(recipe, run, data)
+    if recipe.sync_bn:
+        synchronise_norms(student.network)
     check_needs(student.network, recipe, data, run)
     write_settings(folder, settings_of(recipe, run))
     teacher = obtain_teacher(recipe, run, data)
     with seeded(run.seed, *WEIGHTS_OF_LOSSES):
         distiller = make_distiller(recipe, data, teacher, student.network)
-    module = DistillationModule(distiller, preflight=not run.no_preflight, **optimisation(recipe, data))
+    more = optimisation(recipe, data) | {"eval_time_steps": recipe.eval_time_steps}
+    module = DistillationModule(distiller, preflight=not run.no_preflight, **more)
     start = Record.start(recipe, run, data, student=student, teacher=teacher)
     if checkpoint is not None:
         start = resumed(start, checkpoint, record_so_far(folder))
@@ -119,6 +123,8 @@ def _distil_in(folder: Path, recipe: Recipe, run: Run) -> Record:
     resume = None if checkpoint is None else str(checkpoint)
     fitted = fit(module, data, recipe, run, folder, on_row=on_row, resume=resume, teacher=teacher)
     record = replace(_so_far(start, module, fitted.rows), teacher_cache=fitted.cache, test=fitted.test)
+    if module.accuracy_by_step is not None:
+        record = replace(record, accuracy_by_step=module.accuracy_by_step)
     return _finish(record, recipe, run, data, student, teacher) if fitted.trainer.is_global_zero else record
 
 
@@ -252,6 +258,8 @@ def _load_data(recipe: Recipe, run: Run) -> Data:
     check_data(data, shown(recipe.data), time_steps=recipe.time_steps)
     if recipe.sources.get("split") == "command line" and data.split.startswith("folders"):
         raise ValueError(f"--split {recipe.split} does nothing: {run.data_path} is a tree whose folders are its split")
+    if recipe.eval_time_steps is not None and data.is_event:
+        raise ArgumentValueError("eval_time_steps", f"is for images; the recordings have {recipe.time_steps} frames")
     return data
 
 

@@ -14,7 +14,7 @@ from .data import Data
 from .export import check_pair, read_about
 from .files import set_aside, whole_file
 from .options import Run
-from .recipe import Recipe
+from .recipe import OF_BUILDER, Recipe
 from .report.schema import Record
 
 __all__ = ["TEACHER_FILE", "begin", "claims", "described", "differences", "folders", "made", "settings", "whole"]
@@ -25,9 +25,12 @@ SEED = "seed"
 NOT_OF_TEACHER = (
     *("name", "paper_accuracy", "data", "student", "teacher", "teacher_epochs", "teacher_lr", "sources", "method"),
     *("variant", "map_temperature", "temperature", "noise_weight", "beta", "gamma", "target_class"),
-    *("student_layer", "teacher_layer", "student_steps", "split", "last_activation"),
+    *("student_layer", "teacher_layer", "split", "task_loss", "label_smoothing", "sync_bn", "eval_time_steps"),
+    *("student_steps", *OF_BUILDER),
 )
 """Values of a recipe on which its teacher does not depend, or that are said in another place."""
+NEW = {"cutout": 0, "norm_decay": True, "mixup_off_epoch": 0}
+"""Values that earlier teachers do not say, and what they were."""
 OF_TEACHER = tuple(item.name for item in fields(Recipe) if item.name not in NOT_OF_TEACHER)
 
 
@@ -54,7 +57,8 @@ def made(recipe: Recipe, run: Run, data: Data, built: Built) -> dict[str, Any]:
 
 def _of_teacher(values: Mapping[str, Any], *, event: bool) -> dict[str, Any]:
     """Those values of a recipe that its teacher depends on; on the time steps only where frames are made of events."""
-    return {name: values[name] for name in OF_TEACHER if name in values and (event or name != "time_steps")}
+    names = [name for name in OF_TEACHER if name in values and (event or name != "time_steps")]
+    return {name: values[name] for name in names if name not in NEW or values[name] != NEW[name]}
 
 
 def differences(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ from torchvision import transforms
 from ...functional.errors import ArgumentValueError
 from .options import DataOptions
 
-__all__ = ["EventNDA", "EventResize", "EventRoll", "event_transform", "image_transform"]
+__all__ = ["Cutout", "EventNDA", "EventResize", "EventRoll", "event_transform", "image_transform"]
 
 ERASE_SCALE = (0.02, 0.2)
 """Smallest and largest share of the image that random erasing covers, as in the code of CKDSNN."""
@@ -110,11 +110,37 @@ class EventNDA:
         return "EventNDA()"
 
 
+@dataclass(frozen=True)
+class Cutout:
+    """Blank out a square at a random place (DeVries and Taylor, arXiv 1708.04552); what is over the edge is cut off.
+
+    The value is 0: the mean colour of a normalised image, no event of a recording.
+
+    Attributes:
+        side: of the square, pixels.
+
+    Example:
+        >>> import torch
+        >>> bool((Cutout(4)(torch.ones(3, 8, 8)) == 0).any())
+        True
+    """
+
+    side: int
+
+    def __call__(self, sample: Tensor) -> Tensor:
+        """A sample ``[..., H, W]``; all channels and frames alike."""
+        height, width = sample.shape[-2:]
+        top, left = int(torch.randint(height, ())) - self.side // 2, int(torch.randint(width, ())) - self.side // 2
+        sample = sample.clone()
+        sample[..., max(0, top) : top + self.side, max(0, left) : left + self.side] = 0
+        return sample
+
+
 def event_transform(options: DataOptions, *, train: bool) -> Callable[[Tensor], Tensor]:
-    """The transform of one recording: resize; for training also the flip, roll and NDA that ``options`` ask for.
+    """The transform of one recording: resize; for training also flip, roll, NDA and Cutout, as ``options`` ask for.
 
     Args:
-        options: ``size``, ``flip`` (horizontal, with probability one half), ``roll``, ``nda``.
+        options: ``size``, ``flip`` (horizontal, with probability one half), ``roll``, ``nda``, ``cutout``.
         train: whether to augment.
 
     Returns:
@@ -138,6 +164,8 @@ def event_transform(options: DataOptions, *, train: bool) -> Callable[[Tensor], 
         steps.append(EventRoll(options.roll))
     if train and options.nda:
         steps.append(EventNDA())
+    if train and options.cutout:
+        steps.append(Cutout(options.cutout))
     return transforms.Compose(steps)  # type: ignore[no-any-return]
 
 
@@ -157,7 +185,7 @@ def image_transform(
     ``size / 0.875`` and cropped in the middle, so that their proportions stay.
 
     Args:
-        options: ``size``, ``crop_padding``, ``resized_crop``, ``flip``, ``auto_augment``, ``erase``.
+        options: ``size``, ``crop_padding``, ``resized_crop``, ``flip``, ``auto_augment``, ``erase``, ``cutout``.
         train: whether to augment.
         mean: of each channel, for images from 0 to 1.
         std: of each channel.
@@ -195,6 +223,8 @@ def image_transform(
     steps += [transforms.ToTensor(), transforms.Normalize(mean, std)]
     if train and options.erase:
         steps.append(transforms.RandomErasing(options.erase, scale=ERASE_SCALE))
+    if train and options.cutout:
+        steps.append(Cutout(options.cutout))
     return transforms.Compose(steps)  # type: ignore[no-any-return]
 
 

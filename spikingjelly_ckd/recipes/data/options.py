@@ -28,6 +28,7 @@ class DataOptions:
         erase: images; probability of random erasing of 2 to 20 percent.
         roll: events; largest shift along each axis, pixels.
         nda: events; see :class:`spikingjelly_ckd.recipes.data.augment.EventNDA`.
+        cutout: side of a square, blanked out at a random place of each training sample, pixels; 0 for none.
         train_images: how many samples of the training part to use, equally many of each class; None for all. Which
             ones is fixed, see :func:`spikingjelly_ckd.recipes.data.splits.stratified_subset`.
         test_images: the same for the test part.
@@ -56,6 +57,7 @@ class DataOptions:
     erase: float = 0.0
     roll: int = 0
     nda: bool = False
+    cutout: int = 0
     train_images: int | None = None
     test_images: int | None = None
     val_images: int | float | None = None
@@ -64,7 +66,7 @@ class DataOptions:
     allow_partial: bool = False
 
     def __post_init__(self) -> None:
-        least = {"size": 1, "crop_padding": 0, "roll": 0}
+        least = {"size": 1, "crop_padding": 0, "roll": 0, "cutout": 0}
         if isinstance(self.val_images, float) and not 0 < self.val_images < 1:
             raise ArgumentValueError("val_images", f"must be a whole number, or between 0 and 1, got {self.val_images}")
         counts = () if isinstance(self.val_images, float) else ("val_images",)

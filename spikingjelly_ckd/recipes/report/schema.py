@@ -7,7 +7,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from ..untrusted import FLAG, HASH, MAPPING, TEXT, Kind, check_kinds, list_of, mapping_of, number, optional, whole
+from .record_checks import check_record
 from .records import FORMAT, environment, read_record, summary, write_record
 
 if TYPE_CHECKING:  # a table needs neither data sets nor Lightning
@@ -20,65 +20,6 @@ if TYPE_CHECKING:  # a table needs neither data sets nor Lightning
 __all__ = ["Accuracy", "Record", "RecordedData", "RecordedStudent", "RecordedTeacher", "TestFigures"]
 
 _Part = TypeVar("_Part")
-
-MOST = 10**12
-PERCENT = number(0, 100)
-PART = Kind("'val' or 'test'", lambda value: value in ("val", "test"))
-EPOCHS = whole(1, 10**7)
-TOLERANCE = 1e-6
-"""Percent, by which a sum may differ from that of the history."""
-KINDS: dict[str, dict[str, Kind]] = {
-    "": {
-        "row": TEXT,
-        "paper_accuracy": optional(PERCENT),
-        "method": TEXT,
-        "seed": whole(0, 2**64),
-        "data": MAPPING,
-        "recipe": MAPPING,
-        "sources": mapping_of(TEXT),
-        "options": MAPPING,
-        "smoke": FLAG,
-        "environment": MAPPING,
-        "student": optional(MAPPING),
-        "teacher": optional(MAPPING),
-        "network": optional(MAPPING),
-        "chosen": optional(MAPPING),
-        "preflight": optional(MAPPING),
-        "resumed_after_epochs": list_of(whole(0, MOST)),
-        "teacher_cache": optional(MAPPING),
-        "neurons": optional(TEXT),
-        "processes": optional(whole(1, MOST)),
-        "finished": FLAG,
-        "accuracy": optional(MAPPING),
-        "test": optional(MAPPING),
-        "seconds": optional(number(0)),
-        "history": list_of(mapping_of(optional(number()))),
-        "energy": optional(MAPPING),
-    },
-    "data": {
-        "name": TEXT,
-        "split": TEXT,
-        "split_hash": HASH,
-        "complete": FLAG,
-        "classes": optional(whole(1, MOST)),
-        "val_images": optional(whole(1, MOST)),
-    },
-    "student": {"build": TEXT, "arguments": MAPPING, "parameters": whole(0, MOST), "sha256": optional(HASH)},
-    "teacher": {"source": TEXT, "sha256": optional(HASH), "accuracy": optional(PERCENT)},
-    "accuracy": {
-        "last": PERCENT,
-        "mean_last_5": PERCENT,
-        "best": PERCENT,
-        "best_epoch": EPOCHS,
-        "epochs": EPOCHS,
-        "part": PART,
-    },
-    "test": {"last": PERCENT, "best": optional(PERCENT)},
-    "recipe": {"epochs": EPOCHS},
-    "energy": {"student": MAPPING},
-    "energy.student": {"compute_mj": number(0, MOST), "firing_rate": optional(number(0, MOST))},
-}
-"""Part of a record -> what its entries may be. The parts of others' records come as text that anybody can write."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,6 +152,8 @@ class Record:
         finished: whether all epochs are done.
         accuracy: None before the first epoch.
         test: of a run with a validation part, once it is done; None where the test set was looked at after each epoch.
+        accuracy_by_step: percent in the last evaluation, of the test set once the run is done, by the mean of the
+            logits up to each time step; None where the student does not return them.
         seconds: of training and evaluation, without filling a cache.
         history: one row for each epoch.
         energy: operations and energy of one image for each network, if they were counted.
@@ -240,6 +183,7 @@ class Record:
     finished: bool = False
     accuracy: Accuracy | None = None
     test: TestFigures | None = None
+    accuracy_by_step: list[float] | None = None
     seconds: float | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     energy: dict[str, Any] | None = None
@@ -324,7 +268,9 @@ class Record:
         """Plain data but for paths; networks that this kind of run has not are left out."""
         content = asdict(self)
         del content["path"]
-        absent = [name for name in ("student", "teacher", "network", "test") if content[name] is None]
+        absent = [
+            name for name in ("student", "teacher", "network", "test", "accuracy_by_step") if content[name] is None
+        ]
         if self.data.val_images is None:  # as in records from before there was a validation part
             del content["data"]["val_images"]
             (content["accuracy"] or {}).pop("part", None)
@@ -338,7 +284,7 @@ class Record:
             ValueError: it lacks something that every record of a row has, an entry is of another kind, or its parts
                 contradict each other.
         """
-        _check(content)
+        check_record(content)
         parts = {"data": RecordedData, "student": RecordedStudent, "teacher": RecordedTeacher}
         parts |= {"accuracy": Accuracy, "test": TestFigures}
         made: dict[str, Any] = {
@@ -362,43 +308,6 @@ class Record:
     def write(self, path: str | Path) -> Path:
         """Write a file, whole or not at all; paths become strings."""
         return write_record(path, self.to_json())
-
-
-def _check(content: Mapping[str, Any]) -> None:
-    """Raise where an entry is of another kind than in :data:`KINDS`, or two contradict each other."""
-    for name, kinds in KINDS.items():
-        part: Any = content
-        for key in filter(None, name.split(".")):
-            part = (part or {}).get(key)
-        if part is not None:
-            check_kinds(part, kinds, f"the record{'' if not name else f', {name}'}")
-    energy = content.get("energy") or {}
-    if energy and not {"compute_mj", "firing_rate"} <= set(energy.get("student", {})):
-        raise ValueError("the record: energy must say compute_mj and firing_rate of the student")
-    _check_history(content)
-
-
-def _check_history(content: Mapping[str, Any]) -> None:
-    """Raise where ``finished`` and ``accuracy`` are not those of the history; older data without one is taken as is."""
-    accuracy, finished = content.get("accuracy"), content.get("finished", False)
-    epochs = content.get("recipe", {}).get("epochs")
-    if "history" not in content:
-        if finished and (accuracy is None or (epochs is not None and accuracy.get("epochs", epochs) < epochs)):
-            raise ValueError(f"the record says that it is finished, and not all of its {epochs} epochs were trained")
-        return
-    rows = content["history"]
-    if finished != (bool(rows) and (epochs is None or len(rows) >= epochs)):
-        raise ValueError(f"the record says finished={finished}, and its history has {len(rows)} of {epochs} epochs")
-    part = (accuracy or {}).get("part", "test")
-    reached = [row.get(f"{part}_acc1") for row in rows]
-    if not all(map(PERCENT.fits, reached)):
-        raise ValueError(f"the record: {part}_acc1 must be a number from 0 to 100 in each row of the history")
-    if (accuracy is None) != (not rows):
-        raise ValueError(f"the record has {len(rows)} epochs in its history, and accuracy={accuracy}")
-    for name, value in (summary(reached) if rows else {}).items():
-        said = (accuracy or {}).get(name, value)
-        if abs(said - value) > TOLERANCE:
-            raise ValueError(f"the record says {name}={said:g}, and its history says {value:g}")
 
 
 def _part(kind: type[_Part], content: Mapping[str, Any]) -> _Part:

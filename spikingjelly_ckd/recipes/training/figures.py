@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
+import torch
 from torch import Tensor
 
-__all__ = ["among_largest", "cosine_with_warmup", "topk_accuracy"]
+__all__ = ["StepAccuracy", "among_largest", "cosine_with_warmup", "topk_accuracy"]
 
 
 def cosine_with_warmup(epochs: int, steps_per_epoch: int, warmup_epochs: int = 0) -> Callable[[int], float]:
@@ -82,3 +84,44 @@ def among_largest(logits: Tensor, labels: Tensor, top: int) -> Tensor:
     hard = labels.argmax(1) if labels.ndim == 2 else labels
     best = logits.topk(min(top, logits.shape[1]), dim=1).indices
     return (best == hard.unsqueeze(1)).any(1)
+
+
+class StepAccuracy:
+    """How many images are right by the mean of the logits up to each time step, over the batches of an evaluation.
+
+    Example:
+        >>> import torch
+        >>> found = StepAccuracy()
+        >>> found.add(torch.tensor([[[0.0, 1.0]], [[3.0, 0.0]]]), torch.tensor([0]))
+        >>> found.percent()
+        [0.0, 100.0]
+    """
+
+    def __init__(self) -> None:
+        self._right: Tensor | None = None
+        self._images = 0
+
+    def add(self, steps: Tensor, labels: Tensor) -> None:
+        """One batch.
+
+        Args:
+            steps: ``[T, N, K]``.
+            labels: as for :func:`topk_accuracy`.
+        """
+        right = torch.stack([among_largest(logits, labels, 1).sum() for logits in steps.cumsum(0)])
+        self._right = right if self._right is None else self._right + right
+        self._images += len(labels)
+
+    def percent(self, strategy: Any = None) -> list[float] | None:
+        """Percent for each number of steps; None where no batch had the logits of every step.
+
+        Args:
+            strategy: Lightning's, to sum over its processes; None for one process.
+        """
+        if self._right is None:
+            return None
+        total = torch.cat([self._right, self._right.new_tensor([self._images])])
+        if strategy is not None:
+            total = strategy.reduce(total, reduce_op="sum")
+        *right, images = total.tolist()
+        return [100 * number / images for number in right]

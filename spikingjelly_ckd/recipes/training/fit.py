@@ -16,7 +16,8 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import Logger as LightningLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from timm.data import Mixup
 
@@ -133,7 +134,7 @@ def fit(
             max_epochs=recipe.epochs,
             gradient_clip_val=recipe.clip or None,
             accumulate_grad_batches=recipe.accumulate,
-            logger=TensorBoardLogger(folder, name="tensorboard", version=""),
+            logger=_logger(recipe, run, folder),
             callbacks=callbacks,
             plugins=_plugins(),
             use_distributed_sampler=False,
@@ -179,17 +180,28 @@ def _look_at_test(
         (found,) = trainer.test(module, datamodule=loaders, verbose=False)
         return found["test_acc1"]
 
-    last = look()
-    figures = summary([row["val_acc1"] for row in rows])
-    if figures["best_epoch"] == len(rows):
+    if summary([row["val_acc1"] for row in rows])["best_epoch"] == len(rows):
+        last = look()
         return TestFigures(last=last, best=last)
     if not best.is_file():  # the run was resumed in another folder than that of its first epochs
-        return TestFigures(last=last)
+        return TestFigures(last=look())
     kept = copy.deepcopy(module.state_dict())
     module.load_state_dict(read_checkpoint(best)["state_dict"])
-    found = TestFigures(last=last, best=look())
+    of_best = look()
     module.load_state_dict(kept)
-    return found
+    return TestFigures(last=look(), best=of_best)
+
+
+def _logger(recipe: Recipe, run: Run, folder: Path) -> LightningLogger | None:
+    """Lightning's logger of that name; services get the row as project and the folder as name of the run."""
+    if run.logger == "none":
+        return None
+    if run.logger == "wandb":
+        return WandbLogger(name=folder.name, project=recipe.name, save_dir=folder)
+    if run.logger == "mlflow":
+        return MLFlowLogger(experiment_name=recipe.name, run_name=folder.name, save_dir=str(folder / "mlflow"))
+    kind = TensorBoardLogger if run.logger == "tensorboard" else CSVLogger
+    return kind(folder, name=run.logger, version="")
 
 
 def _plugins() -> list[Any]:
@@ -253,7 +265,7 @@ def optimisation(recipe: Recipe, data: Data) -> dict[str, Any]:
     Raises:
         ValueError: an odd batch is to be mixed.
     """
-    names = ("lr", "optimizer", "momentum", "weight_decay", "warmup_epochs")
+    names = ("lr", "optimizer", "momentum", "weight_decay", "norm_decay", "warmup_epochs", "mixup_off_epoch")
     mixup = None
     if (recipe.mixup or recipe.cutmix) and recipe.batch_size % 2:
         text = f"pairs the images of a batch: pass an even batch size (-b), got {recipe.batch_size}"

@@ -22,14 +22,15 @@ from torchmetrics import MeanMetric
 
 from ...distiller import Distiller
 from ...functional.checks import check_choice
-from ...functional.errors import ArgumentTypeError
+from ...functional.errors import ArgumentTypeError, ArgumentValueError
 from ...methods.base import TeacherOutput
-from ...networks.outputs import read_logits
+from ...networks.outputs import Logits, read_logits
+from ...step.arguments import read_time_steps
 from ..cache import CHANGED, is_stale
 from ..recipe import CHOICES, Optimizer
 from .batches import Unpack, images_of, unpack_batch
 from .distillation_callback import DistillationCallback
-from .figures import among_largest, cosine_with_warmup, topk_accuracy
+from .figures import StepAccuracy, among_largest, cosine_with_warmup, topk_accuracy
 
 __all__ = ["ClassifierModule", "DistillationModule", "TrainingModule"]
 
@@ -42,12 +43,18 @@ class TrainingModule(LightningModule):
         optimizer: ``"sgd"`` (with ``momentum``) or ``"adamw"``.
         momentum: of SGD.
         weight_decay: on all parameters, as in the authors' code.
+        norm_decay: False leaves out parameters with at most one axis: of normalisations, and biases.
         warmup_epochs: of linear warm-up before the cosine.
         mixup: timm's ``Mixup`` for batches of images, or None.
+        mixup_off_epoch: from which epoch on, counted from 0, no images are mixed; 0 for to the end.
         measured: what the metrics of a validation are called: ``"test"``, as in SpikingJelly, where the test set is
             looked at after each epoch, or ``"val"``.
         unpack: function of a batch that returns ``(images, labels)``; None takes ``(images, labels, ...)``, and finds
             them by name in a dict, see :func:`~spikingjelly_ckd.recipes.training.unpack_batch`.
+
+    Attributes:
+        accuracy_by_step: of the last evaluation (its first loader): percent of the images that are right by the mean of
+            the logits up to each time step; None where the network does not return the logits of every step.
 
     Raises:
         ValueError: an unknown optimiser.
@@ -60,8 +67,10 @@ class TrainingModule(LightningModule):
         optimizer: Optimizer = "sgd",
         momentum: float = 0.9,
         weight_decay: float = 1e-4,
+        norm_decay: bool = True,
         warmup_epochs: int = 0,
         mixup: Mixup | None = None,
+        mixup_off_epoch: int = 0,
         measured: Literal["val", "test"] = "test",
         unpack: Unpack | None = None,
     ) -> None:
@@ -70,15 +79,23 @@ class TrainingModule(LightningModule):
         self.optimizer_name = check_choice("optimizer", optimizer, CHOICES["optimizer"])
         self.momentum = momentum
         self.weight_decay = weight_decay
+        self.norm_decay = norm_decay
         self.warmup_epochs = warmup_epochs
         self.mixup = mixup
+        self.mixup_off_epoch = mixup_off_epoch
         self.measured = check_choice("measured", measured, ("val", "test"))
         self.unpack = unpack
+        self.accuracy_by_step: list[float] | None = None
+        self._by_step = StepAccuracy()
         self._test_means: list[list[MeanMetric]] = []
 
     def predict(self, images: Tensor) -> Tensor:
         """Logits ``[N, K]`` of a batch as the loader gives it."""
         raise NotImplementedError(f"{type(self).__name__} must define predict(images)")
+
+    def logits(self, images: Tensor) -> Logits:
+        """As :meth:`predict`, with the logits of every time step where there are some."""
+        return Logits(self.predict(images), None)
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Training loss (scalar) and logits ``[N, K]`` of a batch."""
@@ -93,7 +110,7 @@ class TrainingModule(LightningModule):
         return self._train_on(*unpack_batch(batch, self.unpack))
 
     def _train_on(self, images: Tensor, labels: Tensor, *known: Any) -> Tensor:
-        if self.mixup is not None:
+        if self.mixup is not None and not 0 < self.mixup_off_epoch <= self.current_epoch:
             shape = images.shape  # timm cuts [N, C, H, W], so the frames of a recording go as channels
             images, labels = self.mixup(images.flatten(1, -3), labels)
             images = images.view(shape)
@@ -113,6 +130,7 @@ class TrainingModule(LightningModule):
     def _begin(self, loaders: int) -> None:
         """For each loader its loss and accuracies, each a mean over images."""
         means = [[MeanMetric(nan_strategy="disable") for _ in ("loss", "acc1", "acc5")] for _ in range(loaders)]
+        self._by_step = StepAccuracy()
         self._test_means = [[mean.to(self.device) for mean in of_loader] for of_loader in means]
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -125,7 +143,10 @@ class TrainingModule(LightningModule):
         images, labels = unpack_batch(batch, self.unpack)
         if not images.isfinite().all():
             raise ValueError("the test set holds NaN or inf, which would count as wrong answers; remove such images")
-        logits = self.predict(images)
+        found = self.logits(images)
+        logits = found.mean
+        if dataloader_idx == 0 and found.steps is not None:
+            self._by_step.add(found.steps, labels)
         percent = [100.0 * among_largest(logits, labels, top) for top in (1, 5)]
         losses = F.cross_entropy(logits, labels, reduction="none")
         for metric, values in zip(self._test_means[dataloader_idx], (losses, *percent), strict=True):
@@ -162,6 +183,7 @@ class TrainingModule(LightningModule):
         for index, means in enumerate(self._test_means):
             suffix = f"/loader_{index}" if index else ""
             self._log(part, [metric.compute() for metric in means], batch_size=1, suffix=suffix)
+        self.accuracy_by_step = self._by_step.percent(self.trainer.strategy)
         self._test_means = []
 
     def _log(self, part: str, figures: Sequence[Tensor], batch_size: int, suffix: str = "") -> None:
@@ -183,11 +205,17 @@ class TrainingModule(LightningModule):
                 f"{type(self).__name__} has nothing to train: every parameter is frozen; call requires_grad_(True) on "
                 "what shall learn, before the Trainer starts"
             )
+        groups: Any = parameters
+        if not self.norm_decay:
+            groups = [
+                {"params": [parameter for parameter in parameters if parameter.ndim > 1]},
+                {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
+            ]
         optimizer: torch.optim.Optimizer
         if self.optimizer_name == "sgd":
-            optimizer = torch.optim.SGD(parameters, self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+            optimizer = torch.optim.SGD(groups, self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
         else:
-            optimizer = torch.optim.AdamW(parameters, self.lr, weight_decay=self.weight_decay)
+            optimizer = torch.optim.AdamW(groups, self.lr, weight_decay=self.weight_decay)
         epochs = cast(int, self.trainer.max_epochs)
         if epochs < 1:
             raise ValueError(f"the schedule needs the number of epochs, Trainer(max_epochs=...), got {epochs}")
@@ -229,6 +257,7 @@ class DistillationModule(TrainingModule):
         distiller: a :class:`~spikingjelly_ckd.Distiller`; with event frames from a loader, made with
             ``batch_first=True``.
         preflight: look at the first batch before training, and refuse to start where it fails.
+        eval_time_steps: ``T`` for evaluation and prediction, of images; None for the distiller's.
         **options: as for :class:`TrainingModule`.
 
     Raises:
@@ -239,12 +268,17 @@ class DistillationModule(TrainingModule):
         ``Trainer(max_epochs=100).fit(DistillationModule(distiller, lr=0.1), train_loader, test_loader)``
     """
 
-    def __init__(self, distiller: Distiller, *, preflight: bool = True, **options: Any) -> None:
+    def __init__(
+        self, distiller: Distiller, *, preflight: bool = True, eval_time_steps: int | None = None, **options: Any
+    ) -> None:
         super().__init__(**options)
         if not isinstance(distiller, Distiller):
             raise TypeError(f"distiller must be a Distiller, got {type(distiller).__name__}")
         self.distiller = distiller
         self.preflight = preflight
+        self.eval_time_steps = read_time_steps(eval_time_steps)
+        if eval_time_steps is not None and distiller.student_steps == "internal":
+            raise ArgumentValueError("eval_time_steps", "does nothing: the student keeps its time steps by itself")
 
     def configure_callbacks(self) -> Sequence[Callback]:
         """The :class:`DistillationCallback` that logs the terms and runs the preflight."""
@@ -273,7 +307,16 @@ class DistillationModule(TrainingModule):
 
     def predict(self, images: Tensor) -> Tensor:
         """The student's logits ``[N, K]``, averaged over time."""
-        return self.distiller.predict(images)
+        return self.logits(images).mean
+
+    def logits(self, images: Tensor) -> Logits:
+        """The student's logits, averaged over time and of every step."""
+        steps = self.distiller.time_steps
+        self.distiller.time_steps = self.eval_time_steps or steps
+        try:
+            return self.distiller.logits(images)
+        finally:
+            self.distiller.time_steps = steps
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """One batch, or one of a :class:`~spikingjelly_ckd.recipes.cache.CachedData`.

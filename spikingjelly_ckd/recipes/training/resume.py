@@ -139,8 +139,9 @@ def resumed(record: Record, checkpoint: Path, before: Record | None) -> Record:
     """
     epochs = len(read_checkpoint(checkpoint).get("callbacks", {}).get("History", {}).get("rows", ()))
     stops = [] if before is None else before.resumed_after_epochs
-    preflight = None if before is None else before.preflight
-    return replace(record, preflight=preflight, resumed_after_epochs=[*stops, epochs])
+    if before is not None:
+        record = replace(record, preflight=before.preflight, accuracy_by_step=before.accuracy_by_step)
+    return replace(record, resumed_after_epochs=[*stops, epochs])
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
