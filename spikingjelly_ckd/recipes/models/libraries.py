@@ -147,8 +147,9 @@ def max_resnet18(num_classes: int, in_channels: int = 3, time_steps: int = 4) ->
         from spikingjelly.activation_based.model.ms_resnet import max_resnet18 as build
     except ImportError as error:
         raise RuntimeError(_NEEDS_2.format("Max-ResNet")) from error
-    sizes = {"T": time_steps, "in_channels": in_channels, "num_classes": num_classes}
-    network: nn.Module = build(**{name: check_count(name, value) for name, value in sizes.items()})
+    steps = check_count("time_steps", time_steps)
+    channels, classes = check_count("in_channels", in_channels), check_count("num_classes", num_classes)
+    network: nn.Module = build(T=steps, in_channels=channels, num_classes=classes)
     return network
 
 
