@@ -14,7 +14,8 @@ _PACKAGE = __name__.partition(".")[0]
 BUILDERS = dict.fromkeys(
     (
         *("resnet19", "resnet20", "resnet34", "spiking_resnet19", "spiking_resnet20", "spiking_resnet34"),
-        *("sew_resnet34", "spikformer_4_384"),
+        *("resnet8", "resnet18", "spiking_resnet8", "sew_resnet18", "sew_resnet34", "max_resnet18", "spikformer_4_384"),
+        *("vgg16", "spiking_vgg16"),
     ),
     f"{_PACKAGE}.recipes.models",
 ) | {"timm_network": f"{_PACKAGE}.recipes.teachers"}

@@ -32,6 +32,7 @@ __all__ = [
     "Precision",
     "Recipe",
     "Variant",
+    "cited",
     "ours",
     "paper",
     "released",
@@ -76,12 +77,22 @@ def ours(value: T) -> T:
     return cast(T, _Sourced(value, "ours"))
 
 
+def cited(value: T, source: str) -> T:
+    """Mark a recipe's value as stated elsewhere, such as by the authors of its student.
+
+    Args:
+        value: itself.
+        source: where, in a few words.
+    """
+    return cast(T, _Sourced(value, source))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything that decides about the outcome of a row, apart from the seed.
 
-    A value written as ``paper(x)``, ``released(x)`` or ``ours(x)`` is stored as ``x``, and ``sources`` keeps where it
-    came from. Most have no default on purpose: a recipe is read, not looked up.
+    A value written as ``paper(x)``, ``released(x)``, ``ours(x)`` or ``cited(x, source)`` is stored as ``x``, and
+    ``sources`` keeps where it came from. Most have no default on purpose: a recipe is read, not looked up.
 
     Attributes:
         name: of the row, and of the folder of its runs.
