@@ -1,6 +1,6 @@
 """What a step of distillation costs beside its floor: a plain student step and one teacher forward without a graph.
 
-    python benchmarks/speed.py steps                # the goals: CKD beside the floor, for every pair of networks
+    python benchmarks/speed.py steps                # the goals: CKD beside the floor, for each pair of networks
     python benchmarks/speed.py methods              # every method
     python benchmarks/speed.py neurons -b 16        # SpikingJelly's neurons and the fast ones
     python benchmarks/speed.py prepared             # teachers made cheaper by prepare_teacher
@@ -120,8 +120,7 @@ class Bench:
         self.name, self.pair, self.device, self.autocast = name, pair, device, autocast
         self.teacher = pair.teacher(pair.classes).to(device).eval().requires_grad_(False)
         self.student = pair.student(pair.classes).to(device)
-        # on the CPU SpikingJelly's own, which most users run; ``neurons`` compares the two
-        self.neurons = str(use_fast_neurons(self.student, enable=device.type == "cuda"))
+        self.neurons = str(use_fast_neurons(self.student, enable=device.type == "cuda"))  # see ``neurons``
         self.images = torch.randn(pair.batch, 3, pair.size, pair.size, device=device)
         self.labels = torch.randint(0, pair.classes, (pair.batch,), device=device)
         self._example = torch.randn(4, 3, pair.size, pair.size, device=device)
@@ -215,15 +214,14 @@ class Bench:
     def first_neuron(self) -> Callable[[], object]:
         """The first neuron of ResNet-20 alone, forward and backward."""
         node = copy.deepcopy(next(module for module in self.student.modules() if is_neuron(module)))
-        shape = (self.pair.time_steps, self.pair.batch, 16, self.pair.size, self.pair.size)
+        shape = (self.pair.time_steps, self.pair.batch, 16, 32, 32)
         inputs = torch.randn(shape, device=self.device, dtype=self.autocast, requires_grad=True)
 
         def step() -> None:
             reset(node)
-            inputs.grad = None
             with self.forward():
                 spikes = node(inputs)
-            spikes.backward(spikes.detach())
+            torch.autograd.grad(spikes, inputs, spikes.detach())
 
         return step
 

@@ -138,7 +138,8 @@ def test_the_networks_of_this_package_keep_their_bits(kind):
 
 
 def test_many_blocks_and_layouts_are_the_same(monkeypatch):
-    monkeypatch.setattr(fused_neurons, "_BLOCK", 16)
+    monkeypatch.setattr(fused_neurons, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(fused_neurons, "_SMALLEST_BLOCK", 16)
     node, fast = twins(make("ParametricLIFNode", decay_input=False))
     x = torch.randn(3, 2, 4, 5, 7) * 1.5
     last = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).view_as(x)

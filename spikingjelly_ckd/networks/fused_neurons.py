@@ -22,22 +22,30 @@ __all__ = ["SURROGATES", "Dynamics", "Leak", "fused_steps"]
 Leak = Literal["none", "difference", "factor"]
 """How the potential decays: not at all (IF), as ``v - (v - rest) / tau``, or as ``v * (1 - 1 / tau)``, which is the
 same for a rest of 0 but for rounding."""
-_BLOCK = 2**16
-"""Elements of a time step in a block, for each thread."""
+_BLOCK_BYTES = 2**20
+"""A block over all time steps, for each thread: what a cache of the second level holds."""
+_SMALLEST_BLOCK = 2**15
+"""Elements of a time step in a block at least, for each thread: below, calls take longer than what they compute."""
 
 
 def _sigmoid(u: Tensor, alpha: float, spare: Tensor) -> Tensor:
     s = u.mul_(alpha).sigmoid_()
-    return torch.neg(s, out=spare).add_(1).mul_(s).mul_(alpha)
+    return torch.sub(_scalar(1.0, s), s, out=spare).mul_(s).mul_(alpha)
 
 
 def _atan(u: Tensor, alpha: float, spare: Tensor) -> Tensor:
     z = u.mul_(math.pi / 2 * alpha)
-    return torch.mul(z, z, out=spare).add_(1).reciprocal_().mul_(alpha / 2)
+    z = torch.mul(z, z, out=spare).add_(1)
+    return torch.div(_scalar(alpha / 2, z), z, out=spare)
 
 
 def _triangle(u: Tensor, alpha: float, spare: Tensor) -> Tensor:
-    return u.abs_().mul_(-alpha * alpha).add_(alpha).clamp_min_(0)
+    side = u.abs_() if alpha == 1 else u.abs_().mul_(alpha * alpha)
+    return torch.sub(_scalar(alpha, u), side, out=spare).clamp_min_(0)
+
+
+def _scalar(value: float, like: Tensor) -> Tensor:
+    return torch.tensor(value, dtype=like.dtype)
 
 
 SURROGATES: dict[str, Callable[[Tensor, float, Tensor], Tensor]] = {
@@ -271,14 +279,14 @@ def _empty(x: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def _buffers(x: Tensor, count: int) -> Tensor:
-    return torch.empty(count, min(x[0].numel(), _block_size()), dtype=x.dtype)
+    return torch.empty(count, min(x[0].numel(), _block_size(x)), dtype=x.dtype)
 
 
-def _block_size() -> int:
-    return _BLOCK * torch.get_num_threads()
+def _block_size(x: Tensor) -> int:
+    return max(_SMALLEST_BLOCK, _BLOCK_BYTES // (len(x) * x.itemsize)) * torch.get_num_threads()
 
 
 def _blocks(x: Tensor, like: Tensor) -> list[tuple[Tensor, ...]]:
     """Each block as its time steps, in the order in which ``like`` lies in memory."""
     rows = (x.movedim(2, -1) if _is_channels_last(like) else x).reshape(len(x), -1)
-    return [block.unbind() for block in torch.split(rows, _block_size(), 1)]
+    return [block.unbind() for block in torch.split(rows, _block_size(like), 1)]
