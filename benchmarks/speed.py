@@ -1,7 +1,8 @@
 """What a step of distillation costs beside its floor: a plain student step and one teacher forward without a graph.
 
-    python benchmarks/speed.py steps                # the goals: CKD beside the floor, for every pair of networks
+    python benchmarks/speed.py steps                # the goals: CKD beside the floor, for each pair of networks
     python benchmarks/speed.py methods              # every method
+    python benchmarks/speed.py neurons -b 16        # SpikingJelly's neurons and the fast ones
     python benchmarks/speed.py prepared             # teachers made cheaper by prepare_teacher
     python benchmarks/speed.py compiled             # the whole distiller under torch.compile
     python benchmarks/speed.py memory growth evaluation preflight imports epoch
@@ -49,7 +50,7 @@ from spikingjelly_ckd import (
     record,
     use_fast_neurons,
 )
-from spikingjelly_ckd.networks.compat import reset
+from spikingjelly_ckd.networks.compat import is_neuron, reset
 from spikingjelly_ckd.published import ckd
 from spikingjelly_ckd.recipes.models import resnet19, resnet20, spikformer_4_384, spiking_resnet19, spiking_resnet20
 from spikingjelly_ckd.recipes.report.records import environment, read_record, write_record
@@ -119,7 +120,7 @@ class Bench:
         self.name, self.pair, self.device, self.autocast = name, pair, device, autocast
         self.teacher = pair.teacher(pair.classes).to(device).eval().requires_grad_(False)
         self.student = pair.student(pair.classes).to(device)
-        self.neurons = str(use_fast_neurons(self.student))
+        self.neurons = str(use_fast_neurons(self.student, enable=device.type == "cuda"))  # see ``neurons``
         self.images = torch.randn(pair.batch, 3, pair.size, pair.size, device=device)
         self.labels = torch.randint(0, pair.classes, (pair.batch,), device=device)
         self._example = torch.randn(4, 3, pair.size, pair.size, device=device)
@@ -210,6 +211,20 @@ class Bench:
 
         return step
 
+    def first_neuron(self) -> Callable[[], object]:
+        """The first neuron of ResNet-20 alone, forward and backward."""
+        node = copy.deepcopy(next(module for module in self.student.modules() if is_neuron(module)))
+        shape = (self.pair.time_steps, self.pair.batch, 16, 32, 32)
+        inputs = torch.randn(shape, device=self.device, dtype=self.autocast, requires_grad=True)
+
+        def step() -> None:
+            reset(node)
+            with self.forward():
+                spikes = node(inputs)
+            torch.autograd.grad(spikes, inputs, spikes.detach())
+
+        return step
+
     def _own_student(self) -> tuple[nn.Module, torch.optim.Optimizer]:
         student = copy.deepcopy(self.student).train()
         return student, torch.optim.SGD(student.parameters(), 1e-4, momentum=0.9)
@@ -284,6 +299,17 @@ def methods(bench: Bench, rounds: int) -> Row:
     for name in arms:  # where no teacher runs, the floor is the plain step
         if name.endswith("(no teacher)"):
             row["ratio"][name] = ratios(row["raw"][name], row["raw"]["plain"])
+    return row
+
+
+def neurons(bench: Bench, rounds: int) -> Row:
+    """SpikingJelly's own neurons and those of ``use_fast_neurons``: the first of the student alone, and whole steps."""
+    arms: dict[str, Callable[[], object]] = {}
+    for mark in ("", ", fast"):
+        use_fast_neurons(bench.student, enable=bool(mark))
+        arms |= {f"neuron{mark}": bench.first_neuron(), f"plain{mark}": bench.plain(), f"CKD{mark}": bench.ckd()}
+    row = compute(bench, arms, rounds, base="plain")
+    row["ratio"] = {arm: ratios(row["raw"][f"{arm}, fast"], row["raw"][arm]) for arm in ("neuron", "plain", "CKD")}
     return row
 
 
@@ -501,6 +527,7 @@ def epoch(bench: Bench, rounds: int) -> Row:
 WHATS: dict[str, tuple[Callable[[Bench, int], Row], tuple[str, ...], int]] = {
     "steps": (steps, ("r20_t1", "r20_t4", "r19_t1", "sew18", "spikformer", "vit"), 15),
     "methods": (methods, ("r20_t2",), 15),
+    "neurons": (neurons, ("r20_t1", "r20_t4"), 15),
     "prepared": (prepared, ("r20_t1", "vit"), 15),
     "compiled": (compiled, ("r20_t1", "r20_t4"), 15),
     "memory": (memory, ("r20_t1", "r20_t4", "sew18", "vit"), 3),

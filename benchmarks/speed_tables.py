@@ -100,6 +100,13 @@ def methods() -> str:
     return table(["method", "step / floor", "why above 1.10"], rows) + title + how(found)
 
 
+def neurons() -> str:
+    found = pairs("neurons")
+    arms = ("neuron", "plain", "CKD")
+    rows = [[networks(row), str(row["batch"]), *(middle(row["ratio"][arm]) for arm in arms)] for row in found.values()]
+    return table(["networks", "batch", "a neuron alone", "plain step", "CKD step"], rows) + how(found)
+
+
 def prepared() -> str:
     found = pairs("prepared")
     rows = []
@@ -199,5 +206,6 @@ def goals() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    f"speed_{call.__name__}": call for call in (goals, steps, compiled, methods, prepared, memory, growth, others)
+    f"speed_{call.__name__}": call
+    for call in (goals, steps, neurons, compiled, methods, prepared, memory, growth, others)
 }

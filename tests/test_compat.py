@@ -30,20 +30,32 @@ def test_step_modes_are_those_of_the_neurons():
     assert compat.neuron_step_modes(layer.MultiStepContainer(neuron.IFNode())) == {"0": "m"}
 
 
-def test_fast_neurons_on_the_cpu_says_so_and_changes_nothing():
+def test_fast_neurons_on_the_cpu_say_so_and_go_back():
     net = tiny_student()
     before = [getattr(m, "backend", None) for m in net.modules()]
+    own = compat.neuron_path(net)
     path = use_fast_neurons(net)
-    assert path.changed == 0
+    assert path.changed == 2
     assert path.device == "cpu"
     assert path.neurons == {"LIFNode": 2}
-    assert "torch" in path.implementation
+    assert path.implementation == "fused torch"
     assert path.spikingjelly == importlib.metadata.version("spikingjelly") in str(path)
+    assert use_fast_neurons(net, enable=False).changed == 2
+    assert compat.neuron_path(net) == own
     assert before == [getattr(m, "backend", None) for m in net.modules()]
+    assert "torch" in own.implementation
     if hasattr(functional, "set_backend"):
-        assert "CuPy needs the network on CUDA" in path.note
+        assert "CuPy needs the network on CUDA" in own.note
     else:
-        assert "chosen by SpikingJelly" in path.note
+        assert "chosen by SpikingJelly" in own.note
+
+
+def test_fast_neurons_away_from_the_cpu_are_spikingjellys():
+    net = tiny_student()
+    use_fast_neurons(net)
+    net.to("meta")
+    assert "fused" not in compat.neuron_path(net).implementation
+    assert use_fast_neurons(net).changed == 2
 
 
 def test_a_network_without_neurons_is_no_error():

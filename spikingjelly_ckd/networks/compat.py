@@ -10,18 +10,20 @@ from __future__ import annotations
 import importlib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from importlib.metadata import version
-from typing import ParamSpec, TypeVar
+from types import MethodType
+from typing import Any, ParamSpec, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..functional.installed import cure, needs_packages
+from .fused_neurons import SURROGATES, Dynamics, Leak, fused_steps
 
 with needs_packages("spikingjelly_ckd"):
-    from spikingjelly.activation_based import base, functional, layer, neuron
+    from spikingjelly.activation_based import base, functional, layer, neuron, surrogate
 
 __all__ = [
     "NeuronPath",
@@ -49,6 +51,9 @@ _NEURONS = tuple(
     and item.__module__.startswith(neuron.__name__)
 )
 _HAS_BACKENDS = hasattr(functional, "set_backend")
+_FUSED = "fused torch"
+_FUSED_KINDS = (neuron.IFNode, neuron.LIFNode, neuron.ParametricLIFNode)
+_FUSED_SURROGATES = tuple(getattr(surrogate, name) for name in SURROGATES)
 _QUERY_NAMES = {
     neuron.IFNode: "if",
     neuron.LIFNode: "lif",
@@ -225,38 +230,43 @@ class NeuronPath:
         return f"SpikingJelly {self.spikingjelly} on {self.device}: {kinds} on {self.implementation} ({self.note})"
 
 
-def use_fast_neurons(module: nn.Module) -> NeuronPath:
-    """Put the neurons on the fastest implementation of the installed SpikingJelly, and report which that is.
+def use_fast_neurons(module: nn.Module, *, enable: bool = True) -> NeuronPath:
+    """Put the neurons on the fastest implementation at hand, and report which that is.
 
-    On 0.0.0.0.14 with the network on CUDA and CuPy installed, multi-step neurons that can are switched to the CuPy
-    backend. On 2.x nothing is changed: the path is chosen by SpikingJelly from the device and is reported. Without
-    CUDA, or where CuPy is missing or cannot be imported, the report says so and nothing is changed.
+    On the CPU, ``IFNode``, ``LIFNode`` and ``ParametricLIFNode`` run all time steps as one function of ours; a subclass
+    keeps its own methods. Spikes are SpikingJelly's to the bit and gradients agree to 1e-6 (relative, float32). A call
+    that it does not cover runs SpikingJelly's own code: a neuron that is not at its reset value, ``store_v_seq``, a
+    surrogate function other than ``ATan``, ``PiecewiseQuadratic`` and ``Sigmoid``, a dtype other than float32, float64
+    and bfloat16 (with a threshold or reset value that bfloat16 rounds), and what is compiled, traced or exported. The
+    class of a neuron, its ``state_dict``, copies and hooks are as before; a pickled neuron is SpikingJelly's own.
+
+    On CUDA with SpikingJelly 0.0.0.0.14 and CuPy installed, multi-step neurons that can are switched to the CuPy
+    backend. On CUDA with 2.x nothing is changed: the path is chosen by SpikingJelly and is reported.
 
     Args:
-        module: the network, on the device where it will run and in its final step mode.
+        module: the network, on the device where it will run; on CUDA, in its final step mode.
+        enable: False gives the neurons SpikingJelly's own code back.
 
     Returns:
         A :class:`NeuronPath`; print it.
 
     Example:
         >>> from spikingjelly.activation_based import neuron
-        >>> use_fast_neurons(neuron.LIFNode(step_mode="m")).changed
-        0
+        >>> lif = neuron.LIFNode(step_mode="m")
+        >>> use_fast_neurons(lif).changed, use_fast_neurons(lif).changed, use_fast_neurons(lif, enable=False).changed
+        (1, 0, 1)
     """
-    path = neuron_path(module)
-    if not _HAS_BACKENDS or not path.device.startswith("cuda") or _fault_of_cupy():
-        return path
-    able = [
-        child
-        for child in module.modules()
-        if is_neuron(child) and "cupy" in getattr(child, "supported_backends", ()) and child.backend != "cupy"
-    ]
-    for child in able:
-        functional.set_backend(child, "cupy")
-    after = neuron_path(module)
-    return NeuronPath(
-        after.spikingjelly, after.device, after.implementation, after.neurons, len(able), "multi-step neurons switched"
-    )
+    device = neuron_path(module).device
+    on_cupy = device.startswith("cuda") and not _fault_of_cupy()
+    changed = 0
+    for child in module.modules():
+        if type(child) in _FUSED_KINDS:
+            changed += _set_fused(child, enable and device == "cpu")
+        if _HAS_BACKENDS and is_neuron(child) and "cupy" in getattr(child, "supported_backends", ()):
+            backend = "torch" if not enable else "cupy" if on_cupy else child.backend
+            changed += child.backend != backend
+            functional.set_backend(child, backend)
+    return replace(neuron_path(module), changed=changed)
 
 
 def neuron_path(module: nn.Module) -> NeuronPath:
@@ -267,16 +277,17 @@ def neuron_path(module: nn.Module) -> NeuronPath:
     """
     neurons = [child for child in module.modules() if is_neuron(child)]
     device = next((tensor.device for tensor in (*module.parameters(), *module.buffers())), torch.device("cpu"))
-    if _HAS_BACKENDS:
-        names = sorted({getattr(child, "backend", "torch") for child in neurons}) or ["torch"]
-        implementation, note = " + ".join(names), _backend_note(device)
+    found = {_implementation(child, device) for child in neurons} or {"torch"}
+    if device.type == "cpu" and _FUSED in found:
+        note = "all time steps in one function, spikes equal to SpikingJelly's own"
+    elif _HAS_BACKENDS:
+        note = _backend_note(device)
     elif device.type in ("cpu", "cuda"):
-        found = {_implementation(child, device) for child in neurons} or {"torch"}
-        implementation, note = " + ".join(sorted(found)), "chosen by SpikingJelly from the device"
+        note = "chosen by SpikingJelly from the device"
     else:
-        implementation, note = "torch", f"SpikingJelly has no faster path for {device.type}"
+        note = f"SpikingJelly has no faster path for {device.type}"
     kinds = dict(Counter(type(child).__name__ for child in neurons))
-    return NeuronPath(spikingjelly_version(), str(device), implementation, kinds, 0, note)
+    return NeuronPath(spikingjelly_version(), str(device), " + ".join(sorted(found)), kinds, 0, note)
 
 
 def _backend_note(device: torch.device) -> str:
@@ -295,7 +306,100 @@ def _fault_of_cupy() -> str:
 
 
 def _implementation(child: nn.Module, device: torch.device) -> str:
+    if device.type == "cpu" and _is_fused(child):
+        return _FUSED
+    if _HAS_BACKENDS:
+        return str(getattr(child, "backend", "torch"))
     name = _QUERY_NAMES.get(type(child))
-    if name is None:
+    if name is None or device.type not in ("cpu", "cuda"):
         return "torch"
     return str(functional.neuron_implementation(name, device)["implementation"])
+
+
+class _FusedMethods:
+    """What an instance gets in place of its class's methods, under their names.
+
+    A bound method is pickled as the name of an attribute of its instance, so what is loaded has the class's own.
+    """
+
+    def single_step_forward(self: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
+        spikes = None if args or kwargs else _fused_forward(self, x, single=True)
+        return type(self).single_step_forward(self, x, *args, **kwargs) if spikes is None else spikes
+
+    def multi_step_forward(self: Any, x_seq: Any, *args: Any, **kwargs: Any) -> Any:
+        spikes = None if args or kwargs else _fused_forward(self, x_seq, single=False)
+        return type(self).multi_step_forward(self, x_seq, *args, **kwargs) if spikes is None else spikes
+
+
+_FUSED_METHODS = (_FusedMethods.single_step_forward, _FusedMethods.multi_step_forward)
+
+
+def _is_fused(child: nn.Module) -> bool:
+    return all(getattr(vars(child).get(method.__name__), "__func__", None) is method for method in _FUSED_METHODS)
+
+
+def _set_fused(child: nn.Module, fused: bool) -> bool:
+    """Switch a neuron to the methods above or back; whether that changed it."""
+    if _is_fused(child) == fused:
+        return False
+    for method in _FUSED_METHODS:
+        if fused:
+            setattr(child, method.__name__, MethodType(method, child))
+        else:
+            delattr(child, method.__name__)
+    return True
+
+
+def _fused_forward(node: Any, x: Any, *, single: bool) -> Tensor | None:
+    """The spikes, with the state left as SpikingJelly leaves it, or None where its own code has to run."""
+    if torch.compiler.is_compiling() or torch._C._is_tracing() or torch._C._are_functorch_transforms_active():
+        return None
+    if type(x) is not Tensor or x.device.type != "cpu" or x.layout != torch.strided or not x.numel():
+        return None
+    if not single and not x.ndim:
+        return None
+    dynamics = _dynamics(node, x)
+    if dynamics is None:
+        return None
+    share = node.w.sigmoid() if isinstance(node, neuron.ParametricLIFNode) else None
+    spikes, node.v = fused_steps(x.unsqueeze(0) if single else x, share, dynamics)
+    return spikes[0] if single else spikes
+
+
+def _dynamics(node: Any, x: Tensor) -> Dynamics | None:
+    """What the neuron does in a step; None where that, its state or the dtype is not what was compared."""
+    surrogate_function, parametric = node.surrogate_function, type(node) is neuron.ParametricLIFNode
+    rest = 0.0 if node.v_reset is None else node.v_reset
+    values = (node.v_threshold, rest, node.v, getattr(surrogate_function, "alpha", None))
+    if any(type(value) not in (int, float) for value in values) or node.v != rest:
+        return None
+    if type(surrogate_function) not in _FUSED_SURROGATES or not surrogate_function.spiking or node.store_v_seq:
+        return None
+    if getattr(node, "backend", "torch") != "torch" or getattr(node, "_neuron_precision", None) is not None:
+        return None
+    if parametric and (node.w.ndim or node.w.device.type != "cpu" or node.w.dtype not in (torch.float32, x.dtype)):
+        return None
+    if x.dtype == torch.bfloat16:
+        if _HAS_BACKENDS and torch.is_autocast_enabled("cpu"):
+            return None  # 0.0.0.0.14 goes on in float32 from the first reset on
+        if any(float(torch.tensor(value, dtype=x.dtype)) != value for value in (node.v_threshold, rest)):
+            return None
+    elif x.dtype not in (torch.float32, torch.float64):
+        return None
+    # 0.0.0.0.14 has a code of its own for IF and LIF in eval mode: no surrogate gradient, another way to decay
+    evaluates = _HAS_BACKENDS and not node.training and not parametric
+    if evaluates and torch.is_grad_enabled() and x.requires_grad:
+        return None
+    by_factor = _HAS_BACKENDS and rest == 0 and not (evaluates and node.v_reset is not None)
+    decay_input = getattr(node, "decay_input", False)
+    leak: Leak = "none" if type(node) is neuron.IFNode else "factor" if by_factor and not decay_input else "difference"
+    return Dynamics(
+        leak=leak,
+        tau=getattr(node, "tau", 2.0),
+        decay_input=decay_input,
+        threshold=node.v_threshold,
+        reset=node.v_reset,
+        detach_reset=node.detach_reset,
+        surrogate=surrogate_function,
+        alpha=surrogate_function.alpha,
+    )
