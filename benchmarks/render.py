@@ -19,6 +19,7 @@ from typing import Any
 import ablations
 import methods
 import speed_tables
+from anchors import render_anchors
 from cache import render as render_cache
 from weights import ARMS
 from weights import render as render_weights
@@ -76,15 +77,17 @@ def cifar() -> str:
     return tabulate(load("cifar10_r20_T*.json"), best_on_test=True)
 
 
+def claims() -> dict[str, float | None]:
+    """Every row with a script -> percent that CKDSNN reports; None where nothing is known."""
+    sys.path.insert(0, str(EXAMPLES))
+    scripts = [path for path in sorted(EXAMPLES.glob("*.py")) if "\nRECIPE = Recipe(" in path.read_text("utf8")]
+    recipes = [importlib.import_module(path.stem).RECIPE for path in scripts]
+    return {recipe.name: recipe.paper_accuracy for recipe in recipes}
+
+
 def rows() -> str:
     """The rows of the paper's table: its number, and ours or "not run"."""
-    expected = {}
-    sys.path.insert(0, str(EXAMPLES))
-    for path in sorted(EXAMPLES.glob("*.py")):
-        if "\nRECIPE = Recipe(" in path.read_text("utf8"):
-            recipe = importlib.import_module(path.stem).RECIPE
-            if recipe.paper_accuracy is not None:
-                expected[recipe.name] = recipe.paper_accuracy
+    expected = {name: claim for name, claim in claims().items() if claim is not None}
     return tabulate([run for name in expected for run in load(f"{name}_*.json")], expected, best_on_test=True)
 
 
@@ -198,6 +201,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "quickstart": quickstart,
     "cifar": cifar,
     "rows": rows,
+    "anchors": lambda: render_anchors(claims()),
     "weights": weights,
     "cache": cache,
     "cache_views": cache_views,

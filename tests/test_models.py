@@ -1,5 +1,7 @@
 """The recipe networks: topology, twins, neurons, and what the distiller finds in them."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from spikingjelly.activation_based import functional, neuron
@@ -10,14 +12,19 @@ from spikingjelly_ckd.recipes.models import (
     ResNet,
     SpikingResNet,
     lif,
+    max_resnet18,
+    resnet18,
     resnet19,
     resnet20,
     resnet34,
+    sew_resnet18,
     sew_resnet34,
     spikformer_4_384,
     spiking_resnet19,
     spiking_resnet20,
     spiking_resnet34,
+    spiking_vgg16,
+    vgg16,
 )
 
 try:
@@ -335,3 +342,45 @@ def test_an_unknown_connection_is_refused():
 def test_bad_sizes_of_spikformer(arguments, error, words):
     with pytest.raises(error, match=words):
         spikformer_4_384(**{"num_classes": 10, **arguments})
+
+
+# --- networks of the other rows --------------------------------------------------------------------------------------
+
+
+def test_parameters_of_the_networks_of_other_rows():
+    body = 9 * sum(a * b for a, b in pairwise(VGG)) + 3 * sum(VGG[1:])  # with biases and BatchNorm
+    assert count(vgg16(100)) == count(spiking_vgg16(100)) == body + 513 * 100
+    assert count(vgg16(10, 2)) == count(vgg16(10)) - 9 * 64
+    assert count(resnet18(1000)) == count(sew_resnet18(1000)) == 11_689_512  # as torchvision states it
+
+
+VGG = (3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
+
+
+@pytest.mark.parametrize(("ann", "snn"), [(vgg16, spiking_vgg16), (resnet18, sew_resnet18)])
+def test_the_weights_of_an_ann_fit_its_spiking_twin_by_name(ann, snn):
+    teacher, student = ann(7, 2), snn(7, 2)
+    student.load_state_dict(teacher.state_dict())
+    with torch.no_grad():
+        assert student(torch.rand(3, 2, 2, 32, 32)).shape == (3, 2, 7)
+        assert teacher.eval()(torch.rand(2, 2, 32, 32)).shape == (2, 7)
+    with pytest.raises(ValueError, match="in_channels must be at least 1, got 0"):
+        snn(7, 0)
+
+
+def test_a_vgg_at_32x32_is_compared_where_its_map_has_more_than_one_position():
+    frames = torch.rand(2, 3, 3, 32, 32)
+    student = find_layer(spiking_vgg16(10), frames, role="student")
+    teacher = find_layer(vgg16(10), frames[0], role="teacher")
+    assert (student.path, teacher.path) == ("features.42", "features.42")
+
+
+@needs_spikformer
+def test_max_resnet18_is_read_in_front_of_its_head():
+    network = max_resnet18(10, 2, time_steps=3)
+    assert count(network) == pytest.approx(count(spiking_resnet19(10, 2)), rel=0.01)
+    assert find_layer(network, torch.rand(3, 2, 2, 32, 32), role="student").path == "head_lif"
+    with torch.no_grad():
+        assert network(torch.rand(4, 2, 2, 16, 16)).shape == (2, 10), "the frames' own number of time steps"
+    with pytest.raises(ValueError, match="time_steps must be at least 1, got 0"):
+        max_resnet18(10, time_steps=0)

@@ -11,8 +11,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
-from torch import nn
-
 from ..functional.checks import check_non_negative
 from ..functional.errors import ArgumentError
 from ..published import METHODS
@@ -30,13 +28,17 @@ ORIGINAL = "\nOriginal Traceback (most recent call last):\n"
 SHORT = {"time_steps": "-T", "batch_size": "-b", "weight_decay": "--wd"}
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as a shell says it: 128 + 2."""
-CHANGEABLE = [
-    item.name for item in fields(Recipe) if item.name not in ("name", "paper_accuracy", "data", "teacher", "sources")
-]
+CHANGEABLE = [item.name for item in fields(Recipe) if item.name not in ("name", "paper_accuracy", "teacher", "sources")]
 """Values of a recipe that have a flag."""
 FLAGS = {name: f"--{name.replace('_', '-')}" for name in (*CHANGEABLE, *(item.name for item in fields(DataOptions)))}
 FLAGS |= dict.fromkeys(("root", "data_path"), "--data-path")
-FLAGS["build"] = "--teacher-build"
+FLAGS |= dict.fromkeys(("build", "teacher_build"), "--teacher-build")
+FLAGS |= {name: f"--{name.replace('_', '-')}" for name in ("teacher_mean", "teacher_std", "teacher_size")}
+OF_ONES_OWN = {
+    "student": "a network of your own: a function of num_classes, in_channels, size, time_steps, as far as it wants",
+    "data": "a data set of your own: a function (root, DataOptions) that returns Data",
+}
+"""Values of a recipe that are functions, and what the help says of them."""
 """Argument of a function -> the flag of the scripts that sets it."""
 
 
@@ -119,6 +121,10 @@ def _add_teacher(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--teacher-build", metavar="MODULE:FUNCTION", type=_name_of_network, help="makes the network of --teacher PATH"
     )
+    for flag in ("--teacher-mean", "--teacher-std"):
+        text = "of its training, one number a channel, for images from 0 to 1"
+        group.add_argument(flag, metavar="NUMBER,...", type=_numbers, help=text)
+    group.add_argument("--teacher-size", type=_count, help="height and width that it was trained on, pixels")
     group.add_argument("--any-teacher", action="store_true", help="go on with a teacher that is no better than chance")
     group.add_argument(
         "--teacher-cache", type=_count, metavar="VIEWS", help="run the teacher once for VIEWS augmentations of an image"
@@ -152,8 +158,8 @@ def _add_recipe(group: argparse._ArgumentGroup, recipe: Recipe) -> None:
     types = get_type_hints(Recipe)
     for name in CHANGEABLE:
         options: dict[str, Any] = {"dest": name, "help": f"{shown(getattr(recipe, name))}"}
-        if name == "student":
-            options |= {"metavar": "MODULE:FUNCTION", "type": _network, "help": "a network of your own"}
+        if name in OF_ONES_OWN:
+            options |= {"metavar": "MODULE:FUNCTION", "type": _function, "help": OF_ONES_OWN[name]}
         elif name == "method":
             options |= {"metavar": "NAME|MODULE:FUNCTION", "help": f"{recipe.method}, or one of {', '.join(METHODS)}"}
         elif name in CHOICES:
@@ -168,7 +174,7 @@ def _add_recipe(group: argparse._ArgumentGroup, recipe: Recipe) -> None:
         group.add_argument(*filter(None, (SHORT.get(name), FLAGS[name])), **options)
 
 
-def _network(text: str) -> Callable[..., nn.Module]:
+def _function(text: str) -> Callable[..., Any]:
     try:
         return resolve_here(text)
     except ValueError as error:
@@ -176,7 +182,7 @@ def _network(text: str) -> Callable[..., nn.Module]:
 
 
 def _name_of_network(text: str) -> str:
-    _network(text)
+    _function(text)
     return text
 
 
@@ -187,6 +193,13 @@ def _weight(text: str) -> float | Literal["auto"]:
         return check_non_negative("it", float(text))
     except ValueError:
         raise argparse.ArgumentTypeError(f"it must be a number of at least 0 or 'auto', got {text!r}") from None
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"it must be numbers with commas between them, got {text!r}") from None
 
 
 def _count(text: str) -> int:

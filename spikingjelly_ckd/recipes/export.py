@@ -12,7 +12,7 @@ import inspect
 import itertools
 import pickle
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard, cast
 
@@ -44,7 +44,7 @@ _PACKAGE = __name__.partition(".")[0]
 BUILDERS = dict.fromkeys(
     (
         *("resnet19", "resnet20", "resnet34", "spiking_resnet19", "spiking_resnet20", "spiking_resnet34"),
-        *("sew_resnet34", "spikformer_4_384"),
+        *("resnet18", "sew_resnet18", "sew_resnet34", "max_resnet18", "spikformer_4_384", "vgg16", "spiking_vgg16"),
     ),
     f"{_PACKAGE}.recipes.models",
 ) | {"timm_network": f"{_PACKAGE}.recipes.teachers"}
@@ -57,6 +57,7 @@ ABOUT = {
     "build": TEXT,
     "arguments": MAPPING,
     "time_steps": optional(whole(1, 10_000)),
+    "student_steps": optional(TEXT),
     "size": optional(whole(1, LARGEST)),
     "mean": optional(list_of(number(-1e6, 1e6))),
     "std": optional(list_of(number(1e-6, 1e6))),
@@ -284,7 +285,7 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     Raises:
         ValueError: names or shapes differ, or whole numbers stand for real ones or the other way round.
     """
-    own = network.state_dict()
+    own, weights = network.state_dict(), named_as(network, weights)
     cut = [name for name in own if name in weights and not _is_kept(weights[name], own[name].dtype)]
     if cut:
         raise ValueError(
@@ -355,10 +356,23 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     broken = [name for name, value in weights.items() if value.is_floating_point() and value.isnan().any()]
     if broken:
         raise ValueError(f"{path} holds NaN in {len(broken)} tensors, such as {shown_text(broken[0])}")
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in weights):
-            weights = {name.removeprefix(prefix): value for name, value in weights.items()}
-    return weights
+    before = len(_wrappers(weights))
+    return {name[before:]: value for name, value in weights.items()}
+
+
+def _wrappers(names: Iterable[str]) -> str:
+    """What wrappers put in front of all names, such as ``"module."``."""
+    names, found = list(names), ""
+    while more := next((x for x in PREFIXES if names and all(n.startswith(found + x) for n in names)), None):
+        found += more
+    return found
+
+
+def named_as(network: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The weights under the network's own names, where all of these begin with what :func:`read_weights` drops."""
+    own = network.state_dict().keys()
+    before = "" if own & weights.keys() else _wrappers(own)
+    return {before + name: value for name, value in weights.items()}
 
 
 def _find_weights(content: object, path: Path) -> dict[str, Tensor]:

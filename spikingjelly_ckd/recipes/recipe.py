@@ -16,6 +16,7 @@ from ..functional.checks import check_choice, check_positive, check_share
 from ..functional.errors import ArgumentValueError
 from ..methods.base import TargetClass
 from ..step.method import Method
+from ..step.time_steps import StudentSteps
 from .data import Data, DataOptions
 from .export import name_of
 from .methods import TaskLoss, describe, read_method, with_task_loss
@@ -31,6 +32,7 @@ __all__ = [
     "Precision",
     "Recipe",
     "Variant",
+    "cited",
     "ours",
     "paper",
     "released",
@@ -75,12 +77,22 @@ def ours(value: T) -> T:
     return cast(T, _Sourced(value, "ours"))
 
 
+def cited(value: T, source: str) -> T:
+    """Mark a recipe's value as stated elsewhere, such as by the authors of its student.
+
+    Args:
+        value: itself.
+        source: where, in a few words.
+    """
+    return cast(T, _Sourced(value, source))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything that decides about the outcome of a row, apart from the seed.
 
-    A value written as ``paper(x)``, ``released(x)`` or ``ours(x)`` is stored as ``x``, and ``sources`` keeps where it
-    came from. Most have no default on purpose: a recipe is read, not looked up.
+    A value written as ``paper(x)``, ``released(x)``, ``ours(x)`` or ``cited(x, source)`` is stored as ``x``, and
+    ``sources`` keeps where it came from. Most have no default on purpose: a recipe is read, not looked up.
 
     Attributes:
         name: of the row, and of the folder of its runs.
@@ -90,6 +102,9 @@ class Recipe:
             :func:`~spikingjelly_ckd.recipes.models.spiking_resnet19`.
         teacher: makes the ANN from the same two.
         time_steps: ``T``.
+        student_steps: how the student takes its time steps: ``"multi"``, frames ``[T, N, C, H, W]`` in one call;
+            ``"loop"``, a single-step network, called once a time step; ``"internal"``, images ``[N, C, H, W]``, which
+            it repeats by itself.
         size: height and width of the input, pixels.
         split: of event data, by name.
         crop_padding: of a random crop, pixels; 0 for none.
@@ -156,6 +171,7 @@ class Recipe:
     student: Callable[..., nn.Module]
     teacher: Callable[..., nn.Module]
     time_steps: int
+    student_steps: StudentSteps = "multi"
     size: int
     split: str | None = None
     crop_padding: int = 0
@@ -266,6 +282,10 @@ class Recipe:
         """Keywords for the student's function beside those that follow from the data."""
         options = {name: getattr(self, name) for name in OF_BUILDER if getattr(self, name) is not None}
         return options | ({"norm_steps": self.time_steps} if self.norm == "tebn" else {})
+
+    def step_options(self) -> dict[str, Any]:
+        """How a distiller hands batches of the loaders to the student."""
+        return {"time_steps": self.time_steps, "student_steps": self.student_steps, "batch_first": True}
 
     def data_options(self, **more: Any) -> DataOptions:
         """The part that the data need, with what else the command line says."""

@@ -27,18 +27,20 @@ class Data:
     """A training and a test set, and what the record of a run says about them.
 
     Attributes:
-        name: ``"cifar10"``, ``"cifar100"``, ``"imagenet"`` or ``"cifar10dvs"``; ``"folder"`` or ``"event-folder"`` for
-            a folder tree of your own.
+        name: of the function that read it, such as ``"cifar10"``; ``"folder"`` or ``"event-folder"`` for a folder tree
+            of your own; ``"own"``, or as you call it, for datasets of your own.
         train: with augmentation. A sample is ``(input, label)``: a normalised image, float32 ``[C, size, size]``, or
             event frames, float32 ``[T, 2, size, size]``, and the class index.
         test: the same without augmentation.
         classes: names of the classes; a label is an index into them.
         in_channels: ``C``: 3, or 2 for events.
         size: height and width of the input, pixels.
-        mean: of the normalisation, by channel, for images from 0 to 1; None for events, which are not normalised.
+        mean: of the normalisation, by channel, for images from 0 to 1; None for events, which are not normalised, and
+            for images of which it is not known.
         std: likewise.
         is_event: whether samples have a time axis.
-        split: ``"official"``; ``"folders"`` for a tree of your own; ``"cifar10dvs-<name>"``. Where only some samples
+        split: ``"official"``; ``"folders"`` for a tree of your own; ``"cifar10dvs-<name>"``,
+            ``"ncaltech101-hash10"``; ``"own"``, or as you call it. Where only some samples
             are used, their numbers follow as ``"[train+test]"``, and with a validation part as ``"[train+val+test]"``.
         split_hash: sha256 of which sample is in which part, :func:`spikingjelly_ckd.recipes.data.splits.split_hash`.
         complete: False if the files differ from the official ones (``allow_partial``): results on them do not belong

@@ -9,7 +9,17 @@ from the same weights, and one's ``state_dict`` fits the other.
 Shapes: ``T`` time steps, ``N`` images, ``C`` channels, ``H W`` pixels, ``K`` classes.
 """
 
-from .libraries import resnet34, sew_resnet34, spikformer_4_384, spiking_resnet34
+from .libraries import (
+    max_resnet18,
+    resnet18,
+    resnet34,
+    sew_resnet18,
+    sew_resnet34,
+    spikformer_4_384,
+    spiking_resnet34,
+    spiking_vgg16,
+    vgg16,
+)
 from .neurons import lif, make_neuron
 from .norms import make_norm, synchronise_norms, with_membrane_norm
 from .resnet import ResNet, SpikingResNet
@@ -21,14 +31,19 @@ __all__ = [
     "lif",
     "make_neuron",
     "make_norm",
+    "max_resnet18",
+    "resnet18",
     "resnet19",
     "resnet20",
     "resnet34",
+    "sew_resnet18",
     "sew_resnet34",
     "spikformer_4_384",
     "spiking_resnet19",
     "spiking_resnet20",
     "spiking_resnet34",
+    "spiking_vgg16",
     "synchronise_norms",
+    "vgg16",
     "with_membrane_norm",
 ]

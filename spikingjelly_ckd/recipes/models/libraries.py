@@ -12,10 +12,28 @@ from torch import nn
 from ...functional.checks import check_count
 from .neurons import lif
 
-__all__ = ["resnet34", "sew_resnet34", "spikformer_4_384", "spiking_resnet34"]
+__all__ = [
+    "max_resnet18",
+    "resnet18",
+    "resnet34",
+    "sew_resnet18",
+    "sew_resnet34",
+    "spikformer_4_384",
+    "spiking_resnet34",
+    "spiking_vgg16",
+    "vgg16",
+]
 
 SEWConnection = Literal["ADD", "AND", "IAND"]
 """How shortcut and branch of a SEW block are combined."""
+_NEEDS_2 = "the installed SpikingJelly has no {}; it needs generation 2: pip install 'spikingjelly>=2,<3'"
+
+
+def resnet18(num_classes: int, in_channels: int = 3) -> nn.Module:
+    """ResNet-18 of torchvision, as :func:`resnet34`; 11.7 million parameters on ImageNet."""
+    from torchvision.models import resnet18 as build
+
+    return _with_stem(build(num_classes=check_count("num_classes", num_classes)), nn, in_channels)
 
 
 def resnet34(num_classes: int, in_channels: int = 3) -> nn.Module:
@@ -59,6 +77,15 @@ def spiking_resnet34(num_classes: int, in_channels: int = 3, *, neuron: Callable
     return _multi_step(_with_stem(network, layer, in_channels))
 
 
+def sew_resnet18(
+    num_classes: int, in_channels: int = 3, *, connect: SEWConnection = "ADD", neuron: Callable[[], nn.Module] = lif
+) -> nn.Module:
+    """SpikingJelly's SEW ResNet-18, as :func:`sew_resnet34`; 11.7 million parameters on ImageNet."""
+    from spikingjelly.activation_based.model.sew_resnet import sew_resnet18 as build
+
+    return _sew_resnet(build, num_classes, in_channels, connect, neuron)
+
+
 def sew_resnet34(
     num_classes: int, in_channels: int = 3, *, connect: SEWConnection = "ADD", neuron: Callable[[], nn.Module] = lif
 ) -> nn.Module:
@@ -80,11 +107,95 @@ def sew_resnet34(
     """
     from spikingjelly.activation_based.model.sew_resnet import sew_resnet34 as build
 
+    return _sew_resnet(build, num_classes, in_channels, connect, neuron)
+
+
+def _sew_resnet(
+    build: Callable[..., nn.Module],
+    num_classes: int,
+    in_channels: int,
+    connect: SEWConnection,
+    neuron: Callable[[], nn.Module],
+) -> nn.Module:
     if connect not in get_args(SEWConnection):
         raise ValueError(f"connect must be one of {get_args(SEWConnection)}, got {connect!r}")
     classes = check_count("num_classes", num_classes)
     network = build(num_classes=classes, cnf=connect, spiking_neuron=lambda **_: neuron())
     return _multi_step(_with_stem(network, layer, in_channels))
+
+
+def max_resnet18(num_classes: int, in_channels: int = 3, time_steps: int = 4) -> nn.Module:
+    """SpikingJelly's Max-ResNet-18 for 32x32 images (arXiv 2505.18608); 12.6 million parameters on CIFAR.
+
+    Blocks 3-3-2 and widths 128-256-512, as in :func:`~spikingjelly_ckd.recipes.models.spiking_resnet19`, with
+    membrane shortcuts and max-pooling in the blocks that halve the map. Neurons and surrogate are SpikingJelly's.
+
+    Args:
+        num_classes: ``K``.
+        in_channels: of the frames.
+        time_steps: ``T``, for images ``[N, C, H, W]``, which it also takes.
+
+    Returns:
+        A multi-step network ``[T, N, C, H, W]`` to ``[N, K]``; its last spikes with positions are ``head_lif``.
+
+    Raises:
+        RuntimeError: the installed SpikingJelly has no such network.
+        TypeError: a size is no integer.
+        ValueError: a size is below 1.
+    """
+    try:
+        from spikingjelly.activation_based.model.ms_resnet import max_resnet18 as build
+    except ImportError as error:
+        raise RuntimeError(_NEEDS_2.format("Max-ResNet")) from error
+    steps = check_count("time_steps", time_steps)
+    channels, classes = check_count("in_channels", in_channels), check_count("num_classes", num_classes)
+    network: nn.Module = build(T=steps, in_channels=channels, num_classes=classes)
+    return network
+
+
+def vgg16(num_classes: int, in_channels: int = 3) -> nn.Module:
+    """VGG-16 with BatchNorm of torchvision, its head for 32x32 images; the ANN twin of :func:`spiking_vgg16`.
+
+    In place of torchvision's three linear layers of 4096, which are made for 224x224, one linear layer takes the mean
+    over positions; 14.8 million parameters on CIFAR-100.
+
+    Args:
+        num_classes: ``K``.
+        in_channels: of the images.
+
+    Returns:
+        A network ``[N, C, H, W]`` to ``[N, K]``. Its stages end in poolings; at 32x32 the last map of more than one
+        position is 2x2, in front of the fifth.
+
+    Raises:
+        TypeError: a size is no integer.
+        ValueError: a size is below 1.
+    """
+    from torchvision.models import vgg16_bn
+
+    return _small_vgg(vgg16_bn(num_classes=check_count("num_classes", num_classes)), nn, num_classes, in_channels)
+
+
+def spiking_vgg16(num_classes: int, in_channels: int = 3, *, neuron: Callable[[], nn.Module] = lif) -> nn.Module:
+    """SpikingJelly's spiking VGG-16 with BatchNorm, with the head of :func:`vgg16`; 14.8 million parameters.
+
+    Args:
+        num_classes: ``K``.
+        in_channels: of the frames.
+        neuron: function that makes one neuron module.
+
+    Returns:
+        A multi-step network ``[T, N, C, H, W]`` to ``[T, N, K]``.
+
+    Raises:
+        TypeError: a size is no integer.
+        ValueError: a size is below 1.
+    """
+    from spikingjelly.activation_based.model.spiking_vgg import spiking_vgg16_bn
+
+    classes = check_count("num_classes", num_classes)
+    network = spiking_vgg16_bn(num_classes=classes, spiking_neuron=lambda **_: neuron())
+    return _multi_step(_small_vgg(network, layer, classes, in_channels))
 
 
 def spikformer_4_384(num_classes: int, in_channels: int = 3, size: int = 32) -> nn.Module:
@@ -106,9 +217,7 @@ def spikformer_4_384(num_classes: int, in_channels: int = 3, size: int = 32) -> 
     try:
         from spikingjelly.activation_based.model.spikformer import Spikformer
     except ImportError as error:
-        raise RuntimeError(
-            "the installed SpikingJelly has no Spikformer; it needs generation 2: pip install 'spikingjelly>=2,<3'"
-        ) from error
+        raise RuntimeError(_NEEDS_2.format("Spikformer")) from error
     if check_count("size", size) % 4:
         raise ValueError(f"size must be a multiple of 4, the side of a patch, got {size}")
     network: nn.Module = Spikformer(
@@ -130,6 +239,16 @@ def _with_stem(network: nn.Module, kit: ModuleType, in_channels: int) -> nn.Modu
     stem = cast(nn.Conv2d, network.conv1)
     if check_count("in_channels", in_channels) != stem.in_channels:
         network.conv1 = kit.Conv2d(in_channels, stem.out_channels, 7, 2, 3, bias=False)
+    return network
+
+
+def _small_vgg(network: nn.Module, kit: ModuleType, num_classes: int, in_channels: int) -> nn.Module:
+    """A VGG with one linear layer behind its global average, and the first convolution for so many channels."""
+    features = cast(nn.Sequential, network.features)
+    stem = cast(nn.Conv2d, features[0])
+    if check_count("in_channels", in_channels) != stem.in_channels:
+        features[0] = kit.Conv2d(in_channels, stem.out_channels, 3, padding=1)
+    network.avgpool, network.classifier = kit.AdaptiveAvgPool2d(1), kit.Linear(512, num_classes)
     return network
 
 
