@@ -350,11 +350,14 @@ def test_accuracy_at_every_step_needs_the_steps():
 @pytest.mark.parametrize(
     ("logger", "file"), [("csv", "csv/metrics.csv"), ("none", None), ("tensorboard", "tensorboard")]
 )
-def test_metrics_go_where_they_are_asked_to(ground, tmp_path, logger, file):
-    record = row(ground, tmp_path, *PLAIN, "--logger", logger)
-    assert file is None or (tmp_path / file).exists()
-    assert (logger == "tensorboard") == (tmp_path / "tensorboard").exists()
-    assert (tmp_path / "history.csv").exists()
+def test_metrics_go_where_they_are_asked_to(ground, tmp_path, monkeypatch, logger, file):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    record = row(ground, tmp_path / "out", *PLAIN, "--logger", logger)
+    assert not list((tmp_path / "here").iterdir()), "nothing in the current folder"
+    assert file is None or (tmp_path / "out" / file).exists()
+    assert (logger == "tensorboard") == (tmp_path / "out" / "tensorboard").exists()
+    assert (tmp_path / "out" / "history.csv").exists()
     assert record["options"]["logger"] == logger
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -194,10 +194,10 @@ def _look_at_test(
     return TestFigures(last=look(), best=of_best)
 
 
-def _logger(recipe: Recipe, run: Run, folder: Path) -> LightningLogger | None:
+def _logger(recipe: Recipe, run: Run, folder: Path) -> LightningLogger | Literal[False]:
     """Lightning's logger of that name; services get the row as project and the folder as name of the run."""
     if run.logger == "none":
-        return None
+        return False  # None is a logger of Lightning's choice, in the current folder
     if run.logger == "wandb":
         return WandbLogger(name=folder.name, project=recipe.name, save_dir=folder)
     if run.logger == "mlflow":
