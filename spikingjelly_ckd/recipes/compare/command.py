@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +34,7 @@ from .rehearsal import rehearsed
 from .table import render
 from .workers import run_seeds, time_words
 
-__all__ = ["READERS", "RECIPE", "compare", "main"]
+__all__ = ["compare", "main"]
 
 READERS = {name: getattr(data_sets, name) for name in ("cifar10", "cifar100", "cifar10dvs", "imagenet", "image_folder")}
 READERS["digits"] = digits
@@ -143,7 +144,8 @@ def _read(own: dict[str, Any], given: dict[str, Any]) -> tuple[Recipe, Run, list
     recipe = replace(RECIPE, **_of_data(own["data"]))
     changed = {name: given.pop(name) for name in CHANGEABLE if name in given}
     recipe = replace(recipe, **changed, sources=recipe.sources | dict.fromkeys(changed, "command line"))
-    run = Run(**({"workers": 0} | given))  # most images are in memory, and every seed would have its own processes
+    # most images are in memory, and every seed would have loading processes of its own
+    run = Run(**({"workers": 0, "no_progress": not sys.stderr.isatty()} | given))
     run = replace(run, teacher=None if run.teacher == TRAIN else run.teacher)
     if run.val_images is None and recipe.data is not digits:
         run = replace(run, val_images=VALIDATION)
@@ -234,9 +236,6 @@ def _refuse(parser: argparse.ArgumentParser, given: dict[str, Any]) -> None:
             parser.error(f"--{name.replace('_', '-')} is not served by a comparison, whose arms train side by side")
     if given.get("accumulate", 1) != 1:
         parser.error("--accumulate is not served by a comparison; pass a larger -b")
-    if given.get("no_progress") or given.get("no_preflight"):
-        given.pop("no_progress", None)
-        given.pop("no_preflight", None)
 
 
 def _seed(text: str) -> int:
