@@ -15,6 +15,12 @@ def _table(argv: Sequence[str]) -> int:
     return table(argv)
 
 
+def _rerun(argv: Sequence[str]) -> int:
+    from .recipes.rerun import main as rerun
+
+    return rerun(argv)
+
+
 def _env(argv: Sequence[str]) -> int:
     from .recipes.report.environment import environment
 
@@ -31,6 +37,7 @@ def _compare(argv: Sequence[str]) -> int:
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "compare": (_compare, "which method helps, on this network and these data: compare --help"),
     "table": (_table, "records of runs in one table: table RECORD.json ..."),
+    "rerun": (_rerun, "repeat a run from its record alone, and compare: rerun RECORD.json"),
     "env": (_env, "versions, commit and device, as a record has them"),
 }
 """Name -> function of the arguments behind it, and what it does. What a command needs is imported when it is called."""
@@ -47,7 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     name, *arguments = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if name in COMMANDS:
-        return COMMANDS[name][0](arguments)
+        try:
+            return COMMANDS[name][0](arguments)
+        except ImportError as error:  # in words already, see functional/installed.py
+            print(f"{name}: error: {error}", file=sys.stderr)
+            return 1
     known = [f"  {command:8} {about}" for command, (_, about) in COMMANDS.items()]
     lines = ["usage: python -m spikingjelly_ckd COMMAND", "", *known]
     if name in ("-h", "--help"):

@@ -295,7 +295,9 @@ class Distiller(WithFrozenTeacher):
         self.observers.choose(*self._networks(), batch)
         for name, loss in self._each_loss().items():
             if loss.needs_build:
-                loss.build(*self.observers.shapes(name, self.student, self.teacher, batch))
+                if loss.num_classes is None:
+                    loss.num_classes = self.observers.count_classes(self.student, batch)
+                loss.build(*self.observers.shapes(name, *self._networks(), batch))
         self.losses.to(batch.images.device)
 
     def _observe_teacher(self, batch: Batch, cached: TeacherSeen | None, *, whole: bool) -> Observation:

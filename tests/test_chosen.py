@@ -144,6 +144,24 @@ def test_a_network_without_the_saved_layer_is_named():
     assert re.search("loaded state names this layer of the student", str(raised.value.__notes__))
 
 
+def test_a_moving_average_made_before_the_first_step_can_be_updated_after_it():
+    update = pytest.importorskip("timm.utils").ModelEmaV3
+    distiller = make(tiny_student())
+    average = update(distiller)
+    distiller(*BATCH)
+    average.update(distiller)
+    assert average.module.predict(BATCH[0]).shape == (len(BATCH[0]), 5)
+    states = distiller.state_dict(), average.module.state_dict()
+    assert [value.shape for value in states[0].values()] == [value.shape for value in states[1].values()]
+
+
+def test_a_state_of_before_whose_bytes_were_not_filled_up_is_read():
+    first, second = make(tiny_student(), example=BATCH), make(tiny_student())
+    text = json.dumps(first.chosen()).encode()
+    second.observers.set_extra_state(torch.tensor(list(text), dtype=torch.uint8))
+    assert second.chosen() == first.chosen()
+
+
 def test_layers_of_other_losses_are_chosen_anew_with_a_warning():
     first = make(tiny_student(), example=BATCH)
     second = Distiller(tiny_teacher(), tiny_student(), {"kd": (KDLoss(), 1.0)}, time_steps=2)

@@ -215,7 +215,7 @@ def test_an_energy_that_cannot_be_counted_costs_no_run(compare, monkeypatch, cap
     def refuse(*_, **__):
         raise ValueError("not these")
 
-    monkeypatch.setattr(costs, "measure_energy", refuse)
+    monkeypatch.setattr(costs, "measure_student", refuse)
     found = compare("--methods", "plain", "--seeds", "0", "--epochs", "1")
     assert found["plain", 0]["energy_mj"] is None
     assert found["plain", 0]["test_accuracy"] is not None

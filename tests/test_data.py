@@ -18,7 +18,14 @@ from torch.utils.data import DataLoader, random_split
 
 from spikingjelly_ckd.recipes.data import DataOptions, cifar10, cifar10dvs, cifar100, image_folder, imagenet
 from spikingjelly_ckd.recipes.data.augment import EventNDA, EventResize, EventRoll, event_transform, image_transform
-from spikingjelly_ckd.recipes.data.splits import SPLIT_HASHES, dvs_samples, split, split_hash, stratified_subset
+from spikingjelly_ckd.recipes.data.splits import (
+    SPLIT_HASHES,
+    dvs_samples,
+    hold_out,
+    split,
+    split_hash,
+    stratified_subset,
+)
 
 AUTHORS = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 PARTIAL = DataOptions(allow_partial=True)
@@ -320,6 +327,34 @@ def test_the_subset_is_frozen():
     rows = stratified_subset(torch.arange(5000) % 10, 20, 10)
     assert torch.equal(rows, rows.sort().values)
     assert split_hash({"train": [(str(row), row % 10) for row in rows.tolist()]}).startswith("854bec59634c")
+
+
+def test_a_validation_part_is_of_every_class_and_follows_from_names_alone():
+    labels, names = torch.tensor([0, 0, 0, 0, 1, 1, 1, 2, 2, 2]), [f"{row}.png" for row in range(10)]
+    train, held = hold_out(labels, names, 3)
+    assert sorted([*train.tolist(), *held.tolist()]) == list(range(10))
+    assert torch.equal(held, held.sort().values)
+    assert labels[held].bincount().tolist() == [1, 1, 1]
+    order = torch.arange(9, -1, -1)  # the same files, listed the other way round
+    _, other = hold_out(labels[order], [names[row] for row in order.tolist()], 3)
+    assert {names[int(order[row])] for row in other} == {names[row] for row in held.tolist()}
+    assert set(held.tolist()) < set(hold_out(labels, names, 5)[1].tolist())
+    assert torch.equal(hold_out(labels, names, 0.3)[1], held)
+
+
+def test_a_validation_part_that_cannot_be_taken():
+    labels, names = torch.tensor([0, 0, 0, 0, 0, 1, 2, 3]), list("abcdefgh")
+    for count, words in (
+        (5, "asks for 5 of 8; pass another number, 4 at most"),
+        (0, "must be at least 1"),
+        (1.5, "a share between 0 and 1"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            hold_out(labels, names, count)
+    with pytest.raises(ValueError, match=r"val_images must be at most 2, so that one sample of each class stays"):
+        hold_out(labels[2:], names[2:], 3)
+    with pytest.raises(TypeError, match="val_images must be a number"):
+        hold_out(labels, names, "3")
 
 
 def test_a_subset_that_cannot_be_drawn(roots):

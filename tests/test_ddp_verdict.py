@@ -3,11 +3,16 @@
 import os
 import re
 import socket
+import subprocess
+import sys
+import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import tiny_student, tiny_teacher
+from tiny_data import write_cifar
 from torch import distributed, nn
 from torch import multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
@@ -155,3 +160,55 @@ def test_a_trainer_of_two_processes_ends_with_one_message():
     assert said[0] == said[1]
     assert re.match(r"on rank [01]: images hold NaN", said[0])
     assert ends[0] == ends[1]
+
+
+ONE_RAISES = """
+import os, runpy, sys, time
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, {here!r})
+import tiny_nets
+from spikingjelly_ckd.recipes.row import run_row
+from spikingjelly_ckd.recipes.training import StepSeeds
+
+BEAT = Path({beat!r})
+
+
+def first_step(seeds, trainer, *_):
+    end = time.monotonic() + 100
+    if trainer.global_rank == 0:
+        while not BEAT.exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        raise ArithmeticError("of rank 0 alone")
+    while time.monotonic() < end:  # as one that waits in a collective call
+        BEAT.write_text(str(time.monotonic()))
+        time.sleep(0.05)
+
+
+StepSeeds.on_train_batch_start = first_step
+if __name__ == "__main__":
+    run_row(replace(runpy.run_path({script!r})["RECIPE"], student=tiny_nets.student))
+"""
+
+
+def test_a_process_that_fails_alone_does_not_leave_the_others_waiting(tmp_path):
+    pytest.importorskip("lightning")
+    here = Path(__file__).parent
+    write_cifar(tmp_path / "data", "10", per_class_train=4, per_class_test=1)
+    beat, script = tmp_path / "beat", tmp_path / "row.py"
+    recipe = str(here.parent / "examples" / "cifar10_r20.py")
+    script.write_text(ONE_RAISES.format(here=str(here), beat=str(beat), script=recipe))
+    places = ("--data-path", str(tmp_path / "data"), "--output-dir", str(tmp_path / "out"))
+    flags = ("--method", "plain", "--device", "cpu", "--devices", "2", "--strategy", "ddp", "--amp", "32-true")
+    line = [sys.executable, str(script), *places, *flags, "-b", "10", "--epochs", "1", "-j", "0", "--allow-partial"]
+    start = time.monotonic()
+    with (tmp_path / "said").open("w+") as said:
+        done = subprocess.run(line, stdout=said, stderr=said, check=False)  # a pipe would be kept open by the other one
+        assert done.returncode != 0
+        said.seek(0)
+        assert "of rank 0 alone" in said.read()
+    assert time.monotonic() - start < 90
+    last = beat.read_text()
+    time.sleep(1)
+    assert beat.read_text() == last, "the other process lives on"

@@ -11,6 +11,7 @@ from spikingjelly_ckd.functional.errors import (
     ArgumentNotFoundError,
     ArgumentTypeError,
     ArgumentValueError,
+    InvalidStepError,
 )
 
 FLAGS = {"root": "--data-path", "download": "--download", "num_classes": "--num-classes"}
@@ -31,6 +32,13 @@ def test_an_error_is_the_builtin_one_with_its_argument_as_data(kind, builtin):
     assert (error.argument, error.text, error.remedy) == ("root", "must be a folder", {"download": True})
     assert str(error) == "root must be a folder; pass download=True"
     assert kind("root", "must be a folder").remedy is None
+
+
+def test_an_invalid_step_says_as_data_whether_the_training_diverged():
+    error = pickle.loads(pickle.dumps(InvalidStepError("the loss is not finite", diverged=True)))
+    assert isinstance(error, ValueError)
+    assert (str(error), error.diverged) == ("the loss is not finite", True)
+    assert not InvalidStepError("images hold NaN").diverged
 
 
 @pytest.mark.parametrize("kind", [ArgumentValueError, ArgumentTypeError, ArgumentNotFoundError])

@@ -172,6 +172,43 @@ def test_a_spiking_teacher_is_repeated_reset_and_averaged(mode):
     assert preflight(distiller, (IMAGES, LABELS))["teacher repeats"].status == "ok"
 
 
+class Repeating(nn.Module):
+    """A spiking network that takes images, walks through three time steps by itself and averages."""
+
+    def __init__(self, mode):
+        super().__init__()
+        self.mode, self.net = mode, tiny_student(step_mode=mode)
+
+    def forward(self, images):
+        functional.reset_net(self.net)
+        if self.mode == "m":
+            return self.net(images.expand(3, *images.shape)).mean(0)
+        return torch.stack([self.net(images) for _ in range(3)]).mean(0)
+
+
+@pytest.mark.parametrize("mode", ["m", "s"])
+@pytest.mark.parametrize("time_steps", [2, None])
+def test_a_spiking_teacher_that_repeats_images_by_itself_gets_images(mode, time_steps):
+    teacher = Repeating(mode).eval()
+    with torch.no_grad():
+        expected = teacher(IMAGES)
+    frames = IMAGES if time_steps else IMAGES.expand(2, *IMAGES.shape)
+    distiller = kd(teacher, tiny_student(), time_steps=time_steps, batch_first=False)
+    torch.testing.assert_close(distiller.run_teacher(frames, LABELS).logits, expected)
+    distiller(frames, LABELS).loss.backward()
+    assert distiller.chosen()["teacher"]["teacher_steps"] == "internal"
+    again = kd(Repeating(mode), tiny_student(), time_steps=time_steps, batch_first=False)
+    again.load_state_dict(distiller.state_dict())
+    assert again.chosen() == distiller.chosen()
+
+
+def test_a_spiking_teacher_that_takes_neither_frames_nor_images_says_so():
+    teacher = nn.Sequential(tiny_student(), nn.Linear(7, 5))
+    with pytest.raises(RuntimeError) as raised:
+        kd(teacher, tiny_student(), time_steps=2)(IMAGES, LABELS)
+    assert "raised by the teacher on input (2, 4, 3, 8, 8)" in "".join(raised.value.__notes__)
+
+
 def test_a_spiking_teacher_has_no_class_map():
     with pytest.raises(ValueError, match="serves losses on its logits"):
         samd(tiny_student(), tiny_student(), time_steps=2)

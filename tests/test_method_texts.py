@@ -91,7 +91,7 @@ def test_what_cannot_be_read_is_one_error_with_its_argument(mine, text, words):
 
 def test_which_methods_need_a_teacher():
     without = {name for name in published.METHODS if not needs_teacher(read_method(name))}
-    assert without == {"plain", "tet", "tks", "strong_weak"}
+    assert without == {"branch", "plain", "strong_weak", "tet", "tks", "tpd", "tssd"}
 
 
 def test_folder_names_are_safe_and_short():

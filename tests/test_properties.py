@@ -5,7 +5,7 @@ not outweigh the batch. ``LOSSES`` and ``FUNCTIONS`` state a bound for each: of 
 one image, times the number of images where the loss is a mean over them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -16,6 +16,7 @@ from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
 from spikingjelly_ckd import CATKDLoss, Distiller, NLDLoss, SAMDLoss, functional, methods
+from spikingjelly_ckd.functional.bounds import bounded_logits
 
 SIZES = (4, 4)
 CHANNELS = 3
@@ -116,7 +117,8 @@ def check(value, leaves, situation, bound, *, images_at=0):
     assert value.dtype == (torch.float64 if situation.dtype == torch.float64 else torch.float32)
     assert value.isfinite().all(), value
     if isinstance(bound, tuple):
-        bound = bound[0] + bound[1] * min(leaves[0].detach().abs().max().item(), 1e15)
+        sized = [leaves[0].detach(), *([situation.logits(teacher=True)] if bound == BY_TEACHERS_SIZE else [])]
+        bound = bound[0] + bound[1] * min(max(tensor.abs().max().item() for tensor in sized), 1e15)
     if not value.requires_grad:
         return
     gradients = torch.autograd.grad(value, leaves, allow_unused=True)
@@ -134,6 +136,8 @@ LOGITS = "student_logits"
 STEPS = "student_per_step_logits"
 BY_SIZE = 20.0, 20.0
 """And as much for each unit of the largest logit, up to 1e15: the gradient of a target that is not detached."""
+BY_TEACHERS_SIZE = 20.0, 20.1
+"""The same for the largest logit of either network: the gradient of a divergence that weighs by the student."""
 LOSSES = [
     # loss, what it learns from, bound of an image's gradient times the number of images
     ("KDLoss", {}, 6),  # tau |q - p|, at most tau times the root of 2; so where no reason is given
@@ -147,6 +151,12 @@ LOSSES = [
     ("DISTLoss", {}, 40),  # one over the spread of the probabilities
     ("LSKDLoss", {}, 20),  # tau over the spread of the logits
     ("WeightedSoftLabelLoss", {}, 4),
+    ("WTTMLoss", {}, 6),  # times how unsure the teacher is, at most K ** 0.8
+    ("WTTMLoss", {"weighted": False}, 2),
+    ("RLDLoss", {}, 50),  # alpha 2 and beta tau 2
+    ("NKDLoss", {}, 5),
+    ("AKLLoss", {}, BY_TEACHERS_SIZE),
+    ("HardLabelLoss", {}, 2),
     ("EnOFLoss", {}, 4),
     ("TDKDLoss", {}, 5),
     ("TDKDLoss", {"ensemble": "correct"}, 5),
@@ -156,8 +166,13 @@ LOSSES = [
     ("TKSLoss", {"detach_target": True}, 20),
     ("StrongWeakLoss", {}, 4),
     ("StrongWeakLoss", {"detach_target": False}, BY_SIZE),
+    ("PrefixKDLoss", {}, 4),
+    ("PrefixKDLoss", {"target": "next"}, 4),
+    ("PrefixKDLoss", {"detach_target": False}, BY_SIZE),
     ("SeAlKDLoss", {}, 10),
 ]
+TWO_STEPS = {"StrongWeakLoss", "PrefixKDLoss"}
+"""Losses that compare time steps."""
 SAMD_SETTINGS = [
     {"normalization": normalization, "scaling": scaling}
     for normalization in ("sample", "batch", "none")
@@ -173,7 +188,19 @@ FEATURE_LOSSES = [
     ("BKDSNNLoss", {"student_channels": CHANNELS, "teacher_channels": CHANNELS}, 100),
     ("BKDSNNLoss", {"pooled": True, "student_channels": CHANNELS, "teacher_channels": CHANNELS}, 100),
     ("ReviewKDLoss", {}, 1e5),  # two of them, each on a whole batch without a spike
+    ("VkDLoss", {"student_channels": CHANNELS, "teacher_channels": CHANNELS}, 10),
+    ("WKDFLoss", {"student_channels": CHANNELS, "teacher_channels": CHANNELS}, 1e4),  # BatchNorm's eps, and its own
+    ("SASTCLoss", {}, 1e4),
+    ("RKDLoss", {}, 1e4),
+    ("SPLoss", {}, 10),
+    ("CKALoss", {}, 10),
 ]
+RELATIONS = {"RKDLoss", "SPLoss", "CKALoss"}
+"""Of images to each other: one image is refused."""
+
+
+WITH_A_TEST = {"SAMDLoss", "CATKDLoss", "E2KDLoss", "SDDLoss", "BranchKDLoss", "OFALoss"}
+"""Losses with a test of their own below."""
 
 
 def named(rows):
@@ -191,7 +218,7 @@ def made(name, options, situation):
 
 
 def test_every_loss_has_a_row():
-    assert {row[0] for row in LOSSES + FEATURE_LOSSES} | {"SAMDLoss", "CATKDLoss", "E2KDLoss"} == set(methods.__all__)
+    assert {row[0] for row in LOSSES + FEATURE_LOSSES} | WITH_A_TEST == set(methods.__all__)
 
 
 @pytest.mark.parametrize(("name", "options", "bound"), named(LOSSES))
@@ -200,7 +227,7 @@ def test_every_loss_has_a_row():
 def test_losses_of_logits(name, options, bound, situation):
     loss = made(name, options, situation)
     images = situation.images
-    if (name == "DISTLoss" and images == 1) or (name == "StrongWeakLoss" and situation.steps == 1):
+    if (name == "DISTLoss" and images == 1) or (name in TWO_STEPS and situation.steps == 1):
         with pytest.raises(ValueError, match="larger batch|time_steps=2"):
             loss(*arguments(loss, situation)[0])
         return
@@ -233,6 +260,31 @@ def test_cat_kd(situation, normalize):
     check(value, [maps], situation, 10)
 
 
+@few(60)
+@given(situation=SITUATIONS, criterion=st.sampled_from(["dkd", "kd"]))
+def test_sdd(situation, criterion):
+    """The logits of every time step stand for those of every region."""
+    logits = situation.step_logits().transpose(0, 1).contiguous().requires_grad_()  # [N, M, K]
+    teacher = situation.logits(teacher=True).unsqueeze(1).expand_as(logits)
+    value = situation.images * methods.SDDLoss(criterion)(logits, teacher, situation.labels())
+    check(value, [logits], situation, 160)
+
+
+@few()
+@given(situation=SITUATIONS)
+def test_branches(situation):
+    """On two layers; BatchNorm's slope bounds what comes through the branch, four of them in a row."""
+    torch.manual_seed(situation.seed)
+    loss = methods.BranchKDLoss(num_classes=situation.classes)
+    spikes, logits = situation.spikes().requires_grad_(), situation.logits().requires_grad_()
+    loss.build([spikes.shape, spikes.shape], [])
+    loss = loss.double() if situation.dtype == torch.float64 else loss
+    value = situation.images * loss([spikes, spikes], logits, situation.labels())
+    check(value, [logits], situation, 5 * situation.images)  # a mean over the images that have a right head
+    value = situation.images * loss([spikes, spikes], logits, situation.labels())
+    check(value, [spikes], situation, 1e5, images_at=1)
+
+
 @few()
 @given(situation=SITUATIONS)
 def test_e2kd(situation):
@@ -246,6 +298,10 @@ def test_e2kd(situation):
 def test_losses_of_features(name, options, bound, situation):
     loss = made(name, options, situation)
     spikes, features = situation.spikes().requires_grad_(), situation.features()
+    if name in RELATIONS and situation.images == 1:
+        with pytest.raises(ValueError, match="use a larger batch"):
+            loss(spikes, features)
+        return
     if loss.layer_choice == "stages":
         loss.build([spikes.shape], [features.shape])
         loss = loss.to(torch.float64) if situation.dtype == torch.float64 else loss
@@ -253,6 +309,37 @@ def test_losses_of_features(name, options, bound, situation):
     else:
         value = loss(spikes, features)
     check(situation.images * value, [spikes], situation, bound, images_at=1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize(("name", "options", "bound"), named(FEATURE_LOSSES))
+def test_large_signed_features(name, options, bound, dtype):
+    """Membrane potentials, and features in front of an activation, of +-1e4."""
+    loss = made(name, options, usual())
+    student = (1e4 * (2 * torch.rand(2, 4, CHANNELS, *SIZES) - 1)).to(dtype).requires_grad_()
+    teacher = (1e4 * (2 * torch.rand(4, CHANNELS, *SIZES) - 1)).to(dtype)
+    if loss.layer_choice == "stages":
+        loss.build([student.shape], [teacher.shape])
+        value = loss([student], [teacher])
+    else:
+        value = loss(student, teacher)
+    assert value.isfinite()
+    assert torch.autograd.grad(value, student)[0].isfinite().all()
+
+
+@few()
+@given(situation=SITUATIONS, power=st.sampled_from([1.0, 1.5]))
+def test_ofa(situation, power):
+    torch.manual_seed(situation.seed)
+    spikes, logits = situation.spikes().requires_grad_(), situation.logits().requires_grad_()
+    loss = methods.OFALoss(power, num_classes=situation.classes)
+    loss.build([spikes.shape], [spikes.shape[1:]])
+    loss = loss.double() if situation.dtype == torch.float64 else loss
+    value = loss([spikes], logits, situation.logits(teacher=True), situation.labels()).sum()
+    check(value, [logits], situation, 4)
+    check(
+        loss([spikes], logits.detach(), logits.detach(), situation.labels()).sum(), [spikes], situation, 10, images_at=1
+    )
 
 
 # --- formulas --------------------------------------------------------------------------------------------------------
@@ -264,6 +351,25 @@ def of_maps(function, **options):
 
 def of_layers(function, **options):
     return lambda s: (lambda layer: function(layer, s.features(), **options), s.spikes()[0])
+
+
+def of_relations(function):
+    """Of as many images and one more: a single one has no relation."""
+
+    def build(s):
+        more = replace(s, images=s.images + 1)
+        return lambda layer: function(layer, more.features()), more.spikes()[0]
+
+    return build
+
+
+def of_vectors(function):
+    return lambda s: (lambda rows: function(rows, s.features().flatten(1)), s.spikes()[0].flatten(1))
+
+
+def of_queries(s):
+    keys, errors = s.features().flatten(2), s.spikes().flatten(3)[..., :CHANNELS]
+    return lambda queries: functional.attended_error(queries, keys, errors), s.spikes().flatten(3)
 
 
 def of_logits(function, *rest):
@@ -326,10 +432,27 @@ FUNCTIONS = [
     ("class_map_error", of_layers(functional.class_map_error, size=2, normalize=True), 10),
     ("feature_error", of_layers(functional.feature_error), 100),
     ("hierarchical_context_error", of_layers(functional.hierarchical_context_error), 10),
+    ("regions", of_spikes(lambda spikes: functional.regions(spikes.mean(0), (1, 2))), 10),
     ("decoupled_kl", of_labelled_logits(lambda *given_to: sum(functional.decoupled_kl(*given_to))), 4),
     ("weighted_soft_label_error", of_labelled_logits(functional.weighted_soft_label_error), 4),
     ("correlation", of_probabilities(functional.correlation, 1), 40),
     ("correlation", of_probabilities(functional.correlation, 0), 1e8),  # images that are nearly alike
+    ("log_kl", of_logits(lambda *both: functional.log_kl(*(bounded_logits(z).log_softmax(1) for z in both))), 4),
+    ("split_class", of_labelled_logits(lambda z, _, labels, tau: functional.split_class(z, labels, tau)[0]), 4),
+    ("split_class", of_labelled_logits(lambda z, _, labels, tau: functional.split_class(z, labels, tau)[1]), 4),
+    ("transformed_teacher_kl", of_logits(functional.transformed_teacher_kl, 0.2), 6),
+    ("refined_kl", of_labelled_logits(lambda *given_to: sum(functional.refined_kl(*given_to, 1.0))), 4),
+    ("normalized_error", of_labelled_logits(lambda *given_to: sum(functional.normalized_error(*given_to))), 4),
+    ("adaptive_kl", of_logits(functional.adaptive_kl), BY_TEACHERS_SIZE),
+    ("hard_label_error", of_logits(functional.hard_label_error), 4),
+    ("distance_error", of_relations(functional.distance_error), 1e3),
+    ("angle_error", of_relations(functional.angle_error), 1e3),
+    ("similarity_error", of_relations(functional.similarity_error), 10),
+    ("linear_cka", of_relations(functional.linear_cka), 10),
+    ("normalized_feature_error", of_vectors(functional.normalized_feature_error), 10),
+    ("channel_statistics_error", of_layers(functional.channel_statistics_error), 100),
+    ("enhanced_target_error", of_labelled_logits(lambda *given_to: functional.enhanced_target_error(*given_to[:3])), 4),
+    ("attended_error", of_queries, 20),
     ("standardize_logits", lambda s: (functional.standardize_logits, s.logits()), 10),
     ("gaussian_like", lambda s: (lambda logits: functional.gaussian_like(logits, detach=False), s.logits()), 20),
     ("mix_noise", of_logits(functional.mix_noise, 0.3, 2.0), 4),
@@ -346,14 +469,28 @@ FUNCTIONS = [
     ("normalize_map", lambda s: (lambda maps: functional.normalize_map(maps, "batch"), s.student_maps()), 10),
     ("normalize_map", lambda s: (lambda maps: functional.normalize_map(maps, "none"), s.student_maps()), 10),
     ("step_kl", lambda s: (lambda z: functional.step_kl(z, s.logits(teacher=True), 2.0), s.step_logits()), 10),
+    (
+        "right_heads_kl",
+        lambda s: (lambda heads: functional.right_heads_kl(heads, s.labels(), 2.0), s.step_logits()),
+        10,
+    ),
     ("step_cross_entropy", of_labelled_steps(functional.step_cross_entropy), 10),
     ("step_entropy", of_steps(functional.step_entropy, 1.0), 10),
     ("most_and_least_confident", of_steps(lambda steps: sum(functional.most_and_least_confident(steps))), 10),
+    ("prefix_means", of_steps(functional.prefix_means), 10),
     ("sum_correct_steps", of_labelled_steps(lambda *given_to: functional.sum_correct_steps(*given_to)[0]), 10),
     ("replace_errors", replaced, 10),
     ("mean_of_other_steps", of_other_steps, BY_SIZE),
 ]
-CHOOSE_OR_REFUSE = {"blur", "check_shapes", "check_steps", "class_indices", "correct_steps", "is_constant"}
+CHOOSE_OR_REFUSE = {
+    "blur",
+    "check_shapes",
+    "check_steps",
+    "class_indices",
+    "correct_steps",
+    "disagreement_weights",
+    "is_constant",
+}
 
 
 def test_every_formula_has_a_row():

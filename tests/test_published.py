@@ -231,3 +231,5 @@ def test_tks_ends_where_its_static_form_stands():
     assert (moving.schedule["task"](0.0), moving.schedule["tks"](0.0)) == (1.0, 0.0)
     for progress in (0.0, 0.25, 1.0):  # the authors' 1 - epoch / epochs * alpha
         assert moving.schedule["task"](progress) == pytest.approx(1 - progress * 0.7)
+    theirs = published.tks(0.3, 0.7, static=True)  # their --staticalpha: alpha for the task, not 1 - alpha
+    assert (theirs.task_weight, theirs.losses["tks"][1], theirs.schedule) == (0.7, 0.3, {})

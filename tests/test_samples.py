@@ -195,9 +195,19 @@ def test_the_only_folder_in_a_class_folder_may_hold_its_images(tree):
         ("test/cat/9.png", "train/cat/0.png"),
     ],
 )
-def test_a_link_to_a_file_that_counts_already_is_refused(tree, link, target):
-    (tree / link).symlink_to(tree / target)
+@pytest.mark.parametrize("kind", ["symlink_to", "hardlink_to"])
+def test_a_link_to_a_file_that_counts_already_is_refused(tree, kind, link, target):
+    getattr(tree / link, kind)(tree / target)
     with pytest.raises(ValueError, match=r"9.png and .*0.png lead to one file|0.png and .*9.png lead to one file"):
+        image_folder(tree, DataOptions())
+
+
+def test_a_tree_of_hard_links_to_elsewhere_is_read(tree):
+    shutil.copytree(tree, tree.with_name("copy"), copy_function=os.link)
+    assert len(image_folder(tree.with_name("copy"), DataOptions()).train) == 8
+    (tree / "train/cat/same.png").symlink_to(tree / "train/dog/0.png")
+    (tree / "test/cat/8.png").hardlink_to(tree / "test/cat/0.png")
+    with pytest.raises(ValueError, match="lead to one file"):
         image_folder(tree, DataOptions())
 
 

@@ -27,6 +27,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from spikingjelly_ckd import CKDDistiller, Distiller, warm_up
+from spikingjelly_ckd.functional.errors import InvalidStepError
 from spikingjelly_ckd.recipes.data import Data
 from spikingjelly_ckd.recipes.data.loading import EpochSampler, ReproducibleDataModule, SeededSamples, seed_all, seeded
 from spikingjelly_ckd.recipes.training import (
@@ -40,6 +41,7 @@ from spikingjelly_ckd.recipes.training import (
     topk_accuracy,
     unpack_batch,
 )
+from spikingjelly_ckd.recipes.training.callbacks import FailureNotes
 
 TAGS = {f"{part}_{what}" for part in ("train", "test") for what in ("loss", "acc1", "acc5")}
 TERMS = {"train_task", "train_samd", "train_nld"}
@@ -342,6 +344,50 @@ def test_a_loss_that_is_not_finite_is_shown_as_it_is(tmp_path):
     module.network[-1].bias.data.zero_()
     trainer.validate(module, loaders()[1], verbose=False)
     assert trainer.callback_metrics["test_loss"].isfinite(), "nothing is left of the evaluation before"
+
+
+class Spoils(Callback):
+    """From the second step on, something is wrong."""
+
+    def __init__(self, what):
+        self.what = what
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx != 1:
+            return
+        distiller = pl_module.distiller
+        if self.what == "images":
+            batch[0][0, 0, 0, 0] = torch.nan
+        elif self.what == "labels":
+            batch[1][0] = 9
+        elif self.what == "weights":
+            distiller.student[-1].weight.data.fill_(torch.nan)
+        elif self.what == "silence":
+            distiller.student[0].weight.data.zero_()
+            distiller.student[0].bias.data.fill_(-1.0)
+        else:
+            raise ValueError("of another library: NaN or inf")
+
+
+@pytest.mark.parametrize(
+    ("what", "diverged"),
+    [("images", False), ("labels", False), ("weights", True), ("silence", True), ("another", None)],
+)
+def test_a_refused_step_is_placed_and_a_lower_learning_rate_advised_where_the_training_diverged(
+    tmp_path, what, diverged
+):
+    module = DistillationModule(make_distiller(), preflight=False)
+    trainer = make_trainer(tmp_path, callbacks=[FailureNotes(), Spoils(what)])
+    with pytest.raises(ValueError, match=r".") as raised:
+        trainer.fit(module, loaders()[0])
+    notes = getattr(raised.value, "__notes__", [])
+    if diverged is None:
+        assert notes == []
+        return
+    assert isinstance(raised.value, InvalidStepError)
+    assert raised.value.diverged == diverged
+    advice = ": begin anew (--overwrite) with a lower learning rate (--lr)" if diverged else ""
+    assert notes == [f"in epoch 1, step 2{advice}"]
 
 
 def test_nan_in_the_test_set_is_no_wrong_answer(tmp_path):

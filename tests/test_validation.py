@@ -9,45 +9,12 @@ import tiny_nets
 import torch
 from method_runs import row
 
-from spikingjelly_ckd.functional.errors import ArgumentValueError
 from spikingjelly_ckd.recipes.data import DataOptions, cifar10
-from spikingjelly_ckd.recipes.data.splits import hold_out
 from spikingjelly_ckd.recipes.report.schema import Record
 from spikingjelly_ckd.recipes.report.table import tabulate
 from spikingjelly_ckd.recipes.training.module import TrainingModule
 
 OWN = "distiller.student."
-LABELS = torch.arange(100) % 4
-NAMES = [f"image{row}" for row in range(100)]
-
-
-def test_what_is_held_out_follows_from_the_names_alone():
-    kept, held = hold_out(LABELS, NAMES, 21)
-    assert sorted([*kept.tolist(), *held.tolist()]) == list(range(100))
-    assert (len(held), LABELS[held].bincount().tolist()) == (21, [6, 5, 5, 5])
-    order = torch.randperm(100, generator=torch.Generator().manual_seed(0))
-    _, shuffled = hold_out(LABELS[order], [NAMES[row] for row in order.tolist()], 20)
-    _, straight = hold_out(LABELS, NAMES, 20)
-    assert sorted(order[shuffled].tolist()) == straight.tolist()
-    assert straight.tolist() != list(range(20)), "not the first ones"
-
-
-@pytest.mark.parametrize("count", [51, 100, 1000, 0, -1])
-def test_more_than_half_or_nothing_cannot_be_held_out(count):
-    with pytest.raises(ArgumentValueError, match=f"leave at least as many to train on: {count} of 100") as caught:
-        hold_out(LABELS, NAMES, count)
-    assert caught.value.argument == "val_images"
-
-
-def test_every_class_is_in_both_parts():
-    with pytest.raises(ArgumentValueError, match=r"leaves class \d \(and 1 more\) without an image"):
-        hold_out(LABELS, NAMES, 2)
-    labels = torch.tensor([0] * 9 + [1])
-    with pytest.raises(ArgumentValueError, match="leaves class 1"):
-        hold_out(labels, NAMES[:10], 5)
-
-
-# --- rows ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +47,8 @@ def test_the_parts_of_the_data(ground):
         (1.5, ValueError, "between 0 and 1, got 1.5"),
         (0, ValueError, "at least 1"),
         (True, TypeError, "must be an integer"),
-        (31, ValueError, "leave at least as many to train on: 31 of 60"),
-        (9, ValueError, "without an image in one of the two parts"),
+        (31, ValueError, "asks for 31 of 60"),
+        (9, ValueError, "must give an image of each class to the validation part, got 9; 9 has none"),
     ],
 )
 def test_a_validation_part_that_cannot_be_cut_is_one_error(ground, value, error, words):

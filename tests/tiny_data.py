@@ -112,3 +112,31 @@ def write_event_folder(
                 frames[:, label // 10 % 2, low : max((label % 10 + 1) * size // 10, low + 1)] += 1
                 np.savez_compressed(folder / f"{number}.npz", frames=frames)
     return Path(root)
+
+
+def write_dvsgesture(root: Path, *, per_class_train: int = 2, per_class_test: int = 1) -> Path:
+    """``events_np/<part>/<0 to 10>/userNN_light_<i>.npz``, as SpikingJelly cuts the trials of DVS128 Gesture."""
+    rng = np.random.default_rng(0)
+    for part, count, user in (("train", per_class_train, 1), ("test", per_class_test, 24)):
+        for label in range(11):
+            for number in range(count):
+                path = Path(root) / "events_np" / part / str(label) / f"user{user + number:02}_led_0.npz"
+                write_events(path, label * 11, rng)
+    return Path(root)
+
+
+def write_ncaltech101(root: Path, *, classes: tuple[str, ...], per_class: int = 4) -> Path:
+    """``events_np/<class>/image_<i>.npz``, events on the 240 columns and 180 rows of N-Caltech101."""
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(classes):
+        for number in range(1, per_class + 1):
+            path = Path(root) / "events_np" / name / f"image_{number:04}.npz"
+            write_events(path, 160 * label // len(classes), rng, width=240)
+    return Path(root)
+
+
+def write_events(path: Path, row: int, rng: np.random.Generator, *, width: int = SENSOR) -> None:
+    """One recording in the format of SpikingJelly, with most of its events on rows that belong to its class."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    events = {"t": np.sort(rng.integers(0, 1_300_000, EVENTS)), "p": rng.integers(0, 2, EVENTS)}
+    np.savez(path, **events, x=rng.integers(0, width, EVENTS), y=rng.integers(0, 12, EVENTS) + row)

@@ -4,8 +4,11 @@
   relatives, :func:`class_activation_map`), their sizes and normalisation, and a layer over time (:func:`time_mean`).
 - ``divergences``: how far softened logits (:func:`soft_kl`), probabilities or maps are apart.
 - ``logits``: what is done with logits ``[N, K]`` (:func:`decoupled_kl`, :func:`gaussian_like`, :func:`correlation`).
+- ``weighted``: divergences in which the teacher says what counts how much (:func:`refined_kl`, :func:`adaptive_kl`).
 - ``time``: what is done with the logits of every time step, ``[T, N, K]`` (:func:`step_kl`, :func:`correct_steps`).
 - ``features``: errors of recorded layers (:func:`attention_distance`, :func:`feature_error`).
+- ``relations``: how the images of a batch lie to each other (:func:`similarity_error`, :func:`linear_cka`).
+- ``projected``: errors of what a projector made of the student's layers (:func:`enhanced_target_error`).
 - ``bounds``: what keeps values and gradients finite where an input is silent, constant or huge.
 - ``shapes``: :func:`check_shapes`, the one check of axes that all of them share.
 
@@ -15,6 +18,7 @@ The losses of :mod:`spikingjelly_ckd.methods` are thin modules around these func
 
 from .divergences import (
     cosine_map_distance,
+    log_kl,
     map_divergence,
     probability_kl,
     soft_kl,
@@ -25,6 +29,7 @@ from .features import (
     class_map_error,
     feature_error,
     hierarchical_context_error,
+    regions,
 )
 from .logits import (
     class_indices,
@@ -32,6 +37,7 @@ from .logits import (
     decoupled_kl,
     gaussian_like,
     mix_noise,
+    split_class,
     standardize_logits,
     weighted_soft_label_error,
 )
@@ -48,6 +54,18 @@ from .maps import (
     spike_activation_map,
     time_mean,
 )
+from .projected import (
+    attended_error,
+    channel_statistics_error,
+    enhanced_target_error,
+    normalized_feature_error,
+)
+from .relations import (
+    angle_error,
+    distance_error,
+    linear_cka,
+    similarity_error,
+)
 from .shapes import (
     check_shapes,
 )
@@ -56,17 +74,31 @@ from .time import (
     correct_steps,
     mean_of_other_steps,
     most_and_least_confident,
+    prefix_means,
     replace_errors,
+    right_heads_kl,
     step_cross_entropy,
     step_entropy,
     step_kl,
     sum_correct_steps,
 )
+from .weighted import (
+    adaptive_kl,
+    disagreement_weights,
+    hard_label_error,
+    normalized_error,
+    refined_kl,
+    transformed_teacher_kl,
+)
 
 __all__ = [
+    "adaptive_kl",
+    "angle_error",
     "at_least_float32",
+    "attended_error",
     "attention_distance",
     "blur",
+    "channel_statistics_error",
     "check_shapes",
     "check_steps",
     "class_activation_map",
@@ -76,29 +108,44 @@ __all__ = [
     "correlation",
     "cosine_map_distance",
     "decoupled_kl",
+    "disagreement_weights",
+    "distance_error",
+    "enhanced_target_error",
     "feature_error",
     "fold_time",
     "gaussian_like",
     "grad_cam",
     "grad_cam_plus_plus",
+    "hard_label_error",
     "hierarchical_context_error",
     "hires_cam",
     "is_constant",
+    "linear_cka",
+    "log_kl",
     "map_divergence",
     "match_maps",
     "mean_of_other_steps",
     "mix_noise",
     "most_and_least_confident",
     "normalize_map",
+    "normalized_error",
+    "normalized_feature_error",
+    "prefix_means",
     "probability_kl",
+    "refined_kl",
+    "regions",
     "replace_errors",
+    "right_heads_kl",
+    "similarity_error",
     "soft_kl",
     "spike_activation_map",
+    "split_class",
     "standardize_logits",
     "step_cross_entropy",
     "step_entropy",
     "step_kl",
     "sum_correct_steps",
     "time_mean",
+    "transformed_teacher_kl",
     "weighted_soft_label_error",
 ]

@@ -16,7 +16,7 @@ from .bounds import LEAST_LENGTH, bounded_logits, is_flat, is_short, smallest_pr
 from .maps import at_least_float32
 from .shapes import check_shapes
 
-__all__ = ["cosine_map_distance", "map_divergence", "probability_kl", "soft_kl"]
+__all__ = ["cosine_map_distance", "log_kl", "map_divergence", "probability_kl", "soft_kl"]
 
 Scaling = Literal["softmax", "none", "zscore", "l2"]
 SCALINGS: tuple[Scaling, ...] = get_args(Scaling)
@@ -47,8 +47,30 @@ def soft_kl(student: Tensor, teacher: Tensor, temperature: float, *, squared: bo
     check_shapes(student=(student, "... K"), teacher=(teacher, "... K"))
     log_student = F.log_softmax(bounded_logits(student) / temperature, dim=-1)
     log_teacher = F.log_softmax(bounded_logits(teacher) / temperature, dim=-1)
-    divergence = (log_teacher.exp() * (log_teacher - log_student)).sum(dim=-1)
+    divergence = log_kl(log_student, log_teacher)
     return divergence * temperature**2 if squared else divergence
+
+
+def log_kl(student: Tensor, teacher: Tensor) -> Tensor:
+    r""":math:`\mathrm{KL}(P_T \,\|\, P_S)` of logarithms of probabilities.
+
+    Args:
+        student: :math:`\log P_S`, finite, shape ``[..., K]``.
+        teacher: :math:`\log P_T`, finite, same shape.
+
+    Returns:
+        Shape ``[...]``.
+
+    Raises:
+        ValueError: unlike shapes.
+
+    Example:
+        >>> import torch
+        >>> log_kl(torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.75, 0.25]]).log())
+        tensor([0.1308])
+    """
+    check_shapes(student=(student, "... K"), teacher=(teacher, "... K"))
+    return (teacher.exp() * (teacher - student)).sum(dim=-1)
 
 
 def probability_kl(student: Tensor, teacher: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Errors that carry the name of their argument as data, so that a command line can show its flag instead."""
+"""Errors that carry as data what a caller acts on: the name of an argument, or that a training diverged."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["ArgumentError", "ArgumentNotFoundError", "ArgumentTypeError", "ArgumentValueError"]
+__all__ = ["ArgumentError", "ArgumentNotFoundError", "ArgumentTypeError", "ArgumentValueError", "InvalidStepError"]
 
 _AS_KEYWORDS: Mapping[str, str] = MappingProxyType({})
 
@@ -72,6 +72,23 @@ class ArgumentValueError(ArgumentError, ValueError):
 
 class ArgumentNotFoundError(ArgumentError, FileNotFoundError):
     """An argument that names a file or folder which is not there."""
+
+
+class InvalidStepError(ValueError):
+    """A step whose values must not be trained on; nothing was changed.
+
+    Args:
+        text: what was found.
+        diverged: whether weights that ran away show so: NaN or infinity behind the student, neurons that fell silent.
+
+    Example:
+        >>> InvalidStepError("the loss 'task' is not finite", diverged=True).diverged
+        True
+    """
+
+    def __init__(self, text: str, *, diverged: bool = False) -> None:
+        super().__init__(text)
+        self.diverged = diverged
 
 
 def _setting(name: str, value: object, flags: Mapping[str, str]) -> str:

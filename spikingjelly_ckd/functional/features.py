@@ -6,6 +6,8 @@ a detached one. ``N`` images, ``C`` channels, ``K`` classes, ``h w`` positions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -20,6 +22,7 @@ __all__ = [
     "class_map_error",
     "feature_error",
     "hierarchical_context_error",
+    "regions",
 ]
 
 CONTEXT_SIZES = (4, 2, 1)
@@ -172,3 +175,30 @@ def hierarchical_context_error(student: Tensor, teacher: Tensor) -> Tensor:
 def _pooled(maps: Tensor, size: int, normalize: bool) -> Tensor:
     pooled = F.adaptive_avg_pool2d(at_least_float32(maps), size)
     return unit_rows(pooled.flatten(2)) if normalize else pooled.flatten(2)
+
+
+def regions(features: Tensor, scales: Sequence[int]) -> Tensor:
+    """Means of a layer over the cells of several grids: the pyramid of SDD (Wei et al., CVPR 2024, arXiv 2403.13512).
+
+    The layer is average-pooled to the finest grid, and the coarser ones from that, as in the authors' code.
+
+    Args:
+        features: ``[N, C, h, w]``, at least as large as the finest grid.
+        scales: cells a side of each grid, the finest last, such as ``(1, 2, 4)``.
+
+    Returns:
+        ``[N, M, C]``, ``M`` the sum of the squares of the scales, in the order of the scales.
+
+    Raises:
+        ValueError: not 4-dimensional, or a map that is smaller than the finest grid.
+
+    Example:
+        >>> import torch
+        >>> regions(torch.tensor([[[[1.0, 2.0], [3.0, 6.0]]]]), (1, 2)).flatten()
+        tensor([3., 1., 2., 3., 6.])
+    """
+    finest = scales[-1]
+    hint = f"the map is smaller than the finest of the grids {tuple(scales)}: pass coarser ones, or a layer in front"
+    check_shapes(hint, features=(features, f"N C h>={finest} w>={finest}"))
+    fine = F.adaptive_avg_pool2d(at_least_float32(features), finest)
+    return torch.cat([F.adaptive_avg_pool2d(fine, scale).flatten(2) for scale in scales], dim=2).mT

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .bounds import LEAST_LENGTH, bounded_logits, excess, is_flat, smallest_probability
+from .divergences import log_kl
 from .maps import at_least_float32
 from .shapes import check_shapes
 
@@ -22,6 +23,7 @@ __all__ = [
     "decoupled_kl",
     "gaussian_like",
     "mix_noise",
+    "split_class",
     "standardize_logits",
     "weighted_soft_label_error",
 ]
@@ -77,13 +79,41 @@ def decoupled_kl(student: Tensor, teacher: Tensor, labels: Tensor, temperature: 
         (tensor([0.1233]), tensor([0.]))
     """
     check_shapes(student=(student, "N K>=2"), teacher=(teacher, "N K"))
-    classes = class_indices(labels, student).unsqueeze(1)
+    classes = class_indices(labels, student)
+    binary_student, rest_student = split_class(student, classes, temperature)
+    binary_teacher, rest_teacher = split_class(teacher, classes, temperature)
+    return log_kl(binary_student, binary_teacher), log_kl(rest_student, rest_teacher)
+
+
+def split_class(logits: Tensor, classes: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    r"""Softened probabilities taken apart into one class against the rest, and the rest among themselves.
+
+    Args:
+        logits: shape ``[N, K]``, ``K >= 2``.
+        classes: class index of each image, shape ``[N]``.
+        temperature: :math:`\tau > 0`.
+
+    Returns:
+        Logarithms: of :math:`(p_y, 1 - p_y)`, shape ``[N, 2]``, and of the softmax over all other classes in their
+        order, shape ``[N, K - 1]``; fp32 or wider.
+
+    Raises:
+        ValueError: unlike shapes, or fewer than two classes.
+
+    Example:
+        >>> import torch
+        >>> one, others = split_class(torch.tensor([[1.0, 0.0, 1.0]]), torch.tensor([1]), 1.0)
+        >>> one.exp(), others.exp()
+        (tensor([[0.1554, 0.8446]]), tensor([[0.5000, 0.5000]]))
+    """
+    check_shapes(logits=(logits, "N K>=2"), classes=(classes, "N"))
+    log_p = F.log_softmax(bounded_logits(logits) / temperature, dim=1)
+    one = classes.unsqueeze(1)
     # Indices of the K - 1 others: no mask of -inf, whose product with a zero probability is no number.
-    others = torch.arange(student.shape[1] - 1, device=student.device).expand(len(student), -1)
-    others = others + (others >= classes).long()
-    binary_student, rest_student = _split(student, classes, others, temperature)
-    binary_teacher, rest_teacher = _split(teacher, classes, others, temperature)
-    return _log_kl(binary_student, binary_teacher), _log_kl(rest_student, rest_teacher)
+    others = torch.arange(logits.shape[1] - 1, device=logits.device).expand(len(logits), -1)
+    rest = log_p.gather(1, others + (others >= one).long())
+    mass = rest.logsumexp(dim=1, keepdim=True)
+    return torch.cat([log_p.gather(1, one), mass], dim=1), rest - mass
 
 
 def weighted_soft_label_error(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
@@ -244,15 +274,3 @@ def gaussian_like(
         raise ValueError(f"sd must be 'std', 'variance' or a number, got {sd!r}")
     variance = bounded_logits(source).var(dim=1, keepdim=True)
     return mean + (variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt() if sd == "std" else variance) * unit
-
-
-def _split(logits: Tensor, classes: Tensor, others: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Logarithms of ``b [N, 2]`` and of the distribution over the other classes ``[N, K - 1]``."""
-    log_p = F.log_softmax(bounded_logits(logits) / temperature, dim=1)
-    rest = log_p.gather(1, others)
-    mass = rest.logsumexp(dim=1, keepdim=True)
-    return torch.cat([log_p.gather(1, classes), mass], dim=1), rest - mass
-
-
-def _log_kl(log_student: Tensor, log_teacher: Tensor) -> Tensor:
-    return (log_teacher.exp() * (log_teacher - log_student)).sum(dim=1)

@@ -23,7 +23,9 @@ __all__ = [
     "correct_steps",
     "mean_of_other_steps",
     "most_and_least_confident",
+    "prefix_means",
     "replace_errors",
+    "right_heads_kl",
     "step_cross_entropy",
     "step_entropy",
     "step_kl",
@@ -120,6 +122,36 @@ def sum_correct_steps(steps: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return (at_least_float32(steps) * correct.unsqueeze(2)).sum(dim=0), correct.sum(dim=0)
 
 
+def right_heads_kl(heads: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    r"""Divergence of every classifier from the mean of those that are right (NeurIPS 2025, arXiv 2510.06254).
+
+    :math:`\tau^2 \, \mathrm{KL}(\sigma(\bar z / \tau) \,\|\, \sigma(z_h / \tau))` with :math:`\bar z` the mean of the
+    logits of the heads that classify the image correctly, detached; averaged over the images for which there is one.
+
+    Args:
+        heads: logits of several classifiers on one network, shape ``[H, N, K]``.
+        labels: class indices ``[N]``, or soft labels ``[N, K]``, of which the largest entry counts.
+        temperature: :math:`\tau > 0`.
+
+    Returns:
+        Shape ``[H]``, fp32 or wider; zeros where no head is right about any image.
+
+    Raises:
+        ValueError: unlike shapes.
+
+    Example:
+        >>> import torch
+        >>> heads = torch.tensor([[[2.0, 0.0], [0.0, 9.0]], [[0.0, 0.0], [0.0, 9.0]]])
+        >>> right_heads_kl(heads, torch.tensor([0, 0]), 2.0)  # the second image is left out
+        tensor([0.1118, 0.1212])
+    """
+    heads = bounded_logits(check_steps(heads))
+    total, count = sum_correct_steps(heads.detach(), labels)
+    divergence = step_kl(heads, total / count.clamp_min(1).unsqueeze(1), temperature)
+    right = count > 0
+    return torch.where(right, divergence, 0.0).sum(dim=1) / right.sum().clamp_min(1)
+
+
 def step_cross_entropy(steps: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
     r"""Cross-entropy of every time step with the labels: TET (Deng et al., ICLR 2022, arXiv 2202.11946).
 
@@ -194,6 +226,28 @@ def most_and_least_confident(steps: Tensor) -> tuple[Tensor, Tensor]:
     most = steps.index_select(0, confidence.argmax(dim=0, keepdim=True)).squeeze(0)
     least = steps.index_select(0, confidence.argmin(dim=0, keepdim=True)).squeeze(0)
     return most, least
+
+
+def prefix_means(steps: Tensor) -> Tensor:
+    r"""What the network says after each time step: :math:`\frac{1}{t} \sum_{s \le t} z_S(s)`.
+
+    Args:
+        steps: the student's logits of every time step, shape ``[T, N, K]``.
+
+    Returns:
+        Shape ``[T, N, K]``, fp32 or wider; the last is the mean over all steps.
+
+    Raises:
+        ValueError: not 3-dimensional.
+
+    Example:
+        >>> import torch
+        >>> prefix_means(torch.tensor([[[4.0]], [[0.0]], [[2.0]]])).flatten()
+        tensor([4., 2., 2.])
+    """
+    steps = bounded_logits(check_steps(steps))
+    count = torch.arange(1, len(steps) + 1, device=steps.device, dtype=steps.dtype)
+    return steps.cumsum(dim=0) / count.view(-1, 1, 1)
 
 
 def replace_errors(steps: Tensor, teacher: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

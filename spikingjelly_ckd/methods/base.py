@@ -99,6 +99,8 @@ class DistillationLoss(nn.Module):
             may have its own, such as one whose ``select`` reads other fields.
         layer_choice: layers to find where the user gives none, one of :data:`LAYER_CHOICES`.
         target_class: class whose score the gradients are of: ``"teacher"``, its own first choice, or ``"label"``.
+        num_classes: classes of the networks, for a loss with heads of its own; the distiller sets it before
+            :meth:`build` where it is None. 0 where no head needs it.
 
     Raises:
         TypeError: at the definition of a subclass: ``takes`` or ``needs`` is a text instead of a tuple.
@@ -120,6 +122,7 @@ class DistillationLoss(nn.Module):
     needs: tuple[str, ...] = ()
     layer_choice: ClassVar[LayerChoice] = "last"
     target_class: TargetClass = "teacher"
+    num_classes: int | None = 0
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -134,9 +137,12 @@ class DistillationLoss(nn.Module):
                 "select(signals) and needs"
             )
         following = {need for name in cls.takes for need in NEEDS_OF[name]}
+        if "features" in following:  # it stands for both networks
+            following.discard("student_features")
         if "takes" in vars(cls) and "needs" not in vars(cls):
             cls.needs = tuple(need for need in NEEDS if need in following)
-        forgotten = sorted(following - set(cls.needs)) if isinstance(cls.needs, Collection) else []  # no property
+        needs = set(cls.needs) if isinstance(cls.needs, Collection) else following  # a property is not read here
+        forgotten = sorted(following - needs - ({"student_features"} if "features" in needs else set()))
         if forgotten and cls.select is DistillationLoss.select:
             raise ValueError(
                 f"{cls.__name__}.takes is {cls.takes}, and its needs {tuple(cls.needs)} leave out {forgotten}; add "
@@ -245,7 +251,7 @@ class DistillationLoss(nn.Module):
 
         Args:
             student_shapes: of each layer, ``[T, N, C, h, w]``.
-            teacher_shapes: of each layer, ``[N, C, h, w]``.
+            teacher_shapes: of each layer, ``[N, C, h, w]``; empty where the student's layers alone are compared.
         """
 
     @property

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..functional.checks import check_non_negative, check_positive
+from ..functional.checks import check_flag, check_non_negative, check_positive
 from ..functional.logits import correlation
 from ..functional.maps import at_least_float32
 from ..functional.shapes import check_shapes
@@ -25,9 +25,10 @@ class DISTLoss(DistillationLoss):
     counts as 0, see :func:`~spikingjelly_ckd.functional.correlation`.
 
     Args:
-        temperature: :math:`\tau > 0`; there is no factor :math:`\tau^2`.
+        temperature: :math:`\tau > 0`.
         beta: :math:`\beta \ge 0`, weight of the relation between classes.
         gamma: :math:`\gamma \ge 0`, weight of the relation between images.
+        squared_temperature: multiply by :math:`\tau^2`, as a later version of the authors' code does.
 
     Raises:
         TypeError: a number was expected.
@@ -42,11 +43,14 @@ class DISTLoss(DistillationLoss):
 
     takes: ClassVar[tuple[str, ...]] = ("student_logits", "teacher_logits")
 
-    def __init__(self, temperature: float = 1.0, beta: float = 1.0, gamma: float = 1.0) -> None:
+    def __init__(
+        self, temperature: float = 1.0, beta: float = 1.0, gamma: float = 1.0, *, squared_temperature: bool = False
+    ) -> None:
         super().__init__()
         self.temperature = check_positive("temperature", temperature)
         self.beta = check_non_negative("beta", beta)
         self.gamma = check_non_negative("gamma", gamma)
+        self.squared_temperature = check_flag("squared_temperature", squared_temperature)
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """The loss.
@@ -68,4 +72,10 @@ class DISTLoss(DistillationLoss):
         p_teacher = torch.softmax(at_least_float32(teacher) / self.temperature, dim=1)
         between_classes = 1 - correlation(p_student, p_teacher, dim=1).mean()
         between_images = 1 - correlation(p_student, p_teacher, dim=0).mean()
-        return self.beta * between_classes + self.gamma * between_images
+        relations = self.beta * between_classes + self.gamma * between_images
+        return self.temperature**2 * relations if self.squared_temperature else relations
+
+    def extra_repr(self) -> str:
+        """The settings, for ``print``; the squared temperature where it is on, since older records have none."""
+        settings = f"temperature={self.temperature}, beta={self.beta}, gamma={self.gamma}"
+        return f"{settings}, squared_temperature=True" if self.squared_temperature else settings

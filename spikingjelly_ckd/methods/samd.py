@@ -29,7 +29,7 @@ from ..functional.maps import (
 )
 from ..functional.renamed import renamed_argument
 from .base import HEAD_MISFIT, TARGET_CLASSES, DistillationLoss, TargetClass, Term
-from .signals import LinearHead, Signals
+from .signals import SILENT_STUDENT, LinearHead, Signals
 
 __all__ = ["SAMDLoss"]
 
@@ -198,10 +198,7 @@ class SAMDLoss(DistillationLoss):
         violations = {
             "every teacher map of the batch is constant, so SAMD has nothing to teach; pass teacher_layer= (for a ViT "
             "with a class token, a point before its last attention)": blind.all(),
-            "the student's recorded layer gives a constant map for every image (it does not fire, or fires "
-            "everywhere alike); check its threshold and input scale, or pass student_layer=": is_constant(
-                student.detach()
-            ).all(),
+            SILENT_STUDENT: is_constant(student.detach()).all(),
         }
         if self.negative == "refuse":
             violations[

@@ -17,6 +17,7 @@ NEEDS = {
     "logits": "the logits of both networks, [N, K]",
     "per_step_logits": "the student's logits of every time step, [T, N, K]",
     "features": "recorded layers, student [T, N, C, h, w] and teacher [N, C, h, w]",
+    "student_features": "recorded layers of the student alone, [T, N, C, h, w]",
     "gradients": "of the teacher's class score at its recorded layers, [N, C, h, w]",
     "student_gradients": "of the student's score for the same class at its recorded layers, [T, N, C, h, w]",
     "student_head": "the student's last linear layer",
@@ -29,7 +30,7 @@ NEEDS_OF: dict[str, tuple[str, ...]] = {
     "student_logits": (),
     "teacher_logits": ("logits",),
     "student_per_step_logits": ("per_step_logits",),
-    "student_features": ("features",),
+    "student_features": ("student_features",),
     "teacher_features": ("features",),
     "teacher_gradients": ("features", "gradients"),
     "student_gradients": ("features", "student_gradients"),
@@ -37,8 +38,12 @@ NEEDS_OF: dict[str, tuple[str, ...]] = {
     "teacher_head": ("teacher_head",),
 }
 """Field of :class:`Signals` that a loss may name in ``takes`` -> the needs that follow. The student's mean logits are
-always there."""
+always there; ``"features"`` stands for ``"student_features"`` too."""
 
+SILENT_STUDENT = (
+    "the student's recorded layer gives a constant map for every image (it does not fire, or fires everywhere alike); "
+    "check its threshold and input scale, or pass student_layer="
+)
 HEAD_MISFIT = (
     "the {role}'s logits are not its last linear layer applied to the mean of the recorded layer over the positions (a "
     "class token, a second linear layer or dropout between?), so its weights say nothing about those positions; pass "

@@ -7,7 +7,7 @@ one is installed, and this file asks what it can do, never for its version.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +16,12 @@ from importlib.metadata import version
 from typing import ParamSpec, TypeVar
 
 import torch
-from spikingjelly.activation_based import base, functional, layer, neuron
 from torch import nn
+
+from ..functional.installed import cure, needs_packages
+
+with needs_packages("spikingjelly_ckd"):
+    from spikingjelly.activation_based import base, functional, layer, neuron
 
 __all__ = [
     "NeuronPath",
@@ -226,7 +230,7 @@ def use_fast_neurons(module: nn.Module) -> NeuronPath:
 
     On 0.0.0.0.14 with the network on CUDA and CuPy installed, multi-step neurons that can are switched to the CuPy
     backend. On 2.x nothing is changed: the path is chosen by SpikingJelly from the device and is reported. Without
-    CUDA the report says so and nothing is changed.
+    CUDA, or where CuPy is missing or cannot be imported, the report says so and nothing is changed.
 
     Args:
         module: the network, on the device where it will run and in its final step mode.
@@ -240,7 +244,7 @@ def use_fast_neurons(module: nn.Module) -> NeuronPath:
         0
     """
     path = neuron_path(module)
-    if not _HAS_BACKENDS or not path.device.startswith("cuda") or importlib.util.find_spec("cupy") is None:
+    if not _HAS_BACKENDS or not path.device.startswith("cuda") or _fault_of_cupy():
         return path
     able = [
         child
@@ -278,9 +282,16 @@ def neuron_path(module: nn.Module) -> NeuronPath:
 def _backend_note(device: torch.device) -> str:
     if device.type != "cuda":
         return "CuPy needs the network on CUDA"
-    if importlib.util.find_spec("cupy") is None:
-        return "CuPy is not installed; the extra spikingjelly-ckd[cupy] brings it"
-    return "as set on the neurons"
+    return _fault_of_cupy() or "as set on the neurons"
+
+
+def _fault_of_cupy() -> str:
+    """Why CuPy cannot be used, and what to do; empty where it can. SpikingJelly passes such a failure over."""
+    try:
+        importlib.import_module("cupy")
+    except Exception as error:
+        return cure(error, "the CuPy backend")
+    return ""
 
 
 def _implementation(child: nn.Module, device: torch.device) -> str:

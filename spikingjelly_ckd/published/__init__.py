@@ -15,39 +15,58 @@ from collections.abc import Callable, Mapping
 
 from ..step.method import Method, StudentNeeds
 from .ckdsnn import ckd, nld, samd
-from .features import at, bkdsnn, catkd, e2kd, enof, fitnets, kdsnn, mgd, reviewkd
-from .logits import dist, dkd, kd, lskd, weighted_soft_label
-from .time_steps import seal, strong_weak, tdkd, tet, tks, tser
+from .features import at, bkdsnn, branch, catkd, e2kd, enof, fitnets, kdsnn, mgd, reviewkd
+from .logits import akl, dist, dkd, hard_label, kd, lskd, nkd, rld, sdd, ttm, weighted_soft_label, wttm
+from .projected import ofa, sastc, vkd, wkdf
+from .relations import cka, rkd, sp
+from .time_steps import seal, strong_weak, tdkd, tet, tks, tpd, tser, tssd
 
 __all__ = [
     "METHODS",
     "Method",
     "StudentNeeds",
+    "akl",
     "at",
     "bkdsnn",
+    "branch",
     "by_name",
     "catkd",
+    "cka",
     "ckd",
     "dist",
     "dkd",
     "e2kd",
     "enof",
     "fitnets",
+    "hard_label",
     "kd",
     "kdsnn",
     "lskd",
     "mgd",
+    "nkd",
     "nld",
+    "ofa",
     "plain",
     "reviewkd",
+    "rkd",
+    "rld",
     "samd",
+    "sastc",
+    "sdd",
     "seal",
+    "sp",
     "strong_weak",
     "tdkd",
     "tet",
     "tks",
+    "tpd",
     "tser",
+    "tssd",
+    "ttm",
+    "vkd",
     "weighted_soft_label",
+    "wkdf",
+    "wttm",
 ]
 
 
@@ -68,8 +87,10 @@ METHODS: Mapping[str, Callable[..., Method]] = {
     function.__name__: function
     for function in (
         *(plain, ckd, samd, nld, kd, dkd, dist, lskd, weighted_soft_label),
-        *(tet, tdkd, seal, tser, tks, strong_weak),
-        *(enof, e2kd, catkd, kdsnn, bkdsnn, at, fitnets, mgd, reviewkd),
+        *(ttm, wttm, rld, nkd, akl, hard_label, sdd),
+        *(tet, tdkd, seal, tser, tks, strong_weak, tssd, tpd),
+        *(enof, e2kd, catkd, kdsnn, bkdsnn, at, fitnets, mgd, reviewkd, branch),
+        *(vkd, wkdf, ofa, sastc, rkd, sp, cka),
     )
 }
 """Name -> function, for a command line; code imports the function."""

@@ -10,6 +10,7 @@ from typing import Any
 from ..methods import (
     ATLoss,
     BKDSNNLoss,
+    BranchKDLoss,
     CATKDLoss,
     E2KDLoss,
     EnOFLoss,
@@ -25,7 +26,7 @@ from ..step.method import Method, StudentNeeds
 from ..step.schedule import warm_up
 from .logits import MDISTILLER_WARM_UP
 
-__all__ = ["at", "bkdsnn", "catkd", "e2kd", "enof", "fitnets", "kdsnn", "mgd", "reviewkd"]
+__all__ = ["at", "bkdsnn", "branch", "catkd", "e2kd", "enof", "fitnets", "kdsnn", "mgd", "reviewkd"]
 
 
 def enof(weight: Weight = 1.0, **settings: Any) -> Method:
@@ -186,3 +187,22 @@ def reviewkd(weight: Weight = 1.0, warm_up_share: float = MDISTILLER_WARM_UP) ->
     """
     schedule = {"review": warm_up(warm_up_share)}
     return Method({"review": (ReviewKDLoss(), weight)}, schedule=schedule, source="mdistiller's ReviewKD, CIFAR-100")
+
+
+def branch(weight: Weight = 1.0, **settings: Any) -> Method:
+    """Enhanced self-distillation, without a teacher: weight 1 beside the task.
+
+    The weights of its two parts, 1 and 0.3, are ``alpha`` and ``beta`` of the loss; for ImageNet the authors have 0.7
+    and 0.3, and 0.7 for the task as well. They divide everything by the number of time steps, and take the gradient
+    through firing rates; that neither is done here is ours.
+
+    Args:
+        weight: of both parts together.
+        **settings: of :class:`~spikingjelly_ckd.BranchKDLoss`.
+
+    Example:
+        >>> branch().losses["branch"][1]
+        1.0
+    """
+    source = "Intelli-Chip-Lab/enhanced-self-distillation-framework-for-snn; without rate-based backpropagation: ours"
+    return Method({"branch": (BranchKDLoss(**settings), weight)}, source=source)

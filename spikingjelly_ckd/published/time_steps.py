@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from ..methods import SeAlKDLoss, StrongWeakLoss, TDKDLoss, TETLoss, TKSLoss, TSERLoss
+from ..methods import PrefixKDLoss, SeAlKDLoss, StrongWeakLoss, TDKDLoss, TETLoss, TKSLoss, TSERLoss
 from ..step.arguments import Weight
 from ..step.method import Method, StudentNeeds
 from ..step.schedule import decay, warm_up
 
-__all__ = ["seal", "strong_weak", "tdkd", "tet", "tks", "tser"]
+__all__ = ["seal", "strong_weak", "tdkd", "tet", "tks", "tpd", "tser", "tssd"]
 
 PER_STEP = StudentNeeds(per_step_logits=True)
 
@@ -96,9 +96,10 @@ def tks(weight: float = 0.7, task_weight: float = 0.3, *, static: bool = False, 
     """TKS, without a teacher: the weight of the task falls in a straight line from 1 to 0.3, that of TKS rises to 0.7.
 
     The authors' code has ``1 - epoch / epochs * alpha`` for the task, and the README ``alpha=0.7`` and temperature 3.
-    Their flag ``--staticalpha`` holds the weight of the task at ``alpha``, which is 0.7; ``static=True`` holds both
-    weights at the values in which the schedule ends, 0.3 and 0.7: ours, and what our benchmark ran. The authors change
-    the weights once an epoch; here it is as often as ``Distiller.progress`` is called.
+    Their flag ``--staticalpha`` holds the weight of the task at ``alpha``, which is 0.7 and here
+    ``tks(0.3, 0.7, static=True)``. ``static=True`` alone holds both weights at the values in which the schedule ends,
+    0.3 and 0.7: ours, and what our benchmark ran. The authors change the weights once an epoch; here it is as often as
+    ``Distiller.progress`` is called.
 
     Args:
         weight: of TKS at the end of the training.
@@ -140,3 +141,44 @@ def strong_weak(
     name = "s2w" if direction == "strong_to_weak" else "w2s"
     needs = StudentNeeds(per_step_logits=True, time_steps=2)
     return Method({name: (loss, weight)}, student=needs, source="NeurIPS 2025, arXiv 2510.07924")
+
+
+def tssd(prefix: int = 1, weight: Weight = 1.0, **settings: Any) -> Method:
+    """The temporal half of TSSD, without a teacher: the first ``prefix`` time steps learn from all of them.
+
+    The network is trained with more time steps than it will be used with: ``prefix`` is the latter. TSSD's weight and
+    temperature are unknown, and so is its spatial half's classifier, which is left out: the values are ours.
+
+    Args:
+        prefix: time steps with which the network will be used; fewer than it is trained with.
+        weight: of the loss.
+        **settings: of :class:`~spikingjelly_ckd.PrefixKDLoss`.
+
+    Example:
+        >>> tssd(2).student.time_steps  # it is trained with at least
+        3
+    """
+    loss = PrefixKDLoss(prefix=prefix, **settings)
+    needs = StudentNeeds(per_step_logits=True, time_steps=prefix + 1)
+    source = "the temporal half of TSSD, arXiv 2406.07862; the values are ours"
+    return Method({"tssd": (loss, weight)}, student=needs, source=source)
+
+
+def tpd(weight: Weight = 0.3, **settings: Any) -> Method:
+    """TPD of MEOM, without a teacher: weight 0.3 beside the cross-entropy of every step.
+
+    MEOM's other half, which masks a teacher's features, is left out: the law of its mask is unknown. So are the
+    temperature and which side is detached: ours.
+
+    Args:
+        weight: of TPD.
+        **settings: of :class:`~spikingjelly_ckd.PrefixKDLoss`.
+
+    Example:
+        >>> tpd().losses["tpd"][1]
+        0.3
+    """
+    loss = PrefixKDLoss("next", **settings)
+    needs = StudentNeeds(per_step_logits=True, time_steps=2)
+    source = "TPD of MEOM, ICLR 2026, from a public summary; the temperature is ours"
+    return Method({"tpd": (loss, weight)}, TETLoss(), student=needs, source=source)

@@ -11,17 +11,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..distiller import Distiller
 from ..functional.errors import ArgumentValueError
 from ..networks.compat import has_neurons, neuron_step_modes
 from ..networks.guards import preserve_state
 from .data import Data
 from .data.loading import seed_all
-from .export import name_of, save_network
+from .export import save_network
+from .names import name_of
 from .options import Run
 from .recipe import Recipe, shown
+from .student_axes import find_batch_first, find_other_steps, steps_inside, student_distiller
 
 __all__ = ["Built", "build_network", "build_student", "check_student"]
+
+ALIASES = {"T": "time_steps", "in_chans": "in_channels", "img_size": "size"}
+"""Names that functions of SpikingJelly and timm have for the usual keywords."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ def build_network(build: Callable[..., nn.Module], **wanted: Any) -> tuple[nn.Mo
 
     Args:
         build: such as ``spiking_resnet19``, or a function of your own.
-        **wanted: ``num_classes``, ``in_channels``, ``time_steps``, ``size``.
+        **wanted: ``num_classes``, ``in_channels``, ``time_steps``, ``size``; a function may call the last three by the
+            names of SpikingJelly and timm, ``in_chans``, ``T`` and ``img_size``.
 
     Returns:
         The network and the keywords used.
@@ -95,7 +100,8 @@ def build_network(build: Callable[..., nn.Module], **wanted: Any) -> tuple[nn.Mo
     """
     parameters = inspect.signature(build).parameters
     anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    used = {name: value for name, value in wanted.items() if anything or name in parameters}
+    named = {name: wanted[ALIASES.get(name, name)] for name in parameters if ALIASES.get(name, name) in wanted}
+    used = wanted if anything and not named.keys() & ALIASES.keys() else named
     fixed = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     others = [
         name
@@ -118,32 +124,56 @@ def check_student(student: nn.Module, recipe: Recipe, data: Data, run: Run) -> N
     """Raise unless the student turns images into as many logits as there are classes; it is left as it was.
 
     Raises:
-        ValueError: an ANN, a network in single-step mode, or another number of logits.
+        ValueError: an ANN, one that takes its time steps in another way than the recipe says, runs another number of
+            them, or is batch-first; or another number of logits.
     """
     name = f"the student {shown(recipe.student)}"
     try:
-        distiller = Distiller(None, student, {}, time_steps=recipe.time_steps, batch_first=True)
+        runner = student_distiller(student, recipe)
     except ValueError as error:
-        if set(neuron_step_modes(student).values()) != {"s"}:
+        modes = set(neuron_step_modes(student).values())
+        if recipe.student_steps == "loop" and "m" in modes:
+            raise ValueError(
+                f"{name} has neurons in multi-step mode, and --student-steps loop calls it once a time step: pass "
+                "--student-steps multi, or let its function call functional.set_step_mode(network, 's')"
+            ) from error
+        if modes != {"s"}:
             raise
         raise ValueError(
             f"{name} is in single-step mode: let its function call functional.set_step_mode(network, 'm') before it "
-            "returns the network"
+            "returns the network, or pass --student-steps loop, which calls it once a time step, or internal for one "
+            "that takes images and runs its time steps by itself"
         ) from error
     student.to(run.torch_device)
-    images = torch.stack([data.test[0][0]] * 2).to(run.torch_device)
+    count = 3 if recipe.time_steps == 2 else 2  # not as many as time steps, so that no axis is taken for another
+    images = torch.stack([data.test[0][0]] * count).to(run.torch_device)
     try:
         with preserve_state(student):
-            logits = distiller.eval().predict(images)
+            logits = runner.eval().predict(images)
     except Exception as error:
-        if has_neurons(student):
+        if not has_neurons(student):
+            raise ValueError(
+                f"{name} is an ANN: it has no spiking neurons and does not take frames [T, N, C, H, W] "
+                f"({str(error).partition(chr(10))[0]}); pass a spiking network, or --student-steps internal for one "
+                "that takes images and has neurons of its own"
+            ) from error
+        advice = find_other_steps(student, recipe, images)
+        if advice is None:
             raise
-        raise ValueError(
-            f"{name} is an ANN: it has no spiking neurons and does not take frames [T, N, C, H, W] "
-            f"({str(error).partition(chr(10))[0]}); pass a spiking network in multi-step mode"
-        ) from error
+        raise ValueError(f"{name} {advice}") from error
     if logits.shape[1] != data.num_classes:
         raise ValueError(
             f"{name} has {logits.shape[1]} outputs and the data {data.num_classes} classes: let its function take "
             "num_classes, and give the last layer as many outputs"
         )
+    if runner.student_steps == "internal":
+        steps = steps_inside(student, recipe, images)
+        if steps is not None:
+            raise ValueError(
+                f"{name} runs {steps} time steps by itself and the row has T={recipe.time_steps}: pass -T {steps}, or "
+                "let its function take time_steps"
+            )
+    elif runner.student_steps == "multi" and recipe.time_steps > 1:
+        advice = find_batch_first(student, recipe, images)
+        if advice is not None:
+            raise ValueError(f"{name} {advice}")

@@ -11,8 +11,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
-from torch import nn
-
 from ..functional.checks import check_non_negative
 from ..functional.errors import ArgumentError
 from ..published import METHODS
@@ -22,7 +20,7 @@ from .methods import of_one_layer, resolve_here
 from .options import Device, Run, default_workers
 from .recipe import CHOICES, OF_CKD, Recipe, shown, without_none
 
-__all__ = ["FLAGS", "brief_errors", "command_line", "parse"]
+__all__ = ["FLAGS", "brief_errors", "command_line", "function_named", "parse"]
 
 PACKAGE = Path(__file__).parents[1]
 ORIGINAL = "\nOriginal Traceback (most recent call last):\n"
@@ -32,13 +30,17 @@ RESUME = "--resume latest"
 """What goes on with a row that was stopped; messages of files and checkpoints say it."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as a shell says it: 128 + 2."""
-CHANGEABLE = [
-    item.name for item in fields(Recipe) if item.name not in ("name", "paper_accuracy", "data", "teacher", "sources")
-]
+CHANGEABLE = [item.name for item in fields(Recipe) if item.name not in ("name", "paper_accuracy", "teacher", "sources")]
 """Values of a recipe that have a flag."""
 FLAGS = {name: f"--{name.replace('_', '-')}" for name in (*CHANGEABLE, *(item.name for item in fields(DataOptions)))}
 FLAGS |= dict.fromkeys(("root", "data_path"), "--data-path")
-FLAGS["build"] = "--teacher-build"
+FLAGS |= dict.fromkeys(("build", "teacher_build"), "--teacher-build")
+FLAGS |= {name: f"--{name.replace('_', '-')}" for name in ("teacher_mean", "teacher_std", "teacher_size")}
+OF_ONES_OWN = {
+    "student": "a network of your own: a function of num_classes, in_channels, size, time_steps, as far as it wants",
+    "data": "a data set of your own: a function (root, DataOptions) that returns Data",
+}
+"""Values of a recipe that are functions, and what the help says of them."""
 """Argument of a function -> the flag of the scripts that sets it."""
 
 
@@ -119,6 +121,10 @@ def _add_teacher(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--teacher-build", metavar="MODULE:FUNCTION", type=_name_of_network, help="makes the network of --teacher PATH"
     )
+    for flag in ("--teacher-mean", "--teacher-std"):
+        text = "of its training, one number a channel, for images from 0 to 1"
+        group.add_argument(flag, metavar="NUMBER,...", type=_numbers, help=text)
+    group.add_argument("--teacher-size", type=_count, help="height and width that it was trained on, pixels")
     group.add_argument("--any-teacher", action="store_true", help="go on with a teacher that is no better than chance")
     group.add_argument(
         "--teacher-cache", type=_count, metavar="VIEWS", help="run the teacher once for VIEWS augmentations of an image"
@@ -151,8 +157,8 @@ def _add_recipe(group: argparse._ArgumentGroup, recipe: Recipe) -> None:
     types = get_type_hints(Recipe)
     for name in CHANGEABLE:
         options: dict[str, Any] = {"dest": name, "help": f"{shown(getattr(recipe, name))}"}
-        if name == "student":
-            options |= {"metavar": "MODULE:FUNCTION", "type": _network, "help": "a network of your own"}
+        if name in OF_ONES_OWN:
+            options |= {"metavar": "MODULE:FUNCTION", "type": function_named, "help": OF_ONES_OWN[name]}
         elif name == "method":
             options |= {"metavar": "NAME|MODULE:FUNCTION", "help": f"{recipe.method}, or one of {', '.join(METHODS)}"}
         elif name in CHOICES:
@@ -167,7 +173,12 @@ def _add_recipe(group: argparse._ArgumentGroup, recipe: Recipe) -> None:
         group.add_argument(*filter(None, (SHORT.get(name), FLAGS[name])), **options)
 
 
-def _network(text: str) -> Callable[..., nn.Module]:
+def function_named(text: str) -> Callable[..., Any]:
+    """The function that a flag names, as ``MODULE:FUNCTION``; modules of the working folder are found.
+
+    Raises:
+        argparse.ArgumentTypeError: there is none.
+    """
     try:
         return resolve_here(text)
     except ValueError as error:
@@ -175,7 +186,7 @@ def _network(text: str) -> Callable[..., nn.Module]:
 
 
 def _name_of_network(text: str) -> str:
-    _network(text)
+    function_named(text)
     return text
 
 
@@ -186,6 +197,13 @@ def _weight(text: str) -> float | Literal["auto"]:
         return check_non_negative("it", float(text))
     except ValueError:
         raise argparse.ArgumentTypeError(f"it must be a number of at least 0 or 'auto', got {text!r}") from None
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"it must be numbers with commas between them, got {text!r}") from None
 
 
 def _count(text: str) -> int:
@@ -211,13 +229,14 @@ def _devices(text: str) -> int | Literal["auto"]:
 
 
 @contextmanager
-def brief_errors(to_go_on: str = RESUME) -> Iterator[None]:
+def brief_errors(program: str | None = None, to_go_on: str = RESUME) -> Iterator[None]:
     """On a command line, end with the message alone where this package refuses something, or the machine does.
 
     Arguments of functions are named as the flags that set them. What the system refuses (a full disk, a file that went
     away) is one line too, whoever asked for it. Whatever else another library raises keeps its traceback.
 
     Args:
+        program: that the message begins with; None for the name of the script.
         to_go_on: what goes on with a run that was stopped, such as a flag.
     """
     try:
@@ -225,7 +244,7 @@ def brief_errors(to_go_on: str = RESUME) -> Iterator[None]:
     except KeyboardInterrupt:
         say(f"Stopped. Go on with {to_go_on}, or begin anew where nothing was trained yet")
         sys.exit(INTERRUPTED)
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
+    except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         message, raised_in = _origin(error)
         if not raised_in.is_relative_to(PACKAGE):
             if not isinstance(error, OSError) or not (error.errno or message.startswith("[Errno ")):
@@ -233,7 +252,7 @@ def brief_errors(to_go_on: str = RESUME) -> Iterator[None]:
             message = f"{message}; see to it, then go on with {RESUME}"
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
         text = f"{message}{notes}".replace(RESUME, to_go_on)
-        sys.exit(f"{Path(sys.argv[0]).name}: error: {text}")
+        sys.exit(f"{program or Path(sys.argv[0]).name}: error: {text}")
 
 
 def _origin(error: Exception) -> tuple[str, Path]:

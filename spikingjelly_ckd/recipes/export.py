@@ -1,27 +1,26 @@
 """A network alone on disk: ``NAME.safetensors`` with its tensors and ``NAME.json`` with how to build and feed it.
 
 Reading one needs neither Lightning nor a teacher, and runs no code of the files: nothing is unpickled, and the function
-that the JSON names is one of :data:`BUILDERS`, or else has to be passed as ``build=``.
+that the JSON names is one of :data:`.names.BUILDERS`, or else has to be passed as ``build=``.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
-import itertools
 import pickle
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeGuard, cast
+from typing import Any, TypeGuard
 
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from .._renamed import old_names
 from ..functional.errors import ArgumentValueError
+from ..functional.installed import needs_packages
 from .files import whole_file
+from .names import BUILDERS, name_of, package_function
 from .unpickling import ALLOWED
 from .untrusted import (
     FLAG,
@@ -38,17 +37,13 @@ from .untrusted import (
     whole,
 )
 
-__all__ = ["BUILDERS", "file_hash", "load_network", "name_of", "read_weights", "resolve_name", "save_network"]
+with needs_packages("spikingjelly_ckd.recipes.export"):
+    from safetensors.torch import load_file, save
 
-_PACKAGE = __name__.partition(".")[0]
-BUILDERS = dict.fromkeys(
-    (
-        *("resnet19", "resnet20", "resnet34", "spiking_resnet19", "spiking_resnet20", "spiking_resnet34"),
-        *("sew_resnet34", "spikformer_4_384"),
-    ),
-    f"{_PACKAGE}.recipes.models",
-) | {"timm_network": f"{_PACKAGE}.recipes.teachers"}
-"""Functions of this package that a file may name, and their modules; any path inside the package may stand before."""
+__all__ = ["file_hash", "load_network", "read_weights", "save_network"]
+
+__getattr__ = old_names(__name__, f"{__package__}.names")  # resolve_name
+
 
 MOST_CLASSES = 2**16
 LARGEST = 4096
@@ -57,6 +52,7 @@ ABOUT = {
     "build": TEXT,
     "arguments": MAPPING,
     "time_steps": optional(whole(1, 10_000)),
+    "student_steps": optional(TEXT),
     "size": optional(whole(1, LARGEST)),
     "mean": optional(list_of(number(-1e6, 1e6))),
     "std": optional(list_of(number(1e-6, 1e6))),
@@ -84,55 +80,6 @@ STATE_KEYS = (
     *("network", "weights", "ema"),
 )
 PREFIXES = ("module.", "network.", "model.", "_orig_mod.")
-
-
-def name_of(build: Callable[..., Any]) -> str:
-    """``module:name`` of a function or class, for :func:`resolve_name`.
-
-    The module is the outermost package that exports it, so a name in a record does not depend on the file inside.
-
-    Raises:
-        ValueError: it cannot be imported by name (a lambda, a method, a partial, or defined inside a function).
-
-    Example:
-        >>> from spikingjelly_ckd.recipes.models import resnet20
-        >>> name_of(resnet20)
-        'spikingjelly_ckd.recipes.models:resnet20'
-    """
-    name = getattr(build, "__qualname__", f"<{type(build).__name__}>")
-    if not name.isidentifier():
-        raise ValueError(f"{build.__module__}:{name} cannot be imported by its name; pass a function of a module")
-    packages = itertools.accumulate(build.__module__.split("."), "{}.{}".format)
-    exports = (path for path in packages if getattr(sys.modules.get(path), name, None) is build)
-    module = next(exports, build.__module__)
-    return f"{module}:{name}"
-
-
-def resolve_name(name: str) -> Callable[..., Any]:
-    """The function or class called ``module:name``.
-
-    Raises:
-        ValueError: not of that form, no such module, or no such name in it.
-
-    Example:
-        >>> resolve_name("spikingjelly_ckd.recipes.models:resnet20").__name__
-        'resnet20'
-    """
-    module_name, _, attribute = name.partition(":")
-    if not module_name or not attribute:
-        raise ValueError(f"expected module:function, such as mynets:build, got {name!r}")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
-            raise
-        raise ValueError(
-            f"{name!r}: there is no module {module_name!r}; run from its folder, or set PYTHONPATH"
-        ) from error
-    found = getattr(module, attribute, None)
-    if callable(found):
-        return cast(Callable[..., Any], found)
-    raise ValueError(f"{name!r}: {module_name} has no function {attribute!r}")
 
 
 def file_hash(path: Path) -> str:
@@ -203,7 +150,7 @@ def load_network(path: str | Path, build: Callable[..., nn.Module] | None = None
     Raises:
         FileNotFoundError: one of the two files is missing.
         TypeError: ``build`` returned no module.
-        ValueError: the JSON names a function that is none of :data:`BUILDERS` and ``build`` was not given, its
+        ValueError: the JSON names a function that is none of :data:`.names.BUILDERS` and ``build`` was not given, its
             arguments do not fit, a value is out of range, or the network has other tensors; the weights are not those
             that the JSON was written for.
     """
@@ -216,16 +163,15 @@ def load_network(path: str | Path, build: Callable[..., nn.Module] | None = None
 
 
 def _package_builder(name: str, path: Path) -> Callable[..., nn.Module]:
-    """The function of this package with this name; no module is imported by what a file says."""
-    module, _, function = name.partition(":")
-    if module.partition(".")[0] != _PACKAGE or function not in BUILDERS:
+    build = package_function(name, BUILDERS)
+    if build is None:
         raise ArgumentValueError(
             "build",
             f"must be given: {path.with_suffix('.json')} names {shown_text(name)}, which is no network of "
-            f"{_PACKAGE}, and a file alone makes nothing be imported; pass the function that builds the network if you "
-            "know it",
+            "spikingjelly_ckd, and a file alone makes nothing be imported; pass the function that builds the network "
+            "if you know it",
         )
-    return cast(Callable[..., nn.Module], getattr(importlib.import_module(BUILDERS[function]), function))
+    return build
 
 
 def _build(build: Callable[..., nn.Module], arguments: Mapping[str, Any], path: Path) -> nn.Module:
@@ -284,7 +230,7 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     Raises:
         ValueError: names or shapes differ, or whole numbers stand for real ones or the other way round.
     """
-    own = network.state_dict()
+    own, weights = network.state_dict(), named_as(network, weights)
     cut = [name for name in own if name in weights and not _is_kept(weights[name], own[name].dtype)]
     if cut:
         raise ValueError(
@@ -355,10 +301,23 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     broken = [name for name, value in weights.items() if value.is_floating_point() and value.isnan().any()]
     if broken:
         raise ValueError(f"{path} holds NaN in {len(broken)} tensors, such as {shown_text(broken[0])}")
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in weights):
-            weights = {name.removeprefix(prefix): value for name, value in weights.items()}
-    return weights
+    before = len(_wrappers(weights))
+    return {name[before:]: value for name, value in weights.items()}
+
+
+def _wrappers(names: Iterable[str]) -> str:
+    """What wrappers put in front of all names, such as ``"module."``."""
+    names, found = list(names), ""
+    while more := next((x for x in PREFIXES if names and all(n.startswith(found + x) for n in names)), None):
+        found += more
+    return found
+
+
+def named_as(network: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The weights under the network's own names, where all of these begin with what :func:`read_weights` drops."""
+    own = network.state_dict().keys()
+    before = "" if own & weights.keys() else _wrappers(own)
+    return {before + name: value for name, value in weights.items()}
 
 
 def _find_weights(content: object, path: Path) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from ..functional.errors import ArgumentTypeError, ArgumentValueError
 from ..methods.base import DistillationLoss
 from ..step.arguments import TEACHER_NEEDS
 from ..step.method import Method
-from .export import resolve_name
+from .names import resolve_name
 
 __all__ = ["describe", "folder_name", "needs_teacher", "of_one_layer", "read_method", "resolve_here", "with_layers"]
 
@@ -98,7 +98,7 @@ def resolve_here(name: str) -> Callable[..., Any]:
     """The function or class called ``module:name``, where the module may also lie in the current folder.
 
     For what the user wrote on the command line; a name that a file says goes through
-    :func:`spikingjelly_ckd.recipes.export.resolve_name`.
+    :func:`spikingjelly_ckd.recipes.names.resolve_name`.
 
     Raises:
         ValueError: as for that function.

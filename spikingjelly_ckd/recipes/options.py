@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch.strategies import StrategyRegistry
 
+from ..functional.errors import ArgumentValueError
 from ..step.validate import check_replayable
 from .methods import folder_name, needs_teacher
 from .recipe import Recipe
@@ -44,6 +45,10 @@ class Run:
         teacher: path, or ``timm:NAME``; None trains one first, or takes up the one that an earlier run trained.
         teacher_build: ``module:function`` that makes the network of ``teacher``; None for the one that its file names,
             if that is of this package or the row's own.
+        teacher_mean: mean of each channel that ``teacher`` was trained with, for images from 0 to 1; None for what its
+            file says, or else that of the data.
+        teacher_std: standard deviation, likewise.
+        teacher_size: height and width that it was trained on; None for what its file says, or else the student's.
         any_teacher: go on with a teacher that is no better than chance.
         teacher_cache: run the teacher once, for so many augmentations of each image; None runs it in every step.
         teacher_cache_dir: None for ``teacher_cache`` beside the output folder.
@@ -78,6 +83,9 @@ class Run:
     output_dir: Path | None = None
     teacher: str | None = None
     teacher_build: str | None = None
+    teacher_mean: tuple[float, ...] | None = None
+    teacher_std: tuple[float, ...] | None = None
+    teacher_size: int | None = None
     any_teacher: bool = False
     teacher_cache: int | None = None
     teacher_cache_dir: Path | None = None
@@ -154,6 +162,10 @@ def check_options(recipe: Recipe, run: Run) -> None:
     known = ["auto", *sorted(StrategyRegistry.available_strategies())]
     if run.strategy not in known:
         raise ValueError(f"--strategy must be one of {', '.join(known)}, got {run.strategy}")
+    for name in ("teacher_mean", "teacher_std", "teacher_size"):
+        if run.teacher is None and getattr(run, name) is not None:
+            text = "does nothing without --teacher PATH|timm:NAME: it says how that network was trained"
+            raise ArgumentValueError(name, text)
     if run.teacher_cache is None:
         if run.teacher_cache_dir is not None:
             raise ValueError("--teacher-cache-dir does nothing without --teacher-cache VIEWS")

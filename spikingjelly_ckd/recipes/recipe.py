@@ -12,14 +12,15 @@ from torch import nn
 
 from .. import published
 from .._renamed import old_names
-from ..functional.checks import check_choice, check_positive, check_share
+from ..functional.checks import check_choice, check_non_negative, check_positive, check_share
 from ..functional.errors import ArgumentValueError
 from ..methods.base import TargetClass
 from ..step.method import Method
+from ..step.time_steps import StudentSteps
 from .data import Data, DataOptions
-from .export import name_of
 from .methods import describe, read_method
 from .models.resnet import LastActivation
+from .names import name_of
 
 __all__ = [
     "CHOICES",
@@ -86,6 +87,9 @@ class Recipe:
             :func:`~spikingjelly_ckd.recipes.models.spiking_resnet19`.
         teacher: makes the ANN from the same two.
         time_steps: ``T``.
+        student_steps: how the student takes its time steps: ``"multi"``, frames ``[T, N, C, H, W]`` in one call;
+            ``"loop"``, a single-step network, called once a time step; ``"internal"``, images ``[N, C, H, W]``, which
+            it repeats by itself.
         size: height and width of the input, pixels.
         split: of event data, by name.
         crop_padding: of a random crop, pixels; 0 for none.
@@ -136,6 +140,7 @@ class Recipe:
     student: Callable[..., nn.Module]
     teacher: Callable[..., nn.Module]
     time_steps: int
+    student_steps: StudentSteps = "multi"
     size: int
     split: str | None = None
     crop_padding: int = 0
@@ -187,8 +192,11 @@ class Recipe:
         for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise ArgumentValueError(name, f"must be at least {least}, got {getattr(self, name)}")
-        for name in ("lr", "teacher_lr"):
+        for name in ("lr", "teacher_lr", "map_temperature", "temperature"):
             check_positive(name, getattr(self, name))
+        weights = [name for name in ("beta", "gamma") if getattr(self, name) != "auto"]
+        for name in ("noise_weight", *weights):
+            check_non_negative(name, getattr(self, name))
         for name in ("momentum", "ema"):
             check_share(name, getattr(self, name))
         if self.warmup_epochs >= self.epochs:
@@ -225,6 +233,10 @@ class Recipe:
     def build_options(self) -> dict[str, Any]:
         """Keywords for the student's function beside those that follow from the data."""
         return {name: getattr(self, name) for name in OF_BUILDER if getattr(self, name) is not None}
+
+    def step_options(self) -> dict[str, Any]:
+        """How a distiller hands batches of the loaders to the student."""
+        return {"time_steps": self.time_steps, "student_steps": self.student_steps, "batch_first": True}
 
     def data_options(self, **more: Any) -> DataOptions:
         """The part that the data need, with what else the command line says."""

@@ -18,31 +18,30 @@ Files of a run, in its output folder::
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from ..distiller import Distiller
 from ..functional.errors import ArgumentValueError
+from ..functional.installed import needs_packages
 from ..networks.compat import neuron_path
 from .build import Built, build_network, build_student
 from .command_line import brief_errors, parse
+from .counting import count_energy
 from .data import Data
+from .data.checked import check_data
 from .data.loading import seeded
 from .export import file_hash
 from .files import locked
 from .methods import needs_teacher, with_layers
 from .options import Run, check_options, check_writable
-from .recipe import Recipe
-from .report.energy import ann_twin, measure_energy
+from .recipe import Recipe, shown
 from .report.schema import Record, RecordedStudent
 from .student_needs import check_needs
 from .teachers import Teacher, obtain_teacher, train_teacher, with_teacher_schedule
@@ -61,7 +60,19 @@ from .training.resume import (
     write_settings,
 )
 
-__all__ = ["FitResult", "build_network", "fit", "make_distiller", "run_row", "run_teacher"]
+with needs_packages("spikingjelly_ckd.recipes.row"):
+    from lightning.pytorch.utilities import rank_zero_info
+
+__all__ = [
+    "FitResult",
+    "build_network",
+    "distil",
+    "fit",
+    "load_data",
+    "make_distiller",
+    "run_row",
+    "run_teacher",
+]
 
 WEIGHTS_OF_LOSSES = (0, 1)
 """Beside the seed of a run: the source of the first weights of losses that have some."""
@@ -88,21 +99,33 @@ def run_row(recipe: Recipe, argv: Sequence[str] | None = None, description: str 
         print(recipe)
         return None
     with brief_errors() if argv is None else nullcontext():
-        return _distil(run.shorten(recipe), run).to_json()
+        return distil(run.shorten(recipe), run).to_json()
 
 
-def _distil(recipe: Recipe, run: Run) -> Record:
-    """One row, from the data to the record, in a folder that no other run writes to meanwhile."""
+def distil(recipe: Recipe, run: Run) -> Record:
+    """One row, from the data to the record, in a folder that no other run writes to meanwhile.
+
+    Args:
+        recipe: of the row, as it is run: of a smoke run already shortened.
+        run: its flags.
+
+    Returns:
+        The record, on the first process with energy and the student's file.
+
+    Raises:
+        FileNotFoundError: as :func:`run_row`.
+        ValueError: as :func:`run_row`.
+    """
     folder = run.folder(recipe)
     check_options(recipe, run)
     check_writable(folder)
     with locked(folder):
-        return _distil_in(folder, recipe, run)
+        return _distil_locked(folder, recipe, run)
 
 
-def _distil_in(folder: Path, recipe: Recipe, run: Run) -> Record:
+def _distil_locked(folder: Path, recipe: Recipe, run: Run) -> Record:
     checkpoint = _what_to_resume(folder, recipe, run)
-    data = _load_data(recipe, run)
+    data = load_data(recipe, run)
     student = build_student(recipe, run, data)
     check_needs(student.network, recipe, data, run)
     write_settings(folder, settings_of(recipe, run))
@@ -169,9 +192,10 @@ def _so_far(start: Record, module: DistillationModule, rows: list[dict[str, floa
 def _finish(record: Record, recipe: Recipe, run: Run, data: Data, student: Built, teacher: Teacher | None) -> Record:
     """Write the student, count its energy, write the record, and say what came out."""
     folder = run.folder(recipe)
-    path = student.save(folder / "student.safetensors", data, time_steps=recipe.time_steps)
+    steps = {"time_steps": recipe.time_steps, "student_steps": recipe.student_steps}
+    path = student.save(folder / "student.safetensors", data, **steps)
     written = replace(RecordedStudent.of(student), sha256=file_hash(path))
-    record = replace(record, student=written, energy=_energy(recipe, run, data, student.network, teacher))
+    record = replace(record, student=written, energy=count_energy(recipe, run, data, student, teacher))
     record.write(folder / "record.json")
     print(_closing(record, folder, best_on_test=run.best_on_test))
     return record
@@ -206,7 +230,7 @@ def run_teacher(recipe: Recipe, argv: Sequence[str], model: str | None, pretrain
         check_writable(folder)
         with locked(folder):
             checkpoint = _what_to_resume(folder, with_teacher_schedule(recipe, run), run)
-            data = _load_data(recipe, run)
+            data = load_data(recipe, run)
             write_settings(folder, settings_of(with_teacher_schedule(recipe, run), run))
             run = replace(run, resume=None if checkpoint is None else str(checkpoint))
             path = train_teacher(recipe, run, data, folder, model=model)
@@ -243,42 +267,26 @@ def make_distiller(
         None if teacher is None else teacher.network,
         student,
         layers=with_layers(method, recipe.student_layer, recipe.teacher_layer),
-        time_steps=recipe.time_steps,
-        batch_first=True,
+        **recipe.step_options(),
         **options,
     )
 
 
-def _load_data(recipe: Recipe, run: Run) -> Data:
+def load_data(recipe: Recipe, run: Run) -> Data:
+    """The data of a row.
+
+    Raises:
+        FileNotFoundError: they are not there.
+        ValueError: no folder was given, or an option does not fit the data.
+    """
     if run.data_path is None:
         raise ArgumentValueError("data_path", "must be given: the folder of the data set, or an ImageFolder tree")
     names = ("num_classes", "train_images", "test_images", "val_images", "download", "allow_partial")
     data = recipe.data(run.data_path, recipe.data_options(**{name: getattr(run, name) for name in names}))
+    check_data(data, shown(recipe.data), time_steps=recipe.time_steps)
     if recipe.sources.get("split") == "command line" and data.split.startswith("folders"):
         raise ValueError(f"--split {recipe.split} does nothing: {run.data_path} is a tree whose folders are its split")
     return data
-
-
-def _energy(recipe: Recipe, run: Run, data: Data, student: nn.Module, teacher: Teacher | None) -> dict[str, Any] | None:
-    """Operations and energy of one image: the student, its ANN twin on one step, and the teacher."""
-    count = run.counted_images
-    if not count:
-        return None
-
-    def batches() -> Iterator[Tensor]:
-        size = min(recipe.batch_size, count)
-        for images, _ in islice(DataLoader(data.test, size), max(1, count // size)):
-            yield images.transpose(0, 1) if images.ndim == 5 else images.unsqueeze(0)
-
-    student, steps = student.cpu(), recipe.time_steps
-    over_time = ((x if data.is_event else x.expand(steps, *x.shape[1:])).contiguous() for x in batches())
-    found = {"images": count, "student": measure_energy(student, over_time, batch_axis=1).to_json()}
-    one_step = (x.mean(0, keepdim=True) for x in batches())
-    found["ann_twin"] = measure_energy(ann_twin(student), one_step, batch_axis=1).to_json()
-    if teacher is not None:
-        enter = teacher.input_for(data)
-        found["teacher"] = measure_energy(teacher.network.cpu(), (enter(x.mean(0)) for x in batches())).to_json()
-    return found
 
 
 def _closing(record: Record, folder: Path, *, best_on_test: bool) -> str:

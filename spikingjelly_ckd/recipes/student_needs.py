@@ -31,17 +31,13 @@ def check_needs(student: nn.Module, recipe: Recipe, data: Data, run: Run) -> Non
     try:
         with preserve_state(student):
             if needs.per_step_logits:
-                _find_steps(student, images, recipe.time_steps)
+                Distiller(None, student, {}, task_loss=TETLoss(), example=images, **recipe.step_options())
             if needs.linear_head:
                 _find_head(student, images, recipe, data)
     except (RuntimeError, ValueError) as error:  # a head of other channels cannot be multiplied with
         raise ValueError(
             f"--method {recipe.method} needs {needs}, and the student {shown(recipe.student)} lacks it: {error}"
         ) from error
-
-
-def _find_steps(student: nn.Module, images: torch.Tensor, time_steps: int) -> None:
-    Distiller(None, student, {}, task_loss=TETLoss(), time_steps=time_steps, batch_first=True, example=images)
 
 
 def _find_head(student: nn.Module, images: torch.Tensor, recipe: Recipe, data: Data) -> None:
@@ -58,8 +54,7 @@ def _find_head(student: nn.Module, images: torch.Tensor, recipe: Recipe, data: D
         student,
         {"cat": (CATKDLoss(size=1), 1.0)},
         layers={"cat": (recipe.student_layer, None)},
-        time_steps=recipe.time_steps,
-        batch_first=True,
+        **recipe.step_options(),
     )
     labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
     misfit = HEAD_MISFIT.format(role="student")

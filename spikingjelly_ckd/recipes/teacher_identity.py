@@ -25,7 +25,7 @@ SEED = "seed"
 NOT_OF_TEACHER = (
     *("name", "paper_accuracy", "data", "student", "teacher", "teacher_epochs", "teacher_lr", "sources", "method"),
     *("variant", "map_temperature", "temperature", "noise_weight", "beta", "gamma", "target_class"),
-    *("student_layer", "teacher_layer", "split", "last_activation"),
+    *("student_layer", "teacher_layer", "student_steps", "split", "last_activation"),
 )
 """Values of a recipe on which its teacher does not depend, or that are said in another place."""
 OF_TEACHER = tuple(item.name for item in fields(Recipe) if item.name not in NOT_OF_TEACHER)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,8 +15,9 @@ from ..functional.checks import check_count
 from ..functional.errors import ArgumentValueError
 from .data import Data
 from .export import LARGEST
+from .options import Run
 
-__all__ = ["Teacher", "TeacherInput"]
+__all__ = ["Teacher", "TeacherInput", "as_told"]
 
 LEAST_DEVIATION = 1e-6
 """Of a normalisation; images are from 0 to 1, in steps of 1/255."""
@@ -117,7 +118,43 @@ class Teacher:
     made: dict[str, Any] | None = None
 
     def input_for(self, data: Data) -> TeacherInput:
-        """Turns a batch of ``data`` into what this teacher was trained on."""
+        """Turns a batch of ``data`` into what this teacher was trained on.
+
+        Raises:
+            ValueError: the normalisation of the teacher is known, and that of the data is not.
+        """
+        if data.mean is None and self.mean is not None and not data.is_event:
+            raise ValueError(
+                f"the teacher {self.source} was trained with mean {self.mean} and deviation {self.std}, and how the "
+                f"images of {data.name} are normalised is not known: let the function of the data say it (mean and std)"
+            )
         ours = None if data.mean is None or data.std is None else (data.mean, data.std)
         theirs = None if self.mean is None or self.std is None else (self.mean, self.std)
         return TeacherInput(ours, theirs, self.size)
+
+
+def as_told(teacher: Teacher, run: Run, data: Data) -> Teacher:
+    """The teacher with what a command line says of its input in place of what its file says.
+
+    Args:
+        teacher: as it was read.
+        run: ``teacher_mean`` and ``teacher_std``, one number, or one a channel; ``teacher_size``.
+        data: what it is to teach.
+
+    Raises:
+        ValueError: only one of mean and deviation, event frames, or another number of channels.
+    """
+    pair = {name: values for name in ("teacher_mean", "teacher_std") if (values := getattr(run, name)) is not None}
+    size = run.teacher_size or teacher.size
+    if not pair:
+        return replace(teacher, size=size)
+    first = next(iter(pair))
+    if data.is_event:
+        raise ArgumentValueError(first, "does nothing to event frames, which are not normalised; leave it out")
+    if len(pair) == 1:
+        raise ArgumentValueError(first, "needs the other one: pass --teacher-mean and --teacher-std together")
+    for name, values in pair.items():
+        if len(values) not in (1, data.in_channels):
+            raise ArgumentValueError(name, f"must be one number for each of {data.in_channels} channels, got {values}")
+    mean, std = (values * (data.in_channels // len(values)) for values in pair.values())
+    return replace(teacher, mean=mean, std=std, size=size)

@@ -20,14 +20,15 @@ from . import teacher_identity as identity
 from .build import Built, build_network
 from .data import Data
 from .data.loading import seed_all
-from .export import file_hash, fill, load_network, name_of, read_about, read_weights, resolve_name
+from .export import file_hash, fill, load_network, named_as, read_about, read_weights
 from .files import is_first_process, locked, say, set_aside
 from .methods import needs_teacher
+from .names import name_of, resolve_name
 from .options import Run
 from .recipe import Recipe
 from .report.schema import Record
 from .teacher_identity import TEACHER_FILE
-from .teacher_input import Teacher, TeacherInput
+from .teacher_input import Teacher, TeacherInput, as_told
 from .training.fit import fit, optimisation
 from .training.module import ClassifierModule
 from .training.resume import LATEST, find_checkpoint, record_so_far, resumed
@@ -38,6 +39,7 @@ __all__ = [
     "TeacherInput",
     "check_teacher",
     "load_teacher",
+    "named_teacher",
     "obtain_teacher",
     "timm_network",
     "train_teacher",
@@ -53,10 +55,7 @@ def obtain_teacher(recipe: Recipe, run: Run, data: Data) -> Teacher | None:
     """
     if not needs_teacher(recipe.read_method()):
         return None
-    own = None if run.teacher is None or run.teacher_build is None else resolve_name(run.teacher_build)
-    build, arguments = _builder(own or recipe.teacher, data)
-    spec = run.teacher or _own_teacher(recipe, run, data)
-    teacher = load_teacher(spec, data, build, arguments, of_any_file=own is not None)
+    teacher = named_teacher(run.teacher or _own_teacher(recipe, run, data), recipe, run, data)
     teacher.network.to(run.torch_device)
     accuracy = check_teacher(
         teacher,
@@ -70,6 +69,24 @@ def obtain_teacher(recipe: Recipe, run: Run, data: Data) -> Teacher | None:
     how = "" if teacher.made is None else f"; made so: {identity.described(teacher.made)}"
     rank_zero_info(f"Teacher: {teacher.source} has {accuracy:.2f} % on the {_part(data)} set{said}{how}")
     return replace(teacher, test_accuracy=accuracy)
+
+
+def named_teacher(spec: str, recipe: Recipe, run: Run, data: Data) -> Teacher:
+    """The teacher of a file or of timm, with what the flags say of it.
+
+    Args:
+        spec: path, or ``timm:NAME``.
+        recipe: whose own ANN a file is of that does not say its network.
+        run: ``teacher_build``, which counts where ``teacher`` was given, and how its input is normalised.
+        data: what it is to teach.
+
+    Raises:
+        FileNotFoundError: as :func:`load_teacher`.
+        ValueError: as :func:`load_teacher`.
+    """
+    own = None if run.teacher is None or run.teacher_build is None else resolve_name(run.teacher_build)
+    build, arguments = _builder(own or recipe.teacher, data, run)
+    return as_told(load_teacher(spec, data, build, arguments, of_any_file=own is not None), run, data)
 
 
 def _own_teacher(recipe: Recipe, run: Run, data: Data) -> str:
@@ -130,9 +147,10 @@ def _can_go_on(folder: Path) -> bool:
         return _can_go_on(folder)
 
 
-def _builder(build: Callable[..., nn.Module], data: Data) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
+def _builder(build: Callable[..., nn.Module], data: Data, run: Run) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
     """The function of an ANN, and those of the usual keywords that it takes."""
-    return build, build_network(build, num_classes=data.num_classes, in_channels=data.in_channels)[1]
+    size = run.teacher_size or data.size
+    return build, build_network(build, num_classes=data.num_classes, in_channels=data.in_channels, size=size)[1]
 
 
 def train_teacher(recipe: Recipe, run: Run, data: Data, folder: Path, *, model: str | None = None) -> Path:
@@ -180,7 +198,7 @@ def _first_teacher(recipe: Recipe, run: Run, data: Data, model: str | None) -> B
     """The ANN before its training."""
     common = {"num_classes": data.num_classes, "in_channels": data.in_channels}
     if model is None:
-        network, arguments = build_network(recipe.teacher, **common)
+        network, arguments = build_network(recipe.teacher, **common, size=data.size)
         return Built(network, recipe.teacher, arguments)
     arguments = {"name": model, **common}
     return Built(timm_network(**arguments, pretrained=run.pretrained), timm_network, arguments)
@@ -248,7 +266,8 @@ def load_teacher(
         accuracy = about.get("accuracy")
         made = about["made"] if isinstance(about.get("made"), dict) else None
         return Teacher(network, str(spec), file_hash(path), mean, std, about.get("size"), accuracy, made=made)
-    network, weights = build(**(arguments or {})), read_weights(path)
+    network = build(**(arguments or {}))
+    weights = named_as(network, read_weights(path))
     classes_of_file = _classes(weights, network, data.num_classes)
     if classes_of_file is not None:
         raise ValueError(f"--teacher: {path} has {classes_of_file} classes, the data {data.num_classes}")

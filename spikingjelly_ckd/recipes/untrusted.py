@@ -21,9 +21,12 @@ __all__ = [
     "FLAG",
     "HASH",
     "MAPPING",
+    "NOTHING",
+    "PLAIN",
     "TEXT",
     "Kind",
     "check_kinds",
+    "either",
     "json_text",
     "list_of",
     "mapping_of",
@@ -126,8 +129,12 @@ class Kind:
 
 HASH = Kind("a hash, 8 to 64 hexadecimal digits", lambda value: isinstance(value, str) and bool(HEX.fullmatch(value)))
 TEXT = Kind("a text", lambda value: isinstance(value, str) and len(value) <= LONGEST_TEXT)
+NOTHING = Kind("null", lambda value: value is None)
 FLAG = Kind("true or false", lambda value: isinstance(value, bool))
 MAPPING = Kind("an object", lambda value: isinstance(value, dict) and all(isinstance(key, str) for key in value))
+
+
+PLAIN = Kind("a text in one line without hidden characters", lambda value: TEXT.fits(value) and _is_plain(value))
 
 
 def number(low: float = -sys.float_info.max, high: float = sys.float_info.max) -> Kind:
@@ -150,7 +157,12 @@ def whole(low: int, high: int) -> Kind:
 
 def optional(kind: Kind) -> Kind:
     """A kind, or null."""
-    return Kind(f"{kind.words}, or null", lambda value: value is None or kind.fits(value))
+    return either(kind, NOTHING)
+
+
+def either(*kinds: Kind) -> Kind:
+    """One of several kinds."""
+    return Kind(", or ".join(kind.words for kind in kinds), lambda value: any(kind.fits(value) for kind in kinds))
 
 
 def list_of(kind: Kind) -> Kind:
@@ -188,6 +200,10 @@ def check_kinds(content: Mapping[str, Any], kinds: Mapping[str, Kind], where: st
     for name, kind in kinds.items():
         if name in content and not kind.fits(content[name]):
             raise ValueError(f"{where}: {name} must be {kind.words}, got {shown_text(_brief(content[name]))}")
+
+
+def _is_plain(value: str) -> bool:
+    return HIDDEN.search(value) is None
 
 
 def _brief(value: Any) -> str:

@@ -228,7 +228,7 @@ def read_layers(
     student: nn.Module,
 ) -> dict[str, GivenSides]:
     """For each loss that compares layers, those that were given on each side, or None where they are to be found."""
-    comparing = {name for name, loss in losses.items() if "features" in loss.needs}
+    comparing = {name for name, loss in losses.items() if {"features", "student_features"} & set(loss.needs)}
     unknown = set(layers) - comparing
     if unknown:
         raise ValueError(
@@ -240,6 +240,11 @@ def read_layers(
             pair = layers.get(name, (None, None))
             if not isinstance(pair, tuple | list) or len(pair) != 2:
                 raise TypeError(f"layers[{name!r}] must be (student layers, teacher layers), got {pair!r}")
+            if pair[1] is not None and "features" not in losses[name].needs:
+                raise ValueError(
+                    f"layers[{name!r}] names layers of the teacher, and {type(losses[name]).__name__} reads the "
+                    f"student's alone: pass (student layers, None), got {pair!r}"
+                )
             given[name] = (read_side(pair[0], student), read_side(pair[1], teacher))
     return given
 

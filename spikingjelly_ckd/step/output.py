@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
+from ..functional.errors import InvalidStepError
 from ..methods.base import DistillationLoss, Term
-from ..methods.signals import LinearHead, Signals, TeacherOutput
+from ..methods.signals import SILENT_STUDENT, LinearHead, Signals, TeacherOutput
 from .batch import Batch
 from .validate import (
+    INVALID_LOGITS,
     check_classes,
     check_labels,
     check_scalar,
@@ -24,6 +26,8 @@ from .validate import (
 )
 
 __all__ = ["Observation", "Step", "StepOutput", "TeacherSeen", "raise_first"]
+
+INVALID_LOSS = "the loss {name!r} is not finite (NaN or inf)"
 
 LayerTensors = Mapping[str, tuple[Tensor, ...]]
 """Name of a loss -> one tensor for each of its layers."""
@@ -176,17 +180,30 @@ class Step:
         found = {**self.network_violations(), **self.student.violations}
         for name, term in self.terms.items():
             found |= term.violations
-            found[f"the loss {name!r} is not finite (NaN or inf)"] = ~term.value.detach().isfinite().all()
+            found[INVALID_LOSS.format(name=name)] = ~term.value.detach().isfinite().all()
         return found
+
+    def signs_of_divergence(self) -> set[str]:
+        """Those messages of :meth:`violations` that tell of weights which ran away, and not of the batch."""
+        return {
+            INVALID_LOGITS.format(role="student"),
+            SILENT_STUDENT,
+            *(INVALID_LOSS.format(name=name) for name in self.terms),
+        }
 
     def judge(self, *, together: bool) -> int:
         """How many images the losses left out; ``together`` with the other processes of ``torch.distributed``.
 
         Raises:
-            ValueError: a violation, here or, where ``together``, on any rank.
+            InvalidStepError: a violation, here or, where ``together``, on any rank.
         """
         several = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
-        return raise_first(self.violations(), self.skipped(), together=together and several and torch.is_grad_enabled())
+        return raise_first(
+            self.violations(),
+            self.skipped(),
+            together=together and several and torch.is_grad_enabled(),
+            diverged=self.signs_of_divergence(),
+        )
 
     def output(self, loss: Tensor, weights: dict[str, float | Tensor], skipped: int | Tensor) -> StepOutput:
         """The step for the caller, with the weighted sum of its terms."""
@@ -226,7 +243,13 @@ class StepOutput:
     values: dict[str, Tensor] = field(repr=False)
 
 
-def raise_first(violations: Mapping[str, Tensor], count: Tensor | None = None, *, together: bool = False) -> int:
+def raise_first(
+    violations: Mapping[str, Tensor],
+    count: Tensor | None = None,
+    *,
+    together: bool = False,
+    diverged: Collection[str] = (),
+) -> int:
     """Read all violations and ``count`` from the device in one go; raise the first violation, or return the count.
 
     Args:
@@ -234,9 +257,10 @@ def raise_first(violations: Mapping[str, Tensor], count: Tensor | None = None, *
         count: scalar to read with them.
         together: under ``torch.distributed``, raise on every rank where one has a violation. Each rank has to call this
             with the same messages.
+        diverged: messages of which the error says that the training diverged.
 
     Raises:
-        ValueError: a violation is true.
+        InvalidStepError: a violation is true.
 
     Example:
         >>> raise_first({"images hold NaN": torch.tensor(False)}, torch.tensor(3.0))
@@ -250,7 +274,8 @@ def raise_first(violations: Mapping[str, Tensor], count: Tensor | None = None, *
     for message, value in zip(violations, values, strict=True):
         if value:
             where = f"on rank {value - 1}: " if together else ""
-            raise ValueError(f"{where}{message} (nothing was changed; check=False turns these checks off)")
+            text = f"{where}{message} (nothing was changed; check=False turns these checks off)"
+            raise InvalidStepError(text, diverged=message in diverged)
     return int(number)
 
 

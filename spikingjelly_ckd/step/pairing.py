@@ -61,7 +61,7 @@ class Pair(nn.Module):
             student_steps=student_steps,
         )
         self.teacher = TeacherObserver(
-            {name: sides[1] for name, sides in given.items()},
+            {name: sides[1] for name, sides in given.items() if "features" in losses[name].needs},
             {name: loss.target_class for name, loss in losses.items() if "gradients" in loss.needs},
             head="teacher_head" in needs,
             logits=bool(TEACHER_NEEDS & set(needs) - {"features"}),
@@ -74,14 +74,19 @@ class Pair(nn.Module):
 
     @property
     def layers(self) -> dict[str, Sides]:
-        """Name of each loss that compares layers -> (student layers, teacher layers), as last read.
+        """Name of each loss that reads layers -> (student layers, teacher layers), as last read.
+
+        The teacher's are none where a loss reads the student's alone.
 
         Raises:
             RuntimeError: before they were chosen.
         """
         if not self._is_chosen:
             raise RuntimeError("layers are chosen at the first step; pass example= to choose them at construction")
-        return {name: (self.student.as_read(name), self.teacher.as_read(name)) for name in self.student.layers}
+        return {
+            name: (self.student.as_read(name), self.teacher.as_read(name) if name in self.teacher.layers else ())
+            for name in self.student.layers
+        }
 
     def read(
         self,
@@ -132,9 +137,14 @@ class Pair(nn.Module):
                 self.teacher.check_loaded(teacher)
         else:
             if teacher is not None:
-                sides = _Side(self.student, student, batch), _Side(self.teacher, teacher, batch)
-                for name, choice in self._choices.items():
-                    _choose_pair(name, choice, *sides)
+                self.teacher.find_time_steps(teacher, batch)
+            ours = _Side(self.student, student, batch)
+            theirs = None if teacher is None else _Side(self.teacher, teacher, batch)
+            for name, choice in self._choices.items():
+                if name not in self.teacher.given:
+                    self.student.layers[name] = _choose_alone(name, choice, ours)
+                elif theirs is not None:
+                    _choose_pair(name, choice, ours, theirs)
             if self.student.wants_per_step_logits and batch.steps != 1:
                 self.student.readout = find_per_step_logits(student, frames, batch.size, run=self.student.run)
         self._is_chosen = self._is_checked = True
@@ -154,11 +164,19 @@ class Pair(nn.Module):
                 "[T, N, K]"
             ) from error
 
-    def shapes(self, name: str, student: nn.Module, teacher: nn.Module, batch: Batch) -> tuple[list[Size], list[Size]]:
+    def shapes(
+        self, name: str, student: nn.Module, teacher: nn.Module | None, batch: Batch
+    ) -> tuple[list[Size], list[Size]]:
         """What the loss called ``name`` gets of its layers: shapes ``[T, N, C, h, w]`` and ``[N, C, h, w]``."""
-        sides = (self.student, student), (self.teacher, teacher)
-        ours, theirs = (list(of.shapes(net, of.layers[name], batch).values()) for of, net in sides)
-        return ours, theirs
+        ours = list(self.student.shapes(student, self.student.layers[name], batch).values())
+        if teacher is None or name not in self.teacher.layers:
+            return ours, []
+        return ours, list(self.teacher.shapes(teacher, self.teacher.layers[name], batch).values())
+
+    def count_classes(self, student: nn.Module, batch: Batch) -> int:
+        """How many classes the student's logits have; the network is left as it was found."""
+        with preserve_state(student), torch.no_grad():
+            return self.student.logits(student.eval(), batch).mean.shape[1]
 
     def chosen(self) -> dict[str, Any]:
         """Everything that was chosen on the first batch, as plain data; empty before it was."""
@@ -217,6 +235,15 @@ class _Side:
         """How many positions the map of each layer has."""
         shapes = self.observer.shapes(self.network, layers, self.batch)
         return [shapes[layer][-2:].numel() for layer in layers]
+
+
+def _choose_alone(name: str, choice: LayerChoice, student: _Side) -> Side:
+    """The layers of a loss that reads the student's alone."""
+    given = student.observer.given[name]
+    if given is not None:
+        return given
+    found = student.find(stages=choice != "last")
+    return (found[(len(found) - 1) // 2],) if choice == "middle" else found
 
 
 def _choose_pair(name: str, choice: LayerChoice, student: _Side, teacher: _Side) -> None:

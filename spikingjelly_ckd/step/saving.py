@@ -11,6 +11,10 @@ from torch import Tensor
 
 __all__ = ["decode", "encode"]
 
+BLOCK = 2**14
+"""The bytes are filled up with blanks to a multiple of it. So a state saved before anything was chosen has the same
+shapes as one saved after it, and moving averages that copy one ``state_dict`` into another (timm's) can do so."""
+
 
 def encode(data: Mapping[str, Any]) -> Tensor:
     """``data`` as JSON in a tensor of bytes.
@@ -19,13 +23,14 @@ def encode(data: Mapping[str, Any]) -> Tensor:
         data: what JSON can hold.
 
     Returns:
-        uint8, one axis.
+        uint8, one axis; its length is a multiple of :data:`BLOCK`.
 
     Example:
         >>> decode(encode({"layers": ["3"]}))
         {'layers': ['3']}
     """
-    return torch.tensor(list(json.dumps(data, sort_keys=True).encode()), dtype=torch.uint8)
+    text = json.dumps(data, sort_keys=True).encode()
+    return torch.frombuffer(bytearray(text.ljust(-(-len(text) // BLOCK) * BLOCK)), dtype=torch.uint8)
 
 
 def decode(state: Tensor) -> dict[str, Any]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from ..networks.guards import reset_states
+from ..networks import compat
+from ..networks.guards import preserve_state, reset_states
 from ..networks.outputs import read_logits
+from ..networks.recording import watch
 from .batch import Batch
 from .observer import Observer, target_classes
 from .output import Observation
@@ -26,7 +31,7 @@ class TeacherObserver(Observer):
     Args:
         *shared: see :class:`Observer`.
         logits: whether a loss needs anything behind the recorded layers.
-        time_steps: how a spiking teacher takes its time steps; None is an ANN.
+        time_steps: how a spiking teacher takes its time steps, as its step modes say; None is an ANN.
         **more: see :class:`Observer`.
     """
 
@@ -37,6 +42,48 @@ class TeacherObserver(Observer):
         self.wants_logits = logits
         self.time_steps = time_steps
         self.may_end_early = False
+
+    def find_time_steps(self, network: nn.Module, batch: Batch) -> None:
+        """Find out whether a spiking teacher walks through time by itself, so that it takes images.
+
+        In multi-step mode that is one which cannot run on frames and can on images; in single-step mode one whose
+        neurons run several times in one call. The network is left as it was found.
+        """
+        usual = self.time_steps
+        if usual == "multi" and self._calls_of_neurons(network, batch) is None:
+            self.time_steps = "internal"
+            if self._calls_of_neurons(network, batch) is None:
+                self.time_steps = usual
+        elif usual == "loop":
+            self.time_steps = "internal"
+            calls = self._calls_of_neurons(network, batch)
+            if not calls or max(calls.values()) == 1:
+                self.time_steps = usual
+
+    def _calls_of_neurons(self, network: nn.Module, batch: Batch) -> Counter[str] | None:
+        """How often each neuron runs in one call of the network; None where the network cannot run."""
+        calls: Counter[str] = Counter()
+        neurons = compat.neuron_step_modes(network)
+
+        def note(path: str, _: Tensor) -> None:
+            calls.update([path] if path in neurons else ())
+
+        try:
+            with preserve_state(network), torch.no_grad(), watch(network, note):
+                self.logits(network, batch)
+        except Exception:  # whatever a network raises on what it does not take; if it takes neither, the step raises it
+            return None
+        return calls
+
+    def chosen(self) -> dict[str, Any]:
+        """As of :class:`Observer`; of a spiking teacher with how it takes its time steps."""
+        return super().chosen() | ({} if self.time_steps is None else {"teacher_steps": self.time_steps})
+
+    def restore(self, chosen: Mapping[str, Any]) -> None:
+        """As of :class:`Observer`, with how a spiking teacher takes its time steps."""
+        super().restore(chosen)
+        if self.time_steps is not None:
+            self.time_steps = chosen.get("teacher_steps", self.time_steps)
 
     def inputs(self, batch: Batch) -> Tensor:
         """Images ``[N, C, H, W]``; frames ``[T, N, C, H, W]`` of a spiking teacher that does not repeat by itself."""

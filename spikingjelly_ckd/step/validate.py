@@ -14,6 +14,8 @@ from ..methods.signals import TeacherOutput
 LABEL_SUM_TOLERANCE = 0.02
 """Half precision and label smoothing stay within it."""
 
+INVALID_LOGITS = "the {role}'s logits hold NaN or inf"
+
 __all__ = [
     "add_note_on_error",
     "check_classes",
@@ -166,7 +168,7 @@ def input_violations(
 def logit_violations(role: str, logits: Tensor) -> dict[str, Tensor]:
     """Message -> boolean scalar, true where a network's logits must not be used."""
     advice = "; check its weights and its input" if role == "teacher" else ""
-    return {f"the {role}'s logits hold NaN or inf{advice}": ~_all_finite(logits)}
+    return {f"{INVALID_LOGITS.format(role=role)}{advice}": ~_all_finite(logits)}
 
 
 def _all_finite(values: Tensor) -> Tensor:

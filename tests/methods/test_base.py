@@ -15,6 +15,14 @@ from spikingjelly_ckd.methods.signals import LinearHead
 
 N, K, T = 4, 5, 2
 NEEDED = {
+    "BranchKDLoss": {"student_features", "labels"},
+    "SDDLoss": {"features", "logits", "labels", "student_head", "teacher_head"},
+    "PrefixKDLoss": {"per_step_logits"},
+    "HardLabelLoss": {"logits"},
+    "AKLLoss": {"logits"},
+    "NKDLoss": {"logits", "labels"},
+    "RLDLoss": {"logits", "labels"},
+    "WTTMLoss": {"logits"},
     "ATLoss": {"features"},
     "BKDSNNLoss": {"features"},
     "CATKDLoss": {"features", "logits", "student_head", "teacher_head"},
@@ -28,6 +36,7 @@ NEEDED = {
     "LSKDLoss": {"logits"},
     "MGDLoss": {"features"},
     "NLDLoss": {"logits"},
+    "OFALoss": {"features", "logits", "labels"},
     "ReviewKDLoss": {"features"},
     "SAMDLoss": {"features", "gradients"},
     "SeAlKDLoss": {"logits", "per_step_logits", "labels"},
@@ -36,6 +45,12 @@ NEEDED = {
     "TETLoss": {"per_step_logits", "labels"},
     "TKSLoss": {"per_step_logits", "labels"},
     "TSERLoss": {"logits", "per_step_logits"},
+    "VkDLoss": {"features"},
+    "WKDFLoss": {"features"},
+    "SASTCLoss": {"features"},
+    "RKDLoss": {"features"},
+    "SPLoss": {"features"},
+    "CKALoss": {"features"},
     "WeightedSoftLabelLoss": {"logits", "labels"},
 }
 TEXTS = [
@@ -108,6 +123,46 @@ def test_one_layer_comes_as_a_tensor_and_stages_as_a_tuple():
     assert [len(x) for x in Stages().select(two)] == [2, 2, 2]
     with pytest.raises(ValueError, match="got 2 of the student; add one loss for each pair"):
         Pair().select(two)
+
+
+def test_layers_of_the_student_alone_need_no_teacher():
+    alone = type("Alone", (DistillationLoss,), {"takes": ("student_features", "labels")})
+    assert alone.needs == ("labels", "student_features")
+    both = type("Both", (DistillationLoss,), {"takes": ("teacher_features", "student_features")})
+    assert both.needs == ("features",)
+    older = type("Older", (DistillationLoss,), {"takes": ("student_features",), "needs": ("features",)})
+    assert older.needs == ("features",)
+
+
+def test_the_middle_of_the_students_layers_is_found_without_a_teacher(student, batch):
+    class Sparse(DistillationLoss):
+        takes = ("student_features",)
+        layer_choice = "middle"
+
+        def forward(self, layer):
+            return layer.mean()
+
+    distiller = Distiller(None, student, {"sparse": (Sparse(), 1.0)}, time_steps=2)
+    distiller(*batch).loss.backward()
+    assert [layer.path for layer in distiller.layers["sparse"][0]] == ["2"]
+
+
+def test_the_number_of_classes_is_there_when_parameters_are_made(teacher, student, batch):
+    class Sized(DistillationLoss):
+        takes = ("student_features",)
+        needs_build = True
+
+        def build(self, student_shapes, teacher_shapes):
+            self.needs_build, self.seen = False, (self.num_classes, len(student_shapes), teacher_shapes)
+
+        def forward(self, layer):
+            return layer.mean()
+
+    for given, network in ((None, teacher), (7, None)):
+        loss = Sized()
+        loss.num_classes = given
+        Distiller(network, student, {"sized": (loss, 1.0)}, time_steps=2, example=batch)
+        assert loss.seen == (given or 5, 1, [])
 
 
 def test_an_unknown_field_is_refused_where_the_class_is_defined():

@@ -41,6 +41,14 @@ def test_is_its_formula(pair, temperature, beta, gamma):
     assert DISTLoss(temperature, beta, gamma)(*pair).item() == pytest.approx(expected, rel=1e-10)
 
 
+def test_the_squared_temperature_is_a_switch(pair):
+    plain, squared = (DISTLoss(4.0, squared_temperature=on)(*pair) for on in (False, True))
+    torch.testing.assert_close(squared, 16 * plain)
+    assert DISTLoss(squared_temperature=True)(*pair) == DISTLoss()(*pair)
+    text = "DISTLoss(temperature=4.0, beta=1.0, gamma=1.0, squared_temperature=True)"
+    assert repr(DISTLoss(4.0, squared_temperature=True)) == text
+
+
 def test_gradcheck(pair):
     assert torch.autograd.gradcheck(lambda z: DISTLoss()(z, pair[1]), (pair[0].requires_grad_(),))
 
@@ -68,6 +76,7 @@ def test_half_precision_gives_fp32():
         ({"beta": -1.0}, ValueError),
         ({"gamma": -1.0}, ValueError),
         ({"gamma": None}, TypeError),
+        ({"squared_temperature": "yes"}, TypeError),
     ],
 )
 def test_wrong_settings(settings, error):

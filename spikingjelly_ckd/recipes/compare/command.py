@@ -36,6 +36,7 @@ from .workers import run_seeds, time_words
 
 __all__ = ["compare", "main"]
 
+PROGRAM = "python -m spikingjelly_ckd compare"
 READERS = {name: getattr(data_sets, name) for name in ("cifar10", "cifar100", "cifar10dvs", "imagenet", "image_folder")}
 READERS["digits"] = digits
 """Name for ``--data`` -> the function that reads the data."""
@@ -87,7 +88,7 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         The exit status: 0, or 1 where a seed failed.
     """
-    with brief_errors("the same command"):
+    with brief_errors(PROGRAM, to_go_on="the same command"):
         return compare(argv)
 
 
@@ -149,8 +150,8 @@ def _read(own: dict[str, Any], given: dict[str, Any]) -> tuple[Recipe, Run, list
     run = replace(run, teacher=None if run.teacher == TRAIN else run.teacher)
     if run.val_images is None and recipe.data is not digits:
         run = replace(run, val_images=VALIDATION)
-    if run.data_path is None and recipe.data is not digits:
-        raise ArgumentValueError("data_path", "must be given: the folder of the data set, or an ImageFolder tree")
+    if recipe.data is digits:
+        run = replace(run, data_path=Path())  # they come with scikit-learn
     if recipe.amp == "16-mixed":
         raise ArgumentValueError("amp", "must be 32-true or bf16-mixed here: no gradient is scaled")
     recipe = run.shorten(recipe)
@@ -175,7 +176,7 @@ def _prepare(
         None,
         crop=own["crop"],
         channels_last=own["channels_last"],
-        command="python -m spikingjelly_ckd compare " + shlex.join(argv),
+        command=f"{PROGRAM} {shlex.join(argv)}",
     )
     asked = plan.asked() | {"teacher": run.teacher or "trained here"}
     begun = read_settings(folder)
@@ -205,8 +206,8 @@ def _of_data(name: str) -> dict[str, Any]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = command_line(RECIPE, __doc__)
-    parser.prog = "python -m spikingjelly_ckd compare"
-    group = parser.add_argument_group("the comparison")
+    parser.prog = PROGRAM
+    group = parser.add_argument_group("the comparison", conflict_handler="resolve")  # its --data is another one
     group.add_argument(
         "--methods", nargs="+", default=[], metavar="METHOD", help="NAME, NAME:key=value,..., module:function, or all"
     )

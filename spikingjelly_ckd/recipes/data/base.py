@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ...functional.errors import ArgumentValueError
 from .augment import event_transform, image_transform
 from .options import DataOptions
 from .splits import Sample, hold_out, split_hash, stratified_subset
@@ -193,11 +194,15 @@ def _subset(part: Part, count: int | None, name: str, num_classes: int) -> Part:
     return _rows(part, stratified_subset(labels, count, num_classes, name=name))
 
 
-def _held_out(part: Part, count: int | float) -> tuple[Part, Part]:
+def _held_out(part: Part, count: float) -> tuple[Part, Part]:
     """What of a training part stays, and what is held out for validation."""
     labels = torch.tensor([label for _, label in part.samples])
-    number = count if isinstance(count, int) else max(1, round(count * len(labels)))
-    kept, held = hold_out(labels, [name for name, _ in part.samples], number)
+    kept, held = hold_out(labels, [name for name, _ in part.samples], count)
+    missing = sorted(set(labels.tolist()) - set(labels[held].tolist()))
+    if missing:
+        raise ArgumentValueError(
+            "val_images", f"must give an image of each class to the validation part, got {count}; {missing[0]} has none"
+        )
     return _rows(part, kept), _rows(part, held)
 
 

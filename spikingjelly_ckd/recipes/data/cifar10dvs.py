@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
-from collections.abc import Sequence
+from collections import Counter
 from pathlib import Path
-from typing import Any
 
-from ...functional.errors import ArgumentNotFoundError, ArgumentValueError
+from ...functional.errors import ArgumentValueError
 from .base import Data, make_data, make_part
-from .folders import EVENT_SUFFIX, class_folders, folder_data
+from .folders import folder_data
 from .options import DataOptions
+from .recordings import check_finished, convert, find_recordings, read_frames, time_steps_of
 from .roots import check_classes, check_level, check_tree, first_names, is_tree, resolve_root
-from .samples import FrameLoader, check_events
 from .splits import DVS_CLASSES, RECORDINGS_PER_CLASS, SPLIT_HASHES, Sample, dvs_samples, split
 
 __all__ = ["cifar10dvs"]
 
+SOURCE = "cifar10_dvs:CIFAR10DVS"
 SENSOR = 128
 """Height and width of the sensor, pixels."""
 
@@ -56,20 +53,11 @@ def cifar10dvs(root: Path | str, options: DataOptions) -> Data:
         raise ArgumentValueError(
             "split", f"must be one of {sorted(SPLIT_HASHES)}: CIFAR10-DVS has no official one; got {options.split!r}"
         )
-    if options.time_steps is None:
-        raise ArgumentValueError("time_steps", "must be given for events: into how many frames a recording is divided")
+    time_steps = time_steps_of(options)
     recordings, classes = _recordings(folder, options)
-    integrated = folder / f"frames_number_{options.time_steps}_split_by_number"
-    _check_finished(integrated)
-    if not integrated.exists():
-        _check_events(folder / "events_np", recordings, classes)
-    frames = _spikingjelly(folder, data_type="frame", frames_number=options.time_steps, split_by="number")
-    if [(Path(path).name, label) for path, label in frames.samples] != recordings:
-        raise ValueError(
-            f"{integrated} holds other recordings than events_np beside it: its making was broken off, or "
-            "SpikingJelly's CIFAR10DVSTEBNSplit left links there; delete that folder, it will be made again"
-        )
-    frames.loader = FrameLoader(options.time_steps)  # SpikingJelly 0.0.0.0.14 would unpickle what the file holds
+    events = [(folder / "events_np", recordings, classes)]
+    hint = ", or SpikingJelly's CIFAR10DVSTEBNSplit left links there"
+    frames = read_frames(SOURCE, folder, time_steps, events, (SENSOR, SENSOR), hint=hint)
     parts = [make_part(frames, recordings, rows) for rows in split(options.split, recordings)]
     return make_data(
         "cifar10dvs",
@@ -84,19 +72,16 @@ def cifar10dvs(root: Path | str, options: DataOptions) -> Data:
 def _recordings(folder: Path, options: DataOptions) -> tuple[list[Sample], list[str]]:
     """Names and labels in file order, and the classes; an error unless all are there or ``allow_partial`` is True."""
     events = folder / "events_np"
-    _check_finished(events)
+    check_finished(events)
     if not events.is_dir():
         check_level(folder, ["events_np"], inside=DVS_CLASSES[0])
         check_tree(folder)
-        if not options.download:
-            raise ArgumentNotFoundError("", _how_to_fetch(folder), remedy={"download": True})
-        _spikingjelly(folder, data_type="event")
-    classes = class_folders(events)
+        convert(SOURCE, folder, options)
+    samples, classes = find_recordings(events)
     check_classes(len(classes), len(DVS_CLASSES), options, folder)
-    names = {title: sorted(n for n in os.listdir(events / title) if n.endswith(EVENT_SUFFIX)) for title in classes}
-    samples = [(name, label) for label, title in enumerate(classes) for name in names[title]]
     if samples != dvs_samples() and not options.allow_partial:
-        short = [f"{title} {len(found)}" for title, found in names.items() if len(found) != RECORDINGS_PER_CLASS]
+        counts = Counter(label for _, label in samples)
+        short = [f"{title} {counts[k]}" for k, title in enumerate(classes) if counts[k] != RECORDINGS_PER_CLASS]
         raise ArgumentValueError(
             "",
             f"{events} is half-unpacked or not CIFAR10-DVS, which has {RECORDINGS_PER_CLASS} recordings "
@@ -105,39 +90,3 @@ def _recordings(folder: Path, options: DataOptions) -> tuple[list[Sample], list[
             remedy={"allow_partial": True},
         )
     return samples, classes
-
-
-def _check_events(events: Path, recordings: Sequence[Sample], classes: Sequence[str]) -> None:
-    """Check each recording before SpikingJelly makes frames of it, which would put stray events at other pixels."""
-    for name, label in recordings:
-        check_events(str(events / classes[label] / name), SENSOR)
-
-
-def _check_finished(directory: Path) -> None:
-    marker = directory.with_name(f"{directory.name}.building")
-    if marker.exists():
-        raise ValueError(
-            f"{directory} is half-unpacked: SpikingJelly was broken off while it made it and left {marker.name}; "
-            "delete both, it will be made again"
-        )
-
-
-def _spikingjelly(folder: Path, **arguments: Any) -> Any:
-    """SpikingJelly's ``CIFAR10DVS``, without the line that 0.0.0.0.14 prints for each recording."""
-    from spikingjelly.datasets.cifar10_dvs import CIFAR10DVS
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        return CIFAR10DVS(str(folder), **arguments)
-
-
-def _how_to_fetch(folder: Path) -> str:
-    from spikingjelly.datasets.cifar10_dvs import CIFAR10DVS
-
-    fetched = {path.name for path in (folder / "download").glob("*.zip")}
-    missing = [f"{name} from {url}" for name, url, _ in CIFAR10DVS.resource_url_md5() if name not in fetched]
-    return (
-        f"{folder} holds no events_np (nor train with test or val, a tree of your own). "
-        + (f"Put these into {folder / 'download'}: {'; '.join(missing)}. Then p" if missing else "P")
-        + "ass {remedy}: SpikingJelly checks and unpacks what is in download, fetches what is missing there, and "
-        "converts it"
-    )

@@ -12,8 +12,9 @@ out; the images of a class may lie in the only folder inside its class folder, a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -269,16 +270,29 @@ def _scan(
 
 
 def _check_links(paths: Sequence[str]) -> None:
-    """Raise where two paths lead to one file, which would count twice, or be trained and tested on."""
+    """Raise where two paths lead to one file, which would count twice, or be trained and tested on.
+
+    Files are looked at one by one only where the listings of the folders show links, or an inode twice.
+    """
     folders = {folder: os.path.realpath(folder) for folder in {os.path.dirname(path) for path in paths}}
-    links = {entry.path for folder in folders for entry in os.scandir(folder) if entry.is_symlink()}
-    if not links and len(set(folders.values())) == len(folders):
+    links: set[str] = set()
+    inodes: set[int] = set()
+    shared = False
+    for entry in chain.from_iterable(map(os.scandir, folders)):
+        if entry.is_symlink():
+            links.add(entry.path)
+        else:
+            shared |= entry.inode() in inodes
+            inodes.add(entry.inode())
+    if not links and not shared and len(set(folders.values())) == len(folders):
         return
-    counted: dict[str, str] = {}
+    counted: dict[Hashable, str] = {}
     for path in paths:
         folder, name = os.path.split(path)
-        first = counted.setdefault(
-            os.path.realpath(path) if path in links else os.path.join(folders[folder], name), path
-        )
+        file: Hashable = os.path.realpath(path) if path in links else os.path.join(folders[folder], name)
+        if shared:
+            about = os.stat(path)
+            file = (about.st_dev, about.st_ino) if about.st_nlink > 1 else file  # several names of one file
+        first = counted.setdefault(file, path)
         if first != path:
             raise ValueError(f"{path} and {first} lead to one file, which would count twice; delete one of them")

@@ -15,11 +15,14 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
 from ...functional.checks import check_count
+from ...functional.installed import needs_packages
 from .base import Data
+
+with needs_packages("spikingjelly_ckd.recipes.data.loading"):
+    from lightning.pytorch import LightningDataModule
 
 __all__ = ["EpochSampler", "ReproducibleDataModule", "SeededSamples", "seed_all", "seeded"]
 

@@ -109,12 +109,12 @@ class FrameLoader:
             raise _UnusableError(f"must hold frames of 1 to {MOST_FRAME_VALUES} numbers, got {shape}")
 
 
-def check_events(path: str, size: int) -> None:
+def check_events(path: str, size: int | tuple[int, int]) -> None:
     """Check the events of one recording, before they are made into frames.
 
     Args:
         path: of an archive with the keys ``t``, ``x``, ``y`` and ``p``, as SpikingJelly writes it.
-        size: height and width of the sensor, pixels.
+        size: height and width of the sensor, pixels; one number where they are equal.
 
     Raises:
         ValueError: no such archive, no event, arrays of unlike length or that are no integers, or coordinates or
@@ -128,7 +128,8 @@ def check_events(path: str, size: int) -> None:
         raise ValueError(f"{path} {error}") from error
     except Exception as error:  # as above
         raise ValueError(f"{path} is no archive of events under the keys t, x, y and p: {error}") from error
-    for name, most in (("x", size - 1), ("y", size - 1), ("p", 1)):
+    height, width = (size, size) if isinstance(size, int) else size
+    for name, most in (("x", width - 1), ("y", height - 1), ("p", 1)):
         low, high = ranges[name]
         if low < 0 or high > most:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Which sample is in which part: the three splits of CIFAR10-DVS, fixed subsets, and a hash of what was used.
+"""Which sample is in which part: splits of CIFAR10-DVS, fixed subsets, a validation part, and a hash of these.
 
 CIFAR10-DVS (Li et al., Frontiers in Neuroscience 2017) has 10 classes of 1000 recordings and no official split. Papers
 use at least three, with different accuracies, so a number without the name of its split compares with nothing. Each is
@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ...functional.errors import ArgumentValueError
+from ...functional.errors import ArgumentTypeError, ArgumentValueError
 
 __all__ = [
     "SPLIT_HASHES",
@@ -175,53 +175,57 @@ def stratified_subset(labels: Tensor, count: int, num_classes: int, *, name: str
     return torch.cat([by_class[start : start + each] for start in starts]).sort().values
 
 
-def hold_out(labels: Tensor, names: Sequence[str], count: int) -> tuple[Tensor, Tensor]:
-    """Divide a training part into one to train on and one to validate on, by the hashes of the names.
+def hold_out(labels: Tensor, names: Sequence[str], count: float, *, name: str = "val_images") -> tuple[Tensor, Tensor]:
+    """Take a validation part out of the training part, equally many samples of every class as far as it goes.
 
-    Each class gives its share of ``count``, rounded so that the shares add up; of a class those samples are held out
-    whose names have the smallest sha256. So the division depends neither on the order of the samples nor on a seed.
+    Which samples these are follows from the hashes of their names, so it depends on no seed and no order of files, and
+    a smaller validation part is contained in a larger one. At least one sample of each class stays to train on.
 
     Args:
-        labels: class indices ``[N]``.
-        names: of the samples, in the same order.
-        count: how many to hold out, at least one of each class.
+        labels: class indices ``[N]`` of the training part.
+        names: of the samples, ``N`` of them, no two of a class alike.
+        count: how many samples, an integer of at least 1; or, as a float between 0 and 1, their share.
+        name: what messages call ``count``.
 
     Returns:
-        Indices into ``labels`` of those that stay and of those that are held out, ascending, shapes ``[N - count]`` and
-        ``[count]``.
+        Indices into ``labels``, ascending: those that stay to train on, and those for validation.
 
     Raises:
-        ValueError: more are held out than stay, or a class would be missing in one of the two.
+        TypeError: ``count`` is no number.
+        ValueError: ``count`` is out of its range, or asks for more samples than would stay to train on; or the
+            classes are too small for it.
 
     Example:
         >>> import torch
-        >>> hold_out(torch.tensor([0, 1, 0, 1, 0, 1]), list("abcdef"), 2)
-        (tensor([0, 1, 4, 5]), tensor([2, 3]))
+        >>> labels = torch.tensor([0, 0, 0, 1, 1, 1])
+        >>> train, validation = hold_out(labels, [f"{row}.png" for row in range(6)], 2)
+        >>> len(train), labels[validation].tolist()
+        (4, [0, 1])
     """
-    if not 0 < count <= len(labels) - count:
+    if isinstance(count, bool) or not isinstance(count, int | float):
+        raise ArgumentTypeError(name, f"must be a number of samples or a share, got {count!r}")
+    total = len(labels)
+    if isinstance(count, float) and not 0 < count < 1:
+        raise ArgumentValueError(name, f"must be an integer, or a share between 0 and 1, got {count}")
+    wanted = count if isinstance(count, int) else round(count * total)
+    if not 1 <= wanted <= total - wanted:
         raise ArgumentValueError(
-            "val_images",
-            f"must be above 0 and leave at least as many to train on: {count} of {len(labels)} training images",
+            name,
+            f"must be at least 1 and leave no fewer samples to train on, but it asks for {wanted} of {total}; pass "
+            f"another number, {total // 2} at most",
         )
-    present, sizes = torch.unique(labels, return_counts=True)
-    exact = sizes.double() * count / len(labels)
-    given = exact.floor().long()
-    given[(given - exact).argsort(stable=True)[: count - int(given.sum())]] += 1
-    short = present[(given == 0) | (given == sizes)].tolist()
-    if short:
-        raise ArgumentValueError(
-            "val_images",
-            f"of {count} in {len(labels)} training images leaves class {short[0]} (and {len(short) - 1} more) without "
-            "an image in one of the two parts; pass another number",
-        )
-    digests = [hashlib.sha256(name.encode()).hexdigest() for name in names]
-    held: list[int] = []
-    for label, share in zip(present.tolist(), given.tolist(), strict=True):
+    ranked: list[tuple[int, int, int]] = []  # place in its class, class, row
+    for label in sorted(set(labels.tolist())):
         rows = (labels == label).nonzero().flatten().tolist()
-        held += sorted(rows, key=lambda row: (digests[row], row))[:share]
-    mask = torch.zeros(len(labels), dtype=torch.bool)
-    mask[held] = True
-    return (~mask).nonzero().flatten(), mask.nonzero().flatten()
+        rows.sort(key=lambda row: hashlib.sha256(names[row].encode()).digest())
+        ranked += [(place, label, row) for place, row in enumerate(rows[:-1])]
+    if len(ranked) < wanted:
+        raise ArgumentValueError(
+            name, f"must be at most {len(ranked)}, so that one sample of each class stays to train on, got {wanted}"
+        )
+    held = torch.zeros(total, dtype=torch.bool)
+    held[[row for *_, row in sorted(ranked)[:wanted]]] = True
+    return (~held).nonzero().flatten(), held.nonzero().flatten()
 
 
 def _first90(samples: Sequence[Sample]) -> tuple[list[int], list[int]]:

@@ -10,7 +10,9 @@ Shapes: ``T`` time steps, ``N`` images, ``C`` channels, ``H W`` pixels, ``K`` cl
 """
 
 from .libraries import resnet34, sew_resnet34, spikformer_4_384, spiking_resnet34
-from .resnet import ResNet, SpikingResNet, lif
+from .neurons import lif, make_neuron
+from .norms import make_norm, synchronise_norms, with_membrane_norm
+from .resnet import ResNet, SpikingResNet
 from .resnet8 import resnet8, spiking_resnet8
 from .resnet19_20 import resnet19, resnet20, spiking_resnet19, spiking_resnet20
 
@@ -18,6 +20,8 @@ __all__ = [
     "ResNet",
     "SpikingResNet",
     "lif",
+    "make_neuron",
+    "make_norm",
     "resnet8",
     "resnet19",
     "resnet20",
@@ -28,4 +32,6 @@ __all__ = [
     "spiking_resnet19",
     "spiking_resnet20",
     "spiking_resnet34",
+    "synchronise_norms",
+    "with_membrane_norm",
 ]

@@ -10,7 +10,7 @@ from spikingjelly.activation_based import functional, layer
 from torch import nn
 
 from ...functional.checks import check_count
-from .resnet import lif
+from .neurons import lif
 
 __all__ = ["resnet34", "sew_resnet34", "spikformer_4_384", "spiking_resnet34"]
 

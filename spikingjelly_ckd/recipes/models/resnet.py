@@ -6,43 +6,17 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Literal, cast, get_args
 
-from spikingjelly.activation_based import functional, layer, surrogate
-from spikingjelly.activation_based import neuron as neurons
+from spikingjelly.activation_based import functional, layer
 from torch import Tensor, nn
 
 from ...functional.checks import check_count
+from .neurons import lif
+from .norms import NormName, make_norm, with_membrane_norm
 
-__all__ = ["LastActivation", "ResNet", "SpikingResNet", "lif"]
+__all__ = ["LastActivation", "ResNet", "SpikingResNet"]
 
 LastActivation = Literal["spike", "relu"]
 """The activation of the last block: a spiking neuron, or a ReLU as in the released code of CKDSNN."""
-
-
-def lif() -> nn.Module:
-    """The leaky integrate-and-fire neuron of CKDSNN's networks.
-
-    In each step the membrane potential is halved and the input added. The neuron fires where the potential reaches 1
-    and is then reset to 0; the gradient flows through the reset. The surrogate gradient is the triangle
-    ``max(0, 1 - |v - 1|)``.
-
-    Returns:
-        A ``LIFNode`` in multi-step mode.
-
-    Example:
-        >>> import torch
-        >>> lif()(torch.full((3, 1), 0.6)).flatten()  # potential 0.6, 0.9, 1.05
-        tensor([0., 0., 1.])
-    """
-    node = neurons.LIFNode(
-        tau=2.0,
-        decay_input=False,
-        v_threshold=1.0,
-        v_reset=0.0,
-        surrogate_function=surrogate.PiecewiseQuadratic(alpha=1.0),
-        detach_reset=False,
-        step_mode="m",
-    )
-    return cast(nn.Module, node)
 
 
 class _Block(nn.Module):
@@ -56,18 +30,19 @@ class _Block(nn.Module):
         stride: int,
         activation: Callable[[], nn.Module],
         last_activation: Callable[[], nn.Module],
+        norm: Callable[[int], nn.Module],
     ) -> None:
         super().__init__()
         self.conv1 = kit.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
-        self.bn1 = kit.BatchNorm2d(channels)
+        self.bn1 = norm(channels)
         self.act1 = activation()
         self.conv2 = kit.Conv2d(channels, channels, 3, 1, 1, bias=False)
-        self.bn2 = kit.BatchNorm2d(channels)
+        self.bn2 = norm(channels)
         self.shortcut = nn.Sequential()
         if stride != 1 or in_channels != channels:
             pool = [kit.AvgPool2d(stride)] if stride != 1 else []
             convolution = kit.Conv2d(in_channels, channels, 1, bias=False)
-            self.shortcut = nn.Sequential(*pool, convolution, kit.BatchNorm2d(channels))
+            self.shortcut = nn.Sequential(*pool, convolution, norm(channels))
         self.act2 = last_activation()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,6 +62,7 @@ class ResNet(nn.Module):
             one Linear. CKDSNN's released code has 256 in the student and none in the teacher.
         activation: function that makes one activation module.
         last_activation: function that makes that of the last block; None for the same as all others.
+        norm: function of the channels that makes one normalisation; None for BatchNorm.
 
     Raises:
         TypeError: a size is no integer.
@@ -111,6 +87,7 @@ class ResNet(nn.Module):
         hidden: int | None = None,
         activation: Callable[[], nn.Module] = nn.ReLU,
         last_activation: Callable[[], nn.Module] | None = None,
+        norm: Callable[[int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         if len(widths) != 3 or len(depths) != 3:
@@ -119,12 +96,13 @@ class ResNet(nn.Module):
         for name, value in [*sizes.items(), *(("widths", w) for w in widths), *(("depths", d) for d in depths)]:
             check_count(name, value)
         kit = self._kit
+        norm = norm or kit.BatchNorm2d
         self.conv1 = kit.Conv2d(in_channels, widths[0], 3, 1, 1, bias=False)
-        self.bn1 = kit.BatchNorm2d(widths[0])
+        self.bn1 = norm(widths[0])
         self.act1 = activation()
-        self.layer1 = self._stage(widths[0], widths[0], depths[0], 1, activation, activation)
-        self.layer2 = self._stage(widths[0], widths[1], depths[1], 2, activation, activation)
-        self.layer3 = self._stage(widths[1], widths[2], depths[2], 2, activation, last_activation or activation)
+        self.layer1 = self._stage(widths[0], widths[0], depths[0], 1, activation, activation, norm)
+        self.layer2 = self._stage(widths[0], widths[1], depths[1], 2, activation, activation, norm)
+        self.layer3 = self._stage(widths[1], widths[2], depths[2], 2, activation, last_activation or activation, norm)
         self.avgpool = kit.AdaptiveAvgPool2d(1)
         self.flatten = kit.Flatten(1)
         if hidden is None:
@@ -140,11 +118,12 @@ class ResNet(nn.Module):
         stride: int,
         activation: Callable[[], nn.Module],
         last_activation: Callable[[], nn.Module],
+        norm: Callable[[int], nn.Module],
     ) -> nn.Sequential:
         ends = [*[activation] * (depth - 1), last_activation]
         return nn.Sequential(
-            _Block(self._kit, in_channels, channels, stride, activation, ends[0]),
-            *(_Block(self._kit, channels, channels, 1, activation, end) for end in ends[1:]),
+            _Block(self._kit, in_channels, channels, stride, activation, ends[0], norm),
+            *(_Block(self._kit, channels, channels, 1, activation, end, norm) for end in ends[1:]),
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -179,6 +158,8 @@ class SpikingResNet(ResNet):
         in_channels: of the frames; 2 for ON/OFF event frames.
         hidden: as for :class:`ResNet`.
         neuron: function that makes one neuron module.
+        norm: name of the normalisation, see :func:`~spikingjelly_ckd.recipes.models.make_norm`.
+        norm_steps: ``T``, which the normalisation ``"tebn"`` needs.
         last_activation: of the last block: ``"spike"``, or ``"relu"`` as in CKDSNN's released code, whose spike map
             then sums real values instead of spikes (the network of EnOF).
 
@@ -205,6 +186,8 @@ class SpikingResNet(ResNet):
         hidden: int | None = None,
         neuron: Callable[[], nn.Module] = lif,
         last_activation: LastActivation = "spike",
+        norm: NormName = "bn",
+        norm_steps: int | None = None,
     ) -> None:
         if last_activation not in get_args(LastActivation):
             raise ValueError(f"last_activation must be one of {get_args(LastActivation)}, got {last_activation!r}")
@@ -218,8 +201,18 @@ class SpikingResNet(ResNet):
             hidden=hidden,
             activation=neuron,
             last_activation=nn.ReLU if last_activation == "relu" else None,
+            norm=make_norm(norm, norm_steps),
         )
+        if norm == "mpbn":
+            self._normalise_membranes()
         functional.set_step_mode(self, "m")
+
+    def _normalise_membranes(self) -> None:
+        self.act1 = with_membrane_norm(self.act1, self.conv1.out_channels)
+        for block in (module for module in self.modules() if isinstance(module, _Block)):
+            block.act1 = with_membrane_norm(block.act1, block.conv1.out_channels)
+            if not isinstance(block.act2, nn.ReLU):
+                block.act2 = with_membrane_norm(block.act2, block.conv2.out_channels)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Logits of every time step; take the mean over the first axis to classify.

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 from torch import nn
 
-from .resnet import LastActivation, ResNet, SpikingResNet, lif
+from .neurons import NeuronName, SurrogateName, lif, make_neuron
+from .norms import NormName
+from .resnet import LastActivation, ResNet, SpikingResNet
 
 __all__ = ["resnet19", "resnet20", "spiking_resnet19", "spiking_resnet20"]
 
@@ -60,8 +62,13 @@ def spiking_resnet19(
     in_channels: int = 3,
     *,
     last_activation: LastActivation = "spike",
-    neuron: Callable[[], nn.Module] = lif,
+    neuron: NeuronName | Callable[[], nn.Module] = lif,
     hidden: int | None = None,
+    tau: float | None = None,
+    surrogate: SurrogateName | None = None,
+    detach_reset: bool | None = None,
+    norm: NormName = "bn",
+    norm_steps: int | None = None,
 ) -> SpikingResNet:
     """Spiking ResNet-19; the twin of :func:`resnet19`.
 
@@ -69,15 +76,20 @@ def spiking_resnet19(
         num_classes: ``K``.
         in_channels: of the frames.
         last_activation: as for :class:`SpikingResNet`.
-        neuron: function that makes one neuron module.
+        neuron: name of a neuron, or a function that makes one, see :func:`make_neuron`.
         hidden: as for :class:`ResNet`.
+        tau: as for :func:`make_neuron`.
+        surrogate: as for :func:`make_neuron`.
+        detach_reset: as for :func:`make_neuron`.
+        norm: name of the normalisation, see :func:`make_norm`.
+        norm_steps: ``T``, which the normalisation ``"tebn"`` needs.
 
     Returns:
         A :class:`SpikingResNet`: ``[T, N, C, H, W]`` to logits ``[T, N, K]``.
 
     Raises:
         TypeError: a size is no integer, or ``neuron`` is no function that makes neurons.
-        ValueError: a size is below 1, or ``last_activation`` is unknown.
+        ValueError: a size is below 1, or a name is unknown.
 
     Example:
         >>> net = spiking_resnet19(10, last_activation="relu", hidden=256)  # as in the authors' code
@@ -90,8 +102,10 @@ def spiking_resnet19(
         num_classes,
         in_channels,
         hidden=hidden,
-        neuron=neuron,
+        neuron=make_neuron(neuron, tau=tau, surrogate=surrogate, detach_reset=detach_reset),
         last_activation=last_activation,
+        norm=norm,
+        norm_steps=norm_steps,
     )
 
 
@@ -100,8 +114,13 @@ def spiking_resnet20(
     in_channels: int = 3,
     *,
     last_activation: LastActivation = "spike",
-    neuron: Callable[[], nn.Module] = lif,
+    neuron: NeuronName | Callable[[], nn.Module] = lif,
     hidden: int | None = None,
+    tau: float | None = None,
+    surrogate: SurrogateName | None = None,
+    detach_reset: bool | None = None,
+    norm: NormName = "bn",
+    norm_steps: int | None = None,
 ) -> SpikingResNet:
     """Spiking ResNet-20; the twin of :func:`resnet20`.
 
@@ -109,15 +128,20 @@ def spiking_resnet20(
         num_classes: ``K``.
         in_channels: of the frames.
         last_activation: as for :class:`SpikingResNet`.
-        neuron: function that makes one neuron module.
+        neuron: name of a neuron, or a function that makes one, see :func:`make_neuron`.
         hidden: as for :class:`ResNet`.
+        tau: as for :func:`make_neuron`.
+        surrogate: as for :func:`make_neuron`.
+        detach_reset: as for :func:`make_neuron`.
+        norm: name of the normalisation, see :func:`make_norm`.
+        norm_steps: ``T``, which the normalisation ``"tebn"`` needs.
 
     Returns:
         A :class:`SpikingResNet`: ``[T, N, C, H, W]`` to logits ``[T, N, K]``.
 
     Raises:
         TypeError: a size is no integer, or ``neuron`` is no function that makes neurons.
-        ValueError: a size is below 1, or ``last_activation`` is unknown.
+        ValueError: a size is below 1, or a name is unknown.
 
     Example:
         >>> import torch
@@ -125,5 +149,13 @@ def spiking_resnet20(
         (2, 1, 100)
     """
     return SpikingResNet(
-        (16, 32, 64), (3, 3, 3), num_classes, in_channels, hidden=hidden, neuron=neuron, last_activation=last_activation
+        (16, 32, 64),
+        (3, 3, 3),
+        num_classes,
+        in_channels,
+        hidden=hidden,
+        neuron=make_neuron(neuron, tau=tau, surrogate=surrogate, detach_reset=detach_reset),
+        last_activation=last_activation,
+        norm=norm,
+        norm_steps=norm_steps,
     )

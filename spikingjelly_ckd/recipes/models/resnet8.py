@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from torch import nn
 
-from .resnet import LastActivation, ResNet, SpikingResNet, lif
+from .neurons import lif
+from .resnet import LastActivation, ResNet, SpikingResNet
 
 __all__ = ["resnet8", "spiking_resnet8"]
 

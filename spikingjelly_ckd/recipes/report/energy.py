@@ -181,6 +181,8 @@ def ann_twin(student: nn.Module) -> nn.Module:
             parent, _, name = path.rpartition(".")
             setattr(twin.get_submodule(parent), name, nn.ReLU())
             replaced.append(path)
+        elif isinstance(getattr(child, "scale", None), nn.Parameter) and hasattr(child, "running_mean"):
+            child.scale = nn.Parameter(child.scale.detach()[:1])  # TEBN, of which one step is left
     compat.invalidate_reset_cache(twin)
     return twin
 

@@ -19,10 +19,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from scipy.stats import t as student_t
-
+from ...functional.installed import needs_packages
 from ..untrusted import markdown_cell, shown_text
 from .schema import Record
+
+with needs_packages("the table of records"):
+    from scipy.stats import t as student_t
 
 __all__ = ["interval95", "main", "tabulate"]
 

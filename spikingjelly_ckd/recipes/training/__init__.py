@@ -1,11 +1,14 @@
 """The training loop around a distiller, on Lightning."""
 
 from ..._renamed import old_names
-from .batches import unpack_batch
-from .callbacks import History, StepSeeds
-from .distillation_callback import DistillationCallback, training_progress
-from .figures import cosine_with_warmup, topk_accuracy
-from .module import ClassifierModule, DistillationModule, TrainingModule
+from ...functional.installed import needs_packages
+
+with needs_packages("spikingjelly_ckd.recipes.training"):
+    from .batches import unpack_batch
+    from .callbacks import History, StepSeeds
+    from .distillation_callback import DistillationCallback, training_progress
+    from .figures import cosine_with_warmup, topk_accuracy
+    from .module import ClassifierModule, DistillationModule, TrainingModule
 
 __all__ = [
     "ClassifierModule",

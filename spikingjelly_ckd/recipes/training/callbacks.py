@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 
+from ...functional.errors import InvalidStepError
 from ...networks.compat import use_fast_neurons
 from ..data.loading import seed_all
 from ..files import whole_file
@@ -105,19 +105,20 @@ class History(Callback):
 
 
 class FailureNotes(Callback):
-    """Say in which step something failed, what to do about a loss that is not finite, and how to go on after Ctrl-C."""
+    """Say in which step values were refused, what to do where the training diverged, and how to go on after Ctrl-C."""
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Stop where the loss of the epoch is not finite."""
         if not torch.isfinite(trainer.callback_metrics["train_loss"]):
-            raise ValueError("the training loss is not finite (NaN or inf)")
+            raise InvalidStepError("the training loss is not finite (NaN or inf)", diverged=True)
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Add the note."""
         if isinstance(exception, KeyboardInterrupt):
             rank_zero_info("Stopped. Go on from the end of the last epoch with --resume latest")
-        elif isinstance(exception, ValueError) and re.search("NaN or inf|everywhere alike", str(exception)):
-            advice = ": begin anew (--overwrite) with a lower learning rate (--lr)" if trainer.global_step else ""
+        elif isinstance(exception, InvalidStepError):
+            diverged = exception.diverged and trainer.global_step
+            advice = ": begin anew (--overwrite) with a lower learning rate (--lr)" if diverged else ""
             exception.add_note(f"in epoch {trainer.current_epoch + 1}, step {trainer.fit_loop.batch_idx + 1}{advice}")
 
 

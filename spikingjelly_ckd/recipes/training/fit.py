@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
 import signal
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -208,6 +210,7 @@ def _exit_status(trainer: Trainer) -> Iterator[None]:
         yield
     except (SIGTERMException, Exception) as error:
         if not trainer.received_sigterm:
+            _end_children_at_exit(trainer)
             raise
         cause: BaseException | None = error
     else:
@@ -215,6 +218,17 @@ def _exit_status(trainer: Trainer) -> Iterator[None]:
     if trainer.received_sigterm:
         say("Stopped by SIGTERM. Go on from the end of the last epoch with --resume latest")
         raise SystemExit(TERMINATED) from cause
+
+
+def _end_children_at_exit(trainer: Trainer) -> None:
+    """Where this process started the others, let them not outlive it: they would wait for it in a collective call.
+
+    In the other direction Lightning watches: where one of them fails, it ends all. At the exit, and not at once, since
+    it would end this process too before the message is out.
+    """
+    launcher = trainer.strategy.launcher
+    if launcher is not None:
+        atexit.register(launcher.kill, signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM)
 
 
 def _loaders(module: TrainingModule, data: Data, recipe: Recipe, run: Run, folder: Path) -> ReproducibleDataModule:

@@ -1,0 +1,120 @@
+"""Packages that are missing, or that do not go together: which ones, and the command that mends it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
+from types import TracebackType
+
+import torch
+
+__all__ = ["InstallationError", "cure", "needs_packages"]
+
+OURS = "spikingjelly-ckd"
+TOGETHER = ("torch", "torchvision", "torchaudio")
+"""Built against one another; any other set than of one release fails at import."""
+DISTRIBUTIONS = {"cupy": "cupy-cuda13x", "sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml"}
+"""Module -> distribution that brings it, where the names differ."""
+NAME = re.compile(r"[\w.-]+")
+LONGEST = 200
+
+
+class InstallationError(ImportError):
+    """A package is missing, or does not work beside the others; the message says which, and how to mend it."""
+
+
+@contextmanager
+def needs_packages(part: str) -> Iterator[None]:
+    """For imports of other packages: a failure is one line with versions and the command that mends it.
+
+    Args:
+        part: what needs them, for the message.
+
+    Raises:
+        InstallationError: a package is not installed, or fails when it is imported.
+
+    Example:
+        >>> with needs_packages("this example"):
+        ...     import no_such_package
+        Traceback (most recent call last):
+        spikingjelly_ckd.functional.installed.InstallationError: this example needs no_such_package, which is not \
+installed: pip install 'no_such_package'
+    """
+    try:
+        yield
+    except InstallationError:
+        raise
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        raise InstallationError(cure(error, part)) from error
+
+
+def cure(error: Exception, part: str) -> str:
+    """What to say about a failed import, in one line.
+
+    Args:
+        error: what the import raised.
+        part: what needs the package.
+    """
+    name = _culprit(error)
+    distribution = DISTRIBUTIONS.get(name, name)
+    if isinstance(error, ModuleNotFoundError) and not _is_there(name):
+        return f"{part} needs {distribution}, which is not installed: {_command(distribution)}"
+    beside = "" if name == "torch" else f" beside torch {torch.__version__}"
+    what = (str(error).splitlines() or [""])[0][:LONGEST]
+    return (
+        f"{part} needs {distribution}, and {_version(distribution)}, which is installed, does not work{beside} "
+        f"({type(error).__name__}: {what}): {_command(distribution, again=isinstance(error, ModuleNotFoundError))}"
+    )
+
+
+def _culprit(error: Exception) -> str:
+    """The package that an import failed in: the one it names, or the innermost that is not torch's loader."""
+    if isinstance(error, ImportError) and error.name:
+        return error.name.partition(".")[0]
+    passed = {"torch", *sys.stdlib_module_names, __name__.partition(".")[0]}
+    found, traceback = "torch", error.__traceback__
+    while traceback is not None:
+        name = _package_of(traceback)
+        found = found if name in passed else name
+        traceback = traceback.tb_next
+    return found
+
+
+def _package_of(traceback: TracebackType) -> str:
+    return str(traceback.tb_frame.f_globals.get("__name__", "torch")).partition(".")[0]
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "a version unknown to pip"
+
+
+def _command(distribution: str, *, again: bool = False) -> str:
+    """The command of pip that installs what this package asks for, with all that has to go with it."""
+    wanted = TOGETHER if distribution in TOGETHER else (distribution,)
+    chosen = [_requirement(name) for name in wanted]
+    return f"pip install {'--force-reinstall ' if again else ''}{' '.join(map(repr, chosen))}"
+
+
+def _requirement(distribution: str) -> str:
+    """What this package asks for of a distribution, as its metadata say it; of those that go together, the set."""
+    try:
+        lines = requires(OURS) or []
+    except PackageNotFoundError:
+        lines = []
+    found = [line for line in lines if (NAME.match(line) or [""])[0].lower() == distribution.lower()]
+    of_set = [line for line in found if "extra" in line] if distribution in TOGETHER else []
+    return (of_set or found or [distribution])[0].partition(";")[0].strip()

@@ -1,0 +1,91 @@
+"""Functions by their names: as ``module:function`` in files and on command lines."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+__all__ = ["BUILDERS", "name_of", "package_function", "resolve_name"]
+
+_PACKAGE = __name__.partition(".")[0]
+BUILDERS = dict.fromkeys(
+    (
+        *("resnet19", "resnet20", "resnet34", "spiking_resnet19", "spiking_resnet20", "spiking_resnet34"),
+        *("sew_resnet34", "spikformer_4_384"),
+    ),
+    f"{_PACKAGE}.recipes.models",
+) | {"timm_network": f"{_PACKAGE}.recipes.teachers"}
+"""Functions of this package that a file may name, and their modules; any path inside the package may stand before."""
+
+
+def name_of(build: Callable[..., Any]) -> str:
+    """``module:name`` of a function or class, for :func:`resolve_name`.
+
+    The module is the outermost package that exports it, so a name in a record does not depend on the file inside.
+
+    Raises:
+        ValueError: it cannot be imported by name (a lambda, a method, a partial, or defined inside a function).
+
+    Example:
+        >>> from spikingjelly_ckd.recipes.models import resnet20
+        >>> name_of(resnet20)
+        'spikingjelly_ckd.recipes.models:resnet20'
+    """
+    name = getattr(build, "__qualname__", f"<{type(build).__name__}>")
+    if not name.isidentifier():
+        raise ValueError(f"{build.__module__}:{name} cannot be imported by its name; pass a function of a module")
+    packages = itertools.accumulate(build.__module__.split("."), "{}.{}".format)
+    exports = (path for path in packages if getattr(sys.modules.get(path), name, None) is build)
+    module = next(exports, build.__module__)
+    return f"{module}:{name}"
+
+
+def resolve_name(name: str) -> Callable[..., Any]:
+    """The function or class called ``module:name``.
+
+    Raises:
+        ValueError: not of that form, no such module, or no such name in it.
+
+    Example:
+        >>> resolve_name("spikingjelly_ckd.recipes.models:resnet20").__name__
+        'resnet20'
+    """
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        raise ValueError(f"expected module:function, such as mynets:build, got {name!r}")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module_name.startswith(error.name):
+            raise
+        raise ValueError(
+            f"{name!r}: there is no module {module_name!r}; run from its folder, or set PYTHONPATH"
+        ) from error
+    found = getattr(module, attribute, None)
+    if callable(found):
+        return cast(Callable[..., Any], found)
+    raise ValueError(f"{name!r}: {module_name} has no function {attribute!r}")
+
+
+def package_function(name: str, modules: Mapping[str, str]) -> Callable[..., Any] | None:
+    """The function of this package that a file names; no module is imported by what the file says.
+
+    Args:
+        name: ``module:function``; any path inside the package may stand before the function.
+        modules: function -> its module, such as :data:`BUILDERS`.
+
+    Returns:
+        None where it is none of them.
+
+    Example:
+        >>> package_function("spikingjelly_ckd.recipes.models:resnet20", BUILDERS).__name__
+        'resnet20'
+        >>> package_function("os:system", BUILDERS)
+    """
+    module, _, function = name.partition(":")
+    if module.partition(".")[0] != _PACKAGE or function not in modules:
+        return None
+    return cast(Callable[..., Any], getattr(importlib.import_module(modules[function]), function))

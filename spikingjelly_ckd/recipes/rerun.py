@@ -1,0 +1,369 @@
+"""Repeating a run of a row from its record alone, and comparing: ``python -m spikingjelly_ckd rerun RECORD.json``.
+
+A record is a text that anybody can write. So it names functions of this package alone (:data:`.names.BUILDERS` and
+:data:`READERS`), and what else is to be imported, fetched or written to is said on the command line. What it says of
+recipe and run is compared with the types of :class:`~spikingjelly_ckd.recipes.recipe.Recipe` and
+:class:`~spikingjelly_ckd.recipes.options.Run` before anything is made of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields, replace
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from . import data as readers
+from .command_line import FLAGS, brief_errors, function_named
+from .export import ARGUMENTS, file_hash
+from .files import is_first_process
+from .names import BUILDERS, package_function
+from .options import Device, Run, check_options, default_workers
+from .recipe import Recipe
+from .report.schema import Record
+from .row import distil, load_data
+from .teachers import obtain_teacher
+from .untrusted import FLAG, NOTHING, PLAIN, Kind, check_kinds, either, number, optional, shown_text, whole
+
+__all__ = ["READERS", "compare", "main", "read_recipe", "read_run", "rerun"]
+
+READERS = dict.fromkeys(("cifar10", "cifar100", "cifar10dvs", "image_folder", "imagenet"), readers.__name__)
+"""Readers of data that a record may name, and their module."""
+EQUAL, DIFFERS, NOT_RUN = 0, 1, 2
+"""Exit status: every figure is that of the record; one is another; the run was refused or stopped."""
+PROGRAM = "rerun"
+
+NOT_REPEATED = ("seed", "print_config", "workers", "output_dir", "teacher_cache_dir", "overwrite", "resume", "download")
+"""Values of a run that its record does not decide about here: they write, fetch or choose loading processes."""
+MOST = 10**9
+SEED = whole(0, 2**62)
+BOUNDS = {
+    "time_steps": ARGUMENTS["time_steps"],
+    "size": ARGUMENTS["size"],
+    "batch_size": whole(1, 2**20),
+    "devices": either(whole(1, 64), Kind("'auto'", lambda value: value == "auto")),
+    "num_nodes": whole(1, 1024),
+    "teacher_cache": optional(whole(1, 1000)),
+}
+"""What could ask for more than a machine has."""
+OF_TYPE: Mapping[Any, Kind] = {
+    int: whole(-MOST, MOST),
+    float: number(),
+    bool: FLAG,
+    str: PLAIN,
+    Path: PLAIN,
+    type(None): NOTHING,
+}
+SHOWN = 200
+NOT_SAID = "nothing"
+OTHERWISE = ("processes", "neurons", "chosen")
+"""What else a record says that explains another outcome."""
+
+
+def _kind(hint: Any) -> Kind:
+    """What JSON may say for a value of this type; functions stand there by their names."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return either(*map(_kind, get_args(hint)))
+    if get_origin(hint) is Literal:
+        words = get_args(hint)
+        return Kind(f"one of {', '.join(map(str, words))}", lambda value: isinstance(value, str) and value in words)
+    return OF_TYPE.get(hint, PLAIN)
+
+
+def _checked(content: Mapping[str, Any], of: type, where: str, ignored: Sequence[str] = ()) -> dict[str, Any]:
+    """The values of a part of a record that are fields of a dataclass; those that are ignored are left out.
+
+    Raises:
+        ValueError: a value is unknown, missing or of another kind.
+    """
+    known = {item.name: item for item in fields(of) if item.name not in ignored}
+    hints = get_type_hints(of)
+    kinds = {name: BOUNDS.get(name) or _kind(hints[name]) for name in known}
+    unknown = [name for name in content if name not in known and name not in ignored]
+    if unknown:
+        raise ValueError(f"{where} says {shown_text(unknown[0])}, which this version does not know")
+    missing = [
+        name
+        for name, item in known.items()
+        if name not in content and item.default is MISSING and item.default_factory is MISSING
+    ]
+    if missing:
+        raise ValueError(f"{where} does not say {', '.join(missing)}, so the run cannot be repeated")
+    check_kinds(content, kinds, where)
+    return {
+        name: Path(value) if isinstance(value, str) and Path in get_args(hints[name]) else value
+        for name, value in content.items()
+        if name in known
+    }
+
+
+def read_recipe(record: Record, **given: Callable[..., Any] | None) -> Recipe:
+    """The recipe of a recorded run.
+
+    Args:
+        record: of a row.
+        **given: ``data``, ``student`` or ``teacher``: a function of the user's own in place of the one that the record
+            names; None for that one, if it is of this package.
+
+    Raises:
+        ValueError: a value is missing, unknown, or of another kind; a function is none of this package.
+    """
+    where = "the recipe of the record"
+    values = _checked(record.recipe, Recipe, where, ignored=("sources",))
+    without = record.method == "plain" or record.options.get("teacher_build") is not None
+    for name, modules in {"data": READERS, "student": BUILDERS, "teacher": BUILDERS}.items():
+        own = given.get(name)
+        found = own or package_function(values[name], modules)
+        if found is None and not (name == "teacher" and without):
+            flag = "--teacher-build" if name == "teacher" else f"--{name}"
+            raise ValueError(
+                f"{where} names {shown_text(values[name])} as {name}, which is no function of this package, and a "
+                f"record alone makes nothing be imported; pass {flag} MODULE:FUNCTION if you know it"
+            )
+        values[name] = found or _no_teacher
+    sources = {name: text for name, text in record.sources.items() if name in values and PLAIN.fits(text)}
+    return Recipe(**values, sources=sources)
+
+
+def _no_teacher(num_classes: int, in_channels: int = 3) -> Any:
+    """Stands where a run needs no teacher of the recipe's own."""
+    raise ValueError("the record names no teacher of this package; pass --teacher-build MODULE:FUNCTION")
+
+
+def read_run(record: Record, folder: Path, **changes: Any) -> Run:
+    """The flags of a recorded run, for a folder of its own.
+
+    Nothing is fetched and nothing is written outside ``folder``; there are no more loading processes than is usual
+    here, since they do not change the outcome.
+
+    Args:
+        record: of a row.
+        folder: where the run is written.
+        **changes: values to set otherwise.
+
+    Raises:
+        ValueError: a value is unknown or of another kind; the record names a function, or weights that timm would have
+            to fetch from elsewhere, and the user did not.
+    """
+    where = "the options of the record"
+    values = _checked(record.options, Run, where, ignored=NOT_REPEATED)
+    check_kinds({"seed": record.seed}, {"seed": SEED}, "the record")
+    wanted = record.options.get("workers")
+    check_kinds({"workers": wanted}, {"workers": optional(whole(0, MOST))}, where)
+    values["workers"] = default_workers() if wanted is None else min(wanted, default_workers())
+    cache = None if values.get("teacher_cache") is None else folder / "teacher_cache"
+    named = values.pop("teacher_build", None)
+    made = {"seed": record.seed, "smoke": record.smoke, "output_dir": folder, "teacher_cache_dir": cache}
+    run = Run(**(values | made | changes))
+    if run.teacher_build is None and named is not None:
+        if package_function(named, BUILDERS) is None:
+            raise ValueError(
+                f"{where} names {shown_text(named)}, which is no function of this package, and a record alone makes "
+                "nothing be imported; pass --teacher-build MODULE:FUNCTION if you know it"
+            )
+        run = replace(run, teacher_build=named)
+    said = changes.get("teacher") is not None
+    if not said and run.teacher is not None and run.teacher.startswith("timm:") and run.teacher.count(":") > 1:
+        raise ValueError(f"{where} name weights to fetch, {shown_text(run.teacher)}; pass --teacher if you trust them")
+    return run
+
+
+def compare(recorded: Record, again: Record) -> tuple[bool, list[str]]:
+    """Whether a run came out as another one did, and what to say about it.
+
+    Compared is every figure that both histories have, but for times; a record without a history by its accuracies.
+
+    Args:
+        recorded: of the run before; it may have stopped before its last epoch.
+        again: of the run that repeats it.
+
+    Returns:
+        True where nothing differs, and the lines: the outcome; then, where they differ, versions, commit, device,
+        network functions and what the distiller chose.
+
+    Raises:
+        ValueError: one of them has no finished epoch.
+    """
+    name = f"{PROGRAM}: {shown_text(recorded.row)}, {shown_text(recorded.method)}, seed {recorded.seed}: "
+    here, there = again.result, recorded.result
+    apart = _first_difference(recorded, again)
+    if apart is None:
+        figures = "every figure" if recorded.history else "every accuracy"
+        lines = [f"{name}equal in {figures} of {there.epochs} epochs; test accuracy last {there.last:.2f} %"]
+    else:
+        where, names = apart
+        lines = [f"{name}differs {where}: {', '.join(names)}"]
+    if apart is not None and here.epochs == there.epochs:
+        pairs = ((word, getattr(here, word), getattr(there, word)) for word in ("last", "mean_last_5", "best"))
+        lines += [
+            f"  {word}: {one:.2f} % here, {other:.2f} % recorded ({one - other:+.2f})" for word, one, other in pairs
+        ]
+    lines += [
+        f"  {what}: {shown_text(one, SHOWN)} here, {shown_text(other, SHOWN)} recorded"
+        for what, one, other in _otherwise(recorded, again)
+    ]
+    return apart is None, lines
+
+
+def _first_difference(recorded: Record, again: Record) -> tuple[str, list[str]] | None:
+    """The first epoch that came out otherwise, and its figures; None where there is none."""
+    rows = zip(recorded.history, again.history, strict=False)
+    for number_, (before, now) in enumerate(rows, start=1):
+        names = [name for name in before if name in now and name != "seconds" and now[name] != before[name]]
+        if names:
+            return f"from epoch {number_} on", [f"{shown_text(x)} {now[x]} here, {before[x]} recorded" for x in names]
+    if len(again.history) < len(recorded.history):
+        return f"from epoch {len(again.history) + 1} on", ["it was not trained here"]
+    if not recorded.history:
+        pairs = {name: (value, vars(recorded.result)[name]) for name, value in vars(again.result).items()}
+        names = [f"{name} {now} here, {before} recorded" for name, (now, before) in pairs.items() if now != before]
+        return ("in its accuracies", names) if names else None
+    return None
+
+
+def _otherwise(recorded: Record, again: Record) -> Iterator[tuple[str, Any, Any]]:
+    """What may explain another outcome: name, here, recorded."""
+    before, now = _surroundings(recorded), _surroundings(again)
+    for name in dict.fromkeys([*now, *before]):
+        one, other = now.get(name, NOT_SAID), before.get(name, NOT_SAID)
+        if one != other and None not in (one, other):
+            yield name, one, other
+
+
+def _surroundings(record: Record) -> dict[str, Any]:
+    environment = dict(record.environment)
+    versions = environment.pop("versions", {})
+    environment.pop("command", None)
+    found = dict(versions) if isinstance(versions, Mapping) else {}
+    found |= environment | {name: getattr(record, name) for name in OTHERWISE}
+    found |= {name: record.recipe.get(name) for name in ("data", "student", "teacher")}
+    teacher, student = record.teacher, record.student
+    found["teacher's sha256"] = None if teacher is None else teacher.sha256
+    found["student's sha256"] = None if student is None else student.sha256
+    return {shown_text(name): value for name, value in found.items()}
+
+
+def rerun(record: Record, recipe: Recipe, run: Run) -> Record:
+    """Repeat a run, from its data and its teacher on.
+
+    Args:
+        record: of the run before.
+        recipe: as :func:`read_recipe` gives it.
+        run: as :func:`read_run` gives it.
+
+    Returns:
+        The record of the new run, as its file says it.
+
+    Raises:
+        FileNotFoundError: data or teacher are not there.
+        ValueError: they are others than those of the record.
+    """
+    check_options(recipe, run)
+    data = load_data(recipe, run)
+    if data.split_hash != record.data.split_hash:
+        raise ValueError(
+            f"{run.data_path} holds other samples than the run had: split {shown_text(record.data.split)} "
+            f"({record.data.split_hash[:8]}), here {data.split} ({data.split_hash[:8]}); pass the data with --data-path"
+        )
+    known = None if record.teacher is None else record.teacher.sha256
+    if run.teacher is not None and known is not None and not run.teacher.startswith("timm:"):
+        path = Path(run.teacher).expanduser()
+        if path.is_file() and file_hash(path) != known:
+            raise ValueError(
+                f"{path} is not the teacher of the run, whose sha256 is {known[:8]}...; pass it: --teacher"
+            )
+    seed = _seed_of_teacher(record, recipe, run)
+    if seed != run.seed:
+        obtain_teacher(recipe, replace(run, seed=seed, resume=None), data)
+    folder = run.folder(recipe)
+    distilled = distil(recipe, run)
+    return Record.read(folder / "record.json") if is_first_process() else distilled
+
+
+def _seed_of_teacher(record: Record, recipe: Recipe, run: Run) -> int:
+    """The seed that the row's own teacher was trained with: runs with several seeds share one."""
+    made = None if record.teacher is None else record.teacher.made
+    if recipe.method == "plain" or run.teacher is not None or made is None or "seed" not in made:
+        return run.seed
+    check_kinds(made, {"seed": SEED}, "the record, made of the teacher")
+    return int(made["seed"])
+
+
+def _folder(record: Path, asked: Path | None, resume: str | None) -> Path:
+    """Where the new run is written.
+
+    Raises:
+        ValueError: it is the recorded run's own, or holds something.
+    """
+    own = record.resolve().parent
+    folder = own.with_name(f"{own.name}-rerun") if asked is None else asked
+    if folder.resolve() == own:
+        raise ValueError(f"--output-dir {folder} is the folder of the recorded run; pass another")
+    if resume is None and is_first_process() and folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty: pass another --output-dir, or --resume latest to go on with a rerun")
+    return folder
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line.
+
+    Args:
+        argv: None for ``sys.argv``.
+
+    Returns:
+        0 where every figure is that of the record, 1 where one is another, 2 where the run was refused or stopped.
+    """
+    given = vars(_parser().parse_args(argv))
+    path, asked = given.pop("record"), given.pop("output_dir")
+    functions = {name: given.pop(name) for name in ("data", "student")}
+    try:
+        with brief_errors(PROGRAM):
+            if not path.is_file():
+                raise FileNotFoundError(f"there is no file {path}")
+            record = Record.read(path)
+            if record.method == "teacher":
+                raise ValueError(f"{path} is of a teacher; pass the record of a row")
+            if record.accuracy is None:
+                raise ValueError(f"{path} has no finished epoch, so there is nothing to compare with")
+            folder = _folder(path, asked, given["resume"])
+            changes = {name: value for name, value in given.items() if value is not None}
+            run = read_run(record, folder, **changes)
+            own = None if run.teacher_build is None else function_named(run.teacher_build)
+            recipe = read_recipe(record, teacher=own, **functions)
+            again = rerun(record, run.shorten(recipe), run)
+    except SystemExit as stop:
+        if not isinstance(stop.code, str):
+            raise
+        print(stop.code, file=sys.stderr)
+        return NOT_RUN
+    if not is_first_process():
+        return EQUAL
+    equal, lines = compare(record, again)
+    print("\n".join(lines))
+    return EQUAL if equal else DIFFERS
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        f"python -m spikingjelly_ckd {PROGRAM}",
+        description="Repeat a run of a row from its record alone, and compare. Status: 0 equal, 1 differs, 2 not run.",
+    )
+    parser.add_argument("record", type=Path, help="record.json of a row")
+    parser.add_argument("--output-dir", type=Path, help="a new folder; default: the record's folder with -rerun")
+    parser.add_argument("--resume", metavar="latest|PATH", help="go on with a rerun that was stopped")
+    for name, metavar, about in (
+        ("student", "MODULE:FUNCTION", "makes the student, where the record names a function of yours"),
+        ("data", "MODULE:FUNCTION", "reads the data, likewise"),
+    ):
+        parser.add_argument(f"--{name}", type=function_named, metavar=metavar, help=about)
+    parser.add_argument("--teacher-build", metavar="MODULE:FUNCTION", help="makes the teacher's network, likewise")
+    parser.add_argument("--teacher", metavar="PATH|timm:NAME", help="where the teacher is now")
+    parser.add_argument(FLAGS["root"], type=Path, help="where the data are now")
+    parser.add_argument("--download", action="store_true", default=None, help="fetch the data set if it is missing")
+    parser.add_argument("--device", choices=get_args(Device))
+    parser.add_argument("-j", "--workers", type=int, help="loading processes, which do not change the outcome")
+    parser.add_argument("--no-progress", action="store_true", default=None, help="no progress bar")
+    return parser

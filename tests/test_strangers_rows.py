@@ -1,0 +1,244 @@
+"""A student, a teacher and pictures that nobody here wrote: from files to a table by commands alone."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import public_nets
+import pytest
+import torch
+from PIL import Image
+from spikingjelly.activation_based import functional
+from test_recipe import load_row
+from tiny_data import striped
+from torch import nn
+
+from spikingjelly_ckd.networks.layer import Layer
+from spikingjelly_ckd.networks.layouts import RefusedError, read_layout
+from spikingjelly_ckd.recipes.build import build_student
+from spikingjelly_ckd.recipes.command_line import parse
+from spikingjelly_ckd.recipes.export import fill, load_network, read_weights, resolve_name
+from spikingjelly_ckd.recipes.report.records import read_record
+from spikingjelly_ckd.recipes.row import run_row
+from spikingjelly_ckd.recipes.teachers import obtain_teacher
+
+HERE = Path(__file__).parent
+SCRIPT = HERE.parent / "examples" / "cifar10_r20.py"
+MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.25, 0.2)
+RUN = ("--device", "cpu", "-j", "0", "--no-progress", "--amp", "32-true", "--energy-images", "2")
+slow = partial(pytest.param, marks=pytest.mark.slow)
+SMALL = ("--size", "16", "--crop-padding", "2", "--auto-augment", "", "-b", "6", "--epochs", "1", "-T", "4")
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory):
+    """PNG files with lists of labels, and a checkpoint of a teacher as a training with DDP left it."""
+    folder = tmp_path_factory.mktemp("ground")
+    rng = np.random.default_rng(0)
+    (folder / "data").mkdir()
+    for part, count in (("train", 8), ("test", 4)):
+        lines = []
+        for label in range(3):
+            for number in range(count):
+                name = f"{part}_{label}_{number}.png"
+                Image.fromarray(striped(4 * label, 16, rng)).save(folder / "data" / name)
+                lines.append(f"{name},{label}")
+        (folder / "data" / f"{part}.csv").write_text("\n".join(lines))
+    torch.manual_seed(0)
+    network = public_nets.stranger(3)
+    samples = public_nets.Pictures(folder / "data", "train")
+    images = torch.stack([torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1) / 255 for image, _ in samples])
+    images = (images - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    labels = torch.tensor([label for _, label in samples])
+    optimizer = torch.optim.Adam(network.parameters(), 0.02)
+    for _ in range(60):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+    weights = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
+    torch.save({"epoch": 60, "state_dict": weights}, folder / "checkpoint.pth.tar")
+    return folder
+
+
+def flags(ground, out, *more, teacher=True):
+    line = [*RUN, *SMALL, "--data", "public_nets:pictures", "--data-path", ground / "data", "--output-dir", out]
+    if teacher:
+        line += ["--teacher", ground / "checkpoint.pth.tar", "--teacher-build", "public_nets:stranger"]
+        line += [f"--teacher-mean={','.join(map(str, MEAN))}", f"--teacher-std={','.join(map(str, STD))}"]
+    return [str(part) for part in (*line, *more)]
+
+
+def row(ground, out, *more, teacher=True):
+    return run_row(load_row("cifar10_r20"), flags(ground, out, *more, teacher=teacher))
+
+
+STUDENTS = {
+    "spikformer": ("internal", "block.0"),
+    "sew_net": ("internal", "layer1"),
+    "single": ("loop", "3"),
+}
+
+
+@pytest.mark.parametrize("name", [name if name == "spikformer" else slow(name) for name in STUDENTS])
+def test_from_files_to_a_record(ground, tmp_path, name):
+    steps, layer = STUDENTS[name]
+    student = "tiny_nets:single_step" if name == "single" else f"public_nets:{name}"
+    cached = ("--teacher-cache", "1") if name == "sew_net" else ()
+    found = row(ground, tmp_path / "run", "--student", student, "--student-steps", steps, *cached)
+    record = read_record(tmp_path / "run" / "record.json")
+    assert found["recipe"]["data"] == "public_nets:pictures"
+    assert record["data"]["name"] == "own"
+    assert record["data"]["classes"] == 3
+    assert record["teacher"]["accuracy"] > 90
+    assert record["preflight"]["ok"]
+    chosen = record["chosen"]["student"]
+    assert chosen["student_steps"] == steps
+    assert chosen["layers"]["samd"][0]["path"].startswith(layer)
+    assert (record["teacher_cache"] is not None) == bool(cached)
+    energy = record["energy"]
+    assert 0 < energy["student"]["firing_rate"] < 1
+    assert energy["student"]["compute_mj"] > 0
+    assert energy["ann_twin"]["macs"] > 0
+    assert energy["teacher"]["macs"] > 0
+
+    about = json.loads((tmp_path / "run" / "student.json").read_text())
+    assert (about["time_steps"], about["student_steps"]) == (4, steps)
+    network, _ = load_network(tmp_path / "run" / "student.safetensors", resolve_name(student))
+    images = torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        assert network(images).shape == (2, 3)
+    functional.reset_net(network)
+
+
+@pytest.mark.slow
+def test_by_commands_alone(ground, tmp_path):
+    """In a folder of one's own, where a module holds the networks and reads the pictures."""
+    work = tmp_path / "mine"
+    work.mkdir()
+    (work / "mystuff.py").write_text((HERE / "public_nets.py").read_text())
+    own = ("--student", "public_nets:spikformer", "--student-steps", "internal", "--no-preflight")
+    line = [text.replace("public_nets", "mystuff") for text in flags(ground, tmp_path / "run", *own)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, SCRIPT, *line], cwd=work, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    command = [sys.executable, "-m", "spikingjelly_ckd", "table", str(tmp_path / "run")]
+    table = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True)
+    assert "`cifar10_r20`" in table.stdout, table.stderr
+
+
+REFUSED = {
+    "takes images, and was given frames": (
+        ("public_nets:spikformer",),
+        r"spikformer takes images \[N, C, H, W\], which it repeats by itself: pass --student-steps internal$",
+    ),
+    "takes frames, and was given images": (
+        ("tiny_nets:student", "--student-steps", "internal"),
+        r"tiny_nets:student takes frames \[T, N, C, H, W\] in one call: pass --student-steps multi$",
+    ),
+    "has another number of time steps inside": (
+        ("public_nets:six_steps", "--student-steps", "internal"),
+        "public_nets:six_steps runs 6 time steps by itself and the row has T=4: pass -T 6, or",
+    ),
+    "is in single-step mode": (
+        ("public_nets:sew_net",),
+        "sew_net is in single-step mode: let its function call .* or pass --student-steps loop, .* or internal",
+    ),
+    "is single-step, and runs one time step": (
+        ("tiny_nets:single_step", "--student-steps", "internal"),
+        "tiny_nets:single_step runs 1 time steps by itself and the row has T=4: pass -T 1, or",
+    ),
+    "is in multi-step mode, and is to be looped": (
+        ("tiny_nets:student", "--student-steps", "loop"),
+        "tiny_nets:student has neurons in multi-step mode, and --student-steps loop .*: pass --student-steps multi",
+    ),
+    "is batch-first": (
+        ("public_nets:batch_first",),
+        r"public_nets:batch_first takes \[N, T, C, H, W\], batch first, and .* return a module whose forward is",
+    ),
+    "is an ANN": (
+        ("public_nets:stranger",),
+        "public_nets:stranger is an ANN: it has no spiking neurons .*--student-steps internal for one that",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_student_that_is_run_in_another_way_is_told_which(ground, case):
+    (student, *more), words = REFUSED[case]
+    recipe, run = parse(load_row("cifar10_r20"), flags(ground, "out", "--student", student, *more, teacher=False))
+    data = recipe.data(run.data_path, recipe.data_options())
+    with pytest.raises(ValueError, match=words) as caught:
+        build_student(recipe, run, data)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_network_of_spikingjelly_is_built_by_its_own_names(ground):
+    pytest.importorskip("spikingjelly.activation_based.model.ms_resnet")
+    line = flags(ground, "out", "--student", "spikingjelly.activation_based.model:max_resnet18", teacher=False)
+    recipe, run = parse(load_row("cifar10_r20"), line)
+    built = build_student(recipe, run, recipe.data(run.data_path, recipe.data_options()))
+    assert built.arguments == {"T": 4, "in_channels": 3, "num_classes": 3}
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--teacher-mean", "0.5"), "teacher_mean needs the other one: pass --teacher-mean and --teacher-std together"),
+        (
+            ("--teacher-mean", "0.5,0.5", "--teacher-std", "0.2"),
+            "must be one number for each of 3 channels",
+        ),
+        (("--teacher-mean", "0.5", "--teacher-std", "0"), "deviations must be at least 1e-06, got"),
+        (("--teacher-size", "24", "--teacher"), "teacher_size does nothing without --teacher PATH"),
+        (("--teacher-build", "tiny_nets:teacher"), r"checkpoint.pth.tar does not fit ResNet: \d+ tensors are missing"),
+        (
+            ("--data", "public_nets:no_data"),
+            "data public_nets:no_data must return .*Data, got dict; data_from",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_one_line(ground, tmp_path, more, words):
+    teacher = more[-1] != "--teacher"
+    more = more if teacher else more[:-1]
+    line = flags(ground, tmp_path / "run", "--student", "tiny_nets:student", teacher=False)
+    if teacher:
+        line += ["--teacher", str(ground / "checkpoint.pth.tar"), "--teacher-build", "public_nets:stranger"]
+    with pytest.raises((TypeError, ValueError), match=words) as caught:
+        run_row(load_row("cifar10_r20"), [*line, *more])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_size_of_the_teachers_own(ground):
+    line = flags(ground, "out", "--teacher-size", "24", "--method", "kd")
+    recipe, run = parse(load_row("cifar10_r20"), line)
+    data = recipe.data(run.data_path, recipe.data_options())
+    teacher = obtain_teacher(recipe, run, data)
+    assert (teacher.size, teacher.mean, teacher.std) == (24, MEAN, STD)
+    assert teacher.input_for(data)(torch.rand(2, 3, 16, 16)).shape == (2, 3, 24, 24)
+
+
+def test_images_of_unknown_normalisation_are_no_input_for_a_teacher_of_a_known_one(ground):
+    recipe, run = parse(load_row("cifar10_r20"), flags(ground, "out"))
+    data = replace(recipe.data(run.data_path, recipe.data_options()), mean=None, std=None)
+    with pytest.raises(ValueError, match="how the images of own are normalised is not known: let the function of"):
+        obtain_teacher(recipe, run, data)
+
+
+@pytest.mark.parametrize("prefixes", ["", "module.", "module._orig_mod.", "model.module."])
+def test_a_checkpoint_fits_whatever_was_wrapped_around_its_network(tmp_path, prefixes):
+    network = public_nets.stranger(3)
+    torch.save({"model": {prefixes + name: x for name, x in network.state_dict().items()}}, tmp_path / "weights.pt")
+    other = public_nets.stranger(3)
+    fill(other, read_weights(tmp_path / "weights.pt"), tmp_path / "weights.pt")
+    assert all(torch.equal(x, y) for x, y in zip(network.parameters(), other.parameters(), strict=True))
+
+
+def test_a_layer_that_is_batch_first_is_named():
+    layer = Layer("net")
+    with pytest.raises(RefusedError, match=r"it is batch-first, \[6, 4, ...\], and time has to come first"):
+        read_layout(layer, nn.Identity(), [(6, 4, 8, 7, 7)], "student", 4, 6, (16, 16))
