@@ -1,6 +1,7 @@
 """Compare: arms side by side are arms alone, and a comparison goes on wherever it was stopped."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -213,7 +215,7 @@ def test_an_energy_that_cannot_be_counted_costs_no_run(compare, monkeypatch, cap
     def refuse(*_, **__):
         raise ValueError("not these")
 
-    monkeypatch.setattr(costs, "measure_energy", refuse)
+    monkeypatch.setattr(costs, "measure_student", refuse)
     found = compare("--methods", "plain", "--seeds", "0", "--epochs", "1")
     assert found["plain", 0]["energy_mj"] is None
     assert found["plain", 0]["test_accuracy"] is not None
@@ -223,6 +225,44 @@ def test_an_energy_that_cannot_be_counted_costs_no_run(compare, monkeypatch, cap
 def test_a_budget_that_holds_no_seed_is_refused_before_training(ground, tmp_path):
     with pytest.raises(ValueError, match="budget of 0 s does not hold one seed of 2 arms, which takes about"):
         command.compare(flags(ground, tmp_path / "out", "--methods", "plain", "--budget", "0.001s"))
+
+
+def test_a_budget_leaves_out_seeds_that_will_not_end_in_it(ground, tmp_path, monkeypatch):
+    recipe, run, arms, _ = command._read(*given(ground, tmp_path, "--methods", "plain"))
+    plan = Plan(recipe, run, tuple(arms), tmp_path, None)
+    plan.checkpoints(1).mkdir(parents=True)
+    (plan.checkpoints(1) / "latest.ckpt").touch()  # of a seed that was begun, which has less to do
+    started = []
+
+    def start(plan, seed, tries, end, place):
+        started.append(seed)
+        ours, theirs = multiprocessing.Pipe(duplex=False)
+        theirs.send(("done", None))
+        return workers._Worker(seed, place, SimpleNamespace(join=lambda: None, terminate=lambda: None), ours, tries)
+
+    monkeypatch.setattr(workers, "_start", start)
+    outcome = workers.run_seeds(plan, [0, 1, 2], jobs=1, budget=10.0, expected=20.0)
+    assert (started, outcome.done, outcome.left_out) == ([1], [1], [0, 2])
+    assert workers.run_seeds(plan, [0, 1, 2], jobs=2, budget=30.0, expected=20.0).done == [1, 0, 2]
+
+
+def test_a_record_of_others_is_looked_at(compare, tmp_path):
+    compare("--methods", "plain", "--seeds", "0", "--epochs", "1")
+    path = tmp_path / "out" / "records" / "plain_seed0.json"
+    whole = json.loads(path.read_text())
+    for change, words in (
+        ({"test_accuracy": 101}, "test_accuracy must be a number from 0 to 100, or null, got 101"),
+        ({"seed": "0"}, "seed must be an integer"),
+        ({"history": [{"val_accuracy": -1}]}, "val_accuracy must be a number"),
+        ({"test_accuracy": None}, "a run that did not fail has a test_accuracy"),
+        ({"kind": "row"}, "is no record of a comparison"),
+    ):
+        path.write_text(json.dumps(whole | change))
+        with pytest.raises(ValueError, match=words):
+            read_records(tmp_path / "out")
+    path.write_text(json.dumps({name: value for name, value in whole.items() if name != "control"}))
+    with pytest.raises(ValueError, match="says control, and this one does not"):
+        read_records(tmp_path / "out")
 
 
 def test_a_crop_larger_than_the_images_is_refused(compare):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -18,7 +18,7 @@ from .recipe import Recipe
 from .report.energy import Energy, ann_twin, measure_energy
 from .teacher_input import Teacher
 
-__all__ = ["count_energy"]
+__all__ = ["count_energy", "measure_student"]
 
 
 def count_energy(
@@ -47,23 +47,41 @@ def count_energy(
         for images, _ in islice(DataLoader(data.test, size), max(1, count // size)):
             yield images.transpose(0, 1) if images.ndim == 5 else images.unsqueeze(0)
 
-    network, steps = student.network.cpu(), recipe.time_steps
+    network = student.network.cpu()
     way = read_student_steps(network, recipe.student_steps)
-    over_time = ((x if data.is_event else x.expand(steps, *x.shape[1:])).contiguous() for x in batches())
     one_step = (x.mean(0, keepdim=True) for x in batches())
     found: dict[str, Any] = {"images": count}
+    found["student"] = measure_student(network, batches(), recipe, is_event=data.is_event).to_json()
     if way == "internal" and not data.is_event:
-        found["student"] = measure_energy(network, (x[0] for x in batches())).to_json()
         twin = _of_one_step(student)
         if twin is not None:
             found["ann_twin"] = measure_energy(ann_twin(twin), (x[0] for x in one_step)).to_json()
     else:
-        found["student"] = _measure(network, over_time, looped=way == "loop").to_json()
         found["ann_twin"] = _measure(ann_twin(network), one_step, looped=way == "loop").to_json()
     if teacher is not None:
         enter = teacher.input_for(data)
         found["teacher"] = measure_energy(teacher.network.cpu(), (enter(x.mean(0)) for x in batches())).to_json()
     return found
+
+
+def measure_student(network: nn.Module, batches: Iterable[Tensor], recipe: Recipe, *, is_event: bool) -> Energy:
+    """Operations and energy of one image of a student, as it takes its time steps.
+
+    Args:
+        network: on the CPU.
+        batches: event frames ``[T, N, C, H, W]``, or images ``[1, N, C, H, W]``.
+        recipe: how many time steps, and how they are taken.
+        is_event: which of both the batches are.
+
+    Raises:
+        ValueError: as :func:`~spikingjelly_ckd.recipes.report.energy.measure_energy`.
+    """
+    way = read_student_steps(network, recipe.student_steps)
+    if way == "internal" and not is_event:
+        return measure_energy(network, (x[0] for x in batches))
+    steps = recipe.time_steps
+    over_time = ((x if is_event else x.expand(steps, *x.shape[1:])).contiguous() for x in batches)
+    return _measure(network, over_time, looped=way == "loop")
 
 
 def _measure(network: nn.Module, frames: Iterator[Tensor], *, looped: bool) -> Energy:

@@ -39,6 +39,7 @@ __all__ = [
     "TeacherInput",
     "check_teacher",
     "load_teacher",
+    "named_teacher",
     "obtain_teacher",
     "timm_network",
     "train_teacher",
@@ -54,10 +55,7 @@ def obtain_teacher(recipe: Recipe, run: Run, data: Data) -> Teacher | None:
     """
     if not (needs_teacher(recipe.read_method()) or recipe.init == "teacher"):
         return None
-    own = None if run.teacher is None or run.teacher_build is None else resolve_name(run.teacher_build)
-    build, arguments = _builder(own or recipe.teacher, data, run)
-    spec = run.teacher or _own_teacher(recipe, run, data)
-    teacher = as_told(load_teacher(spec, data, build, arguments, of_any_file=own is not None), run, data)
+    teacher = named_teacher(run.teacher or _own_teacher(recipe, run, data), recipe, run, data)
     teacher.network.to(run.torch_device)
     accuracy = check_teacher(
         teacher,
@@ -71,6 +69,24 @@ def obtain_teacher(recipe: Recipe, run: Run, data: Data) -> Teacher | None:
     how = "" if teacher.made is None else f"; made so: {identity.described(teacher.made)}"
     rank_zero_info(f"Teacher: {teacher.source} has {accuracy:.2f} % on the {_part(data)} set{said}{how}")
     return replace(teacher, test_accuracy=accuracy)
+
+
+def named_teacher(spec: str, recipe: Recipe, run: Run, data: Data) -> Teacher:
+    """The teacher of a file or of timm, with what the flags say of it.
+
+    Args:
+        spec: path, or ``timm:NAME``.
+        recipe: whose own ANN a file is of that does not say its network.
+        run: ``teacher_build``, which counts where ``teacher`` was given, and how its input is normalised.
+        data: what it is to teach.
+
+    Raises:
+        FileNotFoundError: as :func:`load_teacher`.
+        ValueError: as :func:`load_teacher`.
+    """
+    own = None if run.teacher is None or run.teacher_build is None else resolve_name(run.teacher_build)
+    build, arguments = _builder(own or recipe.teacher, data, run)
+    return as_told(load_teacher(spec, data, build, arguments, of_any_file=own is not None), run, data)
 
 
 def _own_teacher(recipe: Recipe, run: Run, data: Data) -> str:

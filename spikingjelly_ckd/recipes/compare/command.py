@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,8 +34,9 @@ from .rehearsal import rehearsed
 from .table import render
 from .workers import run_seeds, time_words
 
-__all__ = ["READERS", "RECIPE", "compare", "main"]
+__all__ = ["compare", "main"]
 
+PROGRAM = "python -m spikingjelly_ckd compare"
 READERS = {name: getattr(data_sets, name) for name in ("cifar10", "cifar100", "cifar10dvs", "imagenet", "image_folder")}
 READERS["digits"] = digits
 """Name for ``--data`` -> the function that reads the data."""
@@ -89,7 +91,7 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         The exit status: 0, or 1 where a seed failed.
     """
-    with brief_errors(to_go_on="the same command"):
+    with brief_errors(PROGRAM, to_go_on="the same command"):
         return compare(argv)
 
 
@@ -146,12 +148,13 @@ def _read(own: dict[str, Any], given: dict[str, Any]) -> tuple[Recipe, Run, list
     recipe = replace(RECIPE, **_of_data(own["data"]))
     changed = {name: given.pop(name) for name in CHANGEABLE if name in given}
     recipe = replace(recipe, **changed, sources=recipe.sources | dict.fromkeys(changed, "command line"))
-    run = Run(**({"workers": 0} | given))  # most images are in memory, and every seed would have its own processes
+    # most images are in memory, and every seed would have loading processes of its own
+    run = Run(**({"workers": 0, "no_progress": not sys.stderr.isatty()} | given))
     run = replace(run, teacher=None if run.teacher == TRAIN else run.teacher)
     if run.val_images is None and recipe.data is not digits:
         run = replace(run, val_images=VALIDATION)
-    if run.data_path is None and recipe.data is not digits:
-        raise ArgumentValueError("data_path", "must be given: the folder of the data set, or an ImageFolder tree")
+    if recipe.data is digits:
+        run = replace(run, data_path=Path())  # they come with scikit-learn
     if recipe.amp == "16-mixed":
         raise ArgumentValueError("amp", "must be 32-true or bf16-mixed here: no gradient is scaled")
     recipe = run.shorten(recipe)
@@ -176,7 +179,7 @@ def _prepare(
         None,
         crop=own["crop"],
         channels_last=own["channels_last"],
-        command="python -m spikingjelly_ckd compare " + shlex.join(argv),
+        command=f"{PROGRAM} {shlex.join(argv)}",
     )
     asked = plan.asked() | {"teacher": run.teacher or "trained here"}
     begun = read_settings(folder)
@@ -206,8 +209,8 @@ def _of_data(name: str) -> dict[str, Any]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = command_line(RECIPE, __doc__)
-    parser.prog, parser.conflict_handler = "python -m spikingjelly_ckd compare", "resolve"  # --data takes names too
-    group = parser.add_argument_group("the comparison")
+    parser.prog = PROGRAM
+    group = parser.add_argument_group("the comparison", conflict_handler="resolve")  # its --data is another one
     group.add_argument(
         "--methods", nargs="+", default=[], metavar="METHOD", help="NAME, NAME:key=value,..., module:function, or all"
     )
@@ -237,9 +240,6 @@ def _refuse(parser: argparse.ArgumentParser, given: dict[str, Any]) -> None:
             parser.error(f"--{name.replace('_', '-')} is not served by a comparison, whose arms train side by side")
     if given.get("accumulate", 1) != 1:
         parser.error("--accumulate is not served by a comparison; pass a larger -b")
-    if given.get("no_progress") or given.get("no_preflight"):
-        given.pop("no_progress", None)
-        given.pop("no_preflight", None)
 
 
 def _seed(text: str) -> int:

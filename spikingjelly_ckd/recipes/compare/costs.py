@@ -7,26 +7,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..counting import measure_student
 from ..files import say
-from ..report.energy import measure_energy
+from ..recipe import Recipe
 
 __all__ = ["firing_and_energy", "gradient_share"]
 
 
-def firing_and_energy(student: nn.Module, images: Tensor, time_steps: int) -> dict[str, float | None]:
+def firing_and_energy(student: nn.Module, images: Tensor, recipe: Recipe) -> dict[str, float | None]:
     """Firing rate and energy of one image; both None for a network in which they cannot be counted, which is said.
 
     Args:
         student: on the CPU.
         images: ``[N, C, H, W]``, or event frames ``[N, T, C, H, W]``.
-        time_steps: ``T``, of images.
+        recipe: how the student takes its time steps.
 
     Returns:
         ``firing_rate``, from 0 to 1, and ``energy_mj``.
     """
-    frames = images.transpose(0, 1) if images.ndim == 5 else images.expand(time_steps, *images.shape)
+    is_event = images.ndim == 5
     try:
-        found = measure_energy(student, [frames.contiguous()], batch_axis=1)
+        found = measure_student(
+            student, [images.transpose(0, 1) if is_event else images.unsqueeze(0)], recipe, is_event=is_event
+        )
     except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         say(f"The energy of {type(student).__name__} is not counted: {str(error).partition(chr(10))[0]}")
         return {"firing_rate": None, "energy_mj": None}

@@ -223,7 +223,7 @@ class Seed:
         """Time of a step, of the teacher, firing rate and energy of one image."""
         images, _ = next(self.batches.part("test"))
         images = images[: 1 if self.run.smoke else IMAGES_OF_ENERGY]
-        counted = firing_and_energy(state.distiller.student.cpu(), images, self.recipe.time_steps)
+        counted = firing_and_energy(state.distiller.student.cpu(), images, self.recipe)
         state.distiller.to(self.device)
         teacher = self._teacher_times if state.distiller.uses_teacher else []
         return counted | {

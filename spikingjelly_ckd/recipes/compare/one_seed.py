@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import torch
 
+from ..command_line import RESUME
 from ..training.resume import LATEST
 from .lockstep import StoppedError, saved_arms
 from .plan import Plan
@@ -61,7 +62,8 @@ def run_seed(plan: Plan, seed: int, pipe: connection.Connection, end: float | No
         own = Path(traceback.extract_tb(error.__traceback__)[-1].filename).is_relative_to(Path(__file__).parents[2])
         if not own:
             traceback.print_exc()
-        word = ("failed", f"{error}" if own else f"{type(error).__name__}: {error}")
+        text = f"{error}" if own else f"{type(error).__name__}: {error}"
+        word = ("failed", text.replace(RESUME, "the same command"))
     pipe.send(word)
 
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..build import build_network
 from ..data import Data
-from ..methods import describe, resolve_here
+from ..methods import describe
 from ..options import Run
 from ..recipe import Recipe, shown
 from ..report.environment import environment
-from ..teachers import load_teacher
+from ..row import load_data
+from ..teachers import named_teacher
 from .arm_state import ArmState
 from .arms import Arm
 from .batches import Batches, batches_of, cropped
@@ -52,9 +52,7 @@ class Plan:
 
     def load_data(self) -> Data:
         """The data of all arms, before anything is cut out of the images."""
-        names = ("num_classes", "train_images", "test_images", "val_images", "download", "allow_partial")
-        options = self.recipe.data_options(**{name: getattr(self.run, name) for name in names})
-        return self.recipe.data(self.run.data_path or Path(), options)
+        return load_data(self.recipe, self.run)
 
     def batches(self, data: Data) -> Batches:
         """Its batches."""
@@ -65,10 +63,7 @@ class Plan:
         """The arms of one seed before their first step."""
         run, seen, teacher = replace(self.run, seed=seed), cropped(data, self.crop), None
         if self.teacher is not None:
-            own = self.run.teacher_build
-            build = self.recipe.teacher if own is None else resolve_here(own)
-            arguments = build_network(build, num_classes=data.num_classes, in_channels=data.in_channels)[1]
-            teacher = load_teacher(self.teacher, seen, build, arguments, of_any_file=own is not None)
+            teacher = named_teacher(self.teacher, self.recipe, run, seen)
         return Seed(self.arms, run, seen, self.batches(data), teacher, channels_last=self.channels_last)
 
     def asked(self) -> dict[str, Any]:

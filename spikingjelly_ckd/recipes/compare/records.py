@@ -8,11 +8,34 @@ from pathlib import Path
 from typing import Any
 
 from ..report.records import read_record, write_record
+from ..untrusted import MAPPING, TEXT, Kind, check_kinds, list_of, number, optional, whole
 
 __all__ = ["ArmRecord", "read_records"]
 
 KIND = "comparison"
-NUMBERS = ("val_accuracy", "test_accuracy", "step_ms", "firing_rate", "energy_mj")
+PERCENT = optional(number(0, 100))
+KINDS: dict[str, Kind] = {
+    "arm": TEXT,
+    "control": TEXT,
+    "seed": whole(0, 2**64),
+    "method": MAPPING,
+    "asked": MAPPING,
+    "data": MAPPING,
+    "teacher": optional(MAPPING),
+    "history": list_of(MAPPING),
+    "skipped": whole(0, 2**64),
+    "val_accuracy": PERCENT,
+    "test_accuracy": PERCENT,
+    "step_ms": optional(number(0)),
+    "teacher_ms": optional(number(0)),
+    "firing_rate": optional(number(0, 1)),
+    "energy_mj": optional(number(0)),
+    "failed": optional(TEXT),
+    "chosen": MAPPING,
+    "environment": MAPPING,
+    "command": TEXT,
+}
+EPOCH: dict[str, Kind] = {"val_accuracy": PERCENT, "share": optional(number(0)), "loss": optional(number())}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,16 +129,11 @@ def read_records(folder: Path) -> list[ArmRecord]:
 
 def _check(path: Path, content: Mapping[str, Any]) -> None:
     """Raise unless the values are of their kinds."""
-    kinds: dict[str, tuple[type, ...]] = {"arm": (str,), "control": (str,), "seed": (int,), "history": (list,)}
-    kinds |= dict.fromkeys(NUMBERS, (int, float, type(None))) | {"failed": (str, type(None)), "data": (dict,)}
-    for name, kind in kinds.items():
-        value = content.get(name)
-        fits = isinstance(value, kind) and not isinstance(value, bool)
-        if not fits:
-            raise ValueError(f"{path}: {name} must be {' or '.join(k.__name__ for k in kind)}, got {value!r:.60}")
-    if not all(isinstance(row, dict) for row in content["history"]):
-        raise ValueError(f"{path}: history must be a list of objects")
-    for name, largest in (("val_accuracy", 100), ("test_accuracy", 100), ("firing_rate", 1)):
-        value = content[name]
-        if value is not None and not 0 <= value <= largest:
-            raise ValueError(f"{path}: {name} must lie between 0 and {largest}, got {value!r:.60}")
+    missing = [name for name in KINDS if name not in content]
+    if missing:
+        raise ValueError(f"{path}: a record of a comparison says {', '.join(missing)}, and this one does not")
+    check_kinds(content, KINDS, str(path))
+    for row in content["history"]:
+        check_kinds(row, EPOCH, f"{path}, history")
+    if content["failed"] is None and content["test_accuracy"] is None:
+        raise ValueError(f"{path}: a run that did not fail has a test_accuracy, and this one has none")

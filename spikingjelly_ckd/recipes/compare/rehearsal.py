@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -52,8 +53,9 @@ def rehearsed(plan: Plan, data: Data, methods: Sequence[str]) -> tuple[Plan, dic
 
 def _rehearse(plan: Plan, data: Data, methods: Sequence[str]) -> dict[str, Any]:
     fit, unfit = fitting(plan.arms, plan.run, cropped(data, plan.crop), methods)
+    start = time.perf_counter()
     found = replace(plan, arms=tuple(fit)).begin(plan.run.seed, data)
-    seconds = found.rehearse()
+    seconds = time.perf_counter() - start + found.rehearse()
     unfit |= found.unfit
     return {
         "arms": {arm.name: unfit.get(arm.name) for arm in plan.arms},
