@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from .functional.checks import check_flag, check_non_negative
-from .functional.maps import at_least_float32
 from .functional.renamed import renamed_method, renamed_property
 from .methods.base import DistillationLoss
 from .methods.signals import TeacherOutput
@@ -299,9 +298,7 @@ class Distiller(WithFrozenTeacher):
         self.observers.choose(*self._networks(), batch)
         for name, loss in self._each_loss().items():
             if loss.needs_build:
-                if loss.num_classes is None:
-                    loss.num_classes = self.observers.count_classes(self.student, batch)
-                loss.build(*self.observers.shapes(name, *self._networks(), batch))
+                self.observers.build(name, loss, *self._networks(), batch)
         self.losses.to(batch.images.device)
 
     def _observe_teacher(self, batch: Batch, cached: TeacherSeen | None, *, whole: bool) -> Observation:
@@ -309,11 +306,9 @@ class Distiller(WithFrozenTeacher):
         if isinstance(cached, Observation):
             return cached
         if cached is not None:
-            maps = self.observers.teacher.layers
             validate.check_replayable(self._each_loss())
-            validate.check_teacher_output(cached, set(maps), batch.images, batch.size)
-            found = {name: at_least_float32(cached.class_maps[name].detach()) for name in maps}
-            return Observation(at_least_float32(cached.logits.detach()), class_maps=found)
+            validate.check_teacher_output(cached, set(self.observers.teacher.layers), batch.images, batch.size)
+            return self.observers.teacher.replay(cached)
         return self.observers.teacher.observe(self.teacher, batch, whole=whole) if self.uses_teacher else Observation()
 
     def _weigh(self, step: Step) -> dict[str, float | Tensor]:

@@ -144,7 +144,7 @@ def test_neurons_stay_where_cupy_cannot_be_used(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     found = compat.NeuronPath("0.0.0.0.14", "cuda:0", "torch", {}, 0, compat._backend_note(torch.device("cuda")))
     monkeypatch.setattr(compat, "neuron_path", lambda module: found)
-    assert compat.use_fast_neurons(torch.nn.Identity()) is found
+    assert compat.use_fast_neurons(torch.nn.Identity()) == found
     assert "which is not installed: pip install" in str(found)
 
 

@@ -173,6 +173,14 @@ class Pair(nn.Module):
             return ours, []
         return ours, list(self.teacher.shapes(teacher, self.teacher.layers[name], batch).values())
 
+    def build(
+        self, name: str, loss: DistillationLoss, student: nn.Module, teacher: nn.Module | None, batch: Batch
+    ) -> None:
+        """Let a loss create the parameters that depend on the shapes of its layers, and on the number of classes."""
+        if loss.num_classes is None:
+            loss.num_classes = self.count_classes(student, batch)
+        loss.build(*self.shapes(name, student, teacher, batch))
+
     def count_classes(self, student: nn.Module, batch: Batch) -> int:
         """How many classes the student's logits have; the network is left as it was found."""
         with preserve_state(student), torch.no_grad():

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..functional.maps import at_least_float32
+from ..methods.signals import TeacherOutput
 from ..networks import compat
 from ..networks.guards import preserve_state, reset_states
 from ..networks.outputs import read_logits
@@ -111,6 +113,11 @@ class TeacherObserver(Observer):
     def logits(self, network: nn.Module, batch: Batch) -> Tensor:
         """``[N, K]``, and nothing else."""
         return read_logits(self.run(network, self.inputs(batch)), role="teacher", size=batch.size).mean
+
+    def replay(self, cached: TeacherOutput) -> Observation:
+        """The observation that a cached output stands for; no network runs."""
+        maps = {name: at_least_float32(cached.class_maps[name].detach()) for name in self.layers}
+        return Observation(at_least_float32(cached.logits.detach()), class_maps=maps)
 
     def observe(self, network: nn.Module, batch: Batch, *, whole: bool = False) -> Observation:
         """One forward. Where no loss needs anything behind the recorded layers, it ends there from the second one on.
