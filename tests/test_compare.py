@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from torch import nn
 
 from spikingjelly_ckd.published import Method
 from spikingjelly_ckd.recipes.compare import command, costs, one_seed, workers
+from spikingjelly_ckd.recipes.compare.arms import read_arms
 from spikingjelly_ckd.recipes.compare.batches import InMemory, Loaded, cropped
 from spikingjelly_ckd.recipes.compare.lockstep import StoppedError
 from spikingjelly_ckd.recipes.compare.plan import Plan
@@ -268,6 +271,26 @@ def test_a_record_of_others_is_looked_at(compare, tmp_path):
 def test_a_crop_larger_than_the_images_is_refused(compare):
     with pytest.raises(ValueError, match="--crop 40 cuts squares"):
         compare("--methods", "plain", "--seeds", "0", "--crop", "40")
+
+
+def test_the_commands_of_the_documents_are_taken():
+    root = TESTS.parent
+    pages = (root / "README.md", root / "README_cn.md", root / "docs" / "compare.md")
+    lines = [line for page in pages for line in page.read_text("utf8").splitlines() if line.startswith(command.PROGRAM)]
+    assert len(lines) >= 6
+    for line in lines:
+        given = line.removeprefix(command.PROGRAM).replace("mynets:build", "tiny_nets:optional_student")
+        taken = vars(command._parser().parse_args(shlex.split(given, comments=True)))
+        command._refuse(command._parser(), taken)
+        if not taken["list"]:
+            read_arms(command.RECIPE, [text for text in taken["methods"] if not text.startswith("mymethods")])
+
+
+def test_every_flag_of_its_own_and_every_refused_one_is_described():
+    page = (TESTS.parent / "docs" / "compare.md").read_text("utf8")
+    own = ("methods", "seeds", "budget", "jobs", "data", "crop", "channels_last", "list", "accumulate")
+    for name in (*own, *command.ELSEWHERE, *command.NOT_SERVED):
+        assert re.search(rf"`--{name.replace('_', '-')}[ `]", page), name
 
 
 def test_two_words_for_times():

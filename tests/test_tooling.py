@@ -97,9 +97,18 @@ def test_the_core_is_all_but_what_trains(monkeypatch):
 
 
 def test_readme_has_its_commands_and_its_snippet():
-    for name, start in (("command: tests", "bash"), ("command: quickstart", "bash"), ("snippet", "python")):
+    blocks = [
+        ("snippet", "python"),
+        ("command: quickstart", "bash"),
+        ("command: tests", "bash"),
+        ("command: compare", "bash"),
+    ]
+    places = []
+    for name, start in blocks:
         block = re.search(rf"<!-- {name} -->\n```{start}\n(.+?)```\n<!-- end -->", README, re.S)
         assert block, f"README.md has no <!-- {name} -->"
+        places.append(block.start())
+    assert places == sorted(places)  # what a reader sees, in this order
     tests = re.search(r"<!-- command: tests -->\n```bash\n(.+?)```", README, re.S)[1]
     assert tests == 'pip install -q -e ".[test]" && python -m pytest -q -n 2\n'
 
