@@ -460,7 +460,7 @@ def test_messages_name_the_flags():
     assert said("", "pass {remedy}, or unpack it", download=True) == "pass --download, or unpack it"
     assert said("root", "has 4 classes", num_classes=4) == "--data-path has 4 classes; pass --num-classes 4"
     assert said("roll", "does nothing") == "--roll does nothing"
-    assert said("", "pass {remedy}", check=False, student_steps="loop") == "pass check=False and student_steps='loop'"
+    assert said("", "pass {remedy}", check=False, teacher_stream=True) == "pass check=False and teacher_stream=True"
 
 
 def check_with_note(name, value):
