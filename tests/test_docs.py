@@ -20,6 +20,7 @@ from spikingjelly_ckd import CKDDistiller, preflight
 from spikingjelly_ckd.functional.maps import SPIKE_EPS
 from spikingjelly_ckd.preflight import checks
 from spikingjelly_ckd.step import auto_weight as balance
+from spikingjelly_ckd.step import held_weight
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(p for p in ROOT.glob("docs/**/*.md") if "_build" not in p.parts)])
@@ -204,6 +205,13 @@ def test_figures_in_the_text_are_those_of_the_code():
         ("preflight.md", f"from the first {balance.AUTO_BATCHES} batches"),
         ("conventions.md", f"a share of {balance.AUTO_SHARE:g} of the task's"),
         ("conventions.md", f"over the first {balance.AUTO_BATCHES} training batches"),
+        (
+            "conventions.md",
+            f"first {held_weight.HOLD_EVERY} training steps and at every {held_weight.HOLD_EVERY}th after",
+        ),
+        ("conventions.md", f"the past weighing {held_weight.KEPT:g}"),
+        ("conventions.md", f"a factor of {held_weight.BOUND:g} of the first one"),
+        ("conventions.md", f"and {held_weight.HOLD_LOGIT_SHARE:g} for a loss on logits"),
         ("methods/samd.md", f"| `student_eps` | `{SPIKE_EPS}` |"),
     ):
         text = " ".join((ROOT / "docs" / page).read_text("utf8").split())
