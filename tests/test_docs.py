@@ -18,7 +18,7 @@ from conftest import tiny_student, tiny_teacher
 import spikingjelly_ckd
 from spikingjelly_ckd import CKDDistiller, preflight
 from spikingjelly_ckd.functional.maps import SPIKE_EPS
-from spikingjelly_ckd.preflight import checks
+from spikingjelly_ckd.preflight import checks, shares
 from spikingjelly_ckd.step import auto_weight as balance
 from spikingjelly_ckd.step import held_weight
 
@@ -197,7 +197,8 @@ def test_sphinx_builds_without_a_warning(tmp_path):
 
 def test_figures_in_the_text_are_those_of_the_code():
     for page, phrase in (
-        ("preflight.md", f"warns above {checks.LARGE_SHARE:g} or below {checks.SMALL_SHARE:g} of the task's"),
+        ("preflight.md", f"warns above {shares.LARGE_SHARE:g} or below {shares.SMALL_SHARE:g} of the task's"),
+        ("preflight.md", f"plain SGD with momentum {shares.MOMENTUM:g}"),
         ("preflight.md", f"warns from {checks.SILENT_SHARE:.0%}".replace("%", " %")),
         ("preflight.md", f"shifted by more than {checks.STATISTICS_OFF:g} standard deviation"),
         ("preflight.md", f"flat over {checks.MEMORY_STEPS} training steps"),
