@@ -156,8 +156,8 @@ def main():
     parser.add_argument("-b", type=int, default=32, help="batch size")
     parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--wd", type=float, default=1e-4, help="weight decay")
-    parser.add_argument("--beta", default="1", help="weight of SAMD, or auto")
-    parser.add_argument("--gamma", default="1", help="weight of NLD, or auto")
+    parser.add_argument("--beta", default="1", help="weight of SAMD, or auto or hold")
+    parser.add_argument("--gamma", default="1", help="weight of NLD, or auto or hold")
     parser.add_argument("--measure-on", choices=["test", "val"], default="test", help="val is for tuning")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--output-dir", type=Path, default=Path("output/quickstart"))
@@ -167,7 +167,7 @@ def main():
     if args.smoke:
         args.epochs = 1
     args.output_dir.mkdir(parents=True, exist_ok=True)
-    beta, gamma = (value if value == "auto" else float(value) for value in (args.beta, args.gamma))
+    beta, gamma = (value if value in ("auto", "hold") else float(value) for value in (args.beta, args.gamma))
 
     start = time.perf_counter()
     data = digit_events(args.T, camera=CAMERA, **MOTION)

@@ -51,6 +51,7 @@ from .networks.recording import record
 from .networks.search import find_layer, find_stages
 from .preflight import preflight
 from .prepare import prepare_teacher
+from .step.held_weight import Hold
 from .step.method import Method
 from .step.schedule import decay, warm_up
 
@@ -74,6 +75,7 @@ __all__ = [
     "EnOFLoss",
     "FitNetsLoss",
     "HardLabelLoss",
+    "Hold",
     "KDLoss",
     "KDSNNLoss",
     "LSKDLoss",

@@ -25,8 +25,8 @@ class CKDDistiller(Distiller):
         teacher_layer: where the class map is taken: a path, a module or a :class:`~spikingjelly_ckd.Layer`; None finds
             it.
         student_layer: where the spikes are taken; likewise.
-        beta: weight of SAMD; a number of at least 0, or ``"auto"``.
-        gamma: weight of NLD; a number of at least 0, or ``"auto"``.
+        beta: weight of SAMD; a number of at least 0, ``"auto"``, ``"hold"`` or a :class:`~spikingjelly_ckd.Hold`.
+        gamma: weight of NLD; a number of at least 0, ``"auto"``, ``"hold"`` or a :class:`~spikingjelly_ckd.Hold`.
         map_temperature: of SAMD's softmax over the positions.
         temperature: of NLD.
         noise_weight: of NLD.

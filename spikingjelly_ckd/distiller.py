@@ -45,8 +45,8 @@ class Distiller(WithFrozenTeacher):
         teacher: any classifier. It is frozen and put into ``eval`` here, in place, and has to stay so. None where no
             loss looks at a teacher: plain training on the same data path. It runs only where a loss needs it.
         student: any SpikingJelly network. Its state is reset at both ends of every step.
-        losses: name -> (loss, weight). The weight is a number of at least 0, or ``"auto"`` (see
-            :class:`~spikingjelly_ckd.step.auto_weight.AutoWeight`).
+        losses: name -> (loss, weight). The weight is a number of at least 0, ``"auto"`` (see
+            :class:`~spikingjelly_ckd.step.auto_weight.AutoWeight`), ``"hold"`` or a :class:`~spikingjelly_ckd.Hold`.
         layers: name -> (student layers, teacher layers) for losses that compare layers; each a path, a
             :class:`~spikingjelly_ckd.Layer`, a module of the network, or several. Where a loss has no entry, or None
             stands in place of a side, the layer is found (:func:`~spikingjelly_ckd.find_layer`), or for losses that
@@ -120,9 +120,9 @@ class Distiller(WithFrozenTeacher):
         self.teacher_input = teacher_input
         self.check = check_flag("check", check)
         self.teacher_stream = check_flag("teacher_stream", teacher_stream)
-        modules, self.weights = arguments.read_losses(losses, self.task_weight)
+        modules, self.weights, measured = arguments.read_losses(losses, self.task_weight)
         self.losses = nn.ModuleDict(modules)
-        self.auto = nn.ModuleDict({name: AutoWeight() for name in modules if name not in self.weights})
+        self.auto = nn.ModuleDict(measured)
         self.schedule = arguments.read_schedule(schedule, modules)
         self._progress = 0.0
         needs = arguments.read_needs(modules, task_loss, with_teacher=teacher is not None)
@@ -312,7 +312,7 @@ class Distiller(WithFrozenTeacher):
         return self.observers.teacher.observe(self.teacher, batch, whole=whole) if self.uses_teacher else Observation()
 
     def _weigh(self, step: Step) -> dict[str, float | Tensor]:
-        """The weight of every term; ``"auto"`` weights that are still being measured include this batch."""
+        """The weight of every term; those that are measured take this batch in where they are due."""
         measuring, fixed = self.training and torch.is_grad_enabled(), {"task": self.task_weight, **self.weights}
         return weigh(step, fixed, self.auto, self.schedule, self._progress, measuring=measuring)
 

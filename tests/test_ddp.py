@@ -81,14 +81,15 @@ def test_gradients_are_the_mean_of_the_half_batches():
     assert all(results[0][2])
 
 
-def test_automatic_weights_agree_between_processes():
-    results = run(beta="auto", gamma=0.0)
+@pytest.mark.parametrize("beta", ["auto", "hold"])
+def test_automatic_weights_agree_between_processes(beta):
+    results = run(beta=beta, gamma=0.0)
     assert results[0][1] == results[1][1]
     images, labels = data()
     alone = []
     for half in (slice(0, 4), slice(4, 8)):
         teacher, student = pair()
-        out = train(CKDDistiller(teacher, student, time_steps=3, beta="auto", gamma=0.0), images[half], labels[half])
+        out = train(CKDDistiller(teacher, student, time_steps=3, beta=beta, gamma=0.0), images[half], labels[half])
         alone.append(float(out.weights["samd"]))
     assert results[0][1]["samd"] == pytest.approx((alone[0] * alone[1]) ** 0.5, rel=1e-4)
     assert alone[0] != pytest.approx(alone[1], rel=1e-3)

@@ -18,8 +18,9 @@ from conftest import tiny_student, tiny_teacher
 import spikingjelly_ckd
 from spikingjelly_ckd import CKDDistiller, preflight
 from spikingjelly_ckd.functional.maps import SPIKE_EPS
-from spikingjelly_ckd.preflight import checks
+from spikingjelly_ckd.preflight import checks, shares
 from spikingjelly_ckd.step import auto_weight as balance
+from spikingjelly_ckd.step import held_weight
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(p for p in ROOT.glob("docs/**/*.md") if "_build" not in p.parts)])
@@ -196,7 +197,8 @@ def test_sphinx_builds_without_a_warning(tmp_path):
 
 def test_figures_in_the_text_are_those_of_the_code():
     for page, phrase in (
-        ("preflight.md", f"warns above {checks.LARGE_SHARE:g} or below {checks.SMALL_SHARE:g} of the task's"),
+        ("preflight.md", f"warns above {shares.LARGE_SHARE:g} or below {shares.SMALL_SHARE:g} of the task's"),
+        ("preflight.md", f"plain SGD with momentum {shares.MOMENTUM:g}"),
         ("preflight.md", f"warns from {checks.SILENT_SHARE:.0%}".replace("%", " %")),
         ("preflight.md", f"shifted by more than {checks.STATISTICS_OFF:g} standard deviation"),
         ("preflight.md", f"flat over {checks.MEMORY_STEPS} training steps"),
@@ -204,6 +206,13 @@ def test_figures_in_the_text_are_those_of_the_code():
         ("preflight.md", f"from the first {balance.AUTO_BATCHES} batches"),
         ("conventions.md", f"a share of {balance.AUTO_SHARE:g} of the task's"),
         ("conventions.md", f"over the first {balance.AUTO_BATCHES} training batches"),
+        (
+            "conventions.md",
+            f"first {held_weight.HOLD_EVERY} training steps and at every {held_weight.HOLD_EVERY}th after",
+        ),
+        ("conventions.md", f"the past weighing {held_weight.KEPT:g}"),
+        ("conventions.md", f"a factor of {held_weight.BOUND:g} of the first one"),
+        ("conventions.md", f"and {held_weight.HOLD_LOGIT_SHARE:g} for a loss on logits"),
         ("methods/samd.md", f"| `student_eps` | `{SPIKE_EPS}` |"),
     ):
         text = " ".join((ROOT / "docs" / page).read_text("utf8").split())

@@ -52,7 +52,7 @@ def test_every_method_of_the_catalogue_is_read_by_its_name(name):
 def test_arguments():
     method = read_method("kd:weight=0.5, task_weight=0.25,temperature=1.0")
     assert (method.losses["kd"][1], method.task_weight, method.losses["kd"][0].temperature) == (0.5, 0.25, 1.0)
-    assert read_method("nld:weight=auto").losses["nld"][1] == "auto"
+    assert [read_method(f"nld:weight={word}").losses["nld"][1] for word in ("auto", "hold")] == ["auto", "hold"]
     assert read_method("tks:static=True").schedule == {}
     assert read_method("ckd:variant=released,samd={'temperature': 4.0}")
 

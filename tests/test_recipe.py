@@ -339,7 +339,7 @@ def test_flags_of_the_run():
             [*DATA, "--method", "enof", "--last-activation", "spike"],
             "last_activation must be 'relu' for the method enof, got 'spike'",
         ),
-        ([*DATA, "--beta", "much"], "--beta: it must be a number of at least 0 or 'auto', got 'much'"),
+        ([*DATA, "--beta", "much"], "--beta: it must be a number of at least 0, 'auto' or 'hold', got 'much'"),
         ([*DATA, "--gamma", "-1"], "--gamma: it must be a number of at least 0"),
         ([*DATA, "--devices", "0"], "--devices: it must be a number of at least 1 or 'auto', got '0'"),
         ([*DATA, "--devices", "abc"], "--devices: it must be a number of at least 1 or 'auto', got 'abc'"),

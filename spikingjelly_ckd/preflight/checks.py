@@ -6,7 +6,7 @@ import gc
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, distributed, nn
@@ -16,7 +16,6 @@ from ..functional.guessing import guessing
 from ..functional.maps import at_least_float32, is_constant
 from ..networks import compat
 from ..networks.recording import record
-from ..step.auto_weight import AUTO_SHARE, gradient_norm
 from ..step.batch import Batch
 from ..step.output import Step
 from .report import Check, Status
@@ -35,14 +34,11 @@ __all__ = [
     "outputs",
     "read_as",
     "repeats",
-    "shares",
     "spikes",
     "state",
     "values",
 ]
 
-LARGE_SHARE, SMALL_SHARE = 0.5, 0.005
-"""Gradient of a weighted term at the recorded feature, as a share of the task's, above or below which is warned."""
 SILENT_SHARE = 0.9
 STATISTICS_OFF = 1.0
 MEMORY_STEPS = 3
@@ -242,39 +238,6 @@ def maps(look: Look) -> Iterator[Check]:
             f"{size}, constant for {share:.0%} of the images{advice}",
             {"constant": share, "size": size},
         )
-
-
-def shares(distiller: Distiller, look: Look) -> Iterator[Check]:
-    """The gradient of every loss at the recorded feature, relative to the task's."""
-    task = float(gradient_norm(distiller.task_weight * look.step.terms["task"].value, look.step.points("")))
-    for name in distiller.losses:
-        term = float(gradient_norm(look.step.terms[name].value, look.step.points("")))
-        data: dict[str, Any] = {"task_gradient": task, "term_gradient": term}
-        if task == 0 or term == 0:
-            which = "task" if task == 0 else name
-            why = (
-                ""
-                if any(point.requires_grad for point in look.step.points(""))
-                else (", which has no graph: the student's layers up to it are frozen, or in a reentrant checkpoint")
-            )
-            text = f"{name}: the {which} has no gradient at the recorded feature{why}"
-            yield Check("gradient share", "warn", text, data)
-            continue
-        suggested = float(f"{AUTO_SHARE * task / term:.1g}")
-        if name not in distiller.weights:
-            data |= {"weight": "auto", "suggested": suggested}
-            yield Check("gradient share", "info", f"{name}: 'auto' will set a weight of about {suggested:g}", data)
-            continue
-        weight = distiller.weights[name]
-        share = weight * term / task
-        data |= {"weight": weight, "share": share, "suggested": suggested}
-        text = f"{name}: {share:.2g} of the task's gradient at the recorded feature with weight {weight:g}"
-        if weight > 0 and share > LARGE_SHARE:
-            yield Check("gradient share", "warn", f"{text}, which can dominate; try {suggested:g}, or 'auto'", data)
-        elif weight > 0 and share < SMALL_SHARE:
-            yield Check("gradient share", "warn", f"{text}, which hardly acts; try {suggested:g}, or 'auto'", data)
-        else:
-            yield Check("gradient share", "ok", text, data)
 
 
 def frozen(distiller: Distiller) -> Check:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..distiller import Distiller
-from ..functional.checks import check_positive
+from ..functional.checks import check_count, check_positive
 from ..networks.guards import preserve_state
 from .checks import (
     accuracy,
@@ -26,12 +26,12 @@ from .checks import (
     outputs,
     read_as,
     repeats,
-    shares,
     spikes,
     state,
     values,
 )
 from .report import PreflightReport
+from .shares import after_training, shares
 
 __all__ = ["preflight"]
 
@@ -43,25 +43,32 @@ def preflight(
     batches: tuple[Tensor, Tensor] | Iterable[tuple[Tensor, Tensor]],
     *,
     accumulate: int = 1,
+    steps: int = 0,
+    lr: float = 0.1,
 ) -> PreflightReport:
     """Look at a distiller on real batches before training, and say what was chosen and what would go wrong.
 
     Parameters, buffers, gradients, modes and random numbers are left as they were found. The cost on one batch is
-    about six training steps.
+    about six training steps, and ``steps`` more.
 
     Args:
         distiller: a :class:`~spikingjelly_ckd.Distiller`, bare, in ``DistributedDataParallel``, or compiled, which is
             looked at as if it were not.
         batches: one batch ``(images, labels)``, or an iterable such as a loader, of which the first 8 are taken; all
-            serve the teacher's accuracy, the first serves everything else.
+            serve the teacher's accuracy and the training of the copy, the first serves everything else.
         accumulate: batches for each optimiser step, for the effective batch.
+        steps: training steps after which the gradient shares are looked at once more, beside those at the start, which
+            can mislead tenfold. A deep copy of student and losses is trained, on the batches in turn, by plain SGD with
+            momentum 0.9. Under ``torch.distributed`` every process has to ask for them.
+        lr: learning rate of the copy.
 
     Returns:
         A :class:`PreflightReport`.
 
     Raises:
-        TypeError: no distiller, or a batch that is no (images, labels).
-        ValueError: no batch, input that the distiller refuses, or no loss that needs the teacher.
+        TypeError: no distiller, a batch that is no (images, labels), or ``steps`` that is no integer.
+        ValueError: no batch, ``accumulate``, ``steps`` or ``lr`` out of range, input that the distiller refuses, or no
+            loss that needs the teacher.
 
     Example:
         >>> import torch
@@ -86,6 +93,8 @@ def preflight(
     if not inner.uses_teacher:
         raise ValueError("no loss of this distiller uses a teacher, so there is nothing to look at before training")
     accumulate = int(check_positive("accumulate", accumulate))
+    check_count("steps", steps, least=0)
+    check_positive("lr", lr)
     pairs = _pairs(batches)
     images, labels = pairs[0]
     with preserve_state(inner.student, inner.teacher, inner.losses), _restored(inner), torch.enable_grad():
@@ -101,7 +110,7 @@ def preflight(
             values(look),
             *outputs(look),
             *maps(look),
-            *shares(inner, look),
+            *shares(inner, look.step, after_training(inner, pairs, steps, lr) if steps else None),
             *found,
             repeats(inner, look),
             accuracy(inner, look, pairs),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, cast, get_args, get_type_hints
 
 from ..functional.checks import check_non_negative
 from ..functional.errors import ArgumentError
@@ -18,7 +18,7 @@ from .data import DataOptions
 from .files import say
 from .methods import of_one_layer, resolve_here
 from .options import Device, Logger, Run, default_workers
-from .recipe import CHOICES, OF_CKD, Recipe, shown, without_none
+from .recipe import CHOICES, OF_CKD, Recipe, Weight, shown, without_none
 
 __all__ = ["FLAGS", "brief_errors", "command_line", "function_named", "parse"]
 
@@ -167,7 +167,7 @@ def _add_recipe(group: argparse._ArgumentGroup, recipe: Recipe) -> None:
         elif name in CHOICES:
             options["choices"] = CHOICES[name]
         elif name in ("beta", "gamma"):
-            options |= {"type": _weight, "metavar": "NUMBER|auto"}
+            options |= {"type": _weight, "metavar": "NUMBER|auto|hold"}
         elif without_none(types[name]) is bool:
             options["action"] = argparse.BooleanOptionalAction
         else:
@@ -193,13 +193,13 @@ def _name_of_network(text: str) -> str:
     return text
 
 
-def _weight(text: str) -> float | Literal["auto"]:
-    if text == "auto":
-        return "auto"
+def _weight(text: str) -> Weight:
+    if text in ("auto", "hold"):
+        return cast(Literal["auto", "hold"], text)
     try:
         return check_non_negative("it", float(text))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"it must be a number of at least 0 or 'auto', got {text!r}") from None
+        raise argparse.ArgumentTypeError(f"it must be a number of at least 0, 'auto' or 'hold', got {text!r}") from None
 
 
 def _numbers(text: str) -> tuple[float, ...]:

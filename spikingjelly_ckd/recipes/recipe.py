@@ -46,7 +46,7 @@ T = TypeVar("T")
 Variant = Literal["paper", "released"]
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
-Weight = float | Literal["auto"]
+Weight = float | Literal["auto", "hold"]
 OF_CKD = ("variant", "map_temperature", "temperature", "noise_weight", "beta", "gamma", "target_class")
 """Values of a recipe that no other method uses."""
 OF_BUILDER = ("last_activation", "neuron", "tau", "surrogate", "detach_reset", "norm")
@@ -152,8 +152,8 @@ class Recipe:
         map_temperature: of SAMD.
         temperature: of NLD.
         noise_weight: of NLD.
-        beta: weight of SAMD; a number or ``"auto"``.
-        gamma: weight of NLD; a number or ``"auto"``.
+        beta: weight of SAMD; a number, ``"auto"`` or ``"hold"``.
+        gamma: weight of NLD; a number, ``"auto"`` or ``"hold"``.
         target_class: of the teacher's map: ``"teacher"`` or ``"label"``.
         student_layer: path; None finds the last stage.
         teacher_layer: path; None finds the last stage.
@@ -239,7 +239,7 @@ class Recipe:
                 raise ArgumentValueError(name, f"must be at least {least}, got {getattr(self, name)}")
         for name in ("lr", "teacher_lr", "map_temperature", "temperature"):
             check_positive(name, getattr(self, name))
-        weights = [name for name in ("beta", "gamma") if getattr(self, name) != "auto"]
+        weights = [name for name in ("beta", "gamma") if getattr(self, name) not in ("auto", "hold")]
         for name in ("noise_weight", *weights):
             check_non_negative(name, getattr(self, name))
         for name in ("momentum", "ema", "label_smoothing"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from ..networks import compat
 from ..networks.layer import Layer, as_layer
 from ..networks.presets import preset_student_steps
 from ..networks.recording import get_layer
+from .auto_weight import AutoWeight
+from .held_weight import HeldWeight, Hold
 from .schedule import Schedule
 from .time_steps import StudentSteps
 
@@ -34,7 +36,7 @@ __all__ = [
     "read_time_steps",
 ]
 
-Weight = float | str
+Weight = float | Literal["auto", "hold"] | Hold
 GivenSides = tuple[tuple[Layer, ...] | None, tuple[Layer, ...] | None]
 
 NO_DATA_PARALLEL = (
@@ -147,12 +149,13 @@ def read_teacher_steps(teacher: nn.Module | None, needs: Collection[str]) -> Stu
 
 def read_losses(
     losses: Mapping[str, tuple[DistillationLoss, Weight]], task_weight: float
-) -> tuple[dict[str, DistillationLoss], dict[str, float]]:
-    """The losses, and the weights that are numbers (those that are missing are ``"auto"``)."""
+) -> tuple[dict[str, DistillationLoss], dict[str, float], dict[str, AutoWeight | HeldWeight]]:
+    """The losses, the weights that are numbers, and what measures the others."""
     if not isinstance(losses, Mapping):
         raise TypeError(f"losses must be a dict, name -> (loss, weight), got {type(losses).__name__}")
     modules: dict[str, DistillationLoss] = {}
     weights: dict[str, float] = {}
+    measured: dict[str, AutoWeight | HeldWeight] = {}
     for name, entry in losses.items():
         if not isinstance(name, str) or not name or "." in name:
             raise ValueError(f"the name of a loss must be a non-empty string without '.', got {name!r}")
@@ -170,15 +173,21 @@ def read_losses(
                 "one for each"
             )
         modules[name] = loss
-        if weight != "auto":
-            if isinstance(weight, str):
-                raise ValueError(f"the weight of {name!r} must be a number or 'auto', got {weight!r}")
+        if weight == "auto":
+            measured[name] = AutoWeight()
+        elif weight == "hold" or isinstance(weight, Hold):
+            hold = weight if isinstance(weight, Hold) else Hold()
+            measured[name] = HeldWeight(hold.share_of(loss), hold.every)
+        elif isinstance(weight, str):
+            raise ValueError(f"the weight of {name!r} must be a number, 'auto' or 'hold', got {weight!r}")
+        else:
             weights[name] = check_non_negative(f"the weight of {name!r}", weight)
-        elif task_weight == 0:
+        if name in measured and task_weight == 0:
             raise ValueError(
-                f"the weight of {name!r} is 'auto', a share of the task's gradient, and task_weight is 0; pass a number"
+                f"the weight of {name!r} is {weight!r}, a share of the task's gradient, and task_weight is 0; pass a "
+                "number"
             )
-    return modules, weights
+    return modules, weights, measured
 
 
 def read_needs(

@@ -11,7 +11,7 @@ from torch import Tensor, distributed, nn
 from ..functional.checks import check_positive
 from ..functional.maps import at_least_float32
 
-__all__ = ["AUTO_BATCHES", "AUTO_SHARE", "AutoWeight", "gradient_norm"]
+__all__ = ["AUTO_BATCHES", "AUTO_SHARE", "AutoWeight", "gradient_norm", "log_gradient_ratio"]
 
 AUTO_SHARE = 0.3
 """Size of the weighted term's gradient at the recorded feature, as a share of the task's. Of 0.1, 0.3 and 1 it was the
@@ -43,6 +43,32 @@ def gradient_norm(value: Tensor, points: Sequence[Tensor]) -> Tensor:
     gradients = torch.autograd.grad(value, trained, retain_graph=True, allow_unused=True)
     norms = [at_least_float32(gradient).norm() for gradient in gradients if gradient is not None]
     return torch.stack(norms).norm() if norms else zero
+
+
+def log_gradient_ratio(task: Tensor, term: Tensor, points: Sequence[Tensor]) -> float | None:
+    """Logarithm of the norm of the term's gradient over that of the task's, averaged over ``torch.distributed``.
+
+    Args:
+        task: scalar with its graph.
+        term: likewise.
+        points: tensors of both graphs, at which the gradients are compared.
+
+    Returns:
+        The mean over the processes that have both gradients; None where none has.
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([1.0], requires_grad=True)
+        >>> log_gradient_ratio(task=x.sum(), term=x.sum(), points=[x])
+        0.0
+    """
+    ratio = gradient_norm(term, points) / gradient_norm(task, points)
+    usable = torch.isfinite(ratio) & (ratio > 0)
+    sums = torch.stack([torch.where(usable, ratio, 1.0).log(), usable.to(ratio.dtype)])
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(sums)
+    total, count = sums.tolist()
+    return total / count if count else None
 
 
 class AutoWeight(nn.Module):
@@ -87,6 +113,17 @@ class AutoWeight(nn.Module):
         """Whether the weight is still being measured."""
         return self._left > 0
 
+    def take(self, task: Tensor, term: Tensor, points: Sequence[Tensor]) -> None:
+        """Take one training step: it is measured while :attr:`measuring`.
+
+        Args:
+            task: as for :meth:`observe`.
+            term: as for :meth:`observe`.
+            points: as for :meth:`observe`.
+        """
+        if self.measuring:
+            self.observe(task, term, points)
+
     def observe(self, task: Tensor, term: Tensor, points: Sequence[Tensor]) -> None:
         """Take one batch into the measurement.
 
@@ -95,17 +132,12 @@ class AutoWeight(nn.Module):
             term: the unweighted term, scalar with its graph.
             points: where to compare their gradients.
         """
-        ratio = gradient_norm(term, points) / gradient_norm(task, points)
-        usable = torch.isfinite(ratio) & (ratio > 0)
-        sums = torch.stack([torch.where(usable, ratio, 1.0).log(), usable.to(ratio.dtype)])
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(sums)
-        total, count = sums.tolist()
-        if count == 0:
+        ratio = log_gradient_ratio(task, term, points)
+        if ratio is None:
             return
         self.seen += 1
         self._left -= 1
-        self.log_ratio += (total / count - self.log_ratio) / self.seen
+        self.log_ratio += (ratio - self.log_ratio) / self.seen
         self.weight.copy_(self.share / self.log_ratio.exp())
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:

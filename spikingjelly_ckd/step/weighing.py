@@ -1,4 +1,4 @@
-"""The weight of every term of a step: a number, ``"auto"``, and a schedule over the run."""
+"""The weight of every term of a step: a number, ``"auto"`` or ``"hold"``, and a schedule over the run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from .auto_weight import AutoWeight
+from .held_weight import HeldWeight
 from .output import Step
 from .schedule import Schedule
 
@@ -26,9 +27,10 @@ def weigh(
     """The weight of every term of ``step``.
 
     Args:
-        step: whose gradients an ``"auto"`` weight that is still being measured takes in.
+        step: whose gradients a weight that is measured takes in.
         fixed: the weights that are numbers, ``"task"`` among them.
-        auto: name -> :class:`~spikingjelly_ckd.step.auto_weight.AutoWeight`.
+        auto: name -> :class:`~spikingjelly_ckd.step.auto_weight.AutoWeight` or
+            :class:`~spikingjelly_ckd.step.held_weight.HeldWeight`.
         schedule: factors over the run.
         progress: from 0 (start) to 1 (end).
         measuring: whether automatic weights may take this step in.
@@ -38,9 +40,9 @@ def weigh(
     """
     weights: dict[str, float | Tensor] = dict(fixed)
     for name, module in auto.items():
-        weight = cast(AutoWeight, module)
-        if measuring and weight.measuring:
-            weight.observe(fixed["task"] * step.terms["task"].value, step.terms[name].value, step.points(name))
+        weight = cast(AutoWeight | HeldWeight, module)
+        if measuring:
+            weight.take(fixed["task"] * step.terms["task"].value, step.terms[name].value, step.points(name))
         weights[name] = weight.weight.clone()
     for name, factor in schedule.items():
         weights[name] = weights[name] * factor(progress)
