@@ -34,7 +34,7 @@ class Plan:
         arms: with their controls.
         folder: of the comparison.
         teacher: path or ``timm:NAME``; None where no arm uses one.
-        teacher_accuracy: on the test part, percent.
+        teacher_accuracy: on the validation part, percent.
         crop: height and width cut out of each image, or None.
         channels_last: memory format.
         command: as it was typed.
@@ -94,7 +94,10 @@ class Plan:
         arm, teacher = state.arm, found.teacher
         whole = state.failed is None
         costs = found.costs(state) if whole else {}
-        taught = teacher is not None and state.distiller.uses_teacher
+        taught: dict[str, Any] | None = None
+        if teacher is not None and state.distiller.uses_teacher:
+            taught = {"source": teacher.source, "sha256": teacher.sha256}
+            taught |= {"accuracy": self.teacher_accuracy, "part": data.measured_part}
         return ArmRecord(
             arm=arm.name,
             control=arm.control,
@@ -102,9 +105,7 @@ class Plan:
             method={"text": arm.recipe.method, "factor": arm.factor, **describe(arm.recipe.read_method())},
             asked=self.asked() | {"student": shown(arm.recipe.student), "build_options": arm.recipe.build_options()},
             data={"name": data.name, "split": data.split, "split_hash": data.split_hash, "complete": data.complete},
-            teacher=None
-            if not taught or teacher is None
-            else {"source": teacher.source, "sha256": teacher.sha256, "test_accuracy": self.teacher_accuracy},
+            teacher=taught,
             history=state.history,
             skipped=state.skipped,
             val_accuracy=state.history[-1]["val_accuracy"] if whole and state.history else None,

@@ -49,7 +49,7 @@ class ArmRecord:
         method: what the arm is, in words: losses, weights, task loss, schedule, source.
         asked: everything else that decides about the outcome, common to all arms.
         data: name, split and hash of the data.
-        teacher: its source, sha256 and accuracy on the test part; None for an arm without one.
+        teacher: its source, sha256, accuracy (percent) and the part it is of; None for an arm without one.
         history: of each epoch: ``loss``, ``task``, one entry for each loss, ``share`` (norm of the gradient of the
             weighted losses beside that of the task loss, over the student's parameters, on the first batch),
             ``val_accuracy`` (percent) and ``seconds``.

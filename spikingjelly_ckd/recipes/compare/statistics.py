@@ -21,6 +21,8 @@ Accuracies = Mapping[str, Mapping[int, float]]
 CONFIDENCE = 0.95
 POWER = 0.8
 MOST_SEEDS = 10_000
+ROUNDING = 1e-9
+"""Percentage points: a smaller deviation is that of equal numbers."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class Comparison:
         differences: name of each other arm -> its difference; None where it shares no seed with the control.
         deviation: standard deviation of the residual, percentage points; None where nothing is left to estimate it.
         freedom: degrees of freedom of that.
-        seeds_for_a_point: how many paired seeds tell a difference of one point with 80 % probability, all arms at once.
+        seeds_for_a_point: how many paired seeds tell a difference of one point with 80 % probability, all arms at once;
+            None without a residual.
     """
 
     control: str
@@ -111,7 +114,7 @@ def compare_arms(accuracies: Accuracies, control: str) -> Comparison:
     differences = {
         arm: _difference(accuracies[arm], accuracies[control], deviation, freedom, arms=len(others)) for arm in others
     }
-    needed = None if deviation is None or not others else seeds_to_tell(1.0, deviation, arms=len(others))
+    needed = seeds_to_tell(1.0, deviation, arms=len(others)) if deviation and others else None
     return Comparison(control, differences, deviation, freedom, needed)
 
 
@@ -154,7 +157,8 @@ def _residual(cells: list[tuple[str, int, float]]) -> tuple[float | None, int]:
     freedom = len(cells) - int(rank)
     if freedom < 1:
         return None, 0
-    return float(np.sqrt(((values - design @ effects) ** 2).sum() / freedom)), freedom
+    deviation = float(np.sqrt(((values - design @ effects) ** 2).sum() / freedom))
+    return (deviation if deviation > ROUNDING else 0.0), freedom
 
 
 def _difference(

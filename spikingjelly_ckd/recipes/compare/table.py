@@ -10,7 +10,7 @@ from .arms import CONTROL, LOUDER
 from .records import ArmRecord
 from .statistics import Comparison, compare_arms
 
-__all__ = ["answer", "arms_of", "compare_records", "render"]
+__all__ = ["answer", "arms_of", "check_comparable", "compare_records", "render"]
 
 LEAST_SHARE = 0.01
 """A method whose losses have a smaller share of the gradient than this, in every epoch, does not act."""
@@ -45,25 +45,24 @@ def compare_records(records: Sequence[ArmRecord], control: str = CONTROL) -> Com
 
 
 def render(records: Sequence[ArmRecord], does_not_fit: Mapping[str, str] | None = None) -> str:
-    """The table, the sentence under it, and what was not run, as Markdown.
+    """What was compared, the table, the answer under it, and what was left out, as Markdown.
 
-    Each arm is compared with its control: plain training, of the same student. Best first, the controls as they come.
+    Each arm is compared with its control: plain training of the same student. The best comes first.
 
     Args:
         records: of one comparison.
         does_not_fit: name of each method that was left out -> why.
 
     Raises:
-        ValueError: no record.
+        ValueError: no record, or records of two comparisons: other data or other settings.
     """
     arms = arms_of(records)
     if not arms:
         raise ValueError("there is no record of a run, so there is nothing to compare")
-    controls = {rows[0].control for rows in arms.values()}
-    found = {control: compare_records(records, control) for control in controls}
-    plain = arms.get(CONTROL, [])
-    step = _mean(record.step_ms for record in plain)
-    lines = ["| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
+    check_comparable(records)
+    found = {control: compare_records(records, control) for control in {rows[0].control for rows in arms.values()}}
+    step = _mean(record.step_ms for record in arms.get(CONTROL, []))
+    lines = [_heading(records), "", "| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
     for arm in sorted(arms, key=lambda name: -(_mean(record.test_accuracy for record in arms[name]) or 0.0)):
         lines.append("| " + " | ".join(_row(arm, arms[arm], found, step)) + " |")
     lines += ["", answer(records)]
@@ -71,19 +70,44 @@ def render(records: Sequence[ArmRecord], does_not_fit: Mapping[str, str] | None 
     return "\n".join(lines)
 
 
+def check_comparable(records: Sequence[ArmRecord]) -> None:
+    """Raise unless all records are of the same data and the same settings, but for the student's last activation.
+
+    Raises:
+        ValueError: they are not; the message names what differs.
+    """
+    first = records[0]
+    for other in records[1:]:
+        if other.data != first.data:
+            raise ValueError(f"{other.arm} seed {other.seed} is on other data than {first.arm} seed {first.seed}")
+        keys = (first.asked.keys() | other.asked.keys()) - {"build_options"}
+        differing = sorted(key for key in keys if first.asked.get(key) != other.asked.get(key))
+        if differing:
+            raise ValueError(
+                f"{other.arm} seed {other.seed} and {first.arm} seed {first.seed} differ in {', '.join(differing)}: "
+                "they are no comparison"
+            )
+
+
 def answer(records: Sequence[ArmRecord]) -> str:
-    """Which methods are above plain training, in one sentence; never one whose interval holds zero."""
-    found = compare_records(records)
-    if found is None or not found.differences:
-        return "Nothing can be said yet: plain training and another arm need a run of one seed at least."
-    told = {arm: one for arm, one in found.differences.items() if one is not None and arm != LOUDER}
-    if found.deviation is None:
+    """Which methods are above their control, in one sentence; never one whose interval holds zero."""
+    found = {control: compare_records(records, control) for control in {record.control for record in records}}
+    compared = [one for one in found.values() if one is not None and one.differences]
+    if not compared:
+        return "Nothing can be said yet: a control and another arm need a run of one seed at least."
+    if all(one.deviation is None for one in compared):
         return "Nothing can be said: one seed gives no interval. Run two seeds or more."
-    needed = found.seeds_for_a_point
+    told = {
+        arm: difference
+        for one in compared
+        for arm, difference in one.differences.items()
+        if difference is not None and arm != LOUDER
+    }
+    needed = max((one.seeds_for_a_point for one in compared if one.seeds_for_a_point is not None), default=None)
     need = "" if needed is None else f" It takes {needed} seeds to tell a difference of one point."
     above = sorted((arm for arm in told if told[arm].verdict == "above"), key=lambda arm: -told[arm].mean)
     below = [arm for arm in told if told[arm].verdict == "below"]
-    tail = f" Below plain training: {', '.join(map(markdown_cell, below))}." if below else ""
+    tail = f" Below their control: {', '.join(map(markdown_cell, below))}." if below else ""
     if not above:
         seeds = max((one.seeds for one in told.values()), default=0)
         return f"No method is told apart as better than plain training on {seeds} paired seeds.{tail}{need}"
@@ -94,6 +118,24 @@ def answer(records: Sequence[ArmRecord]) -> str:
         hint = "" if beside is None or beside.verdict == "above" else f", not told apart from {LOUDER}"
         names.append(f"{markdown_cell(arm)} {told[arm]} points{hint}")
     return f"Better than plain training: {'; '.join(names)}.{tail}{need}"
+
+
+def _heading(records: Sequence[ArmRecord]) -> str:
+    """The student, the data and the teacher, in a line."""
+    first = records[0]
+    taught = next((record.teacher for record in records if record.teacher is not None), None)
+    parts = [
+        *(["SMOKE RUN, two steps of every stage: no figure means anything."] if first.asked.get("smoke") else []),
+        f"Student {markdown_cell(first.asked.get('student', 'unknown'))},",
+        f"T={markdown_cell(first.asked.get('time_steps', 'unknown'))},",
+        f"{markdown_cell(first.asked.get('epochs', 'unknown'))} epochs,",
+        f"data {markdown_cell(first.data.get('name', 'unknown'))}, split {markdown_cell(first.data.get('split', ''))}.",
+    ]
+    if taught is not None:
+        accuracy = taught.get("accuracy")
+        said = f" with {accuracy:.2f} % on the {taught.get('part')} part" if isinstance(accuracy, int | float) else ""
+        parts.append(f"Teacher {markdown_cell(taught.get('source'))}{said}.")
+    return " ".join(parts)
 
 
 def _row(

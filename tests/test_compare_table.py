@@ -1,0 +1,101 @@
+"""The table of a comparison: what it says, and what it never says."""
+
+from dataclasses import replace
+
+import pytest
+
+from spikingjelly_ckd.recipes.compare.records import ArmRecord
+from spikingjelly_ckd.recipes.compare.table import answer, render
+
+DATA = {"name": "digits", "split": "s", "split_hash": "0", "complete": True}
+ASKED = {"student": "nets:build", "time_steps": 4, "epochs": 2, "smoke": False}
+TEACHER = {"source": "t.safetensors", "sha256": "0", "accuracy": 91.5, "part": "val"}
+
+
+def runs(arm, accuracies, control="plain", **more):
+    return [
+        ArmRecord(
+            arm=arm, control=control, seed=seed, asked=ASKED, data=DATA, test_accuracy=accuracy, val_accuracy=accuracy,
+            step_ms=10.0, firing_rate=0.1, energy_mj=0.5, **more,
+        )
+        for seed, accuracy in enumerate(accuracies)
+    ]  # fmt: skip
+
+
+PLAIN = runs("plain", [50.0, 52.0, 51.0, 53.0])
+LOUDER = runs("plain x3", [50.4, 51.9, 51.6, 53.1])
+GOOD = runs("kd", [60.1, 61.9, 61.2, 63.0], teacher=TEACHER)
+BAD = runs("mgd", [40.2, 42.1, 41.0, 42.8], teacher=TEACHER)
+SAME = runs("nld", [50.3, 51.8, 51.2, 52.9], teacher=TEACHER)
+
+
+def test_who_is_better_and_who_is_worse():
+    said = answer([*PLAIN, *LOUDER, *GOOD, *BAD, *SAME])
+    assert said.startswith("Better than plain training: kd +10.05 (+9.")
+    assert "Below their control: mgd." in said
+    assert "nld" not in said
+    assert "plain x3" not in said
+
+
+def test_no_winner_where_the_interval_holds_zero():
+    said = answer([*PLAIN, *LOUDER, *SAME])
+    assert said.startswith("No method is told apart as better than plain training on 4 paired seeds. It takes ")
+
+
+def test_what_larger_steps_give_as_well_is_said():
+    louder = [replace(record, test_accuracy=record.test_accuracy + 9.9) for record in LOUDER]
+    assert "points, not told apart from plain x3" in answer([*PLAIN, *louder, *GOOD])
+
+
+def test_one_seed_says_nothing():
+    assert answer([PLAIN[0], GOOD[0]]).startswith("Nothing can be said: one seed gives no interval")
+    assert answer(GOOD).startswith("Nothing can be said yet")
+
+
+def test_equal_numbers_name_no_seeds():
+    flat = [replace(record, test_accuracy=12.5) for record in [*PLAIN, *SAME]]
+    assert answer(flat) == "No method is told apart as better than plain training on 4 paired seeds."
+
+
+def test_an_arm_of_another_student_is_compared_with_that_one():
+    control = runs("plain, ReLU read-out", [55.0, 57.0, 56.0, 58.0], control="plain, ReLU read-out")
+    enof = runs("enof", [54.9, 57.1, 56.2, 57.9], control="plain, ReLU read-out", teacher=TEACHER)
+    text = render([*PLAIN, *LOUDER, *control, *enof])
+    row = next(line for line in text.splitlines() if line.startswith("| enof |"))
+    assert "its control is plain, ReLU read-out" in row
+    assert "not told apart" in row
+    better = [replace(record, test_accuracy=record.test_accuracy + 9) for record in enof]
+    assert "Better than plain training: enof +9.0" in answer([*PLAIN, *LOUDER, *control, *better])
+
+
+def test_the_table_says_what_was_compared_and_what_was_not():
+    idle = [
+        replace(record, history=[{"epoch": 1, "share": 0.002}]) for record in runs("kdsnn", [50.0, 52.0, 51.0, 53.1])
+    ]
+    failed = replace(SAME[3], test_accuracy=None, val_accuracy=None, failed="epoch 2: NaN | <b>")
+    text = render([*PLAIN, *LOUDER, *GOOD, *idle, *SAME[:3], failed], {"enof": "no ReLU"})
+    heading, rows = text.splitlines()[0], {line.split(" | ")[0]: line for line in text.splitlines()}
+    assert heading.startswith(
+        "Student nets:build, T=4, 2 epochs, data digits, split s. Teacher t.safetensors with 91.50 %"
+    )
+    assert "does not act: its share of the gradient stays under 0.01" in rows["| kdsnn"]
+    assert "seed 3 failed: epoch 2: NaN \\| &lt;b&gt;" in rows["| nld"]
+    assert rows["| nld"].split(" | ")[1] == "3"
+    assert "10 ms (1.00 x plain)" in rows["| kd"]
+    assert "Does not fit: enof: no ReLU" in text
+
+
+def test_a_smoke_run_is_marked():
+    smoke = [replace(record, asked=ASKED | {"smoke": True}) for record in [*PLAIN, *GOOD]]
+    assert render(smoke).startswith("SMOKE RUN")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"data": DATA | {"split_hash": "1"}}, "other data"), ({"asked": ASKED | {"epochs": 3}}, "differ in epochs")],
+)
+def test_records_of_two_comparisons_are_refused(change, words):
+    with pytest.raises(ValueError, match=words):
+        render([*PLAIN, replace(GOOD[0], **change)])
+    with pytest.raises(ValueError, match="no record"):
+        render([])
