@@ -23,6 +23,7 @@ TRAIN = [
     "torchmetrics>=1.6.2",
     "tqdm>=4.66",
 ]
+TUNE = ["optuna>=4"]
 
 setup(
     name="spikingjelly-ckd",
@@ -37,9 +38,11 @@ setup(
     install_requires=["torch>=2.6", "spikingjelly>=0.0.0.0.14,<3"],
     extras_require={
         "train": TRAIN,
+        "tune": TUNE,
         "cupy": ["spikingjelly==0.0.0.0.14", "cupy-cuda13x>=13.6"],
         "test": [
             *TRAIN,
+            *TUNE,
             "build",
             "grad-cam==1.5.*",
             "hypothesis>=6.100",

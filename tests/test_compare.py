@@ -107,7 +107,7 @@ def test_arms_of_a_seed_begin_with_the_same_weights_and_seeds_differ(ground, tmp
 
 def given(ground, out, *more):
     parsed = vars(command._parser().parse_args(flags(ground, out, *more)))
-    own = {name: parsed.pop(name) for name in ("methods", "seeds", "budget", "jobs", "crop", "channels_last", "data")}
+    own = {name: parsed.pop(name) for name in (*command.OWN, *command.TUNE)}
     parsed.pop("list")
     return own, parsed
 
@@ -237,7 +237,7 @@ def test_a_budget_leaves_out_seeds_that_will_not_end_in_it(ground, tmp_path, mon
     (plan.checkpoints(1) / "latest.ckpt").touch()  # of a seed that was begun, which has less to do
     started = []
 
-    def start(plan, seed, tries, end, place):
+    def start(plan, seed, tries, end, place, target):
         started.append(seed)
         ours, theirs = multiprocessing.Pipe(duplex=False)
         theirs.send(("done", None))

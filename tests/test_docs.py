@@ -290,18 +290,20 @@ def imported(path):
 
 
 @pytest.mark.parametrize(
-    ("extra", "folders"), [("train", ("spikingjelly_ckd/recipes", "examples", "benchmarks")), ("test", ("tests",))]
+    ("extras", "folders"),
+    [(("train", "tune"), ("spikingjelly_ckd/recipes", "examples", "benchmarks")), (("test",), ("tests",))],
 )
-def test_extras_bring_what_is_imported(extra, folders, monkeypatch):
+def test_extras_bring_what_is_imported(extras, folders, monkeypatch):
     given = {}
     monkeypatch.setattr(setuptools, "setup", given.update)
     monkeypatch.chdir(ROOT)
     runpy.run_path("setup.py")
-    brought = {re.match(r"[\w.-]+", item)[0].lower() for item in given["extras_require"][extra]}
+    items = [item for extra in extras for item in given["extras_require"][extra]]
+    brought = {re.match(r"[\w.-]+", item)[0].lower() for item in items}
     for folder in folders:
         for path in (ROOT / folder).rglob("*.py"):
             needed = {DISTRIBUTIONS.get(name, name.replace("_", "-")).lower() for name in imported(path)}
-            assert needed <= brought, f"{name_of(path)} imports {needed - brought}, which [{extra}] does not bring"
+            assert needed <= brought, f"{name_of(path)} imports {needed - brought}, which {extras} do not bring"
 
 
 def test_versions_agree():

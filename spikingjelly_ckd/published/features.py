@@ -50,7 +50,7 @@ def enof(weight: Weight = 1.0, **settings: Any) -> Method:
     )
 
 
-def e2kd(weight: Weight = 5.0, **settings: Any) -> Method:
+def e2kd(weight: Weight = 5.0, kd_weight: Weight = 1.0, **settings: Any) -> Method:
     """e2KD: Grad-CAM to Grad-CAM with weight 5, KD at temperature 1 with weight 1, and no task loss.
 
     One point of the authors' sweep, which has the task at 0, KD at 1 or 0.5 with temperature 1 or 5, and the maps at 1,
@@ -58,6 +58,7 @@ def e2kd(weight: Weight = 5.0, **settings: Any) -> Method:
 
     Args:
         weight: of the maps.
+        kd_weight: of KD.
         **settings: of :class:`~spikingjelly_ckd.E2KDLoss`.
 
     Example:
@@ -65,7 +66,7 @@ def e2kd(weight: Weight = 5.0, **settings: Any) -> Method:
         >>> method.task_weight, {name: weight for name, (_, weight) in method.losses.items()}
         (0.0, {'kd': 1.0, 'maps': 5.0})
     """
-    losses = {"kd": (KDLoss(1.0), 1.0), "maps": (E2KDLoss(**settings), weight)}
+    losses = {"kd": (KDLoss(1.0), kd_weight), "maps": (E2KDLoss(**settings), weight)}
     return Method(losses, task_weight=0.0, source="m-parchami/GoodTeachersExplain, one point of its sweep")
 
 
@@ -106,7 +107,7 @@ def kdsnn(weight: Weight = 7e-5, **settings: Any) -> Method:
     return Method({"kdsnn": (KDSNNLoss(**settings), weight)}, source="BKDSNN's re-implementation of KDSNN")
 
 
-def bkdsnn(weight: Weight = 2e-3, **settings: Any) -> Method:
+def bkdsnn(weight: Weight = 2e-3, logits_weight: Weight = 1.0, **settings: Any) -> Method:
     """BKDSNN: blurred features with 2e-3 and weighted soft labels with 1, beside the cross-entropy with 1.
 
     2e-3 is the authors' weight for CIFAR10-DVS and transformers; for SEW-ResNet on ImageNet it is 7e-5. Which released
@@ -114,6 +115,7 @@ def bkdsnn(weight: Weight = 2e-3, **settings: Any) -> Method:
 
     Args:
         weight: of the blurred features.
+        logits_weight: of the weighted soft labels.
         **settings: of :class:`~spikingjelly_ckd.BKDSNNLoss`; a transformer teacher wants ``pooled=True``.
 
     Example:
@@ -121,7 +123,7 @@ def bkdsnn(weight: Weight = 2e-3, **settings: Any) -> Method:
         {'feature': 0.002, 'logits': 1.0}
     """
     return Method(
-        {"feature": (BKDSNNLoss(**settings), weight), "logits": (WeightedSoftLabelLoss(), 1.0)},
+        {"feature": (BKDSNNLoss(**settings), weight), "logits": (WeightedSoftLabelLoss(), logits_weight)},
         source="Intelligent-Computing-Research-Group/BKDSNN, CIFAR10-DVS and transformers",
     )
 

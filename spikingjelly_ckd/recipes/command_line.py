@@ -36,6 +36,9 @@ FLAGS = {name: f"--{name.replace('_', '-')}" for name in (*CHANGEABLE, *(item.na
 FLAGS |= dict.fromkeys(("root", "data_path"), "--data-path")
 FLAGS |= dict.fromkeys(("build", "teacher_build"), "--teacher-build")
 FLAGS |= {name: f"--{name.replace('_', '-')}" for name in ("teacher_mean", "teacher_std", "teacher_size")}
+FLAGS |= {
+    name: f"--{name.replace('_', '-')}" for name in ("methods", "budget", "tune_epochs", "tune_methods", "untuned")
+}
 OF_ONES_OWN = {
     "student": "a network of your own: a function of num_classes, in_channels, size, time_steps, as far as it wants",
     "data": "a data set of your own: a function (root, DataOptions) that returns Data",

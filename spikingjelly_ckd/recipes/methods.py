@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import inspect
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -27,15 +28,19 @@ __all__ = [
     "describe",
     "folder_name",
     "needs_teacher",
+    "numbers_of",
     "of_one_layer",
     "read_method",
     "resolve_here",
+    "with_arguments",
     "with_layers",
     "with_task_loss",
 ]
 
 TaskLoss = Literal["ce", "tet"]
 """Cross-entropy of the logits averaged over time, or averaged over the time steps."""
+OWN_WEIGHT = 1.0
+"""Of a loss that no method weights."""
 LONGEST_NAME = 80
 KEY = r"\s*[A-Za-z_]\w*\s*="
 """Name of an argument and the sign behind it."""
@@ -51,7 +56,7 @@ def read_method(text: str) -> Method:
         text: ``NAME`` of :data:`spikingjelly_ckd.published.METHODS`, or ``module:function`` for a function that returns
             a :class:`~spikingjelly_ckd.published.Method`, or one :class:`~spikingjelly_ckd.DistillationLoss`, which
             then has weight 1 beside the cross-entropy. Either may be followed by ``:key=value,...``, the arguments of
-            the function.
+            the function; the class of a loss takes ``weight`` beside its own.
 
     Raises:
         TypeError: the function returned something else.
@@ -64,15 +69,20 @@ def read_method(text: str) -> Method:
         {'kd': (KDLoss(temperature=2.0), 'auto')}
         >>> read_method("spikingjelly_ckd:KDLoss:temperature=2.0").losses
         {'KDLoss': (KDLoss(temperature=2.0), 1.0)}
+        >>> read_method("spikingjelly_ckd:KDLoss:weight=0.5").losses
+        {'KDLoss': (KDLoss(temperature=4.0), 0.5)}
     """
     name, arguments = _split(text)
     make = _function(text, name)
+    weight = arguments.pop("weight", OWN_WEIGHT) if _is_loss_without_weight(make) else OWN_WEIGHT
     try:
         made = make(**arguments)
     except (TypeError, ValueError) as error:
         raise ArgumentValueError("method", f"{text!r}: {error}") from error
     if isinstance(made, DistillationLoss):
-        return Method({type(made).__name__: (made, 1.0)}, source=f"{name}, with weight 1 beside the cross-entropy")
+        return Method(
+            {type(made).__name__: (made, weight)}, source=f"{name}, with weight {weight:g} beside the cross-entropy"
+        )
     if not isinstance(made, Method):
         raise ArgumentTypeError(
             "method",
@@ -80,6 +90,63 @@ def read_method(text: str) -> Method:
             f"{type(made).__name__}",
         )
     return made
+
+
+def numbers_of(text: str) -> dict[str, float]:
+    """The arguments of a method that are numbers, with the values that the text gives them, or their defaults.
+
+    Args:
+        text: as for :func:`read_method`.
+
+    Returns:
+        Name -> value. Where the function hands settings on to a loss that has a temperature, that is among them, and
+        so may be a temperature that the function does not take: of another loss.
+
+    Raises:
+        TypeError: as :func:`read_method`.
+        ValueError: likewise.
+
+    Example:
+        >>> numbers_of("kd:weight=0.5")
+        {'weight': 0.5, 'task_weight': 0.1, 'temperature': 4.0}
+        >>> numbers_of("spikingjelly_ckd:KDLoss")
+        {'temperature': 4.0, 'weight': 1.0}
+    """
+    name, given = _split(text)
+    make = _function(text, name)
+    parameters = inspect.signature(make).parameters.values()
+    values = {parameter.name: parameter.default for parameter in parameters}
+    if _is_loss_without_weight(make):
+        values["weight"] = OWN_WEIGHT
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        loss, _ = next(iter(read_method(text).losses.values()), (None, None))
+        values["temperature"] = getattr(loss, "temperature", None)
+    values |= given
+    return {key: float(value) for key, value in values.items() if type(value) in (int, float)}
+
+
+def with_arguments(text: str, values: Mapping[str, Any]) -> str:
+    """The text of a method with other arguments.
+
+    Args:
+        text: as for :func:`read_method`.
+        values: name -> value, in place of what the text says of that argument.
+
+    Example:
+        >>> with_arguments("kd:weight=auto,temperature=4.0", {"temperature": 2.0, "task_weight": 0.5})
+        'kd:weight=auto,temperature=2.0,task_weight=0.5'
+        >>> with_arguments("plain", {})
+        'plain'
+    """
+    name, given = _split(text)
+    merged = {**given, **values}
+    written = [f"{key}={value if _value(str(value)) == value else repr(value)}" for key, value in merged.items()]
+    return f"{name}:{','.join(written)}" if written else name
+
+
+def _is_loss_without_weight(make: Callable[..., Any]) -> bool:
+    own = isinstance(make, type) and issubclass(make, DistillationLoss)
+    return own and "weight" not in inspect.signature(make).parameters
 
 
 def _split(text: str) -> tuple[str, dict[str, Any]]:

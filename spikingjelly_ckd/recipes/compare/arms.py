@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ... import published
 from ...functional.errors import ArgumentValueError
@@ -14,7 +15,7 @@ from ..options import Run
 from ..recipe import Recipe
 from ..student_needs import check_needs
 
-__all__ = ["ALL", "CONTROL", "LOUDER", "Arm", "fitting", "plain_relu", "read_arms"]
+__all__ = ["ALL", "CONTROL", "LOUDER", "TUNED", "Arm", "fitting", "plain_relu", "read_arms"]
 
 ALL = "all"
 CONTROL = "plain"
@@ -22,6 +23,8 @@ LOUDER = "plain x3"
 """Plain training with three times the loss: what a gain may owe to larger steps alone."""
 LOUDER_FACTOR = 3.0
 RELU_CONTROL = "plain, ReLU read-out"
+TUNED = " (tuned)"
+"""Behind the name of an arm with the values that a search found for it."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,14 @@ class Arm:
         recipe: the common one, with this arm's method.
         control: name of the arm that it is compared with.
         factor: of the whole loss.
+        tuned: what was tried for it and what was taken, as plain data; None for the values that were given.
     """
 
     name: str
     recipe: Recipe
     control: str = CONTROL
     factor: float = 1.0
+    tuned: Mapping[str, Any] | None = None
 
     def file(self, seed: int) -> str:
         """Name of its record."""

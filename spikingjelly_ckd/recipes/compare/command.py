@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,8 +32,10 @@ from .batches import cropped
 from .plan import Plan
 from .records import ArmRecord, read_records
 from .rehearsal import rehearsed
+from .search import needs_optuna
 from .table import render
-from .workers import run_seeds, time_words
+from .tuning import arms_to_tune, tuned_plan
+from .workers import Outcome, run_seeds, time_words
 
 __all__ = ["compare", "main"]
 
@@ -80,6 +83,9 @@ TRAIN = "train"
 """What ``--teacher`` says for one that is trained first, which is the default."""
 VALIDATION = 0.1
 """Share of the training part that is held out."""
+OWN = ("methods", "seeds", "budget", "jobs", "crop", "channels_last", "data")
+TUNE = ("tune", "tune_epochs", "tune_methods", "untuned")
+"""Flags that only a comparison has."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -100,11 +106,12 @@ def compare(argv: Sequence[str]) -> int:
     parser = _parser()
     given = vars(parser.parse_args(argv))
     _refuse(parser, given)
-    own = {name: given.pop(name) for name in ("methods", "seeds", "budget", "jobs", "crop", "channels_last", "data")}
+    own = {name: given.pop(name) for name in (*OWN, *TUNE)}
     if given.pop("list"):
         print("\n".join(f"{name:20} {make().source}" for name, make in published.METHODS.items()))
         return 0
     recipe, run, arms, left_out = _read(own, given)
+    _check_tuning(own, recipe, run, arms)
     folder = run.output_dir or Path("runs") / "compare"
     check_options(recipe, run)
     check_writable(folder)
@@ -112,14 +119,58 @@ def compare(argv: Sequence[str]) -> int:
         plan, more, expected = _prepare(recipe, run, arms, own, folder, argv)
         left_out |= more
         seeds = list(dict.fromkeys(own["seeds"]))
+        jobs, start = own["jobs"] or _places(run), time.monotonic()
+        if own["tune"]:
+            found = _tuned(plan, seeds, own, jobs, expected)
+            if found is None:
+                return 0
+            expected *= len(found.arms) / len(plan.arms)
+            plan = found
         missing = [seed for seed in seeds if plan.without_record(seed)]
-        jobs = min(own["jobs"] or _places(run), max(1, len(missing)))
+        jobs = min(jobs, max(1, len(missing)))
         text = f"{len(plan.arms)} arms, {len(seeds)} seeds, {len(missing)} of them to run, in {folder}"
         if missing:
             text += f"; a seed takes about {time_words(expected)}, and {jobs} run side by side"
         say(text)
-        outcome = run_seeds(plan, seeds, jobs=jobs, budget=own["budget"], expected=expected)
+        budget = None if own["budget"] is None else own["budget"] - (time.monotonic() - start)
+        if own["tune"] and budget is not None and budget < expected:
+            outcome = Outcome(left_out=missing)  # the search took it
+        else:
+            outcome = run_seeds(plan, seeds, jobs=jobs, budget=budget, expected=expected)
         return _closing(plan, seeds, outcome.failed, outcome.left_out, left_out)
+
+
+def _check_tuning(own: dict[str, Any], recipe: Recipe, run: Run, arms: Sequence[Arm]) -> None:
+    """Raise where the flags of a search do not go together, or what it needs is missing; fill in its epochs."""
+    if own["tune"] is None:
+        for name in TUNE[1:]:
+            if own[name]:
+                raise ArgumentValueError(name, "does nothing without --tune TRIALS")
+        return
+    needs_optuna()
+    arms_to_tune(arms, own["tune_methods"])
+    own["tune_epochs"] = recipe.epochs if run.smoke or own["tune_epochs"] is None else own["tune_epochs"]
+    if own["tune_epochs"] <= recipe.warmup_epochs:
+        raise ArgumentValueError(
+            "tune_epochs", f"must be above warmup_epochs ({recipe.warmup_epochs}), got {own['tune_epochs']}"
+        )
+
+
+def _tuned(plan: Plan, seeds: Sequence[int], own: dict[str, Any], jobs: int, expected: float) -> Plan | None:
+    """The plan with the values that a search found; None where the budget ended before it."""
+    kept = {arm.name for arm in plan.arms}
+    named = own["tune_methods"] and [CONTROL, *(name for name in own["tune_methods"] if name in kept)]
+    return tuned_plan(
+        plan,
+        arms_to_tune(plan.arms, named),
+        trials=own["tune"],
+        epochs=own["tune_epochs"],
+        seeds=seeds,
+        untuned=own["untuned"],
+        jobs=jobs,
+        budget=own["budget"],
+        expected=expected,
+    )
 
 
 def _closing(
@@ -128,7 +179,8 @@ def _closing(
     """Print and write the table."""
     names = {arm.name for arm in plan.arms}
     try:
-        records = [record for record in read_records(plan.folder) if record.seed in seeds and record.arm in names]
+        found = read_records(plan.folder / "records")
+        records = [record for record in found if record.seed in seeds and record.arm in names]
     except FileNotFoundError:
         records = list[ArmRecord]()
     if records:
@@ -224,6 +276,20 @@ def _parser() -> argparse.ArgumentParser:
         "--crop", type=_count, default=None, metavar="PIXELS", help="cut out so many, of images of --size"
     )
     group.add_argument("--channels-last", action="store_true", default=False, help="memory format of the networks")
+    group.add_argument(
+        "--tune",
+        type=_count,
+        default=None,
+        metavar="TRIALS",
+        help="before it, try so many learning rates, weights and temperatures for each arm on the validation part",
+    )
+    group.add_argument("--tune-epochs", type=_count, default=None, help="of each trial; default: --epochs")
+    group.add_argument(
+        "--tune-methods", nargs="+", default=[], metavar="METHOD", help="tune these of the --methods; default: all"
+    )
+    group.add_argument(
+        "--untuned", action="store_true", default=False, help="keep the arms that are tuned with their given values too"
+    )
     group.add_argument(
         "--list", action="store_true", default=False, help="print the methods with their sources, and go"
     )

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any, Literal
@@ -20,12 +21,14 @@ from ..training.resume import LATEST
 from .lockstep import StoppedError, saved_arms
 from .plan import Plan
 
-__all__ = ["Event", "run_seed", "train_seed"]
+__all__ = ["Event", "Tell", "in_process", "run_seed", "train_seed"]
 
 SAY_EVERY = 0.5
 """Seconds between two words to the parent."""
 Event = tuple[Literal["at", "done", "stopped", "failed", "killed"], Any]
 """What a process says of itself: a share of its training, or how it ended and why."""
+Tell = Callable[[float, bool], None]
+"""Called with the share of a training that is done and whether a whole epoch is saved; may raise ``StoppedError``."""
 
 
 def run_seed(plan: Plan, seed: int, pipe: connection.Connection, end: float | None, place: int) -> None:
@@ -34,6 +37,18 @@ def run_seed(plan: Plan, seed: int, pipe: connection.Connection, end: float | No
     Args:
         plan: of the comparison.
         seed: which.
+        pipe: as for :func:`in_process`.
+        end: likewise.
+        place: likewise.
+    """
+    in_process(partial(train_seed, plan, seed), pipe, end, place)
+
+
+def in_process(train: Callable[[Tell], None], pipe: connection.Connection, end: float | None, place: int) -> None:
+    """Train in a process that was started for it, and say how it ended.
+
+    Args:
+        train: what to do.
         pipe: for words to the parent; this process ends with it.
         end: of the budget, as ``time.monotonic`` says it; None for no limit.
         place: among the processes that run side by side, from 0: which device.
@@ -52,7 +67,7 @@ def run_seed(plan: Plan, seed: int, pipe: connection.Connection, end: float | No
 
     word: Event
     try:
-        train_seed(plan, seed, tell)
+        train(tell)
         word = ("done", None)
     except StoppedError:
         word = ("stopped", None)
@@ -67,7 +82,7 @@ def run_seed(plan: Plan, seed: int, pipe: connection.Connection, end: float | No
     pipe.send(word)
 
 
-def train_seed(plan: Plan, seed: int, tell: Callable[[float, bool], None] = lambda share, whole_epoch: None) -> None:
+def train_seed(plan: Plan, seed: int, tell: Tell = lambda share, whole_epoch: None) -> None:
     """As :func:`run_seed`, in this process.
 
     An arm has the same bits alone and beside others, so those that were begun together go on together, and those that
@@ -76,8 +91,7 @@ def train_seed(plan: Plan, seed: int, tell: Callable[[float, bool], None] = lamb
     Args:
         plan: of the comparison.
         seed: which.
-        tell: called with the share of the training and whether a whole epoch is saved; may raise
-            :class:`~spikingjelly_ckd.recipes.compare.lockstep.StoppedError`.
+        tell: see :data:`Tell`.
 
     Raises:
         ValueError: the checkpoint is of other settings, or an arm cannot begin.
@@ -94,7 +108,7 @@ def train_seed(plan: Plan, seed: int, tell: Callable[[float, bool], None] = lamb
         _delete(folder)
 
 
-def _train_group(plan: Plan, seed: int, data: Any, tell: Callable[[float, bool], None], place: tuple[int, int]) -> None:
+def _train_group(plan: Plan, seed: int, data: Any, tell: Tell, place: tuple[int, int]) -> None:
     """Arms that train side by side, and their records."""
     found = plan.begin(seed, data)
     for name, why in found.unfit.items():

@@ -59,12 +59,19 @@ class Plan:
         options = self.recipe.data_options()
         return batches_of(data, options, self.recipe.batch_size, self.crop, self.run.workers)
 
-    def begin(self, seed: int, data: Data) -> Seed:
-        """The arms of one seed before their first step."""
+    def begin(self, seed: int, data: Data, batches: Batches | None = None) -> Seed:
+        """The arms of one seed before their first step.
+
+        Args:
+            seed: which.
+            data: as :meth:`load_data` returns them.
+            batches: of these data, where they are at hand.
+        """
         run, seen, teacher = replace(self.run, seed=seed), cropped(data, self.crop), None
         if self.teacher is not None:
             teacher = named_teacher(self.teacher, self.recipe, run, seen)
-        return Seed(self.arms, run, seen, self.batches(data), teacher, channels_last=self.channels_last)
+        batches = batches or self.batches(data)
+        return Seed(self.arms, run, seen, batches, teacher, channels_last=self.channels_last)
 
     def asked(self) -> dict[str, Any]:
         """Everything that decides about the outcome of all arms, as plain data."""
@@ -98,11 +105,12 @@ class Plan:
         if teacher is not None and state.distiller.uses_teacher:
             taught = {"source": teacher.source, "sha256": teacher.sha256}
             taught |= {"accuracy": self.teacher_accuracy, "part": data.measured_part}
+        tuned = {} if arm.tuned is None else {"tuned": dict(arm.tuned)}
         return ArmRecord(
             arm=arm.name,
             control=arm.control,
             seed=found.run.seed,
-            method={"text": arm.recipe.method, "factor": arm.factor, **describe(arm.recipe.read_method())},
+            method={"text": arm.recipe.method, "factor": arm.factor, **describe(arm.recipe.read_method()), **tuned},
             asked=self.asked() | {"student": shown(arm.recipe.student), "build_options": arm.recipe.build_options()},
             data={"name": data.name, "split": data.split, "split_hash": data.split_hash, "complete": data.complete},
             teacher=taught,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..report.records import read_record, write_record
-from ..untrusted import MAPPING, TEXT, Kind, check_kinds, list_of, number, optional, whole
+from ..untrusted import MAPPING, TEXT, Kind, check_kinds, list_of, mapping_of, number, optional, whole
 
 __all__ = ["ArmRecord", "read_records"]
 
@@ -35,6 +35,11 @@ KINDS: dict[str, Kind] = {
     "environment": MAPPING,
     "command": TEXT,
 }
+VALUES, TRIALS = mapping_of(number()), whole(1, 2**32)
+TUNED = Kind(
+    "an object with values and trials",
+    lambda value: MAPPING.fits(value) and VALUES.fits(value.get("values")) and TRIALS.fits(value.get("trials")),
+)
 EPOCH: dict[str, Kind] = {"val_accuracy": PERCENT, "share": optional(number(0)), "loss": optional(number())}
 
 
@@ -46,7 +51,8 @@ class ArmRecord:
         arm: as it was asked for, such as ``"ckd"`` or ``"kd:weight=0.5"``.
         control: the arm that it is compared with.
         seed: of weights, order, augmentation and noise; runs of one seed are a pair.
-        method: what the arm is, in words: losses, weights, task loss, schedule, source.
+        method: what the arm is, in words: losses, weights, task loss, schedule, source; of a tuned arm also ``tuned``:
+            the ``values`` that were taken, which stand in place of those in ``asked``, and every trial.
         asked: everything else that decides about the outcome, common to all arms.
         data: name, split and hash of the data.
         teacher: its source, sha256, accuracy (percent) and the part it is of; None for an arm without one.
@@ -133,6 +139,7 @@ def _check(path: Path, content: Mapping[str, Any]) -> None:
     if missing:
         raise ValueError(f"{path}: a record of a comparison says {', '.join(missing)}, and this one does not")
     check_kinds(content, KINDS, str(path))
+    check_kinds(content["method"], {"tuned": TUNED}, f"{path}, method")
     for row in content["history"]:
         check_kinds(row, EPOCH, f"{path}, history")
     if content["failed"] is None and content["test_accuracy"] is None:

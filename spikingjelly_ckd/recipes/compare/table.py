@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 from ..untrusted import markdown_cell
-from .arms import CONTROL, LOUDER
+from .arms import CONTROL, LOUDER, TUNED
 from .records import ArmRecord
 from .statistics import Comparison, compare_arms
 
@@ -14,6 +14,8 @@ __all__ = ["answer", "arms_of", "check_comparable", "compare_records", "render"]
 
 LEAST_SHARE = 0.01
 """A method whose losses have a smaller share of the gradient than this, in every epoch, does not act."""
+LOUDER_OF = {CONTROL: LOUDER, CONTROL + TUNED: LOUDER + TUNED}
+"""Plain training -> the arm of the same values with three times the loss."""
 HEADS = (
     *("arm", "seeds", "validation", "test", "test minus control (95 %)", "told apart", "firing rate", "energy, mJ"),
     *("step", "notes"),
@@ -38,7 +40,7 @@ def compare_records(records: Sequence[ArmRecord], control: str = CONTROL) -> Com
     accuracies = {
         arm: {record.seed: record.test_accuracy for record in rows if record.test_accuracy is not None}
         for arm, rows in arms_of(records).items()
-        if arm == control or rows[0].control == control or (control == LOUDER and rows[0].control == CONTROL)
+        if arm == control or rows[0].control == control or LOUDER_OF.get(rows[0].control) == control
     }
     accuracies = {arm: of_seeds for arm, of_seeds in accuracies.items() if of_seeds}
     return compare_arms(accuracies, control) if control in accuracies else None
@@ -61,7 +63,7 @@ def render(records: Sequence[ArmRecord], does_not_fit: Mapping[str, str] | None 
         raise ValueError("there is no record of a run, so there is nothing to compare")
     check_comparable(records)
     found = {control: compare_records(records, control) for control in {rows[0].control for rows in arms.values()}}
-    step = _mean(record.step_ms for record in arms.get(CONTROL, []))
+    step = _mean(record.step_ms for record in arms.get(CONTROL) or arms.get(CONTROL + TUNED, []))
     lines = [_heading(records), "", "| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
     for arm in sorted(arms, key=lambda name: -(_mean(record.test_accuracy for record in arms[name]) or 0.0)):
         lines.append("| " + " | ".join(_row(arm, arms[arm], found, step)) + " |")
@@ -101,7 +103,7 @@ def answer(records: Sequence[ArmRecord]) -> str:
         arm: difference
         for one in compared
         for arm, difference in one.differences.items()
-        if difference is not None and arm != LOUDER
+        if difference is not None and arm not in LOUDER_OF.values()
     }
     needed = max((one.seeds_for_a_point for one in compared if one.seeds_for_a_point is not None), default=None)
     need = "" if needed is None else f" It takes {needed} seeds to tell a difference of one point."
@@ -111,11 +113,13 @@ def answer(records: Sequence[ArmRecord]) -> str:
     if not above:
         seeds = max((one.seeds for one in told.values()), default=0)
         return f"No method is told apart as better than plain training on {seeds} paired seeds.{tail}{need}"
-    louder = compare_records(records, LOUDER)
+    louder = {name: compare_records(records, name) for name in LOUDER_OF.values()}
+    louder_of = {record.arm: LOUDER_OF.get(record.control, "") for record in records}
     names = []
     for arm in above:
-        beside = None if louder is None else louder.differences.get(arm)
-        hint = "" if beside is None or beside.verdict == "above" else f", not told apart from {LOUDER}"
+        other = louder.get(louder_of[arm])
+        beside = None if other is None else other.differences.get(arm)
+        hint = "" if beside is None or beside.verdict == "above" else f", not told apart from {louder_of[arm]}"
         names.append(f"{markdown_cell(arm)} {told[arm]} points{hint}")
     return f"Better than plain training: {'; '.join(names)}.{tail}{need}"
 
@@ -163,6 +167,10 @@ def _notes(arm: str, rows: Sequence[ArmRecord]) -> Iterable[str]:
     control = rows[0].control
     if control not in (CONTROL, arm):
         yield f"its control is {control}"
+    tuned = rows[0].method.get("tuned")
+    if tuned is not None:
+        values = ", ".join(f"{name} {value:g}" for name, value in tuned["values"].items())
+        yield f"{values}, the best of {tuned['trials']} trials"
     shares = [record.greatest_share for record in rows if record.greatest_share is not None]
     if shares and max(shares) < LEAST_SHARE:
         yield f"does not act: its share of the gradient stays under {LEAST_SHARE:g}"

@@ -6,24 +6,39 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import connection, get_context
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from ...functional.errors import ArgumentValueError
 from ..files import say
+from .arms import Arm
 from .one_seed import Event, run_seed
-from .plan import Plan
 
-__all__ = ["Outcome", "run_seeds", "time_words"]
+__all__ = ["Outcome", "Work", "run_seeds", "time_words"]
 
 RETRIES = 1
 """How often a process that was killed is started again."""
 SAY_EVERY = 10.0
 """Seconds between two lines of progress."""
 TERMINATED = 128 + signal.SIGTERM
+
+
+class Work(Protocol):
+    """What the processes share, such as :class:`~spikingjelly_ckd.recipes.compare.plan.Plan`; a seed is one part."""
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """All arms."""
+
+    def without_record(self, seed: int) -> tuple[Arm, ...]:
+        """The arms of a part that have not ended."""
+
+    def checkpoints(self, seed: int) -> Path:
+        """Folder of the checkpoints of a part."""
 
 
 @dataclass
@@ -78,7 +93,16 @@ class _Worker:
         return None
 
 
-def run_seeds(plan: Plan, seeds: Sequence[int], *, jobs: int, budget: float | None, expected: float) -> Outcome:
+def run_seeds(
+    plan: Work,
+    seeds: Sequence[int],
+    *,
+    jobs: int,
+    budget: float | None,
+    expected: float,
+    target: Callable[..., None] = run_seed,
+    part: str = "seed",
+) -> Outcome:
     """Run what has no record yet.
 
     Args:
@@ -88,6 +112,8 @@ def run_seeds(plan: Plan, seeds: Sequence[int], *, jobs: int, budget: float | No
         budget: seconds. A seed that will not end in them is not begun, and one that was begun stops after the epoch in
             which they end. None for no limit.
         expected: seconds of a whole seed.
+        target: what a process runs, with the arguments of :func:`~spikingjelly_ckd.recipes.compare.one_seed.run_seed`.
+        part: what a seed is called, where it is none.
 
     Returns:
         :class:`Outcome`.
@@ -102,7 +128,7 @@ def run_seeds(plan: Plan, seeds: Sequence[int], *, jobs: int, budget: float | No
     if budget is not None and missing and not begun and expected > budget:
         raise ArgumentValueError(
             "budget",
-            f"of {time_words(budget)} does not hold one seed of {len(plan.arms)} arms, which takes about "
+            f"of {time_words(budget)} does not hold one {part} of {len(plan.arms)} arms, which takes about "
             f"{time_words(expected)}: pass fewer --methods, --epochs or --train-images, or a larger budget",
         )
     waiting = deque((seed, 0) for seed in sorted(missing, key=lambda seed: seed not in begun))
@@ -116,15 +142,15 @@ def run_seeds(plan: Plan, seeds: Sequence[int], *, jobs: int, budget: float | No
                     outcome.left_out.append(seed)
                     continue
                 begun.add(seed)
-                workers.append(_start(plan, seed, tries, end, next(_free(workers))))
+                workers.append(_start(plan, seed, tries, end, next(_free(workers)), target))
             connection.wait([worker.pipe for worker in workers], timeout=1.0)
             for worker in list(workers):
                 word = worker.last_word()
                 if word is not None:
                     workers.remove(worker)
-                    _settle(worker, word, outcome, waiting)
+                    _settle(worker, word, outcome, waiting, part)
             if time.monotonic() - said > SAY_EVERY and workers:
-                say(_progress(workers, len(waiting), outcome, len(seeds), jobs))
+                say(_progress(workers, len(waiting), outcome, len(seeds), jobs, part))
                 said = time.monotonic()
     return outcome
 
@@ -154,33 +180,37 @@ def _free(workers: Sequence[_Worker]) -> Iterator[int]:
     return (place for place in range(len(workers) + 1) if place not in taken)
 
 
-def _start(plan: Plan, seed: int, tries: int, end: float | None, place: int) -> _Worker:
+def _start(plan: Work, seed: int, tries: int, end: float | None, place: int, target: Callable[..., None]) -> _Worker:
     context = get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=run_seed, args=(plan, seed, theirs, end, place))
+    process = context.Process(target=target, args=(plan, seed, theirs, end, place))
     process.start()
     theirs.close()
     return _Worker(seed, place, process, ours, tries)
 
 
-def _settle(worker: _Worker, word: Event, outcome: Outcome, waiting: deque[tuple[int, int]]) -> None:
+def _settle(
+    worker: _Worker, word: Event, outcome: Outcome, waiting: deque[tuple[int, int]], part: str = "seed"
+) -> None:
     kind, value = word
     if kind == "done":
         outcome.done.append(worker.seed)
     elif kind == "stopped":
         outcome.left_out.append(worker.seed)
     elif kind == "killed" and worker.tries < RETRIES:
-        say(f"The process of seed {worker.seed} was killed ({value}); it goes on from its last whole epoch")
+        say(f"The process of {part} {worker.seed} was killed ({value}); it goes on from its last whole epoch")
         waiting.appendleft((worker.seed, worker.tries + 1))
     else:
         why = f"its process was killed {RETRIES + 1} times ({value})" if kind == "killed" else str(value)
         outcome.failed[worker.seed] = why
-        say(f"Seed {worker.seed} failed: {why}")
+        say(f"{part.capitalize()} {worker.seed} failed: {why}")
 
 
-def _progress(workers: Sequence[_Worker], waiting: int, outcome: Outcome, seeds: int, jobs: int) -> str:
-    parts = [f"seed {worker.seed} {100 * worker.done:.0f} %" for worker in workers]
-    text = f"{len(outcome.done)} of {seeds} seeds done; {', '.join(parts)}"
+def _progress(
+    workers: Sequence[_Worker], waiting: int, outcome: Outcome, seeds: int, jobs: int, part: str = "seed"
+) -> str:
+    parts = [f"{part} {worker.seed} {100 * worker.done:.0f} %" for worker in workers]
+    text = f"{len(outcome.done)} of {seeds} {part}s done; {', '.join(parts)}"
     left = [worker.left() for worker in workers]
     known = [one for one in left if one is not None]
     if len(known) < len(workers):
