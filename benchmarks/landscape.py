@@ -2,7 +2,8 @@
 
     python benchmarks/landscape.py --output benchmarks/results/landscape.json --figure docs/images/landscape.png
 
-The networks start from the same weights and see the same batches (``protocol.py``). Filter-normalised directions, Li
+The networks are the arms of one seed of ``python -m spikingjelly_ckd compare --data digits``: they start from the same
+weights and see the same batches. Filter-normalised directions, Li
 et al., NeurIPS 2018; cross-entropy of the mean logits on the test part.
 """
 
@@ -11,24 +12,54 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from methods import ARMS
-from protocol import SETUPS, make, obtain_teacher, train
+from torch import Tensor
 from torch.nn import functional as F
 
 from spikingjelly_ckd import Distiller
-from spikingjelly_ckd.recipes.export import load_network
+from spikingjelly_ckd.recipes.compare.arms import Arm
+from spikingjelly_ckd.recipes.compare.command import RECIPE, settings_of_data
+from spikingjelly_ckd.recipes.compare.plan import Plan
+from spikingjelly_ckd.recipes.data import Data
+from spikingjelly_ckd.recipes.options import Run
 from spikingjelly_ckd.recipes.report.landscape import loss_surface, random_direction
 from spikingjelly_ckd.recipes.report.records import environment, write_record
+from spikingjelly_ckd.recipes.teachers import obtain_teacher
 
 SHOWN = ("plain", "CKDSNN (paper)", "NLD alone")
 
 
-def step_loss(distiller: Distiller, frames: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    return distiller(frames, labels).loss
+def trained(folder: Path, seed: int, *, smoke: bool = False) -> tuple[dict[str, Distiller], Tensor, Tensor, Data]:
+    """The arms of one seed after their training on the digits.
+
+    Args:
+        folder: for the teacher and the checkpoints.
+        seed: of weights, order and augmentation.
+        smoke: two steps of everything.
+
+    Returns:
+        Name in :data:`SHOWN` -> distiller; frames ``[N, T, C, H, W]`` of the test part; its labels; the data.
+    """
+    torch.set_num_threads(1)
+    run = Run(data_path=Path(), workers=0, device="cpu", no_progress=True, output_dir=folder, smoke=smoke)
+    recipe = run.shorten(replace(RECIPE, **settings_of_data("digits")))
+    arms = tuple(Arm(ARMS[name], replace(recipe, method=ARMS[name])) for name in SHOWN)
+    plan = Plan(recipe, run, arms, folder, None)
+    data = plan.load_data()
+    teacher = obtain_teacher(replace(recipe, method="ckd"), run, data)
+    assert teacher is not None
+    plan = replace(plan, teacher=teacher.source)
+    found = plan.begin(seed, data)
+    found.train(plan.checkpoints(seed) / "latest.ckpt", plan.settings(seed), lambda epoch, step: None)
+    failed = {name: state.failed for name, state in found.states.items() if state.failed is not None}
+    if failed or found.unfit:
+        raise RuntimeError(f"not every network was trained: {failed | found.unfit}")
+    frames, labels = (torch.cat(chunks) for chunks in zip(*found.batches.part("test"), strict=True))
+    return {name: found.states[ARMS[name]].distiller for name in SHOWN}, frames, labels, data
 
 
 def main() -> None:
@@ -41,37 +72,28 @@ def main() -> None:
     )
     parser.add_argument("--reach", type=float, default=1.0)
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    setup = SETUPS["digits"]
-    *parts, split, split_hash = setup.load(None)
-    pair = parts[0], parts[1]
-    frames, labels = pair[1]
     line = torch.linspace(-args.reach, args.reach, 2 * args.points - 1).tolist()
     grid = torch.linspace(-args.reach, args.reach, args.points).tolist()
-    surfaces = {}
     with tempfile.TemporaryDirectory() as folder:
-        obtain_teacher(setup, pair, Path(folder) / "teacher.safetensors")
-        teacher, _ = load_network(Path(folder) / "teacher.safetensors", setup.teacher)
-    for name in SHOWN:
-        distiller = make(setup, ARMS[name], args.seed, pair, teacher)
-        step = partial(step_loss, distiller)
-        train(distiller, step, distiller.predict, pair, setup, args.seed, setup.epochs, distiller.progress)
-        distiller.eval()
+        distillers, frames, labels, data = trained(Path(folder), args.seed)
+    surfaces = {}
+    for name, trained_one in distillers.items():
+        trained_one.eval()
 
-        def loss(distiller: Distiller = distiller) -> float:
+        def loss(distiller: Distiller = trained_one) -> float:
             with torch.no_grad():
                 return F.cross_entropy(distiller.predict(frames), labels).item()
 
         directions = [
-            random_direction(distiller.student, torch.Generator().manual_seed(seed))
+            random_direction(trained_one.student, torch.Generator().manual_seed(seed))
             for seed in (args.seed, args.seed + 1)
         ]
         surfaces[name] = {
-            "line": loss_surface(distiller.student, loss, directions[:1], line).tolist(),
-            "grid": loss_surface(distiller.student, loss, directions, grid).tolist(),
+            "line": loss_surface(trained_one.student, loss, directions[:1], line).tolist(),
+            "grid": loss_surface(trained_one.student, loss, directions, grid).tolist(),
         }
         print(name, "loss at the network", surfaces[name]["line"][args.points - 1], flush=True)
-    record = {"split": split, "split_hash": split_hash, "seed": args.seed, "line": line, "grid": grid}
+    record = {"split": data.split, "split_hash": data.split_hash, "seed": args.seed, "line": line, "grid": grid}
     write_record(args.output, record | {"surfaces": surfaces, "environment": environment()})
     if args.figure:
         draw(args.output, args.figure)

@@ -2,6 +2,9 @@
 
 python benchmarks/render.py            # rewrite the tables
 python benchmarks/render.py --check    # exit 1 if one is out of date
+
+``<!-- table: NAME -->`` begins a table, ``<!-- end -->`` ends it. NAME is one of ``TABLES``, or a folder of the results
+that ``methods.py``, ``ablations.py``, ``weights.py`` or ``python -m spikingjelly_ckd compare`` wrote.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ from weights import ARMS
 from weights import render as render_weights
 
 from spikingjelly_ckd import published
+from spikingjelly_ckd.recipes.compare.records import read_records
+from spikingjelly_ckd.recipes.compare.table import render as render_comparison
 from spikingjelly_ckd.recipes.report.table import interval95, tabulate
 
 ROOT = Path(__file__).parents[1]
@@ -211,8 +216,13 @@ TABLES: dict[str, Callable[[], str]] = {
 
 def rendered(page: Path) -> str:
     """The page with every table made anew."""
-    block = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.S)
-    return block.sub(lambda m: f"{m[1]}{TABLES[m[2]]()}\n{m[3]}", page.read_text("utf8"))
+    block = re.compile(r"(<!-- table: ([\w/]+) -->\n).*?(<!-- end -->)", re.S)
+    return block.sub(lambda m: f"{m[1]}{table(m[2])}\n{m[3]}", page.read_text("utf8"))
+
+
+def table(name: str) -> str:
+    """The table of a name in :data:`TABLES`, or else of the comparison in that folder of the results."""
+    return TABLES[name]() if name in TABLES else render_comparison(read_records(RESULTS / name))
 
 
 def main() -> None:

@@ -52,6 +52,7 @@ from spikingjelly_ckd import (
 )
 from spikingjelly_ckd.networks.compat import is_neuron, reset
 from spikingjelly_ckd.published import ckd
+from spikingjelly_ckd.recipes.methods import read_method
 from spikingjelly_ckd.recipes.models import resnet19, resnet20, spikformer_4_384, spiking_resnet19, spiking_resnet20
 from spikingjelly_ckd.recipes.report.records import environment, read_record, write_record
 
@@ -292,9 +293,9 @@ def compiled(bench: Bench, rounds: int) -> Row:
 def methods(bench: Bench, rounds: int) -> Row:
     """Every arm of benchmarks/methods.py that trains the pair's own student."""
     arms = {"plain": bench.plain(), "teacher": bench.teacher_alone(), "floor": bench.floor()}
-    for name, method in METHODS.items():
+    for name, text in METHODS.items():
         if name != "plain" and "ReLU" not in name and not name.endswith(("(auto)", "(released)")):
-            arms[name] = bench.distiller(method)
+            arms[name] = bench.distiller(read_method(text))
     row = compute(bench, arms, rounds)
     for name in arms:  # where no teacher runs, the floor is the plain step
         if name.endswith("(no teacher)"):

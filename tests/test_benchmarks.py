@@ -1,5 +1,6 @@
-"""The protocol behind the tables of methods: records, resuming, pairing, and every arm of every benchmark."""
+"""What the benchmarks of methods ask of a comparison, every arm of every benchmark, and what the records say."""
 
+import dataclasses
 import json
 import os
 import re
@@ -14,18 +15,42 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import ablations  # noqa: E402
+import landscape  # noqa: E402
 import methods  # noqa: E402
 import protocol  # noqa: E402
+import render  # noqa: E402
 import speed  # noqa: E402
 import timing  # noqa: E402
+import weights  # noqa: E402
 
-from spikingjelly_ckd import warm_up  # noqa: E402
+from spikingjelly_ckd import Distiller, warm_up  # noqa: E402
+from spikingjelly_ckd.recipes.build import build_student  # noqa: E402
+from spikingjelly_ckd.recipes.compare import command  # noqa: E402
+from spikingjelly_ckd.recipes.compare.arms import Arm  # noqa: E402
+from spikingjelly_ckd.recipes.compare.plan import Plan  # noqa: E402
+from spikingjelly_ckd.recipes.compare.records import ArmRecord, read_records  # noqa: E402
+from spikingjelly_ckd.recipes.compare.table import render as render_comparison  # noqa: E402
+from spikingjelly_ckd.recipes.data import DataOptions  # noqa: E402
+from spikingjelly_ckd.recipes.data.digits import digits as digit_data  # noqa: E402
+from spikingjelly_ckd.recipes.export import save_network  # noqa: E402
+from spikingjelly_ckd.recipes.methods import read_method  # noqa: E402
+from spikingjelly_ckd.recipes.models import resnet8, spiking_resnet8  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def digits():
-    *parts, _, _ = protocol.digits(None)
-    return parts[0], parts[1]
+    """Frames ``[N, T, C, H, W]`` and labels of the first digits to train on."""
+    data = digit_data("", DataOptions(size=16, time_steps=4))
+    frames, labels = zip(*(data.train[row] for row in range(16)), strict=True)
+    return torch.stack(frames), torch.tensor(labels)
+
+
+def distilled(method, frames, labels):
+    """The method on the digits' networks."""
+    torch.manual_seed(0)
+    teacher = resnet8(10, in_channels=2)
+    student = spiking_resnet8(10, in_channels=2, **method.student.builder_options())
+    return Distiller.from_method(method, teacher, student, example=(frames.transpose(0, 1), labels))
 
 
 def script(*flags, name="methods"):
@@ -38,21 +63,138 @@ def script(*flags, name="methods"):
     )
 
 
+QUICK = ("--seeds", 0, "--epochs", 1, "--teacher-epochs", 1, "--smoke", "--any-teacher", "--device", "cpu")
+
+
 @pytest.mark.slow
 def test_runs_leave_records_and_are_not_run_twice(tmp_path):
-    line = ("--set", "digits", "--epochs", 1, "--arms", "plain", "BKDSNN", "TDKD", "--seeds", 0, "--output", tmp_path)
-    first = script(*line)
-    records = {path.name: json.loads(path.read_text()) for path in tmp_path.glob("*_seed0.json")}
-    assert records.keys() == {"plain_seed0.json", "BKDSNN_seed0.json", "TDKD_seed0.json"}
+    line = ("--set", "digits", "--arms", "plain", "BKDSNN", "TDKD", *QUICK, "--output-dir", tmp_path)
+    script(*line)
+    records = {record.arm: record for record in read_records(tmp_path)}
+    assert records.keys() == {"plain", "plain x3", "bkdsnn", "tdkd"}
     for record in records.values():
-        assert record["accuracy"]["epochs"] == 1
-        assert record["teacher"]["sha256"] == records["plain_seed0.json"]["teacher"]["sha256"]
-        assert record["split_hash"] == records["plain_seed0.json"]["split_hash"]
-        assert str(ROOT) not in json.dumps(record), "a record names a path of the machine"
-    assert records["BKDSNN_seed0.json"]["losses"]["feature"][1] == 2e-3
-    assert "TETLoss" in records["TDKD_seed0.json"]["task"]["loss"]
-    again = script(*line)
-    assert sorted(again.stdout.splitlines()) == sorted(first.stdout.splitlines())  # the old records, seconds and all
+        assert len(record.history) == 1
+        assert record.data == records["plain"].data
+        assert str(ROOT) not in json.dumps(vars(record)), "a record names a path of the machine"
+    assert records["bkdsnn"].teacher["sha256"] == records["tdkd"].teacher["sha256"]
+    assert "weight 0.002" in records["bkdsnn"].method["feature"]
+    assert "TETLoss" in records["tdkd"].method["task"]
+    written = {path: path.read_bytes() for path in tmp_path.glob("records/*.json")}
+    script(*line)
+    assert {path: path.read_bytes() for path in tmp_path.glob("records/*.json")} == written  # seconds and all
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "flags", "arm"),
+    [
+        ("ablations", ("--arms", "SAMD at stage 1", "SAMD, scaling l2"), "ablations:at_stage:layer=layer1"),
+        ("weights", ("--arms", "share 0.1", "--students", "transformer"), "weights:share:value=0.1"),
+    ],
+)
+def test_arms_and_networks_of_a_benchmark_are_found_in_every_process(name, flags, arm, tmp_path):
+    script(*flags, *QUICK, "--output-dir", tmp_path, name=name)
+    folder = tmp_path / "transformer" if name == "weights" else tmp_path
+    found = {record.arm: record for record in read_records(folder)}
+    assert found[arm].failed is None
+    assert found[arm].history[0]["share"] > 0
+
+
+ASKED = {
+    "methods, digits": lambda: [protocol.command([], "", methods.ASKED, methods.DEFAULT)],
+    "methods, cifar10": lambda: [protocol.command(["--set", "cifar10"], "", methods.ASKED, methods.DEFAULT)],
+    "ablations": lambda: [
+        protocol.command([], "", ablations.ARMS, dict.fromkeys(protocol.SETS, ablations.ARMS.values()))
+    ],
+    "weights": lambda: weights.commands([]),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_a_benchmark_asks_for_what_a_comparison_takes(name):
+    """All of it: a flag that is none, or a text that names no method, would end this."""
+    for flags in ASKED[name]():
+        given = vars(command._parser().parse_args(flags))
+        own = {key: given.pop(key) for key in ("methods", "seeds", "budget", "jobs", "crop", "channels_last", "data")}
+        given.pop("list")
+        asked = [text for text in own["methods"] if text not in ("all", "plain")]
+        recipe, _, arms, _ = command._read(own, given)
+        assert set(asked) < {arm.name for arm in arms}
+        assert {"plain", "plain x3"} < {arm.name for arm in arms}
+        assert (recipe.epochs, recipe.batch_size, recipe.lr) == {
+            "methods, digits": (20, 32, 0.1),
+            "methods, cifar10": (12, 64, 0.1),
+            "ablations": (20, 32, 0.1),
+            "weights": (15, 64, 0.003),
+        }[name]
+
+
+def test_what_was_typed_comes_last_and_decides():
+    flags = protocol.command(["--arms", "KD", "--seeds", "3", "-T", "2"], "", methods.ASKED, methods.DEFAULT)
+    given = command._parser().parse_args(flags)
+    assert (given.methods, given.seeds, given.time_steps) == (["kd"], [3], 2)
+    one, two = weights.commands(["--students", "residual", "transformer", "--arms", "plain", "--output-dir", "out"])
+    folders = [Path(command._parser().parse_args(flags).output_dir) for flags in (one, two)]
+    assert folders == [Path("out/residual"), Path("out/transformer")]
+
+
+@pytest.mark.parametrize("name", ["methods", "ablations", "weights"])
+def test_a_benchmark_lists_its_arms_and_refuses_others(name, monkeypatch, capsys):
+    module = {"methods": methods, "ablations": ablations, "weights": weights}[name]
+    arms = methods.ASKED if name == "methods" else module.ARMS
+
+    def read(*argv):
+        return weights.commands(argv) if name == "weights" else protocol.command(argv, "", arms, {"digits": ()})
+
+    with pytest.raises(SystemExit, match="0"):
+        read("--list")
+    assert [line.split(": ")[0] for line in capsys.readouterr().out.splitlines()] == list(arms)
+    with pytest.raises(SystemExit, match="2"):
+        read("--arms", "nothing of the kind")
+
+
+def test_shares_are_multiples_of_the_automatic_weight(digits):
+    found = [distilled(read_method(f"weights:share:value={share}"), *digits) for share in (0.3, 0.1)]
+    automatic = distilled(read_method("samd:weight=auto"), *digits)
+    frames, labels = digits
+    sizes = [float(one(frames.transpose(0, 1), labels).weights["samd"]) for one in (automatic, *found)]
+    assert sizes[0] > 0
+    assert sizes == pytest.approx([sizes[0], sizes[0], sizes[0] / 3])
+
+
+@pytest.mark.parametrize("kind", weights.STUDENTS)
+def test_the_students_of_the_weights_are_trained_on_the_digits(kind, digits):
+    own = command.settings_of_data("digits")
+    build = command.resolve_here(weights.STUDENTS[kind])
+    recipe = dataclasses.replace(command.RECIPE, **(own | {"student": build}))
+    data = digit_data("", DataOptions(size=16, time_steps=4))
+    student = build_student(recipe, command.Run(data_path=Path()), data).network
+    frames, labels = digits
+    distiller = Distiller.from_method(
+        read_method("samd"), resnet8(10, 2), student, example=(frames.transpose(0, 1), labels)
+    )
+    distiller(frames.transpose(0, 1), labels).loss.backward()
+    assert all(parameter.grad is not None for parameter in student.parameters())
+
+
+def test_a_folder_of_a_comparison_is_a_table_of_a_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(render, "RESULTS", tmp_path)
+    for arm, offset in (("plain", 0.0), ("kd", 3.0)):
+        for seed in (0, 1):
+            record = ArmRecord(arm=arm, control="plain", seed=seed, test_accuracy=50.0 + seed + offset)
+            record.write(tmp_path / "compared" / "mine" / "records" / f"{arm}_seed{seed}.json")
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- table: compared/mine -->\nold\n<!-- end -->\nafter\n")
+    shown = render.rendered(page)
+    table = render_comparison(read_records(tmp_path / "compared" / "mine"))
+    assert shown == f"before\n<!-- table: compared/mine -->\n{table}\n<!-- end -->\nafter\n"
+    assert "| kd | 2 |" in shown
+    assert "+3.00" in shown
+
+
+def test_pages_are_what_the_records_say():
+    stale = [page.name for page in render.PAGES if render.rendered(page) != page.read_text("utf8")]
+    assert not stale, "run python benchmarks/render.py"
 
 
 @pytest.mark.slow
@@ -73,19 +215,18 @@ def test_settings_that_measure_nothing_are_refused(tmp_path, flags, said):
     assert not list(tmp_path.iterdir())
 
 
+MODULES = {"methods": methods, "ablations": ablations, "weights": weights}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [f"methods: {n}" for n in methods.ARMS] + [f"ablations: {n}" for n in ablations.ARMS])
+@pytest.mark.parametrize("name", [f"{name}: {arm}" for name, module in MODULES.items() for arm in module.ARMS])
 def test_every_arm_takes_a_step(name, digits):
     module, _, arm = name.partition(": ")
-    arm = {"methods": methods, "ablations": ablations}[module].ARMS[arm]
-    setup = protocol.SETUPS["digits"]
-    torch.manual_seed(0)
-    teacher = setup.teacher(num_classes=10, in_channels=2)
-    distiller = protocol.make(setup, arm, 0, digits, teacher)
-    frames, labels = digits[0]
+    frames, labels = digits
+    distiller = distilled(read_method(MODULES[module].ARMS[arm]), frames, labels)
     before = distiller.student.conv1.weight.detach().clone()
-    optimizer = setup.optimizer(distiller.parameters())
-    distiller(frames[:, :16], labels[:16]).loss.backward()
+    optimizer = torch.optim.SGD(distiller.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    distiller(frames.transpose(0, 1), labels).loss.backward()
     optimizer.step()
     assert not torch.equal(distiller.student.conv1.weight, before)
 
@@ -93,7 +234,7 @@ def test_every_arm_takes_a_step(name, digits):
 RECORDS = sorted((ROOT / "benchmarks/results").glob("*_digits/*_seed0.json"))
 SHOWN_AS = {"sd": "noise"}
 """What the records call a setting -> the attribute that holds it, where the two differ."""
-MODULES = {"methods_digits": methods, "ablations_digits": ablations}
+OF_RECORDS = {"methods_digits": methods, "ablations_digits": ablations}
 
 
 def described(text):
@@ -106,10 +247,8 @@ def described(text):
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_an_arm_is_what_its_records_say(path, digits):
     record = json.loads(path.read_text("utf8"))
-    method = MODULES[path.parent.name].ARMS[record["method"]]
-    setup = protocol.SETUPS["digits"]
-    teacher = setup.teacher(num_classes=10, in_channels=2)
-    distiller = protocol.make(setup, method, 0, digits, teacher)
+    method = read_method(OF_RECORDS[path.parent.name].ARMS[record["method"]])
+    distiller = distilled(method, *digits)
     assert list(record["losses"]) == list(distiller.losses) == list(method.losses)
     for name, (text, weight) in record["losses"].items():
         loss, (kind, settings, modules) = distiller.losses[name], described(text)
@@ -129,23 +268,42 @@ def test_an_arm_is_what_its_records_say(path, digits):
 
 
 def test_every_arm_that_was_measured_is_there():
-    for name, module in MODULES.items():
+    for name, module in OF_RECORDS.items():
         measured = {json.loads(path.read_text("utf8"))["method"] for path in RECORDS if path.parent.name == name}
         assert measured
         assert measured <= module.ARMS.keys()
 
 
-def test_arms_of_a_seed_start_alike_and_see_the_same(digits):
-    setup = protocol.SETUPS["digits"]
-    teacher = setup.teacher(num_classes=10, in_channels=2)
-    plain, adapted = (protocol.make(setup, methods.ARMS[n], 3, digits, teacher) for n in ("plain", "ReviewKD"))
-    for (name, one), other in zip(plain.student.named_parameters(), adapted.student.parameters(), strict=True):
-        assert torch.equal(one, other), name
-    assert torch.equal(torch.rand(3), torch.rand(3, generator=torch.Generator().manual_seed(3)))
-    images = torch.randn(6, 3, 32, 32)
-    crops = [protocol.crop_and_flip(images, torch.Generator().manual_seed(1)) for _ in range(2)]
-    assert torch.equal(*crops)
-    assert crops[0].shape == images.shape
+def test_arms_of_a_seed_start_alike_and_see_the_same(tmp_path):
+    recipe = dataclasses.replace(command.RECIPE, **command.settings_of_data("digits"))
+    arms = [Arm(name, dataclasses.replace(recipe, method=name)) for name in ("plain", "reviewkd")]
+    save_network(tmp_path / "teacher.safetensors", resnet8(10, 2), resnet8, {"num_classes": 10, "in_channels": 2})
+    run = command.Run(data_path=Path(), device="cpu", workers=0)
+    plan = Plan(recipe, run, tuple(arms), tmp_path, str(tmp_path / "teacher.safetensors"))
+    data = plan.load_data()
+    both, alone = plan.begin(3, data), dataclasses.replace(plan, arms=plan.arms[1:]).begin(3, data)
+    plain, adapted, other = both.states["plain"], both.states["reviewkd"], alone.states["reviewkd"]
+    assert len(list(adapted.distiller.parameters())) > len(list(adapted.distiller.student.parameters()))
+    for (name, one), *others in zip(
+        plain.distiller.student.named_parameters(),
+        adapted.distiller.student.parameters(),
+        other.distiller.student.parameters(),
+        strict=True,
+    ):
+        assert all(torch.equal(one, parameter) for parameter in others), name
+    frames = [next(found.batches.train(3, 1))[0] for found in (both, alone)]
+    assert torch.equal(*frames)
+    assert frames[0].shape == (32, 4, 2, 16, 16)
+
+
+@pytest.mark.slow
+def test_the_networks_of_the_landscape_are_trained(tmp_path):
+    distillers, frames, labels, data = landscape.trained(tmp_path, 3, smoke=True)
+    assert list(distillers) == list(landscape.SHOWN)
+    assert (len(frames), len(labels)) == (719, 719)
+    assert data.split_hash == json.loads((ROOT / "benchmarks/results/landscape.json").read_text())["split_hash"]
+    logits = {name: distiller.predict(frames[:32]) for name, distiller in distillers.items()}
+    assert not torch.equal(logits["plain"], logits["CKDSNN (paper)"])
 
 
 @pytest.mark.slow

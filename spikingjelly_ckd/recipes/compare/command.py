@@ -37,7 +37,7 @@ from .table import render
 from .tuning import arms_to_tune, tuned_plan
 from .workers import Outcome, run_seeds, time_words
 
-__all__ = ["compare", "main"]
+__all__ = ["RECIPE", "compare", "main", "settings_of_data"]
 
 PROGRAM = "python -m spikingjelly_ckd compare"
 READERS = {name: getattr(data_sets, name) for name in ("cifar10", "cifar100", "cifar10dvs", "imagenet", "image_folder")}
@@ -197,7 +197,7 @@ def _closing(
 
 def _read(own: dict[str, Any], given: dict[str, Any]) -> tuple[Recipe, Run, list[Arm], dict[str, str]]:
     """The common recipe, the flags of the run and the arms."""
-    recipe = replace(RECIPE, **_of_data(own["data"]))
+    recipe = replace(RECIPE, **settings_of_data(own["data"]))
     changed = {name: given.pop(name) for name in CHANGEABLE if name in given}
     recipe = replace(recipe, **changed, sources=recipe.sources | dict.fromkeys(changed, "command line"))
     # most images are in memory, and every seed would have loading processes of its own
@@ -249,8 +249,15 @@ def _prepare(
     return rehearsed(plan, data, own["methods"])
 
 
-def _of_data(name: str) -> dict[str, Any]:
-    """What follows from ``--data``: the reader, and for the digits the networks and settings that go with them."""
+def settings_of_data(name: str) -> dict[str, Any]:
+    """What follows from ``--data`` for the recipe: the reader, and for the digits networks and schedule.
+
+    Args:
+        name: of the data, or ``module:function``.
+
+    Returns:
+        Field of the :class:`~spikingjelly_ckd.recipes.recipe.Recipe` -> its value.
+    """
     if name not in READERS:
         return {"data": resolve_here(name)}
     if name == "digits":
