@@ -67,7 +67,7 @@ def test_a_torchaudio_of_another_torch_is_named_where_spikingjelly_needs_it(tmp_
     code = READ.format(folder=str(data))
     said, status = run(code, broken="torchaudio", folder=tmp_path / "broken")
     assert status != 0
-    assert "InstallationError: reading CIFAR10-DVS with spikingjelly.datasets needs torchaudio, and " in said
+    assert "InstallationError: reading CIFAR10DVS with spikingjelly.datasets needs torchaudio, and " in said
     assert f"does not work beside torch {torch.__version__} (OSError: {SYMBOL})" in said
     assert said.endswith(SET)
 

@@ -101,6 +101,7 @@ class DistillationLoss(nn.Module):
         target_class: class whose score the gradients are of: ``"teacher"``, its own first choice, or ``"label"``.
         num_classes: classes of the networks, for a loss with heads of its own; the distiller sets it before
             :meth:`build` where it is None. 0 where no head needs it.
+        built_for_batch: whether :meth:`build` needs an example of as many images as every batch will have.
 
     Raises:
         TypeError: at the definition of a subclass: ``takes`` or ``needs`` is a text instead of a tuple.
@@ -123,6 +124,7 @@ class DistillationLoss(nn.Module):
     layer_choice: ClassVar[LayerChoice] = "last"
     target_class: TargetClass = "teacher"
     num_classes: int | None = 0
+    built_for_batch: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

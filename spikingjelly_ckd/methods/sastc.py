@@ -40,6 +40,7 @@ class SASTCLoss(DistillationLoss):
     """
 
     takes: ClassVar[tuple[str, ...]] = ("student_features", "teacher_features")
+    built_for_batch: ClassVar[bool] = True
     layer_choice: ClassVar[LayerChoice] = "stages"
 
     def __init__(self) -> None:

@@ -263,6 +263,11 @@ def make_distiller(
         ValueError: the method needs a teacher.
     """
     method = recipe.read_method()
+    losses = [loss for loss, _ in method.losses.values()]
+    if example is None and any(loss.needs_build for loss in losses):
+        example = torch.stack([data.test[0][0]] * 2).to(next(student.parameters()).device)
+    if example is not None and any(loss.built_for_batch for loss in losses):
+        example = example[torch.arange(recipe.batch_size) % len(example)]
     options: dict[str, Any] = {"example": example}
     if not needs_teacher(method):
         teacher = None
@@ -270,8 +275,6 @@ def make_distiller(
         raise ValueError(f"method {recipe.method!r} needs a teacher")
     else:
         options["teacher_input"] = teacher.input_for(data)
-    if example is None and any(loss.needs_build for loss, _ in method.losses.values()):
-        options["example"] = torch.stack([data.test[0][0]] * 2).to(next(student.parameters()).device)
     return Distiller.from_method(
         method,
         None if teacher is None else teacher.network,
