@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import tiny_nets
 import torch
 from method_runs import make_ground
 from tiny_data import write_image_folder
@@ -27,6 +29,7 @@ from spikingjelly_ckd.recipes.compare.lockstep import StoppedError
 from spikingjelly_ckd.recipes.compare.plan import Plan
 from spikingjelly_ckd.recipes.compare.records import read_records
 from spikingjelly_ckd.recipes.data import DataOptions, image_folder
+from spikingjelly_ckd.recipes.export import save_network
 from spikingjelly_ckd.step.method import StudentNeeds
 
 TESTS = Path(__file__).parent
@@ -212,6 +215,21 @@ def test_other_settings_in_the_same_folder_are_refused(compare):
     with pytest.raises(ValueError, match="epochs 1 -> 3"):
         compare("--methods", "plain", "--seeds", "0", "--epochs", "3")
     compare("--methods", "plain", "--seeds", "0", "1", "--epochs", "1", "--jobs", "2", "--budget", "2h")
+
+
+def test_other_data_and_another_teacher_in_the_same_folder_are_refused(compare, ground, tmp_path):
+    compare("--methods", "kd", "--seeds", "0", "--epochs", "1")
+    other = make_ground(tmp_path / "other", per_class_train=5)
+    with pytest.raises(ValueError, match="data set cifar10"):
+        compare("--methods", "kd", "--seeds", "0", "1", "--epochs", "1", "--data-path", str(other / "data"))
+    moved = tmp_path / "moved"
+    shutil.copytree(ground, moved)
+    again = ("--methods", "kd", "--seeds", "0", "--epochs", "1", "--teacher", str(moved / "teacher.safetensors"))
+    compare(*again, out=tmp_path / "again")
+    torch.manual_seed(9)
+    save_network(moved / "teacher.safetensors", tiny_nets.teacher(10), tiny_nets.teacher, {"num_classes": 10})
+    with pytest.raises(ValueError, match="teacher file of sha256"):
+        compare(*again, "--seeds", "0", "1", out=tmp_path / "again")
 
 
 def test_an_energy_that_cannot_be_counted_costs_no_run(compare, monkeypatch, capsys):

@@ -77,7 +77,7 @@ ELSEWHERE = {
 """Flag of a row -> what a comparison has in its place."""
 NOT_SERVED = (
     *("teacher_cache", "teacher_cache_dir", "devices", "num_nodes", "strategy", "mixup", "cutmix", "ema"),
-    *("sync_bn", "eval_time_steps", "init", "logger"),
+    *("sync_bn", "eval_time_steps", "init", "logger", "energy_images", "best_on_test"),
 )
 TRAIN = "train"
 """What ``--teacher`` says for one that is trained first, which is the default."""
@@ -234,17 +234,21 @@ def _prepare(
         command=f"{PROGRAM} {shlex.join(argv)}",
     )
     asked = plan.asked() | {"teacher": run.teacher or "trained here"}
-    begun = read_settings(folder)
-    if begun is not None:
-        check_same_run(folder, begun, asked)
+    begun = read_settings(folder) or {}
+    check_same_run(folder, begun, asked)
     data = plan.load_data()
     plan.batches(data)
-    write_settings(folder, asked)
+    asked["data set"] = f"{data.name} {data.split} ({data.split_hash[:8]})"
+    check_same_run(folder, begun, asked)
+    write_settings(folder, begun | asked)
     taught = [arm.recipe for arm in arms if needs_teacher(arm.recipe.read_method())]
     if taught:
         of_teacher = replace(run, output_dir=folder, seed=0, resume=None)
         found = obtain_teacher(taught[0], of_teacher, cropped(data, plan.crop))
         assert found is not None
+        asked["teacher file"] = "timm's own" if found.sha256 is None else f"of sha256 {found.sha256[:8]}"
+        check_same_run(folder, begun, asked)
+        write_settings(folder, begun | asked)
         plan = replace(plan, teacher=found.source, teacher_accuracy=found.test_accuracy)
     return rehearsed(plan, data, own["methods"])
 
