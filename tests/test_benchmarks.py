@@ -115,7 +115,7 @@ def test_a_benchmark_asks_for_what_a_comparison_takes(name):
     """All of it: a flag that is none, or a text that names no method, would end this."""
     for flags in ASKED[name]():
         given = vars(command._parser().parse_args(flags))
-        own = {key: given.pop(key) for key in ("methods", "seeds", "budget", "jobs", "crop", "channels_last", "data")}
+        own = {key: given.pop(key) for key in command.OWN}
         given.pop("list")
         asked = [text for text in own["methods"] if text not in ("all", "plain")]
         recipe, _, arms, _ = command._read(own, given)

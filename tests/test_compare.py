@@ -110,7 +110,7 @@ def test_arms_of_a_seed_begin_with_the_same_weights_and_seeds_differ(ground, tmp
 
 def given(ground, out, *more):
     parsed = vars(command._parser().parse_args(flags(ground, out, *more)))
-    own = {name: parsed.pop(name) for name in (*command.OWN, *command.TUNE)}
+    own = {name: parsed.pop(name) for name in command.OWN}
     parsed.pop("list")
     return own, parsed
 

@@ -241,6 +241,7 @@ def test_a_comparison_of_tuned_arms(tune, tmp_path, capsys):
     assert {*found} == {(name, seed) for name in names for seed in (0, 1)}
     written = json.loads((tmp_path / "out" / "tuning.json").read_text())
     assert written["trials"] == len(written["arms"]["kd"]["tried"]) == len(written["arms"]["plain"]["tried"]) == 2
+    assert {*written["arms"]} == {"plain", "kd"}
     assert written["seed"] == 1_000_003
     assert written["epochs"] == 1
     for seed in (0, 1):
@@ -385,7 +386,7 @@ def test_the_table_compares_tuned_arms_with_tuned_controls(compared_records):
     assert "kd" not in louder.differences
     text = render(compared_records)
     assert "kd (tuned) +20.00" in text
-    assert "its control is plain (tuned); lr 0.05, the best of 4 trials" in text
+    assert "| lr 0.05, the best of 4 trials |" in text
 
 
 @pytest.fixture

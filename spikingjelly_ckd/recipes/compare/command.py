@@ -83,9 +83,9 @@ TRAIN = "train"
 """What ``--teacher`` says for one that is trained first, which is the default."""
 VALIDATION = 0.1
 """Share of the training part that is held out."""
-OWN = ("methods", "seeds", "budget", "jobs", "crop", "channels_last", "data")
 TUNE = ("tune", "tune_epochs", "tune_methods", "untuned")
-"""Flags that only a comparison has."""
+OWN = ("methods", "seeds", "budget", "jobs", "crop", "channels_last", "data", *TUNE)
+"""Flags that the rows do not have, or have otherwise."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -106,7 +106,7 @@ def compare(argv: Sequence[str]) -> int:
     parser = _parser()
     given = vars(parser.parse_args(argv))
     _refuse(parser, given)
-    own = {name: given.pop(name) for name in (*OWN, *TUNE)}
+    own = {name: given.pop(name) for name in OWN}
     if given.pop("list"):
         print("\n".join(f"{name:20} {make().source}" for name, make in published.METHODS.items()))
         return 0

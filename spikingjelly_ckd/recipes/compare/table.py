@@ -165,7 +165,7 @@ def _row(
 
 def _notes(arm: str, rows: Sequence[ArmRecord]) -> Iterable[str]:
     control = rows[0].control
-    if control not in (CONTROL, arm):
+    if control not in (*LOUDER_OF, arm):
         yield f"its control is {control}"
     tuned = rows[0].method.get("tuned")
     if tuned is not None:

@@ -326,7 +326,7 @@ def _write_all(folder: Path, arms: Sequence[Arm], about: Mapping[str, Any]) -> N
             "tried": arm.tuned["tried"],
         }
         for arm in arms
-        if arm.tuned is not None
+        if arm.tuned is not None and arm.name != LOUDER + TUNED
     }
     with whole_file(folder / "tuning.json") as file:
         file.write(json_text({**about, "arms": of_arms}).encode())
