@@ -27,7 +27,11 @@ CORE = (
 """The parts of the package that need no extra."""
 NEEDS_EXTRAS = (
     "spikingjelly_ckd/networks/class_token.py",  # its example takes a network of timm
-    *("tests/durable_row.py", "tests/soak.py"),
+    *("tests/durable_row.py", "tests/method_runs.py", "tests/soak.py"),
+    *("tests/test_compare.py", "tests/test_compare_table.py", "tests/test_compare_tune.py"),
+    *("tests/test_held_weight.py", "tests/test_levers.py", "tests/test_method_rows.py", "tests/test_own_data.py"),
+    *("tests/test_recordings.py", "tests/test_rerun.py", "tests/test_start.py", "tests/test_strangers_rows.py"),
+    *("tests/test_installed.py", "tests/test_validation.py"),
     *("tests/test_benchmarks.py", "tests/test_cache.py", "tests/test_data.py", "tests/test_docs.py"),
     *("tests/test_durable.py", "tests/test_events.py", "tests/test_examples.py", "tests/test_export.py"),
     *("tests/test_hostile_records.py", "tests/test_main.py"),

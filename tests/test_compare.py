@@ -30,6 +30,7 @@ from spikingjelly_ckd.recipes.compare.plan import Plan
 from spikingjelly_ckd.recipes.compare.records import read_records
 from spikingjelly_ckd.recipes.data import DataOptions, image_folder
 from spikingjelly_ckd.recipes.export import save_network
+from spikingjelly_ckd.recipes.rerun import main as rerun_main
 from spikingjelly_ckd.step.method import StudentNeeds
 
 TESTS = Path(__file__).parent
@@ -265,6 +266,12 @@ def test_a_budget_leaves_out_seeds_that_will_not_end_in_it(ground, tmp_path, mon
     outcome = workers.run_seeds(plan, [0, 1, 2], jobs=1, budget=10.0, expected=20.0)
     assert (started, outcome.done, outcome.left_out) == ([1], [1], [0, 2])
     assert workers.run_seeds(plan, [0, 1, 2], jobs=2, budget=30.0, expected=20.0).done == [1, 0, 2]
+
+
+def test_rerun_sends_a_record_of_a_comparison_back_to_its_command(compare, tmp_path, capsys):
+    compare("--methods", "plain", "--seeds", "0", "--epochs", "1")
+    assert rerun_main([str(tmp_path / "out/records/plain_seed0.json")]) == 2
+    assert "is a record of compare: run its command again" in capsys.readouterr().err
 
 
 def test_a_record_of_others_is_looked_at(compare, tmp_path):

@@ -470,3 +470,34 @@ def test_training_with_a_module_that_both_networks_hold():
     assert first.logits.equal(second.logits), "the teacher's dropout is off"
     assert student[0] is shared
     assert shared.training
+
+
+class KeepsTime(nn.Module):
+    """Takes images; its neurons are in multi-step mode, and get the time axis or not."""
+
+    def __init__(self, steps, *, repeats):
+        super().__init__()
+        self.steps, self.repeats = steps, repeats
+        self.conv, self.lif = nn.Conv2d(3, 4, 3, padding=1), neuron.LIFNode(step_mode="m")
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, images):
+        x = self.conv(images)
+        if not self.repeats:
+            return sum(self.head(self.lif(x).mean((2, 3))) for _ in range(self.steps)) / self.steps
+        return self.head(self.lif(x.expand(self.steps, *x.shape)).mean((3, 4))).mean(0)
+
+
+def own_time(student, **options):
+    return kd(tiny_teacher(), student, student_steps="internal", **options)
+
+
+def test_images_of_a_batch_are_not_taken_for_time_steps():
+    with pytest.raises(ValueError, match="LIFNode .lif. is in multi-step mode and got .* images without a time axis"):
+        own_time(KeepsTime(2, repeats=False))(torch.rand(6, 3, 8, 8), torch.arange(6) % 5)
+    own_time(KeepsTime(2, repeats=True), time_steps=2)(torch.rand(6, 3, 8, 8), torch.arange(6) % 5)
+
+
+def test_another_number_of_time_steps_than_the_student_has_is_said():
+    with pytest.raises(ValueError, match="the student runs 4 time steps, and time_steps is 2"):
+        own_time(KeepsTime(4, repeats=True), time_steps=2)(torch.rand(6, 3, 8, 8), torch.arange(6) % 5)

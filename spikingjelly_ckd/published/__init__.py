@@ -2,7 +2,7 @@
 
 One function for each; ``Distiller.from_method`` takes what it returns::
 
-    distiller = Distiller.from_method(published.bkdsnn(), teacher, student, time_steps=4)
+    distiller = Distiller.from_method(published.bkdsnn(), teacher, student, time_steps=4, example=images)
 
 The arguments of a function are its weights and the settings of its loss; their defaults are the source's, or ours where
 the docstring says so.

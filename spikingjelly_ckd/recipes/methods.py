@@ -75,6 +75,10 @@ def read_method(text: str) -> Method:
     name, arguments = _split(text)
     make = _function(text, name)
     weight = arguments.pop("weight", OWN_WEIGHT) if _is_loss_without_weight(make) else OWN_WEIGHT
+    known = inspect.signature(make).parameters
+    if not any(item.kind is item.VAR_KEYWORD for item in known.values()):
+        for key in arguments.keys() - known.keys():
+            raise ArgumentValueError("method", f"{text!r}: {name} takes {', '.join(known) or 'nothing'}, and not {key}")
     try:
         made = make(**arguments)
     except (TypeError, ValueError) as error:

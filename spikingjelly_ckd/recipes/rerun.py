@@ -18,11 +18,13 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from . import data as readers
 from .command_line import FLAGS, brief_errors, function_named
+from .compare.records import KIND
 from .export import ARGUMENTS, file_hash
 from .files import is_first_process
 from .names import BUILDERS, package_function
 from .options import Device, Run, check_options, default_workers
 from .recipe import Recipe
+from .report.records import read_record
 from .report.schema import Record
 from .row import distil, load_data
 from .teachers import obtain_teacher
@@ -323,6 +325,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with brief_errors(PROGRAM):
             if not path.is_file():
                 raise FileNotFoundError(f"there is no file {path}")
+            if read_record(path).get("kind") == KIND:
+                raise ValueError(f"{path} is a record of compare: run its command again, which stands in it")
             record = Record.read(path)
             if record.method == "teacher":
                 raise ValueError(f"{path} is of a teacher; pass the record of a row")

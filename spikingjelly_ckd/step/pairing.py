@@ -22,7 +22,7 @@ from .observer import Observer
 from .saving import decode, encode
 from .student_observer import StudentObserver
 from .teacher_observer import TeacherObserver
-from .time_steps import StudentSteps, check_step_modes, find_per_step_logits
+from .time_steps import StudentSteps, check_own_time_axis, check_step_modes, find_per_step_logits
 
 __all__ = ["Pair", "Side", "Sides"]
 
@@ -129,6 +129,8 @@ class Pair(nn.Module):
         frames = self.student.inputs(batch)
         if self.student.student_steps == "multi" and batch.steps is not None:
             check_step_modes(student, frames, batch.steps, batch.size, run=self.student.run)
+        if self.student.student_steps == "internal":
+            check_own_time_axis(student, frames, batch.steps, batch.size, run=self.student.run)
         if batch.steps is not None and batch.steps == batch.size > 1:
             self._check_axes(student, batch)
         if self._is_chosen:

@@ -19,6 +19,7 @@ from ..networks.search import find_head
 __all__ = [
     "PerStepReadout",
     "StudentSteps",
+    "check_own_time_axis",
     "check_step_modes",
     "find_per_step_logits",
     "run_over_time",
@@ -88,6 +89,58 @@ def check_step_modes(
         flattened = shape[:1] == (steps * batch,) and compat.keeps_state(module)
         if shape[:2] == (steps, batch) or flattened:
             raise ValueError(_taken_for_images(path, module, steps))
+
+
+def check_own_time_axis(
+    network: nn.Module, images: Tensor, steps: int | None, batch: int, *, run: Callable[[nn.Module, Tensor], Any]
+) -> None:
+    """Raise if a student that keeps time itself has multi-step neurons that get images without a time axis.
+
+    Such neurons take the images of a batch for time steps of one. It is left as it was found; where the first two axes
+    are alike, nothing can be said.
+
+    Args:
+        network: the student, which takes ``[N, C, H, W]``.
+        images: what it takes.
+        steps: ``T`` as it was given; None where nothing was said.
+        batch: ``N``.
+        run: how to run it.
+
+    Raises:
+        ValueError: a neuron does, or all of them see another number of time steps than ``steps``.
+
+    Example:
+        >>> from spikingjelly.activation_based import neuron
+        >>> network = nn.Sequential(neuron.IFNode(step_mode="m"))
+        >>> check_own_time_axis(network, torch.zeros(3, 2, 4, 4), 4, 3, run=lambda network, images: network(images))
+        Traceback (most recent call last):
+        ValueError: the student's IFNode '0' is in multi-step mode and got (3, 2, 4, 4), images without a time axis: it
+        takes the 3 images of the batch for time steps. Let the network repeat them, [T, N, ...], or put its neurons in
+        single-step mode
+    """
+    multi = {path for path, mode in compat.neuron_step_modes(network).items() if mode == "m"}
+    if not multi or batch == 1:
+        return
+    seen: dict[str, list[torch.Size]] = {}
+
+    def note(path: str, output: Tensor) -> None:
+        seen.setdefault(path, []).append(output.shape)
+
+    with preserve_state(network), torch.no_grad(), watch(network.eval(), note):
+        run(network, images)
+    called = {path: shapes for path, shapes in seen.items() if path in multi}
+    for path, shapes in called.items():
+        for shape in shapes:
+            if shape[0] == batch and shape[1:2] != (batch,):
+                kind = type(network.get_submodule(path)).__name__
+                raise ValueError(
+                    f"the student's {kind} {path!r} is in multi-step mode and got {tuple(shape)}, images without a "
+                    f"time axis: it takes the {batch} images of the batch for time steps. Let the network repeat them, "
+                    "[T, N, ...], or put its neurons in single-step mode"
+                )
+    own = {shape[0] for shapes in called.values() for shape in shapes if shape[1:2] == (batch,)}
+    if steps is not None and len(own) == 1 and not own & {steps, batch}:
+        raise ValueError(f"the student runs {own.pop()} time steps, and time_steps is {steps}: pass what it has")
 
 
 def _is_plain_normalisation(module: nn.Module) -> bool:
