@@ -63,6 +63,8 @@ def script(*flags, name="methods"):
     )
 
 
+SPIKFORMER = "spikingjelly.activation_based.model.spikformer"
+"""Which 0.0.0.0.14 does not have."""
 QUICK = ("--seeds", 0, "--epochs", 1, "--teacher-epochs", 1, "--smoke", "--any-teacher", "--device", "cpu")
 
 
@@ -93,6 +95,8 @@ def test_runs_leave_records_and_are_not_run_twice(tmp_path):
     ],
 )
 def test_arms_and_networks_of_a_benchmark_are_found_in_every_process(name, flags, arm, tmp_path):
+    if name == "weights":
+        pytest.importorskip(SPIKFORMER)
     script(*flags, *QUICK, "--output-dir", tmp_path, name=name)
     folder = tmp_path / "transformer" if name == "weights" else tmp_path
     found = {record.arm: record for record in read_records(folder)}
@@ -164,6 +168,8 @@ def test_shares_are_multiples_of_the_automatic_weight(digits):
 
 @pytest.mark.parametrize("kind", weights.STUDENTS)
 def test_the_students_of_the_weights_are_trained_on_the_digits(kind, digits):
+    if kind == "transformer":
+        pytest.importorskip(SPIKFORMER)
     own = command.settings_of_data("digits")
     build = command.resolve_here(weights.STUDENTS[kind])
     recipe = dataclasses.replace(command.RECIPE, **(own | {"student": build}))
