@@ -364,7 +364,8 @@ def check_teacher(
     enter = teacher.input_for(data).to(device)
     right = 0
     seen: list[Tensor] = []
-    for index, (images, labels) in enumerate(DataLoader(data.measured, batch_size, num_workers=workers)):
+    part = getattr(data, "measured", data.test)  # an object of one's own may have a test part alone
+    for index, (images, labels) in enumerate(DataLoader(part, batch_size, num_workers=workers)):
         if index == limit:
             break
         images = images.transpose(0, 1) if images.ndim == 5 else images
