@@ -40,6 +40,16 @@ def test_the_parts_of_the_data(ground):
     assert load(ground, train_images=40, val_images=0.25).split == "official[30+10+10]"
 
 
+def test_the_held_out_images_are_the_same_beside_any_number_of_others(ground):
+    whole, part = load(ground, val_images=14), load(ground, val_images=14, train_images=30)
+    assert part.validation.rows.tolist() == whole.validation.rows.tolist()
+    assert set(part.train.rows.tolist()) < set(whole.train.rows.tolist())
+    together = [*part.train.rows.tolist(), *part.validation.rows.tolist()]
+    assert sorted(whole.train.source[row][1] for row in together) == sorted([*range(10)] * 3)
+    with pytest.raises(ValueError, match="must leave at least half of the 20 images of train_images"):
+        load(ground, val_images=14, train_images=20)
+
+
 @pytest.mark.parametrize(
     ("value", "error", "words"),
     [

@@ -169,13 +169,15 @@ def make_data(
     Raises:
         ValueError: an option that does nothing to this kind of data, or a subset larger than what is there.
     """
-    counts = {"train_images": options.train_images, "test_images": options.test_images}
-    parts = [_subset(part, count, key, len(classes)) for part, (key, count) in zip(parts, counts.items(), strict=True)]
-    named = {"train": parts[0], "test": parts[1]}
+    train, test = parts
+    counts = options.train_images, options.test_images
+    validation = None
     if options.val_images is not None:
-        train, validation = _held_out(parts[0], options.val_images)
-        named = {"train": train, "val": validation, "test": parts[1]}
-    if len(named) == 3 or any(count is not None for count in counts.values()):
+        train, validation = _held_out(train, options.val_images, counts[0])
+    train = _subset(train, counts[0], "train_images", len(classes), taken=validation)
+    named = {"train": train} | ({} if validation is None else {"val": validation})
+    named["test"] = _subset(test, counts[1], "test_images", len(classes))
+    if len(named) == 3 or counts != (None, None):
         split_name += f"[{'+'.join(str(len(part.rows)) for part in named.values())}]"
     used = {}
     for part_name, part in named.items():
@@ -204,16 +206,33 @@ def make_data(
     )
 
 
-def _subset(part: Part, count: int | None, name: str, num_classes: int) -> Part:
+def _labels(part: Part) -> Tensor:
+    return torch.tensor([label for _, label in part.samples])
+
+
+def _subset(part: Part, count: int | None, name: str, num_classes: int, *, taken: Part | None = None) -> Part:
+    """Equally many samples of each class, together with those that are ``taken``."""
     if count is None:
         return part
-    labels = torch.tensor([label for _, label in part.samples])
-    return _rows(part, stratified_subset(labels, count, num_classes, name=name))
+    gone = None if taken is None else _labels(taken)
+    return _rows(part, stratified_subset(_labels(part), count, num_classes, taken=gone, name=name))
 
 
-def _held_out(part: Part, count: float) -> tuple[Part, Part]:
-    """What of a training part stays, and what is held out for validation."""
-    labels = torch.tensor([label for _, label in part.samples])
+def _held_out(part: Part, count: float, used: int | None) -> tuple[Part, Part]:
+    """What of a training part stays, and what is held out for validation, which follows from no subset of the rest.
+
+    Args:
+        part: the training part.
+        count: how many samples, or a share of those that are used.
+        used: how many that are; None for all.
+    """
+    labels = _labels(part)
+    if used is not None:
+        count = round(count * used) if isinstance(count, float) else count
+        if 2 * count > used:
+            raise ArgumentValueError(
+                "val_images", f"must leave at least half of the {used} images of train_images to train on, got {count}"
+            )
     kept, held = hold_out(labels, [name for name, _ in part.samples], count)
     missing = sorted(set(labels.tolist()) - set(labels[held].tolist()))
     if missing:

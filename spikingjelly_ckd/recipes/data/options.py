@@ -29,11 +29,13 @@ class DataOptions:
         roll: events; largest shift along each axis, pixels.
         nda: events; see :class:`spikingjelly_ckd.recipes.data.augment.EventNDA`.
         cutout: side of a square, blanked out at a random place of each training sample, pixels; 0 for none.
-        train_images: how many samples of the training part to use, equally many of each class; None for all. Which
-            ones is fixed, see :func:`spikingjelly_ckd.recipes.data.splits.stratified_subset`.
+        train_images: how many samples of the training part to use, those for validation among them, equally many of
+            each class; None for all. Which ones is fixed, see
+            :func:`spikingjelly_ckd.recipes.data.splits.stratified_subset`.
         test_images: the same for the test part.
         val_images: how many samples of the training part to hold out for validation, or a share of it between 0 and 1,
-            see :func:`spikingjelly_ckd.recipes.data.splits.hold_out`; None for none.
+            see :func:`spikingjelly_ckd.recipes.data.splits.hold_out`; None for none. They are the same ones with
+            any number of ``train_images``.
         num_classes: how many classes there are, if that is meant to differ from the data set's official number.
         download: fetch CIFAR or CIFAR10-DVS if it is not there.
         allow_partial: accept files of the official layout that differ from the official ones, for trials.

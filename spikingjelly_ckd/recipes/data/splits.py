@@ -134,7 +134,9 @@ def split_hash(parts: Mapping[str, Iterable[Sample]]) -> str:
     return digest.hexdigest()
 
 
-def stratified_subset(labels: Tensor, count: int, num_classes: int, *, name: str = "count") -> Tensor:
+def stratified_subset(
+    labels: Tensor, count: int, num_classes: int, *, taken: Tensor | None = None, name: str = "count"
+) -> Tensor:
     """Choose equally many samples of every class, at random with the seed :data:`SUBSET_SEED`.
 
     A smaller subset is contained in a larger one.
@@ -143,10 +145,11 @@ def stratified_subset(labels: Tensor, count: int, num_classes: int, *, name: str
         labels: class indices ``[N]``.
         count: how many samples in all, a multiple of ``num_classes``.
         num_classes: ``K``; labels are 0 to ``K - 1``.
+        taken: class indices of samples that are no longer in ``labels`` and count as chosen; None for none.
         name: what messages call ``count``.
 
     Returns:
-        Indices into ``labels``, ascending, shape ``[count]``.
+        Indices into ``labels``, ascending, as many as ``count`` without those that are taken.
 
     Raises:
         ValueError: ``count`` is no multiple of ``num_classes``, or a class has too few samples.
@@ -162,17 +165,20 @@ def stratified_subset(labels: Tensor, count: int, num_classes: int, *, name: str
         raise ArgumentValueError(name, f"must be a multiple of the {num_classes} classes, got {count}")
     each = count // num_classes
     available = labels.bincount(minlength=num_classes)
-    if each > available.min():
+    gone = torch.zeros_like(available) if taken is None else taken.bincount(minlength=num_classes)
+    whole = available + gone
+    if each > whole.min():
         raise ArgumentValueError(
             name,
             f"must be at most {num_classes} times the smallest class, but {count} asks for {each} of each class, and "
-            f"class {int(available.argmin())} has only {int(available.min())}",
+            f"class {int(whole.argmin())} has only {int(whole.min())}",
         )
     generator = torch.Generator().manual_seed(SUBSET_SEED)
     order = torch.randperm(len(labels), generator=generator)
     by_class = order[labels[order].argsort(stable=True)]
     starts = (available.cumsum(0) - available).tolist()
-    return torch.cat([by_class[start : start + each] for start in starts]).sort().values
+    wanted = zip(starts, gone.tolist(), strict=True)
+    return torch.cat([by_class[start : start + each - less] for start, less in wanted]).sort().values
 
 
 def hold_out(labels: Tensor, names: Sequence[str], count: float, *, name: str = "val_images") -> tuple[Tensor, Tensor]:
