@@ -1,0 +1,69 @@
+"""The study: which method helps a small spiking ResNet on CIFAR-10, with eight paired seeds.
+
+    python benchmarks/study.py --data-path DIR --teacher FILE --output-dir benchmarks/results/study
+
+This is ``python -m spikingjelly_ckd compare`` with the flags of the protocol; its other flags may follow, and override
+them: ``--seeds``, ``--jobs``, ``-T 4``. ``--arms`` takes some of the arms, ``--list`` prints them. DIR is CIFAR-10 as
+torchvision has it, or a tree of class folders; the runs in the repository used a copy whose images are JPEG.
+The teacher is made by ``python benchmarks/study.py --teacher-command``.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from protocol import parser_of, read
+
+from spikingjelly_ckd.recipes.compare.command import main as compare
+
+SIZE = ("--size", "24", "--crop-padding", "3", "--flip")
+PROTOCOL = (
+    *("--data", "cifar10", "--train-images", "25000", "--val-images", "5000", *SIZE),
+    *("--student", "spikingjelly_ckd.recipes.models:spiking_resnet8"),
+    *("-T", "1", "--epochs", "15", "-b", "128", "--lr", "0.1", "--wd", "0.0001", "--seeds", *"01234567"),
+)
+"""Flags of the main table: 20,000 images to train on and 5,000 held out, which choose; the test images are looked at
+once, at the end."""
+TEACHER = (
+    *("examples/train_teacher.py", "cifar10_r20", "--val-images", "5000", *SIZE, "--auto-augment", "", "--erase", "0"),
+    *("--epochs", "60", "-b", "256", "--lr", "0.4", "--wd", "0.0005", "--warmup-epochs", "3", "--amp", "32-true"),
+)
+"""How its teacher was trained, on all images that are neither held out nor tested."""
+ARMS: dict[str, str] = {
+    "CKD (paper)": "ckd",
+    "CKD, beta 10": "ckd:beta=10.0",
+    "CKD, share held": "ckd:beta=hold",
+    "CKD (released)": "ckd:variant=released",
+    "SAMD 1": "samd",
+    "SAMD 10": "samd:weight=10.0",
+    "NLD": "nld",
+    "KD 0.1 / 0.9": "kd",
+    "KD 1 / 1, tau 2": "kd:weight=1.0,task_weight=1.0,temperature=2.0",
+    "KDSNN": "kdsnn",
+    "BKDSNN, features": "bkdsnn:logits_weight=0.0",
+    "BKDSNN": "bkdsnn",
+    "EnOF": "enof",
+    "TET": "tet",
+    "TDKD": "tdkd",
+    "AT": "at",
+    "LS-KD": "lskd",
+    "RLD": "rld",
+    "WTTM": "wttm",
+    "VkD": "vkd",
+}
+"""Name -> method, with the weights of its source; the controls are added by the comparison."""
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument("--teacher-command", action="store_true", help="print how the teacher is trained, and go")
+    args, more = read(parser, sys.argv[1:], ARMS)
+    if args.teacher_command:
+        print("python", *(part or '""' for part in TEACHER), "--data-path DIR --output-dir runs/study_teacher")
+        return
+    arms = ARMS.values() if args.arms is None else [ARMS[name] for name in args.arms]
+    sys.exit(compare([*PROTOCOL, "--methods", *arms, *more]))
+
+
+if __name__ == "__main__":
+    main()
