@@ -429,6 +429,24 @@ def test_stopped_anywhere_and_resumed_is_as_if_never_stopped(ground, whole, tmp_
 
 
 @pytest.mark.slow
+def test_a_teacher_alone_goes_on_as_if_never_stopped(ground, tmp_path):
+    interrupt = signal.getsignal(signal.SIGINT)
+    flags = ("--epochs", 2, "--val-images", 10)
+    run_teacher(recipe(), line(ground, tmp_path / "whole", *flags), None, False)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(StepSeeds, "on_train_batch_start", stops_in(1, True))
+        with pytest.raises(SystemExit):
+            run_teacher(recipe(), line(ground, tmp_path / "stopped", *flags), None, False)
+    signal.signal(signal.SIGINT, interrupt)
+    for other in (("--lr", 0.07), ("--seed", 1)):
+        with pytest.raises(SystemExit, match="had other settings"):
+            run_teacher(recipe(), line(ground, tmp_path / "stopped", *flags, "--resume", "latest", *other), None, False)
+    run_teacher(recipe(), line(ground, tmp_path / "stopped", *flags, "--resume", "latest"), None, False)
+    first, second = (file_hash(tmp_path / name / "teacher.safetensors") for name in ("whole", "stopped"))
+    assert first == second
+
+
+@pytest.mark.slow
 def test_the_checkpoint_before_the_last_leads_to_the_same_end(ground, whole, tmp_path, capfd):
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     flip(tmp_path / "latest.ckpt")

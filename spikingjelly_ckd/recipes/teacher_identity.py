@@ -11,6 +11,7 @@ from typing import Any
 
 from .build import Built
 from .data import Data
+from .data.splits import data_set
 from .export import check_pair, read_about
 from .files import set_aside, whole_file
 from .options import Run
@@ -77,7 +78,10 @@ def _flat(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def settings(made_so: Mapping[str, Any]) -> dict[str, Any]:
     """What a training of this teacher that is resumed must have in common with the one before."""
-    return _flat(made_so)
+    settings: dict[str, Any] = {name: value for name, value in made_so.items() if name not in ("data", "recipe")}
+    data = made_so["data"]  # a row has a name and a split of its own
+    settings |= made_so["recipe"]
+    return settings | {"data set": data_set(data["name"], data["split"], data["split_hash"])}
 
 
 def described(made_so: Mapping[str, Any]) -> str:

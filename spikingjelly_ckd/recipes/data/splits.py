@@ -25,6 +25,7 @@ __all__ = [
     "SPLIT_HASHES",
     "SUBSET_SEED",
     "SplitName",
+    "data_set",
     "dvs_samples",
     "hold_out",
     "split",
@@ -132,6 +133,16 @@ def split_hash(parts: Mapping[str, Iterable[Sample]]) -> str:
         lines = sorted(f"{part}\0{name}\0{label}\0" for name, label in parts[part])
         digest.update("".join(lines).encode())
     return digest.hexdigest()
+
+
+def data_set(name: str, split: str, split_hash: str) -> str:
+    """Data and their split as one setting.
+
+    Example:
+        >>> data_set("cifar10", "official", "9f2c51e07d")
+        'cifar10 official (9f2c51e0)'
+    """
+    return f"{name} {split} ({split_hash[:8]})"
 
 
 def stratified_subset(

@@ -16,6 +16,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
 from ..data import Data
+from ..data.splits import data_set
 from ..export import fill
 from ..files import is_first_process, say, set_aside, whole_file
 from ..options import Run
@@ -211,7 +212,7 @@ def settings_of(recipe: Recipe, run: Run, data: Data | None = None, teacher: Tea
     """What a resumed run must have in common with the run before, as far as it is known by now."""
     settings = {name: value for name, value in recipe.to_json().items() if name not in FREE} | {"seed": run.seed}
     if data is not None:
-        settings["data set"] = f"{data.name} {data.split} ({data.split_hash[:8]})"
+        settings["data set"] = data_set(data.name, data.split, data.split_hash)
     if teacher is not None:
         settings["teacher_cache"] = run.teacher_cache
         settings["teacher file"] = teacher.source if teacher.sha256 is None else f"of sha256 {teacher.sha256[:8]}"
