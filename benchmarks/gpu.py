@@ -65,8 +65,8 @@ def pack_images(tree: Path, file: Path) -> None:
     contents = [path.read_bytes() for path in paths]
     names = "\n".join(str(path.relative_to(tree)) for path in paths)
     ends = np.cumsum([len(content) for content in contents])
-    arrays = {"names": np.frombuffer(names.encode(), np.uint8), "ends": ends}
-    np.savez(file, data=np.frombuffer(b"".join(contents), np.uint8), **arrays)
+    data, text = (np.frombuffer(content, np.uint8) for content in (b"".join(contents), names.encode()))
+    np.savez(file, data=data, names=text, ends=ends)
 
 
 def unpack_images(file: Path, tree: Path) -> None:
@@ -185,7 +185,15 @@ def steps(piece: Piece) -> None:
 def rows(piece: Piece) -> None:
     """Teacher, plain and CKD of the row, each on from where it was."""
     folder = piece.output / ROW
-    common = ("--data-path", piece.images, "--val-images", "0.1", "--device", piece.device, "--no-progress")
+    common: tuple[Any, ...] = (
+        "--data-path",
+        piece.images,
+        "--val-images",
+        "0.1",
+        "--device",
+        piece.device,
+        "--no-progress",
+    )
     common += ("--epochs", piece.epochs, "--warmup-epochs", 1, *(("--smoke",) if piece.quick else ()))
     script, teacher = ROOT / "examples" / f"{ROW}.py", folder / "teacher"
     taught = ("--teacher", teacher / "teacher.safetensors")

@@ -40,7 +40,7 @@ def bf16(bench: Bench) -> dict[str, Step]:
 
 def channels_last(bench: Bench) -> dict[str, Step]:
     for network in (bench.teacher, bench.student):
-        network.to(memory_format=torch.channels_last)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     bench.images = bench.images.contiguous(memory_format=torch.channels_last)
     return bf16(bench)
 
@@ -118,7 +118,7 @@ WAYS: dict[str, Callable[[Bench], dict[str, Step]]] = {
 
 def captured(step: Step) -> Step:
     """``step`` as a CUDA graph, after three steps on a stream of its own."""
-    side = torch.cuda.Stream()
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(3):

@@ -21,6 +21,7 @@ PROTOCOL = (
     *("--data", "cifar10", "--train-images", "25000", "--val-images", "5000", *SIZE),
     *("--student", "spikingjelly_ckd.recipes.models:spiking_resnet8"),
     *("-T", "1", "--epochs", "15", "-b", "128", "--lr", "0.1", "--wd", "0.0001", "--seeds", *"01234567"),
+    *("--amp", "bf16-mixed", "--channels-last"),
 )
 """Flags of the main table: 20,000 images to train on and 5,000 held out, which choose; the test images are looked at
 once, at the end."""
