@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import ablations
+import gpu_tables
 import methods
 import speed_tables
 from anchors import render_anchors
@@ -35,7 +36,10 @@ from spikingjelly_ckd.recipes.report.table import interval95, tabulate
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("results", "cache", "speed", "published")))
+PAGES = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("results", "cache", "speed", "published", "gpu")),
+)
 
 
 def load(pattern: str) -> list[dict[str, Any]]:
@@ -211,6 +215,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cache": cache,
     "cache_views": cache_views,
     **speed_tables.TABLES,
+    **gpu_tables.TABLES,
 }
 
 
