@@ -21,6 +21,8 @@ LEGACY = "0.0.0.0.14"
 OLDEST = {"torch": "2.6", "torchvision": "0.21", "torchaudio": "2.6"}
 """The oldest torch that setup.py admits, and the torchvision and torchaudio that were built for it: SpikingJelly
 requires both, in any version."""
+NEWEST = "3.13"
+"""The newest Python that setup.py names."""
 CORE = (
     *("ckd.py", "distiller.py", "functional", "methods", "networks", "preflight", "prepare.py", "published", "step"),
 )
@@ -54,6 +56,8 @@ def require(session: nox.Session, **versions: str) -> None:
     """Stop unless the environment holds these versions, as one that was prepared by hand may not."""
     for name, expected in versions.items():
         code = f"from importlib.metadata import version; print(version({name!r}))"
+        if name == "python":
+            code = "import platform; print(platform.python_version())"
         found = str(session.run("python", "-c", code, silent=True)).strip()
         if not f"{found}.".startswith(f"{expected}."):
             session.error(f"{session.name} needs {name} {expected}, and {found} is installed")
@@ -99,6 +103,14 @@ def tests_oldest(session: nox.Session) -> None:
     require(session, **OLDEST)
     parts = ["tests", *(f"spikingjelly_ckd/{part}" for part in CORE)]
     session.run(*WHOLE, *parts, *(f"--ignore={path}" for path in NEEDS_EXTRAS), *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def tests_newest(session: nox.Session) -> None:
+    """README's tests on the newest Python that setup.py names; behind ``--``, ``-m "not families"`` for all of them."""
+    install(session, "-e", ".[test]")
+    require(session, python=NEWEST, spikingjelly="2")
+    session.run(*PYTEST, *session.posargs)
 
 
 @nox.session

@@ -172,7 +172,7 @@ class Distiller(WithFrozenTeacher):
             TypeError: a wrong kind of input or output.
             ValueError: wrong shapes, labels out of range, values that are not finite, constant maps, a neuron in
                 single-step mode that takes time steps for images, or a loss that needs more of the teacher than
-                ``teacher_output`` holds.
+                ``teacher_output`` holds; in train mode with gradients on, a student that is frozen as a whole.
             RuntimeError: a teacher in train mode, a layer that did not run or was changed in place.
         """
         with reset_states(self.student):  # at both ends; on an exception its buffers are put back too

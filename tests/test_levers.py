@@ -38,7 +38,7 @@ from spikingjelly_ckd.recipes.models import (
     with_membrane_norm,
 )
 from spikingjelly_ckd.recipes.report.energy import ann_twin, measure_energy
-from spikingjelly_ckd.recipes.training import DistillationModule
+from spikingjelly_ckd.recipes.training import DistillationModule, resume
 
 GENERATION_2 = hasattr(layer, "TemporalEffectiveBatchNorm2d")
 needs_2 = pytest.mark.skipif(not GENERATION_2, reason="SpikingJelly 2.x")
@@ -376,6 +376,40 @@ def test_a_row_with_synchronised_norms(ground, tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
     with pytest.raises(ValueError, match="--sync-bn needs CUDA on several processes"):
         row(ground, tmp_path / "c", *PLAIN, "--sync-bn", "--devices", "2")
+
+
+def test_a_teacher_is_not_taken_up_on_other_images_of_equal_names(tmp_path):
+    def made(content):
+        return {"data": {"name": "folder", "split_hash": "1" * 64} | content, "recipe": {"epochs": 2}, "seed": 0}
+
+    one, other, before = (made(content) for content in ({"content": "aa"}, {"content": "bb"}, {}))
+    assert teacher_identity.differences(one, other) == "content aa, not bb"
+    assert teacher_identity.differences(before, one) == "", "an earlier teacher does not say it"
+    found = [[path.name for path in teacher_identity.folders(tmp_path / "teacher", each)] for each in (one, other)]
+    assert (
+        found[0][:2]
+        == found[1][:2]
+        == [path.name for path in teacher_identity.folders(tmp_path / "teacher", before)][:2]
+    )
+    assert found[0][2] != found[1][2]
+
+
+def test_a_run_is_not_resumed_on_other_images_of_equal_names(tmp_path):
+    data = SimpleNamespace(name="folder", split="folders", split_hash="1" * 64, content="aa")
+    run = options.Run(seed=0)
+    then = resume.settings_of(make_recipe(), run, data)
+    data.content = "bb"
+    with pytest.raises(ValueError, match="other settings, .*: content of the data set aa -> bb"):
+        resume.check_same_run(tmp_path, then, resume.settings_of(make_recipe(), run, data))
+    resume.check_same_run(tmp_path, then, {**then, "another": 1})
+
+
+def test_the_teacher_is_announced_with_what_epochs_does_not_change():
+    def note(*names):
+        return teacher_identity.epochs_note(make_recipe(epochs=1, sources=dict.fromkeys(names, "command line")))
+
+    assert "--epochs 1 is the student's alone: pass --teacher-epochs" in note("epochs")
+    assert note() == note("epochs", "teacher_epochs") == ""
 
 
 def test_a_teacher_of_before_is_taken_up(ground):

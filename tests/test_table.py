@@ -368,6 +368,21 @@ def test_one_name_for_other_samples_is_refused_too():
         tabulate([record(), other])
 
 
+def test_other_samples_under_equal_names_are_refused():
+    def own(seed, content, **more):
+        made = record(data="folder", split="folders", seed=seed, **more)
+        made["data"] |= {} if content is None else {"content": content}
+        return made
+
+    assert len(read(tabulate([own(0, "1" * 8), own(1, "1" * 8), own(2, None)]))) == 1
+    for method in ("ckd", "plain"):
+        with pytest.raises(ValueError, match=r"row: folder is there with 2 contents under equal names \(11.*, 22"):
+            tabulate([own(0, "1" * 8), own(1, "2" * 8, method=method)])
+    bigger = own(1, "2" * 8)
+    bigger["recipe"]["size"] = 64
+    assert len(read(tabulate([own(0, "1" * 8), bigger]))) == 2, "another size makes other inputs of the same files"
+
+
 def test_folders_of_ones_own_belong_to_their_row():
     def own(row, digest, seed=0):
         made = record(data="folder", split="folders", seed=seed) | {"row": row}

@@ -18,6 +18,7 @@ from ..networks import compat
 from ..networks.recording import record
 from ..step.batch import Batch
 from ..step.output import Step
+from ..step.weighing import NOTHING_TRAINED
 from .report import Check, Status
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "repeats",
     "spikes",
     "state",
+    "trains",
     "values",
 ]
 
@@ -157,6 +159,12 @@ def outputs(look: Look) -> Iterator[Check]:
         if kind is not None:
             message = f"the {role} returns {kind}; the losses soften logits themselves, so let it return logits"
             yield Check("logits", "warn", message, {"role": role})
+
+
+def trains(look: Look) -> Iterator[Check]:
+    """Whether something of the student would be trained."""
+    if not look.step.logits.requires_grad:
+        yield Check("student trains", "fail", f"the student {NOTHING_TRAINED}")
 
 
 def _sums_to_one(rows: Tensor) -> bool:

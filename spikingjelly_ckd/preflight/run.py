@@ -28,6 +28,7 @@ from .checks import (
     repeats,
     spikes,
     state,
+    trains,
     values,
 )
 from .report import PreflightReport
@@ -109,6 +110,7 @@ def preflight(
             *spikes(look),
             values(look),
             *outputs(look),
+            *trains(look),
             *maps(look),
             *shares(inner, look.step, after_training(inner, pairs, steps, lr) if steps else None),
             *found,

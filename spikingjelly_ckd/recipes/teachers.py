@@ -132,7 +132,7 @@ def _take_up(folder: Path, recipe: Recipe, run: Run, data: Data, wanted: Mapping
         say(f"Teacher: its training in {folder} was broken off and goes on, with its seed {seed}")
     else:
         say(f"Teacher: none was given (--teacher), so one is trained first, in {folder}")
-    say(f"Teacher: {identity.described({**wanted, 'seed': seed})}")
+    say(f"Teacher: {identity.described({**wanted, 'seed': seed})}{identity.epochs_note(recipe)}")
     return train_teacher(recipe, replace(run, seed=seed, resume=resume), data, folder)
 
 

@@ -19,7 +19,6 @@ from ... import published
 from ...functional.errors import ArgumentValueError
 from .. import data as data_sets
 from ..command_line import CHANGEABLE, brief_errors, command_line
-from ..data.base import content_hash
 from ..data.digits import digits
 from ..files import locked, say
 from ..methods import needs_teacher, resolve_here
@@ -239,7 +238,7 @@ def _prepare(
     check_same_run(folder, begun, asked)
     data = plan.load_data()
     plan.batches(data)
-    asked["data set"] = f"{data.name} {data.split} ({data.split_hash[:8]}, content {content_hash(data)})"
+    asked["data set"] = f"{data.name} {data.split} ({data.split_hash[:8]}, content {data.content})"
     check_same_run(folder, begun, asked)
     write_settings(folder, begun | asked)
     taught = [arm.recipe for arm in arms if needs_teacher(arm.recipe.read_method())]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
@@ -17,10 +18,12 @@ from .augment import event_transform, image_transform
 from .options import DataOptions
 from .splits import Sample, hold_out, split_hash, stratified_subset
 
-__all__ = ["Data", "Normalisation", "Part", "TransformedSubset", "content_hash", "make_data", "make_part"]
+__all__ = ["Data", "Normalisation", "Part", "TransformedSubset", "make_data", "make_part"]
 
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of each channel, for images from 0 to 1."""
+SAMPLES_OF_CONTENT = 16
+"""How many at least are looked at to tell data with equal names apart."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,18 @@ class Data:
         """``K``, the number of classes."""
         return len(self.classes)
 
+    @cached_property
+    def content(self) -> str:
+        """Eight digits of a sha256 over some samples of the test part, which tell data with equal names apart.
+
+        They are evenly spaced, and taken as a network gets them, so of one size and one number of time steps.
+        """
+        digest, total = hashlib.sha256(), len(cast(Any, self.test))
+        for index in range(0, total, max(1, total // SAMPLES_OF_CONTENT)):
+            sample, label = self.test[index]
+            digest.update(sample.contiguous().numpy().tobytes() + str(label).encode())
+        return digest.hexdigest()[:8]
+
 
 class Part(NamedTuple):
     """The training or the test part before augmentation: some rows of a dataset, and their names and labels.
@@ -109,20 +124,6 @@ class TransformedSubset(Dataset[tuple[Tensor, int]]):
         if isinstance(sample, np.ndarray):
             sample = torch.from_numpy(sample)
         return self.transform(sample), int(label)
-
-
-def content_hash(data: Data, count: int = 16) -> str:
-    """Eight digits of a sha256 over some samples of the test part, which tell data with equal names apart.
-
-    Args:
-        data: whose test part is looked at.
-        count: how many samples at least, evenly spaced, as they are without augmentation.
-    """
-    digest, total = hashlib.sha256(), len(cast(Any, data.test))
-    for index in range(0, total, max(1, total // count)):
-        sample, label = data.test[index]
-        digest.update(sample.contiguous().numpy().tobytes() + str(label).encode())
-    return digest.hexdigest()[:8]
 
 
 def make_part(source: Any, samples: list[Sample], rows: Sequence[int] | Tensor | None = None) -> Part:

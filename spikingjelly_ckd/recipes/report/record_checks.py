@@ -53,6 +53,7 @@ KINDS: dict[str, dict[str, Kind]] = {
         "complete": FLAG,
         "classes": optional(whole(1, MOST)),
         "val_images": optional(whole(1, MOST)),
+        "content": optional(HASH),
     },
     "student": {"build": TEXT, "arguments": MAPPING, "parameters": whole(0, MOST), "sha256": optional(HASH)},
     "teacher": {"source": TEXT, "sha256": optional(HASH), "accuracy": optional(PERCENT)},

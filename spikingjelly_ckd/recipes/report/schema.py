@@ -33,6 +33,7 @@ class RecordedData:
         complete: False where files are missing or others.
         classes: how many; None in a record that does not say it.
         val_images: how many were held out of the training part for validation; None for none.
+        content: eight digits of a sha256 over some samples; None in a record that does not say it.
     """
 
     name: str
@@ -41,6 +42,7 @@ class RecordedData:
     complete: bool = True
     classes: int | None = None
     val_images: int | None = None
+    content: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +229,7 @@ class Record:
                 complete=data.complete,
                 classes=data.num_classes,
                 val_images=None if data.validation is None else len(data.validation),  # type: ignore[arg-type]
+                content=data.content,
             ),
             recipe=recipe.to_json(),
             sources=recipe.sources,
@@ -276,6 +279,8 @@ class Record:
         if self.data.val_images is None:  # as in records from before there was a validation part
             del content["data"]["val_images"]
             (content["accuracy"] or {}).pop("part", None)
+        if self.data.content is None:  # likewise
+            del content["data"]["content"]
         return {name: value for name, value in content.items() if name not in absent}
 
     @classmethod

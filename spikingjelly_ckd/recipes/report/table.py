@@ -4,8 +4,8 @@ One line for each row, method and setting over its seeds: mean, standard deviati
 beside them, and the difference to plain training paired by seed. Figures are of the test set: after the last epoch, the
 mean of the last five, and at the epoch that was best on the validation part of runs that have one. The best epoch on
 the test set itself, as in papers of the field, is shown only where it is asked for, and never alone. Records of one
-data set on different splits are refused. Texts of a record are shown as they are: neither a terminal nor Markdown acts
-on them.
+data set on different splits are refused, and those of one setting on samples that differ under equal names. Texts of a
+record are shown as they are: neither a terminal nor Markdown acts on them.
 """
 
 from __future__ import annotations
@@ -124,6 +124,7 @@ def tabulate(
 
 def _refuse(records: Sequence[Record], *, best_on_test: bool) -> None:
     splits: dict[str, dict[str, str]] = defaultdict(dict)
+    contents: dict[tuple[str, str], set[str]] = defaultdict(set)
     for record in records:
         path = "" if record.path is None else f"{record.path}: "
         label = f"{path}row {record.row}, method {record.method}, seed {record.seed}"
@@ -141,11 +142,19 @@ def _refuse(records: Sequence[Record], *, best_on_test: bool) -> None:
         own = data.name in ("folder", "event-folder")
         name = f"{record.row}: {data.name}" if own else data.name
         splits[name][data.split_hash] = f"{data.split} {data.split_hash[:8]}"
+        if data.content is not None:
+            contents[name, _text(_shared(record))].add(data.content)
     for name, found in splits.items():
         if len(found) > 1:
             raise ValueError(
                 f"{name} is there on {len(found)} splits ({', '.join(sorted(found.values()))}); their accuracies "
                 "cannot be compared, so make one table for each"
+            )
+    for (name, _), digests in contents.items():
+        if len(digests) > 1:
+            raise ValueError(
+                f"{name} is there with {len(digests)} contents under equal names ({', '.join(sorted(digests))}: digits "
+                'of "content" in the records); their accuracies cannot be compared, so make one table for each'
             )
 
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import copy
-import signal
-import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -20,14 +16,12 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers import Logger as LightningLogger
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from timm.data import Mixup
 
 from ...functional.errors import ArgumentValueError
 from ..cache import CachedData, TeacherCache
 from ..data import Data
 from ..data.loading import ReproducibleDataModule
-from ..files import say
 from ..options import Run
 from ..recipe import Recipe
 from ..report.records import summary
@@ -47,11 +41,9 @@ from .resume import (
     read_checkpoint,
     settings_of,
 )
+from .stopping import StopTogether
 
 __all__ = ["FitResult", "fit", "optimisation", "preflight_report"]
-
-TERMINATED = 128 + signal.SIGTERM
-"""Exit status of a process that SIGTERM ended, as a shell says it."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +107,9 @@ def fit(
     checkpoint = find_checkpoint(resume, folder)
     history = History(folder / "history.csv", on_row)
     settings = dict(settings_of(recipe, run, data, teacher) if settings is None else settings)
+    stop = StopTogether()
     callbacks: list[Callback] = [
+        stop,
         StepSeeds(run.seed),
         FailureNotes(),
         history,
@@ -162,11 +156,12 @@ def fit(
     loaders = _loaders(module, data, recipe, run, folder)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*exists and is not empty")  # it is ours: resumed, or written to just now
-        with _exit_status(trainer):
+        with stop.watch(trainer):
             trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
-    if average is not None:
-        average.on_train_end(trainer, module)  # Lightning leaves it out where the checkpoint had no epoch left to train
-    test = None if data.validation is None else _look_at_test(trainer, module, loaders, history.rows, folder / BEST)
+            if average is not None:  # Lightning leaves it out where the checkpoint had no epoch left to train
+                average.on_train_end(trainer, module)
+            rows, best = history.rows, folder / BEST
+            test = None if data.validation is None else _look_at_test(trainer, module, loaders, rows, best)
     return FitResult(history.rows, trainer, preflight_report(trainer), _cache(loaders), test)
 
 
@@ -210,37 +205,6 @@ def _plugins() -> list[Any]:
     """Whole checkpoints; and on SLURM no requeueing by Lightning, whose checkpoint is of the middle of an epoch."""
     slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
     return [WholeCheckpoints(), *([SLURMEnvironment(auto_requeue=False)] if slurm else [])]
-
-
-@contextmanager
-def _exit_status(trainer: Trainer) -> Iterator[None]:
-    """After SIGTERM end with 128 + 15, where Lightning ends with 0, as if the run were done.
-
-    A loading process that got the signal too raises an error of its own, or the step it was waited for in.
-    """
-    try:
-        yield
-    except (SIGTERMException, Exception) as error:
-        if not trainer.received_sigterm:
-            _end_children_at_exit(trainer)
-            raise
-        cause: BaseException | None = error
-    else:
-        cause = None
-    if trainer.received_sigterm:
-        say("Stopped by SIGTERM. Go on from the end of the last epoch with --resume latest")
-        raise SystemExit(TERMINATED) from cause
-
-
-def _end_children_at_exit(trainer: Trainer) -> None:
-    """Where this process started the others, let them not outlive it: they would wait for it in a collective call.
-
-    In the other direction Lightning watches: where one of them fails, it ends all. At the exit, and not at once, since
-    it would end this process too before the message is out.
-    """
-    launcher = trainer.strategy.launcher
-    if launcher is not None:
-        atexit.register(launcher.kill, signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM)
 
 
 def _loaders(module: TrainingModule, data: Data, recipe: Recipe, run: Run, folder: Path) -> ReproducibleDataModule:

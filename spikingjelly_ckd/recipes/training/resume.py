@@ -213,6 +213,7 @@ def settings_of(recipe: Recipe, run: Run, data: Data | None = None, teacher: Tea
     settings = {name: value for name, value in recipe.to_json().items() if name not in FREE} | {"seed": run.seed}
     if data is not None:
         settings["data set"] = data_set(data.name, data.split, data.split_hash)
+        settings["content of the data set"] = data.content
     if teacher is not None:
         settings["teacher_cache"] = run.teacher_cache
         settings["teacher file"] = teacher.source if teacher.sha256 is None else f"of sha256 {teacher.sha256[:8]}"
