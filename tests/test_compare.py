@@ -153,6 +153,64 @@ def test_arms_of_a_checkpoint_go_on_before_others_begin(compare, tmp_path):
     assert compare("--methods", "ckd", "kd", "--seeds", "0") == whole
 
 
+def test_arms_with_and_without_the_weights_of_the_teacher(compare, ground, tmp_path, monkeypatch):
+    taught = ("ckd", "ckd@init=teacher,lr=0.02")
+    found = compare("--methods", *taught, "--seeds", "0", "--epochs", "3")
+    control = "plain@init=teacher,lr=0.02"
+    assert set(found) == {(name, 0) for name in ("plain", "plain x3", control, *taught)}
+    begun, own = found[taught[1], 0], found["ckd", 0]
+    assert (begun["control"], found[control, 0]["control"], own["control"]) == (control, "plain", "plain")
+    assert begun["init"] == found[control, 0]["init"]  # measured before either has learned anything
+    assert begun["init"]["fitted"] == begun["init"]["tensors"]
+    assert own["init"] is None
+    assert begun["method"]["own"] == {"init": "teacher", "lr": 0.02}
+    assert "own" not in own["method"]
+    assert found[control, 0]["teacher"] == begun["teacher"] != found["plain", 0]["teacher"]
+    assert begun["history"][0]["loss"] != own["history"][0]["loss"]
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert f"begins with {begun['init']['fitted']} of" in table
+    assert f"{begun['init']['accuracy']:.2f} % before the first step" in table
+    asked = ("--methods", "ckd@init=teacher", "--seeds", "0")
+    whole = compare(*asked, out=tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        compare(*asked, out=tmp_path / "stopped", stop=stop_after(1))
+    assert compare(*asked, out=tmp_path / "stopped") == whole
+
+
+def test_all_arms_begin_with_the_weights_of_a_file(compare, ground, tmp_path):
+    file = tmp_path / "weights.pt"
+    torch.save(tiny_nets.teacher(10).state_dict(), file)
+    asked = ("--methods", "plain", "--seeds", "0", "--epochs", "1", "--init", str(file))
+    found = compare(*asked)
+    assert {content["init"]["source"] for content in found.values()} == {str(file)}
+    assert found["plain", 0]["teacher"] is None
+    assert (tmp_path / "out" / "table.md").read_text().splitlines()[0].endswith(f"the weights of {file}.")
+    torch.save(tiny_nets.teacher(10).state_dict(), file)
+    with pytest.raises(ValueError, match=r"weights of .* of sha256"):
+        compare(*asked, "--seeds", "0", "1")
+    torch.save({"a.weight": torch.ones(1)}, file)
+    for text, words in ((f"kd@init={file}", "no tensor whose name"), ("kd@init=absent.pt", "there is none")):
+        with pytest.raises((ValueError, FileNotFoundError), match=words):
+            compare("--methods", text, "--seeds", "0", out=tmp_path / "other")
+
+
+def test_what_stands_behind_an_arm_is_looked_at():
+    for text, words in (
+        ("kd@size=3", "behind @ may stand, once each, init, lr, warmup_epochs"),
+        ("kd@lr=1,lr=2", "once each"),
+        ("kd@lr=much", "lr must be a number, got 'much'"),
+        ("kd@lr=-1", "lr must be"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            read_arms(command.RECIPE, [text])
+    arms, _ = read_arms(command.RECIPE, ["enof@lr=0.03", "mgd@lr=0.03", "all@init=teacher"])
+    controls = {arm.name: arm.control for arm in arms}
+    assert controls["enof@lr=0.03"] == "plain, ReLU read-out@lr=0.03"
+    assert controls["mgd@lr=0.03"] == "plain@lr=0.03"
+    assert controls["enof@init=teacher"] == controls["plain, ReLU read-out@init=teacher"]
+    assert set(command.published.METHODS) <= {name.removesuffix("@init=teacher") for name in controls}
+
+
 def breaks():
     """A method whose loss is NaN from the fourth step on."""
     steps = []

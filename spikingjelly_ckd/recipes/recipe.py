@@ -18,7 +18,7 @@ from ..methods.base import TargetClass
 from ..step.method import Method
 from ..step.time_steps import StudentSteps
 from .data import Data, DataOptions
-from .methods import TaskLoss, describe, read_method, with_task_loss
+from .methods import TaskLoss, describe, needs_teacher, read_method, with_task_loss
 from .models.neurons import NeuronName, SurrogateName
 from .models.norms import NormName
 from .models.resnet import LastActivation
@@ -271,6 +271,11 @@ class Recipe:
         """The method as a value, with this recipe's task loss; ``"ckd"`` with its weights and temperatures."""
         method = self._ckd() if self.method == "ckd" else read_method(self.method)
         return with_task_loss(method, self.task_loss, self.label_smoothing)
+
+    @property
+    def uses_teacher(self) -> bool:
+        """Whether a loss of the method compares with a teacher, or the student begins with its weights."""
+        return self.init == "teacher" or needs_teacher(self.read_method())
 
     def _ckd(self) -> Method:
         return published.ckd(

@@ -44,7 +44,7 @@ from .models import synchronise_norms
 from .options import Run, check_options, check_writable
 from .recipe import Recipe, shown
 from .report.schema import Record, RecordedStudent
-from .start import start_student
+from .start import check_start, start_student
 from .student_needs import check_needs
 from .teachers import Teacher, obtain_teacher, train_teacher, with_teacher_schedule
 from .training.fit import FitResult, fit, optimisation, preflight_report
@@ -132,6 +132,7 @@ def _distil_locked(folder: Path, recipe: Recipe, run: Run) -> Record:
     if recipe.sync_bn:
         synchronise_norms(student.network)
     check_needs(student.network, recipe, data, run)
+    check_start(student.network, recipe)
     write_settings(folder, settings_of(recipe, run))
     teacher = obtain_teacher(recipe, run, data)
     with seeded(run.seed, *WEIGHTS_OF_LOSSES):

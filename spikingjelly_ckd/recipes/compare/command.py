@@ -21,18 +21,20 @@ from .. import data as data_sets
 from ..command_line import CHANGEABLE, brief_errors, command_line
 from ..data.base import content_hash
 from ..data.digits import digits
+from ..export import file_hash
 from ..files import locked, say
-from ..methods import needs_teacher, resolve_here
+from ..methods import resolve_here
 from ..models import resnet8, resnet20, spiking_resnet8, spiking_resnet20
 from ..options import Run, check_options, check_writable
 from ..recipe import Recipe, ours
+from ..start import FROM_TEACHER
 from ..teachers import obtain_teacher
 from ..training.resume import check_same_run, read_settings, write_settings
 from .arms import CONTROL, Arm, read_arms
 from .batches import cropped
 from .plan import Plan
 from .records import ArmRecord, read_records
-from .rehearsal import rehearsed
+from .rehearsal import check_students, rehearsed
 from .search import needs_optuna
 from .table import render
 from .tuning import arms_to_tune, tuned_plan
@@ -78,7 +80,7 @@ ELSEWHERE = {
 """Flag of a row -> what a comparison has in its place."""
 NOT_SERVED = (
     *("teacher_cache", "teacher_cache_dir", "devices", "num_nodes", "strategy", "mixup", "cutmix", "ema"),
-    *("sync_bn", "eval_time_steps", "init", "logger", "energy_images", "best_on_test"),
+    *("sync_bn", "eval_time_steps", "logger", "energy_images", "best_on_test"),
 )
 TRAIN = "train"
 """What ``--teacher`` says for one that is trained first, which is the default."""
@@ -241,17 +243,21 @@ def _prepare(
     plan.batches(data)
     asked["data set"] = f"{data.name} {data.split} ({data.split_hash[:8]}, content {content_hash(data)})"
     check_same_run(folder, begun, asked)
+    unfit = check_students(plan, data, own["methods"])
+    for path in sorted({arm.recipe.init or FROM_TEACHER for arm in arms} - {FROM_TEACHER}):
+        asked[f"weights of {path}"] = f"of sha256 {file_hash(Path(path).expanduser())[:8]}"
+    check_same_run(folder, begun, asked)
     write_settings(folder, begun | asked)
-    taught = [arm.recipe for arm in arms if needs_teacher(arm.recipe.read_method())]
-    if taught:
+    if any(arm.recipe.uses_teacher for arm in arms):
         of_teacher = replace(run, output_dir=folder, seed=0, resume=None)
-        found = obtain_teacher(taught[0], of_teacher, cropped(data, plan.crop))
+        # its schedule is that of all arms, whatever an arm has for itself
+        found = obtain_teacher(replace(recipe, init=FROM_TEACHER), of_teacher, cropped(data, plan.crop))
         assert found is not None
         asked["teacher file"] = "timm's own" if found.sha256 is None else f"of sha256 {found.sha256[:8]}"
         check_same_run(folder, begun, asked)
         write_settings(folder, begun | asked)
         plan = replace(plan, teacher=found.source, teacher_accuracy=found.test_accuracy)
-    return rehearsed(plan, data, own["methods"])
+    return rehearsed(plan, data, own["methods"], unfit)
 
 
 def settings_of_data(name: str) -> dict[str, Any]:
@@ -276,7 +282,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.prog = PROGRAM
     group = parser.add_argument_group("the comparison", conflict_handler="resolve")  # its --data is another one
     group.add_argument(
-        "--methods", nargs="+", default=[], metavar="METHOD", help="NAME, NAME:key=value,..., module:function, or all"
+        "--methods",
+        nargs="+",
+        default=[],
+        metavar="METHOD",
+        help="NAME, NAME:key=value,..., module:function, or all; behind it @init=...,lr=...,warmup_epochs=...",
     )
     group.add_argument("--seeds", nargs="+", type=_seed, default=[0, 1, 2])
     group.add_argument("--budget", type=_seconds, default=None, metavar="TIME", help="such as 90s, 30m or 2h")

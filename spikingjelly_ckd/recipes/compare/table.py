@@ -114,13 +114,15 @@ def answer(records: Sequence[ArmRecord]) -> str:
         seeds = max((one.seeds for one in told.values()), default=0)
         return f"No method is told apart as better than plain training on {seeds} paired seeds.{tail}{need}"
     louder = {name: compare_records(records, name) for name in LOUDER_OF.values()}
-    louder_of = {record.arm: LOUDER_OF.get(record.control, "") for record in records}
+    control_of = {record.arm: record.control for record in records}
     names = []
     for arm in above:
-        other = louder.get(louder_of[arm])
+        other = louder.get(LOUDER_OF.get(control_of[arm], ""))
         beside = None if other is None else other.differences.get(arm)
-        hint = "" if beside is None or beside.verdict == "above" else f", not told apart from {louder_of[arm]}"
-        names.append(f"{markdown_cell(arm)} {told[arm]} points{hint}")
+        control = control_of[arm]
+        hint = "" if beside is None or beside.verdict == "above" else f", not told apart from {LOUDER_OF[control]}"
+        than = "" if control in LOUDER_OF else f" beside {markdown_cell(control)}"
+        names.append(f"{markdown_cell(arm)} {told[arm]} points{than}{hint}")
     return f"Better than plain training: {'; '.join(names)}.{tail}{need}"
 
 
@@ -134,6 +136,7 @@ def _heading(records: Sequence[ArmRecord]) -> str:
         f"T={markdown_cell(first.asked.get('time_steps', 'unknown'))},",
         f"{markdown_cell(first.asked.get('epochs', 'unknown'))} epochs,",
         f"data {markdown_cell(first.data.get('name', 'unknown'))}, split {markdown_cell(first.data.get('split', ''))}.",
+        *([f"All begin with the weights of {markdown_cell(first.asked['init'])}."] if first.asked.get("init") else []),
     ]
     if taught is not None:
         accuracy = taught.get("accuracy")
@@ -171,6 +174,13 @@ def _notes(arm: str, rows: Sequence[ArmRecord]) -> Iterable[str]:
     if tuned is not None:
         values = ", ".join(f"{name} {value:g}" for name, value in tuned["values"].items())
         yield f"{values}, the best of {tuned['trials']} trials"
+    begun = [record.init for record in rows if record.init is not None]
+    if begun:
+        accuracy = _number(_mean(init["accuracy"] for init in begun), "{:.2f} %")
+        yield (
+            f"begins with {begun[0]['fitted']} of {begun[0]['tensors']} tensors of {begun[0]['source']}, "
+            f"{accuracy} before the first step"
+        )
     shares = [record.greatest_share for record in rows if record.greatest_share is not None]
     if shares and max(shares) < LEAST_SHARE:
         yield f"does not act: its share of the gradient stays under {LEAST_SHARE:g}"

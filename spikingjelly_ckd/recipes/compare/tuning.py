@@ -87,7 +87,7 @@ class Tuning:
 
     def asked(self, arm: Arm) -> dict[str, Any]:
         """Everything that decides about the trials of an arm, as plain data."""
-        values = self.plan.settings(self.seed) | {"method": arm.recipe.method, "tune": self.trials}
+        values = self.plan.settings(self.seed) | arm.own() | {"method": arm.recipe.method, "tune": self.trials}
         plain: dict[str, Any] = json.loads(json_text(values))
         return plain
 
