@@ -324,6 +324,10 @@ def test_a_budget_leaves_out_seeds_that_will_not_end_in_it(ground, tmp_path, mon
     outcome = workers.run_seeds(plan, [0, 1, 2], jobs=1, budget=10.0, expected=20.0)
     assert (started, outcome.done, outcome.left_out) == ([1], [1], [0, 2])
     assert workers.run_seeds(plan, [0, 1, 2], jobs=2, budget=30.0, expected=20.0).done == [1, 0, 2]
+    outcome = workers.run_seeds(plan, [0, 1, 2], jobs=2, budget=30.0, expected=20.0, spent=15.0)
+    assert (outcome.done, outcome.left_out) == ([1], [0, 2])
+    with pytest.raises(ValueError, match="of 30 s does not hold one seed .* about 20 s, and what comes before it took"):
+        workers.run_seeds(plan, [0, 2], jobs=2, budget=30.0, expected=20.0, spent=15.0)
 
 
 def test_rerun_sends_a_record_of_a_comparison_back_to_its_command(compare, tmp_path, capsys):
@@ -349,6 +353,46 @@ def test_a_record_of_others_is_looked_at(compare, tmp_path):
     path.write_text(json.dumps({name: value for name, value in whole.items() if name != "control"}))
     with pytest.raises(ValueError, match="says control, and this one does not"):
         read_records(tmp_path / "out")
+
+
+def test_what_would_do_nothing_is_refused(compare, tmp_path):
+    for more, words in (
+        (["--methods", "kd", "plain", "kd", "--seeds", "0"], "methods must name each arm once, got kd 2 times"),
+        (["--methods", "kd", "--seeds", "0", "1", "0"], "seeds must name each seed once, got 0 2 times"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            compare(*more)
+    with pytest.raises(ValueError, match="data_path does nothing with --data digits"):
+        command.compare(["--data", "digits", "--data-path", str(tmp_path), "--methods", "kd"])
+
+
+def test_the_student_is_looked_at_before_a_teacher_is_trained(ground, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "obtain_teacher", None)
+    for student, method, words in (
+        ("tiny_nets:averaging_student", "tdkd", "tdkd needs logits of every time step"),
+        ("tiny_nets:optional_student", "kd@init=absent.pt", "there is none"),
+        ("tiny_nets:single_step", "kd", "is in single-step mode"),
+    ):
+        asked = flags(ground, tmp_path / "out", "--methods", method, student=student)
+        with pytest.raises((ValueError, FileNotFoundError), match=words):
+            command.compare(asked)
+
+
+def test_the_help_has_its_own_defaults(capsys):
+    with pytest.raises(SystemExit):
+        command.compare(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "loading processes of each seed; default: 0" in text
+    assert "default: runs/compare" in text
+    assert "runs/ROW" not in text
+
+
+def test_progress_says_that_a_process_begins():
+    worker = workers._Worker(seed=3, place=0, process=None, pipe=None, tries=0)
+    begins = workers._progress([worker], 0, workers.Outcome(), 2, 1)
+    assert begins == "0 of 2 seeds done; seed 3 begins"
+    worker.see(0.0)
+    assert workers._progress([worker], 0, workers.Outcome(), 2, 1) == "0 of 2 seeds done; seed 3 0 %"
 
 
 def test_a_crop_larger_than_the_images_is_refused(compare):

@@ -97,6 +97,17 @@ def test_the_table_says_what_was_compared_and_what_was_not():
     assert "Does not fit: enof: no ReLU" in text
 
 
+def test_the_control_is_named():
+    said = render([*PLAIN, *LOUDER, *GOOD])
+    assert "| test minus plain (95 %) |" in said
+    assert "plain with three times the loss" in next(x for x in said.splitlines() if x.startswith("| plain x3 |"))
+    tuned = [replace(record, arm=f"{record.arm} (tuned)", control="plain (tuned)") for record in [*PLAIN, *GOOD]]
+    assert "| test minus plain (tuned) (95 %) |" in render(tuned)
+    both = render([*PLAIN, *GOOD, *tuned])
+    assert "| test minus plain or the control in the notes (95 %) |" in both
+    assert "its control is plain (tuned)" in next(x for x in both.splitlines() if x.startswith("| kd (tuned) |"))
+
+
 def test_a_smoke_run_is_marked():
     smoke = [replace(record, asked=ASKED | {"smoke": True}) for record in [*PLAIN, *GOOD]]
     assert render(smoke).startswith("SMOKE RUN")

@@ -118,12 +118,15 @@ class Seed:
             step = time.perf_counter() - start
         start = time.perf_counter()
         count = self._count_right(images, labels, {}, self.running())
-        image = (time.perf_counter() - start) / count
+        image, epochs = (time.perf_counter() - start) / count, self.recipe.epochs
+        start = time.perf_counter()
+        for state in self.running()[:1]:
+            self.costs(state, "val")
+        at_end = len(self.running()) * (time.perf_counter() - start)
         if self.run.most_steps is not None:
-            return self.recipe.epochs * self.run.most_steps * step
+            return epochs * self.run.most_steps * (step + count * image) + at_end
         images_of_epoch, images_at_end = (self.batches.count(part) for part in ("val", "test"))
-        epochs = self.recipe.epochs
-        return epochs * (self.batches.steps * step + images_of_epoch * image) + images_at_end * image
+        return epochs * (self.batches.steps * step + images_of_epoch * image) + images_at_end * image + at_end
 
     def train(self, checkpoint: Path, settings: dict[str, Any], tell: Callable[[int, int], None]) -> None:
         """Train to the end, or on from a checkpoint.
@@ -229,9 +232,9 @@ class Seed:
             right[state.arm.name] = right.get(state.arm.name, 0) + int((logits.argmax(1) == labels).sum())
         return len(labels)
 
-    def costs(self, state: ArmState) -> dict[str, float | None]:
-        """Time of a step, of the teacher, firing rate and energy of one image."""
-        images, _ = next(self.batches.part("test"))
+    def costs(self, state: ArmState, part: Part = "test") -> dict[str, float | None]:
+        """Time of a step, of the teacher, firing rate and energy of one image of a part."""
+        images, _ = next(self.batches.part(part))
         images = images[: 1 if self.run.smoke else IMAGES_OF_ENERGY]
         counted = firing_and_energy(state.distiller.student.cpu(), images, self.recipe)
         state.distiller.to(self.device)

@@ -17,7 +17,7 @@ LEAST_SHARE = 0.01
 LOUDER_OF = {CONTROL: LOUDER, CONTROL + TUNED: LOUDER + TUNED}
 """Plain training -> the arm of the same values with three times the loss."""
 HEADS = (
-    *("arm", "seeds", "validation", "test", "test minus control (95 %)", "told apart", "firing rate", "energy, mJ"),
+    *("arm", "seeds", "validation", "test", "test minus {control} (95 %)", "told apart", "firing rate", "energy, mJ"),
     *("step", "notes"),
 )
 
@@ -63,10 +63,13 @@ def render(records: Sequence[ArmRecord], does_not_fit: Mapping[str, str] | None 
         raise ValueError("there is no record of a run, so there is nothing to compare")
     check_comparable(records)
     found = {control: compare_records(records, control) for control in {rows[0].control for rows in arms.values()}}
-    step = _mean(record.step_ms for record in arms.get(CONTROL) or arms.get(CONTROL + TUNED, []))
-    lines = [_heading(records), "", "| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
+    control = CONTROL if CONTROL in arms else CONTROL + TUNED
+    others = {rows[0].control for arm, rows in arms.items() if rows[0].control != arm} - {control}
+    step = _mean(record.step_ms for record in arms.get(control, []))
+    heads = " | ".join(HEADS).format(control=control if not others else f"{control} or the control in the notes")
+    lines = [_heading(records), "", f"| {heads} |", "|" + "---|" * len(HEADS)]
     for arm in sorted(arms, key=lambda name: -(_mean(record.test_accuracy for record in arms[name]) or 0.0)):
-        lines.append("| " + " | ".join(_row(arm, arms[arm], found, step)) + " |")
+        lines.append("| " + " | ".join(_row(arm, arms[arm], found, control, step)) + " |")
     lines += ["", answer(records)]
     lines += [f"Does not fit: {markdown_cell(arm)}: {markdown_cell(why)}" for arm, why in (does_not_fit or {}).items()]
     return "\n".join(lines)
@@ -146,7 +149,11 @@ def _heading(records: Sequence[ArmRecord]) -> str:
 
 
 def _row(
-    arm: str, rows: Sequence[ArmRecord], found: Mapping[str, Comparison | None], plain_step: float | None
+    arm: str,
+    rows: Sequence[ArmRecord],
+    found: Mapping[str, Comparison | None],
+    usual: str,
+    plain_step: float | None,
 ) -> Iterable[str]:
     done = [record for record in rows if record.failed is None]
     compared = found[rows[0].control]
@@ -163,13 +170,16 @@ def _row(
     yield _number(_mean(record.energy_mj for record in done), "{:.4g}")
     ratio = None if not (step and plain_step) else step / plain_step
     yield _number(step, "{:.0f} ms") + _number(ratio, " ({:.2f} x plain)", missing="")
-    yield markdown_cell("; ".join(_notes(arm, rows)))
+    yield markdown_cell("; ".join(_notes(arm, rows, usual)))
 
 
-def _notes(arm: str, rows: Sequence[ArmRecord]) -> Iterable[str]:
+def _notes(arm: str, rows: Sequence[ArmRecord], usual: str) -> Iterable[str]:
+    """Remarks on an arm; ``usual`` is the control that the head of the table names."""
     control = rows[0].control
-    if control not in (*LOUDER_OF, arm):
+    if control not in (usual, arm):
         yield f"its control is {control}"
+    if arm in LOUDER_OF.values():
+        yield f"{control} with three times the loss: what larger steps give by themselves"
     tuned = rows[0].method.get("tuned")
     if tuned is not None:
         values = ", ".join(f"{name} {value:g}" for name, value in tuned["values"].items())
