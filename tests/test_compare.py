@@ -194,6 +194,16 @@ def test_all_arms_begin_with_the_weights_of_a_file(compare, ground, tmp_path):
             compare("--methods", text, "--seeds", "0", out=tmp_path / "other")
 
 
+def test_gradient_checkpoints_change_no_arm(compare, tmp_path):
+    pytest.importorskip("spikingjelly.activation_based.memopt")
+    asked = ("--methods", "ckd", "--seeds", "0", "--epochs", "1")
+    whole = compare(*asked, out=tmp_path / "without")
+    found = compare(*asked, "--memopt", "memory")
+    assert {content["asked"].pop("memopt") for content in found.values()} == {"memory"}
+    assert {content["asked"].pop("memopt") for content in whole.values()} == {None}
+    assert found == whole
+
+
 def test_what_stands_behind_an_arm_is_looked_at():
     for text, words in (
         ("kd@size=3", "behind @ may stand, once each, init, lr, warmup_epochs"),

@@ -204,9 +204,10 @@ def _first_teacher(recipe: Recipe, run: Run, data: Data, model: str | None) -> B
 
 
 def with_teacher_schedule(recipe: Recipe, run: Run) -> Recipe:
-    """The recipe with the epochs and the learning rate of its teacher."""
+    """The recipe with the epochs, all of them, and the learning rate of its teacher."""
     epochs = 1 if run.smoke else recipe.teacher_epochs
-    return replace(recipe, epochs=epochs, lr=recipe.teacher_lr, warmup_epochs=min(recipe.warmup_epochs, epochs - 1))
+    warmup = min(recipe.warmup_epochs, epochs - 1)
+    return replace(recipe, epochs=epochs, lr=recipe.teacher_lr, warmup_epochs=warmup, early_stop=0)
 
 
 def load_teacher(

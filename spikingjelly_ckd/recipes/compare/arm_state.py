@@ -17,6 +17,7 @@ from ...step.output import Observation
 from ..build import build_student
 from ..data import Data
 from ..data.loading import seed_all
+from ..models import checkpoint_neurons
 from ..options import Run
 from ..recipe import Recipe
 from ..row import make_distiller
@@ -95,6 +96,8 @@ class ArmState:
             init = {"source": source, **start_from(student, weights)}
         seed_all(run.seed, 1)  # first weights of losses that have some
         distiller = make_distiller(recipe, data, teacher, student, example=example)
+        if recipe.memopt is not None:
+            checkpoint_neurons(student, lambda: distiller.predict(example), recipe.memopt)
         optimizer = make_optimizer(
             distiller.parameters(),
             recipe.optimizer,
