@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import ablations  # noqa: E402
+import held  # noqa: E402
 import landscape  # noqa: E402
 import methods  # noqa: E402
 import protocol  # noqa: E402
@@ -110,6 +111,7 @@ ASKED = {
     "ablations": lambda: [
         protocol.command([], "", ablations.ARMS, dict.fromkeys(protocol.SETS, ablations.ARMS.values()))
     ],
+    "held": lambda: [protocol.command([], "", held.ARMS, held.DEFAULT)],
     "weights": lambda: weights.commands([]),
 }
 
@@ -129,6 +131,7 @@ def test_a_benchmark_asks_for_what_a_comparison_takes(name):
             "methods, digits": (20, 32, 0.1),
             "methods, cifar10": (12, 64, 0.1),
             "ablations": (20, 32, 0.1),
+            "held": (20, 32, 0.1),
             "weights": (15, 64, 0.003),
         }[name]
 
@@ -142,9 +145,9 @@ def test_what_was_typed_comes_last_and_decides():
     assert folders == [Path("out/residual"), Path("out/transformer")]
 
 
-@pytest.mark.parametrize("name", ["methods", "ablations", "weights"])
+@pytest.mark.parametrize("name", ["methods", "ablations", "held", "weights"])
 def test_a_benchmark_lists_its_arms_and_refuses_others(name, monkeypatch, capsys):
-    module = {"methods": methods, "ablations": ablations, "weights": weights}[name]
+    module = {"methods": methods, "ablations": ablations, "held": held, "weights": weights}[name]
     arms = methods.ASKED if name == "methods" else module.ARMS
 
     def read(*argv):
@@ -164,6 +167,23 @@ def test_shares_are_multiples_of_the_automatic_weight(digits):
     sizes = [float(one(frames.transpose(0, 1), labels).weights["samd"]) for one in (automatic, *found)]
     assert sizes[0] > 0
     assert sizes == pytest.approx([sizes[0], sizes[0], sizes[0] / 3])
+
+
+@pytest.mark.parametrize("name", list(held.ARMS)[1:])
+def test_the_weight_of_samd_is_all_that_differs(name, digits):
+    distiller = distilled(read_method(held.ARMS[name]), *digits)
+    assert set(distiller.losses) == ({"samd", "nld"} if name.startswith("CKD") else {"samd"})
+    (frames, labels), found = digits, []
+    for progress in (0.0, 0.5, 1.0):
+        distiller.progress(progress)
+        weight = distiller(frames.transpose(0, 1), labels).weights
+        assert weight.get("nld", 1.0) == weight["task"] == 1.0
+        found.append(float(weight["samd"]))
+    start = next((float(word) for word in name.split() if word.isdigit()), None)
+    if start is None:
+        assert min(found) > 0
+    else:
+        assert found == pytest.approx([start, start / 2, 0.0] if "falling" in name else [start] * 3)
 
 
 @pytest.mark.parametrize("kind", weights.STUDENTS)

@@ -286,7 +286,7 @@ def test_no_image_of_the_test_part_is_looked_at(tune, monkeypatch):
 
     write = tuning._write_all
     monkeypatch.setattr(InMemory, "part", watched)
-    monkeypatch.setattr(command, "rehearsed", lambda plan, data, methods: (plan, {}, 1.0))
+    monkeypatch.setattr(command, "rehearsed", lambda plan, data, methods, unfit: (plan, {}, 1.0))
     monkeypatch.setattr(tuning, "_write_all", lambda *rest: (search_ended.append(True), write(*rest)))
     tune("--methods", "kd", "--seeds", "0")
     assert search_ended

@@ -22,6 +22,7 @@ from torch.nn.functional import cross_entropy
 
 from spikingjelly_ckd import Distiller
 from spikingjelly_ckd.functional.errors import ArgumentError
+from spikingjelly_ckd.networks.compat import is_neuron
 from spikingjelly_ckd.networks.guards import reset_states
 from spikingjelly_ckd.recipes import options, teacher_identity
 from spikingjelly_ckd.recipes.command_line import parse
@@ -30,12 +31,14 @@ from spikingjelly_ckd.recipes.data.augment import Cutout, event_transform, image
 from spikingjelly_ckd.recipes.export import load_network
 from spikingjelly_ckd.recipes.models import (
     SpikingResNet,
+    checkpoint_neurons,
     lif,
     make_neuron,
     make_norm,
     spiking_resnet20,
     synchronise_norms,
     with_membrane_norm,
+    without_checkpoints,
 )
 from spikingjelly_ckd.recipes.report.energy import ann_twin, measure_energy
 from spikingjelly_ckd.recipes.training import DistillationModule, resume
@@ -52,6 +55,18 @@ NORMS = {
 def tiny(**options):
     torch.manual_seed(0)
     return SpikingResNet((4, 8, 8), (1, 1, 1), 5, **options)
+
+
+def plif_student(num_classes, in_channels=3, *, neuron="lif"):
+    return SpikingResNet((4, 8, 16), (1, 1, 1), num_classes, in_channels, neuron=make_neuron(neuron))
+
+
+def counted(function, calls):
+    def call(*args):
+        calls.append(1)
+        return function(*args)
+
+    return call
 
 
 def kinds(network, base=nn.Module):
@@ -410,6 +425,59 @@ def test_the_teacher_is_announced_with_what_epochs_does_not_change():
 
     assert "--epochs 1 is the student's alone: pass --teacher-epochs" in note("epochs")
     assert note() == note("epochs", "teacher_epochs") == ""
+
+
+@needs_2
+@pytest.mark.parametrize("budget", ["speed", "memory"])
+def test_a_row_with_gradient_checkpoints_is_the_same(ground, tmp_path, budget):
+    line = ("--method", "ckd", "--epochs", "2", *method_runs.teacher_of(ground), "--neuron", "plif")
+    net = {"student": plif_student}
+    one, other = (
+        row(ground, tmp_path / name, *line, *more, **net) for name, more in (("a", ()), ("b", ("--memopt", budget)))
+    )
+    assert other["recipe"]["memopt"] == budget
+    for name in ("train_loss", "samd", "test_acc1"):
+        assert [x.get(name) for x in other["history"]] == pytest.approx([x.get(name) for x in one["history"]])
+    assert other["energy"] == one["energy"]
+    assert other["chosen"] == one["chosen"]
+    first, second = (load_file(tmp_path / name / "student.safetensors") for name in ("a", "b"))
+    assert first.keys() == second.keys()
+    assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)
+
+
+@needs_2
+def test_checkpointed_neurons_compute_twice_and_come_back():
+    network, frames = tiny(), torch.rand(2, 3, 3, 16, 16)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    neurons = [module for module in network.modules() if is_neuron(module)]
+    calls = []
+    for module in neurons:
+        module.single_step_forward = counted(module.single_step_forward, calls)
+    with reset_states(network):
+        network(frames).sum().backward()
+    plain, gradients = len(calls), [parameter.grad.clone() for parameter in network.parameters()]
+    network.zero_grad()
+    checkpoint_neurons(network, lambda: network(frames), "memory")
+    assert all(torch.equal(value, before[name]) for name, value in tiny().state_dict().items())
+    calls.clear()
+    with reset_states(network):
+        network(frames).sum().backward()
+    assert len(calls) == 2 * plain
+    assert all(torch.equal(one, parameter.grad) for one, parameter in zip(gradients, network.parameters(), strict=True))
+    assert [module for module in without_checkpoints(network).modules() if is_neuron(module)] == neurons
+    with pytest.raises(ArgumentError, match="has no neuron"):
+        checkpoint_neurons(nn.Sequential(nn.Linear(2, 2)), lambda: None, "memory")
+
+
+@pytest.mark.skipif(GENERATION_2, reason="generation 2 has it")
+def test_memopt_of_generation_1_is_refused(ground, tmp_path):
+    with pytest.raises(ArgumentError, match="memopt needs SpikingJelly 2.x"):
+        row(ground, tmp_path, *PLAIN, "--memopt", "memory")
+
+
+def test_gradient_checkpoints_do_not_go_with_a_copy():
+    with pytest.raises(ArgumentError, match="memopt does not go with ema"):
+        make_recipe(memopt="memory", ema=0.9)
 
 
 def test_a_teacher_of_before_is_taken_up(ground):

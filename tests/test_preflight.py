@@ -38,10 +38,18 @@ def test_a_sound_pair_as_text_and_as_data():
     assert {check["name"] for check in data["checks"]} == {
         *("neurons", "student layer", "teacher layer", "spikes", "silent channels", "values", "student map"),
         *("teacher map", "gradient share", "teacher frozen", "teacher accuracy", "teacher input", "state", "memory"),
-        *("effective batch", "input", "teacher repeats"),
+        *("effective batch", "input", "teacher repeats", "student accuracy"),
     }
     with pytest.raises(KeyError, match="no check 'speed'"):
         found["speed"]
+
+
+def test_the_accuracy_of_the_student_as_it_is():
+    student = tiny_student()
+    with torch.no_grad():
+        predicted = Distiller(None, student.eval(), {}, time_steps=3).predict(BATCH[0]).argmax(1)
+    found = report(student=student.train(), batches=(BATCH[0], predicted))["student accuracy"]
+    assert found.data == {"accuracy": 1.0, "images": len(predicted)}
 
 
 def test_everything_is_left_as_found():

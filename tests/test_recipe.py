@@ -207,6 +207,8 @@ FLAGS = {
     "mixup_off_epoch": ("--mixup-off-epoch", "0", 0),
     "norm_decay": ("--no-norm-decay", None, False),
     "sync_bn": ("--sync-bn", None, True),
+    "early_stop": ("--early-stop", "3", 3),
+    "memopt": ("--memopt", "balanced", "balanced"),
     "eval_time_steps": ("--eval-time-steps", "6", 6),
     "init": ("--init", "teacher", "teacher"),
     "task_loss": ("--task-loss", "tet", "tet"),

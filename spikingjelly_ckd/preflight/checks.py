@@ -37,6 +37,7 @@ __all__ = [
     "repeats",
     "spikes",
     "state",
+    "student_accuracy",
     "trains",
     "values",
 ]
@@ -280,6 +281,20 @@ def accuracy(distiller: Distiller, look: Look, pairs: list[tuple[Tensor, Tensor]
     if guess.explains(accuracy):
         return Check("teacher accuracy", "warn", f"{text}: is it trained, and on these classes in this order?", data)
     return Check("teacher accuracy", "ok", text, data)
+
+
+def student_accuracy(distiller: Distiller, pairs: list[tuple[Tensor, Tensor]]) -> Check:
+    """How often the student is right on these batches as it is now, such as before its first step."""
+    training, right, total = distiller.student.training, 0, 0
+    distiller.student.eval()
+    for images, labels in pairs:
+        batch = _read(distiller, images, labels)
+        with torch.no_grad():
+            more, count = _count_right(distiller.predict(images), batch)
+        right, total = right + more, total + count
+    distiller.student.train(training)
+    data = {"accuracy": right / total, "images": total}
+    return Check("student accuracy", "ok", f"{right / total:.1%} on {total} images of these batches, as it is", data)
 
 
 def _classes(batch: Batch) -> Tensor:

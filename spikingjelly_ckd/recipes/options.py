@@ -15,6 +15,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 from ..functional.errors import ArgumentValueError
 from ..step.validate import check_replayable
 from .methods import folder_name, needs_teacher
+from .models.memory import find_memopt
 from .recipe import Recipe
 
 __all__ = ["Device", "Logger", "Run", "check_options", "check_writable", "default_workers"]
@@ -159,8 +160,8 @@ def check_options(recipe: Recipe, run: Run) -> None:
     """Raise where the machine lacks what a run asks for, or where flags do not go together.
 
     Raises:
-        ValueError: a device or strategy that is not there; a teacher cache that does nothing, or that holds no image
-            that the student will see.
+        ValueError: a device, strategy or part of SpikingJelly that is not there; a teacher cache that does nothing, or
+            that holds no image that the student will see.
     """
     if run.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: PyTorch finds no CUDA device; pass --device cpu")
@@ -173,6 +174,8 @@ def check_options(recipe: Recipe, run: Run) -> None:
             raise ArgumentValueError(name, text)
     if run.logger in ("wandb", "mlflow") and find_spec(run.logger) is None:
         raise ValueError(f"--logger {run.logger}: the package is not installed; pip install {run.logger}")
+    if recipe.memopt is not None:
+        find_memopt()
     if recipe.sync_bn and run.torch_device.type != "cuda" and (run.devices != 1 or run.num_nodes > 1):
         raise ValueError("--sync-bn needs CUDA on several processes; leave it out")
     if run.teacher_cache is None:

@@ -21,6 +21,7 @@ import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,11 @@ from .data.loading import seeded
 from .export import file_hash
 from .files import locked
 from .methods import needs_teacher, with_layers
-from .models import synchronise_norms
+from .models import checkpoint_neurons, synchronise_norms, without_checkpoints
 from .options import Run, check_options, check_writable
 from .recipe import Recipe, shown
 from .report.schema import Record, RecordedStudent
-from .start import start_student
+from .start import check_start, start_student
 from .student_needs import check_needs
 from .teachers import Teacher, obtain_teacher, train_teacher, with_teacher_schedule
 from .training.fit import FitResult, fit, optimisation, preflight_report
@@ -128,14 +129,21 @@ def distil(recipe: Recipe, run: Run) -> Record:
 def _distil_locked(folder: Path, recipe: Recipe, run: Run) -> Record:
     checkpoint = _what_to_resume(folder, recipe, run)
     data = load_data(recipe, run)
+    if recipe.early_stop and data.validation is None:
+        raise ArgumentValueError("early_stop", "looks at a validation part: pass --val-images, such as 0.1")
     student = build_student(recipe, run, data)
     if recipe.sync_bn:
         synchronise_norms(student.network)
     check_needs(student.network, recipe, data, run)
+    check_start(student.network, recipe)
     write_settings(folder, settings_of(recipe, run))
     teacher = obtain_teacher(recipe, run, data)
+    # what is chosen, is chosen before neurons are put into others
+    example = None if recipe.memopt is None else torch.stack([data.test[0][0]] * 2).to(run.torch_device)
     with seeded(run.seed, *WEIGHTS_OF_LOSSES):
-        distiller = make_distiller(recipe, data, teacher, student.network)
+        distiller = make_distiller(recipe, data, teacher, student.network, example)
+    if recipe.memopt is not None and example is not None:
+        checkpoint_neurons(student.network, partial(distiller.predict, example), recipe.memopt)
     more = optimisation(recipe, data) | {"eval_time_steps": recipe.eval_time_steps}
     module = DistillationModule(distiller, preflight=not run.no_preflight, **more)
     start = Record.start(recipe, run, data, student=student, teacher=teacher)
@@ -148,6 +156,7 @@ def _distil_locked(folder: Path, recipe: Recipe, run: Run) -> Record:
 
     resume = None if checkpoint is None else str(checkpoint)
     fitted = fit(module, data, recipe, run, folder, on_row=on_row, resume=resume, teacher=teacher)
+    without_checkpoints(student.network)
     record = replace(_so_far(start, module, fitted.rows), teacher_cache=fitted.cache, test=fitted.test)
     if module.accuracy_by_step is not None:
         record = replace(record, accuracy_by_step=module.accuracy_by_step)
@@ -228,6 +237,8 @@ def run_teacher(recipe: Recipe, argv: Sequence[str], model: str | None, pretrain
     recipe = replace(recipe, epochs=recipe.teacher_epochs, lr=recipe.teacher_lr, method="plain")
     recipe, run = parse(recipe, argv)
     recipe = replace(recipe, teacher_epochs=recipe.epochs, teacher_lr=recipe.lr)
+    if recipe.early_stop:
+        raise ArgumentValueError("early_stop", "is for students")
     if run.print_config:
         print(recipe)
         return None
@@ -319,7 +330,8 @@ def _closing(record: Record, folder: Path, *, best_on_test: bool) -> str:
             else f", of epoch {found.best_epoch}, chosen on the validation part, {test.best:.2f} %"
         )
         figures += f"{best}; validation accuracy last {found.last:.2f} %, best {found.best:.2f} %"
-    lines = [f"{record.row}, {record.method}, seed {record.seed}, split {record.data.split}: {figures}"]
+    ended = "" if found.epochs >= record.recipe["epochs"] else f", stopped early after {found.epochs} epochs"
+    lines = [f"{record.row}, {record.method}, seed {record.seed}, split {record.data.split}{ended}: {figures}"]
     for name, energy in (record.energy or {}).items():
         if isinstance(energy, dict):
             rate = "" if energy["firing_rate"] is None else f", firing rate {100 * energy['firing_rate']:.2f} %"

@@ -20,7 +20,7 @@ from .recipe import Recipe
 from .teacher_input import Teacher
 from .training.figures import among_largest
 
-__all__ = ["FROM_TEACHER", "accuracy_of", "start_from", "start_student"]
+__all__ = ["FROM_TEACHER", "accuracy_of", "check_start", "initial_weights", "start_from", "start_student"]
 
 FROM_TEACHER = "teacher"
 """Value of ``init`` for the weights of the teacher."""
@@ -49,15 +49,7 @@ def start_student(
     """
     if recipe.init is None:
         return None
-    if recipe.init == FROM_TEACHER and teacher is not None:
-        source, weights = teacher.source, teacher.network.state_dict()
-    else:
-        source, path = recipe.init, Path(recipe.init).expanduser()
-        if not path.is_file():
-            raise ArgumentNotFoundError(
-                "init", f"must be 'teacher' or a file of weights; there is none {path.resolve()}"
-            )
-        weights = read_weights(path)
+    source, weights = initial_weights(recipe.init, teacher)
     fitted = start_from(student, weights)
     accuracy = accuracy_of(
         distiller,
@@ -72,6 +64,40 @@ def start_student(
         f"{100 * fitted['share']:.1f} % of the parameters; {accuracy:.2f} % before the first step"
     )
     return {"source": source, **fitted, "accuracy": accuracy}
+
+
+def check_start(student: nn.Module, recipe: Recipe) -> None:
+    """Raise where the file that ``recipe.init`` names cannot be used; the teacher's weights are not there yet.
+
+    Args:
+        student: left as it is.
+        recipe: whose ``init``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no tensor fits, or a file that cannot be read.
+    """
+    if recipe.init is not None and recipe.init != FROM_TEACHER:
+        _fitting(student, initial_weights(recipe.init, None)[1])
+
+
+def initial_weights(init: str, teacher: Teacher | None) -> tuple[str, Mapping[str, Tensor]]:
+    """What ``init`` names: where the weights are from, and name -> tensor.
+
+    Args:
+        init: ``"teacher"`` or a path.
+        teacher: for ``"teacher"``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a file that cannot be read.
+    """
+    if init == FROM_TEACHER and teacher is not None:
+        return teacher.source, teacher.network.state_dict()
+    path = Path(init).expanduser()
+    if not path.is_file():
+        raise ArgumentNotFoundError("init", f"must be 'teacher' or a file of weights; there is none {path.resolve()}")
+    return init, read_weights(path)
 
 
 @torch.no_grad()
@@ -96,14 +122,7 @@ def start_from(student: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, A
         >>> found["fitted"], found["tensors"], found["other_shape"]
         (126, 128, ['fc.weight', 'fc.bias'])
     """
-    own = student.state_dict(keep_vars=True)
-    same = [name for name in own if name in weights and own[name].shape == weights[name].shape]
-    if not same:
-        raise ArgumentValueError(
-            "init",
-            f"has no tensor whose name and shape fit the student, {type(student).__name__}; its begin with "
-            f"{', '.join(list(own)[:3])}, and those given with {', '.join(list(weights)[:3])}",
-        )
+    own, same = student.state_dict(keep_vars=True), _fitting(student, weights)
     for name in same:
         own[name].copy_(weights[name])
     parameters = dict(student.named_parameters())
@@ -116,6 +135,19 @@ def start_from(student: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, A
         "other_shape": [name for name in own if name in weights and name not in same],
         "unused": [name for name in weights if name not in own],
     }
+
+
+def _fitting(student: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
+    """Names of the student's tensors that the weights have in the same shape; at least one."""
+    own = student.state_dict(keep_vars=True)
+    same = [name for name in own if name in weights and own[name].shape == weights[name].shape]
+    if not same:
+        raise ArgumentValueError(
+            "init",
+            f"has no tensor whose name and shape fit the student, {type(student).__name__}; its begin with "
+            f"{', '.join(list(own)[:3])}, and those given with {', '.join(list(weights)[:3])}",
+        )
+    return same
 
 
 @torch.no_grad()

@@ -22,7 +22,6 @@ from .data import Data
 from .data.loading import seed_all
 from .export import file_hash, fill, load_network, named_as, read_about, read_weights
 from .files import is_first_process, locked, say, set_aside
-from .methods import needs_teacher
 from .names import name_of, resolve_name
 from .options import Run
 from .recipe import Recipe
@@ -53,7 +52,7 @@ def obtain_teacher(recipe: Recipe, run: Run, data: Data) -> Teacher | None:
         FileNotFoundError: ``--teacher`` names no file.
         ValueError: it does not fit, or is no better than chance.
     """
-    if not (needs_teacher(recipe.read_method()) or recipe.init == "teacher"):
+    if not recipe.uses_teacher:
         return None
     teacher = named_teacher(run.teacher or _own_teacher(recipe, run, data), recipe, run, data)
     teacher.network.to(run.torch_device)
@@ -205,9 +204,10 @@ def _first_teacher(recipe: Recipe, run: Run, data: Data, model: str | None) -> B
 
 
 def with_teacher_schedule(recipe: Recipe, run: Run) -> Recipe:
-    """The recipe with the epochs and the learning rate of its teacher."""
+    """The recipe with the epochs, all of them, and the learning rate of its teacher."""
     epochs = 1 if run.smoke else recipe.teacher_epochs
-    return replace(recipe, epochs=epochs, lr=recipe.teacher_lr, warmup_epochs=min(recipe.warmup_epochs, epochs - 1))
+    warmup = min(recipe.warmup_epochs, epochs - 1)
+    return replace(recipe, epochs=epochs, lr=recipe.teacher_lr, warmup_epochs=warmup, early_stop=0)
 
 
 def load_teacher(

@@ -17,7 +17,7 @@ LEAST_SHARE = 0.01
 LOUDER_OF = {CONTROL: LOUDER, CONTROL + TUNED: LOUDER + TUNED}
 """Plain training -> the arm of the same values with three times the loss."""
 HEADS = (
-    *("arm", "seeds", "validation", "test", "test minus control (95 %)", "told apart", "firing rate", "energy, mJ"),
+    *("arm", "seeds", "validation", "test", "test minus {control} (95 %)", "told apart", "firing rate", "energy, mJ"),
     *("step", "notes"),
 )
 
@@ -63,10 +63,13 @@ def render(records: Sequence[ArmRecord], does_not_fit: Mapping[str, str] | None 
         raise ValueError("there is no record of a run, so there is nothing to compare")
     check_comparable(records)
     found = {control: compare_records(records, control) for control in {rows[0].control for rows in arms.values()}}
-    step = _mean(record.step_ms for record in arms.get(CONTROL) or arms.get(CONTROL + TUNED, []))
-    lines = [_heading(records), "", "| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
+    control = CONTROL if CONTROL in arms else CONTROL + TUNED
+    others = {rows[0].control for arm, rows in arms.items() if rows[0].control != arm} - {control}
+    step = _mean(record.step_ms for record in arms.get(control, []))
+    heads = " | ".join(HEADS).format(control=control if not others else f"{control} or the control in the notes")
+    lines = [_heading(records), "", f"| {heads} |", "|" + "---|" * len(HEADS)]
     for arm in sorted(arms, key=lambda name: -(_mean(record.test_accuracy for record in arms[name]) or 0.0)):
-        lines.append("| " + " | ".join(_row(arm, arms[arm], found, step)) + " |")
+        lines.append("| " + " | ".join(_row(arm, arms[arm], found, control, step)) + " |")
     lines += ["", answer(records)]
     lines += [f"Does not fit: {markdown_cell(arm)}: {markdown_cell(why)}" for arm, why in (does_not_fit or {}).items()]
     return "\n".join(lines)
@@ -114,13 +117,15 @@ def answer(records: Sequence[ArmRecord]) -> str:
         seeds = max((one.seeds for one in told.values()), default=0)
         return f"No method is told apart as better than plain training on {seeds} paired seeds.{tail}{need}"
     louder = {name: compare_records(records, name) for name in LOUDER_OF.values()}
-    louder_of = {record.arm: LOUDER_OF.get(record.control, "") for record in records}
+    control_of = {record.arm: record.control for record in records}
     names = []
     for arm in above:
-        other = louder.get(louder_of[arm])
+        other = louder.get(LOUDER_OF.get(control_of[arm], ""))
         beside = None if other is None else other.differences.get(arm)
-        hint = "" if beside is None or beside.verdict == "above" else f", not told apart from {louder_of[arm]}"
-        names.append(f"{markdown_cell(arm)} {told[arm]} points{hint}")
+        control = control_of[arm]
+        hint = "" if beside is None or beside.verdict == "above" else f", not told apart from {LOUDER_OF[control]}"
+        than = "" if control in LOUDER_OF else f" beside {markdown_cell(control)}"
+        names.append(f"{markdown_cell(arm)} {told[arm]} points{than}{hint}")
     return f"Better than plain training: {'; '.join(names)}.{tail}{need}"
 
 
@@ -134,6 +139,7 @@ def _heading(records: Sequence[ArmRecord]) -> str:
         f"T={markdown_cell(first.asked.get('time_steps', 'unknown'))},",
         f"{markdown_cell(first.asked.get('epochs', 'unknown'))} epochs,",
         f"data {markdown_cell(first.data.get('name', 'unknown'))}, split {markdown_cell(first.data.get('split', ''))}.",
+        *([f"All begin with the weights of {markdown_cell(first.asked['init'])}."] if first.asked.get("init") else []),
     ]
     if taught is not None:
         accuracy = taught.get("accuracy")
@@ -143,7 +149,11 @@ def _heading(records: Sequence[ArmRecord]) -> str:
 
 
 def _row(
-    arm: str, rows: Sequence[ArmRecord], found: Mapping[str, Comparison | None], plain_step: float | None
+    arm: str,
+    rows: Sequence[ArmRecord],
+    found: Mapping[str, Comparison | None],
+    usual: str,
+    plain_step: float | None,
 ) -> Iterable[str]:
     done = [record for record in rows if record.failed is None]
     compared = found[rows[0].control]
@@ -160,17 +170,27 @@ def _row(
     yield _number(_mean(record.energy_mj for record in done), "{:.4g}")
     ratio = None if not (step and plain_step) else step / plain_step
     yield _number(step, "{:.0f} ms") + _number(ratio, " ({:.2f} x plain)", missing="")
-    yield markdown_cell("; ".join(_notes(arm, rows)))
+    yield markdown_cell("; ".join(_notes(arm, rows, usual)))
 
 
-def _notes(arm: str, rows: Sequence[ArmRecord]) -> Iterable[str]:
+def _notes(arm: str, rows: Sequence[ArmRecord], usual: str) -> Iterable[str]:
+    """Remarks on an arm; ``usual`` is the control that the head of the table names."""
     control = rows[0].control
-    if control not in (*LOUDER_OF, arm):
+    if control not in (usual, arm):
         yield f"its control is {control}"
+    if arm in LOUDER_OF.values():
+        yield f"{control} with three times the loss: what larger steps give by themselves"
     tuned = rows[0].method.get("tuned")
     if tuned is not None:
         values = ", ".join(f"{name} {value:g}" for name, value in tuned["values"].items())
         yield f"{values}, the best of {tuned['trials']} trials"
+    begun = [record.init for record in rows if record.init is not None]
+    if begun:
+        accuracy = _number(_mean(init["accuracy"] for init in begun), "{:.2f} %")
+        yield (
+            f"begins with {begun[0]['fitted']} of {begun[0]['tensors']} tensors of {begun[0]['source']}, "
+            f"{accuracy} before the first step"
+        )
     shares = [record.greatest_share for record in rows if record.greatest_share is not None]
     if shares and max(shares) < LEAST_SHARE:
         yield f"does not act: its share of the gradient stays under {LEAST_SHARE:g}"

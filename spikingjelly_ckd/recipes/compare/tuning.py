@@ -87,7 +87,7 @@ class Tuning:
 
     def asked(self, arm: Arm) -> dict[str, Any]:
         """Everything that decides about the trials of an arm, as plain data."""
-        values = self.plan.settings(self.seed) | {"method": arm.recipe.method, "tune": self.trials}
+        values = self.plan.settings(self.seed) | arm.own() | {"method": arm.recipe.method, "tune": self.trials}
         plain: dict[str, Any] = json.loads(json_text(values))
         return plain
 
@@ -225,6 +225,7 @@ def tuned_plan(
     untuned: bool,
     jobs: int,
     budget: float | None,
+    spent: float,
     expected: float,
 ) -> Plan | None:
     """Search, and put the tuned arms into the plan.
@@ -238,6 +239,7 @@ def tuned_plan(
         untuned: keep the arms that are tuned with the values that were given, too.
         jobs: processes side by side.
         budget: seconds; None for no limit.
+        spent: seconds of the budget that are over.
         expected: seconds of a seed of the plan.
 
     Returns:
@@ -268,6 +270,7 @@ def tuned_plan(
             range(parts),
             jobs=parts,
             budget=budget,
+            spent=spent,
             expected=expected,
             target=run_part,
             part="tuning part",

@@ -100,6 +100,7 @@ def run_seeds(
     jobs: int,
     budget: float | None,
     expected: float,
+    spent: float = 0.0,
     target: Callable[..., None] = run_seed,
     part: str = "seed",
 ) -> Outcome:
@@ -112,6 +113,7 @@ def run_seeds(
         budget: seconds. A seed that will not end in them is not begun, and one that was begun stops after the epoch in
             which they end. None for no limit.
         expected: seconds of a whole seed.
+        spent: seconds of the budget that are over.
         target: what a process runs, with the arguments of :func:`~spikingjelly_ckd.recipes.compare.one_seed.run_seed`.
         part: what a seed is called, where it is none.
 
@@ -125,15 +127,16 @@ def run_seeds(
     outcome = Outcome(done=[seed for seed in seeds if not plan.without_record(seed)])
     missing = [seed for seed in seeds if seed not in outcome.done]
     begun = {seed for seed in missing if any(plan.checkpoints(seed).glob("*.ckpt"))}
-    if budget is not None and missing and not begun and expected > budget:
+    if budget is not None and missing and not begun and expected > budget - spent:
+        before = f", and what comes before it took {time_words(spent)}" if spent >= 1 else ""
         raise ArgumentValueError(
             "budget",
             f"of {time_words(budget)} does not hold one {part} of {len(plan.arms)} arms, which takes about "
-            f"{time_words(expected)}: pass fewer --methods, --epochs or --train-images, or a larger budget",
+            f"{time_words(expected)}{before}: pass fewer --methods, --epochs or --train-images, or a larger budget",
         )
     waiting = deque((seed, 0) for seed in sorted(missing, key=lambda seed: seed not in begun))
-    end = None if budget is None else time.monotonic() + budget
-    said, workers = time.monotonic(), list[_Worker]()
+    end = None if budget is None else time.monotonic() + budget - spent
+    said, last, workers = time.monotonic(), "", list[_Worker]()
     with _stopped_by_sigterm(workers):
         while waiting or workers:
             while waiting and len(workers) < jobs:
@@ -150,8 +153,10 @@ def run_seeds(
                     workers.remove(worker)
                     _settle(worker, word, outcome, waiting, part)
             if time.monotonic() - said > SAY_EVERY and workers:
-                say(_progress(workers, len(waiting), outcome, len(seeds), jobs, part))
-                said = time.monotonic()
+                text, said = _progress(workers, len(waiting), outcome, len(seeds), jobs, part), time.monotonic()
+                if text != last:
+                    say(text)
+                last = text
     return outcome
 
 
@@ -209,7 +214,10 @@ def _settle(
 def _progress(
     workers: Sequence[_Worker], waiting: int, outcome: Outcome, seeds: int, jobs: int, part: str = "seed"
 ) -> str:
-    parts = [f"{part} {worker.seed} {100 * worker.done:.0f} %" for worker in workers]
+    parts = [
+        f"{part} {worker.seed} {'begins' if worker.first is None else f'{100 * worker.done:.0f} %'}"
+        for worker in workers
+    ]
     text = f"{len(outcome.done)} of {seeds} {part}s done; {', '.join(parts)}"
     left = [worker.left() for worker in workers]
     known = [one for one in left if one is not None]

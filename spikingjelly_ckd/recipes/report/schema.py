@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .record_checks import check_record
-from .records import FORMAT, environment, read_record, summary, write_record
+from .records import FORMAT, environment, is_over, read_record, summary, write_record
 
 if TYPE_CHECKING:  # a table needs neither data sets nor Lightning
     from ..build import Built
@@ -153,7 +153,7 @@ class Record:
         teacher_cache: folder, views, size and time of filling, if one was used.
         neurons: what the student's neurons ran on.
         processes: how many trained.
-        finished: whether all epochs are done.
+        finished: whether all epochs are done, or early stopping ended them.
         accuracy: None before the first epoch.
         test: of a run with a validation part, once it is done; None where the test set was looked at after each epoch.
         accuracy_by_step: percent in the last evaluation, of the test set once the run is done, by the mean of the
@@ -244,10 +244,11 @@ class Record:
     def after(self, rows: Sequence[dict[str, float]]) -> Record:
         """The record after the epochs of these rows of the history."""
         part: Literal["val", "test"] = "test" if self.data.val_images is None else "val"
+        reached = [row[f"{part}_acc1"] for row in rows]
         return replace(
             self,
-            finished=len(rows) >= self.recipe["epochs"],
-            accuracy=Accuracy(**summary([row[f"{part}_acc1"] for row in rows]), part=part),
+            finished=is_over(reached, self.recipe["epochs"], self.recipe.get("early_stop", 0)),
+            accuracy=Accuracy(**summary(reached), part=part),
             seconds=round(sum(row["seconds"] for row in rows), 1),
             history=list(rows),
         )

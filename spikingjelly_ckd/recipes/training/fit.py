@@ -27,7 +27,7 @@ from ..recipe import Recipe
 from ..report.records import summary
 from ..report.schema import TestFigures
 from ..teacher_input import Teacher
-from .callbacks import FailureNotes, FastNeurons, History, StepSeeds, checkpoints
+from .callbacks import FailureNotes, FastNeurons, History, StepSeeds, StopEarly, checkpoints
 from .distillation_callback import DistillationCallback
 from .module import DistillationModule, TrainingModule
 from .resume import (
@@ -87,7 +87,7 @@ def fit(
     Args:
         module: a :class:`~spikingjelly_ckd.recipes.training.TrainingModule`.
         data: to train and test on.
-        recipe: epochs, batch, precision, clipping, accumulation, EMA.
+        recipe: epochs, early stopping, batch, precision, clipping, accumulation, EMA.
         run: seed, devices, workers and the other flags.
         folder: where everything is written.
         on_row: called after each epoch with all rows of the history.
@@ -117,6 +117,8 @@ def fit(
     ]
     if isinstance(module, DistillationModule):
         callbacks.append(FastNeurons())
+    if recipe.early_stop:
+        callbacks.append(StopEarly(recipe.early_stop))
     average = EMAWeightAveraging(decay=recipe.ema) if recipe.ema else None
     if average is not None:
         callbacks.append(average)
