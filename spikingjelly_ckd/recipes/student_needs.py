@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ..distiller import Distiller
+from ..functional.errors import ArgumentValueError
 from ..methods import CATKDLoss, TETLoss
 from ..methods.base import HEAD_MISFIT
 from ..networks.guards import preserve_state
@@ -35,8 +36,8 @@ def check_needs(student: nn.Module, recipe: Recipe, data: Data, run: Run) -> Non
             if needs.linear_head:
                 _find_head(student, images, recipe, data)
     except (RuntimeError, ValueError) as error:  # a head of other channels cannot be multiplied with
-        raise ValueError(
-            f"--method {recipe.method} needs {needs}, and the student {shown(recipe.student)} lacks it: {error}"
+        raise ArgumentValueError(
+            "method", f"{recipe.method} needs {needs}, and the student {shown(recipe.student)} lacks it: {error}"
         ) from error
 
 
