@@ -6,7 +6,6 @@ import atexit
 import copy
 import signal
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from ..data import Data
 from ..data.loading import ReproducibleDataModule
 from ..files import say
 from ..options import Run
+from ..quiet import without_chatter
 from ..recipe import Recipe
 from ..report.records import summary
 from ..report.schema import TestFigures
@@ -36,6 +36,7 @@ from ..teacher_input import Teacher
 from .callbacks import FailureNotes, FastNeurons, History, StepSeeds, checkpoints
 from .distillation_callback import DistillationCallback
 from .module import DistillationModule, TrainingModule
+from .progress import progress_callback
 from .resume import (
     BEST,
     SETTINGS,
@@ -78,6 +79,7 @@ class FitResult:
         return self.rows[-1]["test_acc1"] if self.test is None else self.test.last
 
 
+@without_chatter()
 def fit(
     module: TrainingModule,
     data: Data,
@@ -123,6 +125,9 @@ def fit(
     ]
     if isinstance(module, DistillationModule):
         callbacks.append(FastNeurons())
+    if not run.no_progress:
+        what = "Student" if isinstance(module, DistillationModule) else "Teacher"
+        callbacks.append(progress_callback(what, is_smoke=run.smoke))
     average = EMAWeightAveraging(decay=recipe.ema) if recipe.ema else None
     if average is not None:
         callbacks.append(average)
@@ -142,7 +147,7 @@ def fit(
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             enable_model_summary=False,
-            enable_progress_bar=not run.no_progress,
+            enable_progress_bar=not run.no_progress and sys.stderr.isatty(),
             limit_train_batches=run.most_steps,
             limit_val_batches=run.most_steps,
             limit_test_batches=run.most_steps,
@@ -160,10 +165,8 @@ def fit(
     else:
         begin_anew(folder)
     loaders = _loaders(module, data, recipe, run, folder)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*exists and is not empty")  # it is ours: resumed, or written to just now
-        with _exit_status(trainer):
-            trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
+    with _exit_status(trainer):
+        trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
     if average is not None:
         average.on_train_end(trainer, module)  # Lightning leaves it out where the checkpoint had no epoch left to train
     test = None if data.validation is None else _look_at_test(trainer, module, loaders, history.rows, folder / BEST)
