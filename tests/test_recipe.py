@@ -111,7 +111,7 @@ def test_plain_data_name_the_functions():
 
 
 def test_an_unknown_method_is_refused():
-    with pytest.raises(ValueError, match="--method 'bkdsn': no method is called 'bkdsn'; did you mean 'bkdsnn'"):
+    with pytest.raises(ValueError, match="method 'bkdsn': no method is called 'bkdsn'; did you mean 'bkdsnn'"):
         make_recipe(method="bkdsn")
     with pytest.raises(TypeError, match="lr"):
         Recipe(name="x", paper_accuracy=None, data=cifar10, student=nn.Linear, teacher=nn.Linear)
@@ -333,7 +333,7 @@ def test_flags_of_the_run():
     ("line", "words"),
     [
         ([], "--data-path is needed: the folder of the data set, or an ImageFolder tree"),
-        ([*DATA, "--method", "bkdsn"], "method 'bkdsn': no method is called 'bkdsn'; did you mean 'bkdsnn'"),
+        ([*DATA, "--method", "bkdsn"], "--method 'bkdsn': no method is called 'bkdsn'; did you mean 'bkdsnn'"),
         ([*DATA, "--method", "kd", "--beta", "1", "--gamma", "1"], "--beta and --gamma: not used by --method kd"),
         ([*DATA, "--method", "kd", "--student-layer", "x"], "--student-layer: not used by --method kd"),
         ([*DATA, "--method", "at", "--teacher-layer", "x"], "--teacher-layer: not used by --method at"),

@@ -31,9 +31,7 @@ def _share(trainer: Trainer, batches: int) -> float:
 
 
 class ProgressLines(Callback):
-    """A line every ten seconds in a long epoch or evaluation, and one at the end of an epoch.
-
-    Of short epochs the last has a line, and one in ten seconds.
+    """A line every ten seconds, in the midst of an epoch or evaluation or at its end, and one at the end of the last.
 
     Args:
         what: is trained.
