@@ -21,7 +21,7 @@ def progress_callback(what: str, *, is_smoke: bool = False) -> Callback:
         what: is trained, as a line begins.
         is_smoke: whether the accuracies say nothing, which a line then says.
     """
-    return ProgressBar(leave=True) if sys.stderr.isatty() else ProgressLines(what, is_smoke=is_smoke)
+    return ProgressBar() if sys.stderr.isatty() else ProgressLines(what, is_smoke=is_smoke)
 
 
 def _share(trainer: Trainer, batches: int) -> float:
@@ -85,8 +85,8 @@ class ProgressLines(Callback):
 class ProgressBar(TQDMProgressBar):
     """Lightning's bar of an epoch, with the time to the end of the whole training in it."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self) -> None:
+        super().__init__()
         self._pace = Pace()
 
     def on_train_start(self, *args: Any) -> None:
