@@ -22,9 +22,11 @@ def _rerun(argv: Sequence[str]) -> int:
 
 
 def _env(argv: Sequence[str]) -> int:
+    from .recipes.files import until_reader_leaves
     from .recipes.report.environment import environment
 
-    print(json.dumps(environment(), indent=1))
+    with until_reader_leaves():
+        print(json.dumps(environment(), indent=1))
     return 0
 
 
@@ -36,7 +38,7 @@ def _compare(argv: Sequence[str]) -> int:
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "compare": (_compare, "which method helps, on this network and these data: compare --help"),
-    "table": (_table, "records of runs in one table: table RECORD.json ..."),
+    "table": (_table, "records of runs, or of all runs under a folder, in one table: table runs"),
     "rerun": (_rerun, "repeat a run from its record alone, and compare: rerun RECORD.json"),
     "env": (_env, "versions, commit and device, as a record has them"),
 }

@@ -248,11 +248,11 @@ def test_the_student_of_a_row_by_switches(ground, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--norm", "tebn", "--eval-time-steps", "3"), "eval_time_steps does not go with norm 'tebn'"),
-        (("--mixup-off-epoch", "1"), "mixup_off_epoch does nothing: no images are mixed"),
-        (("--label-smoothing", "1"), "label_smoothing must"),
-        (("--cutout", "-1"), "cutout must be at least 0"),
-        (("--eval-time-steps", "0"), "eval_time_steps must be at least 1"),
+        (("--norm", "tebn", "--eval-time-steps", "3"), "--eval-time-steps does not go with norm 'tebn'"),
+        (("--mixup-off-epoch", "1"), "--mixup-off-epoch does nothing: no images are mixed"),
+        (("--label-smoothing", "1"), "--label-smoothing must"),
+        (("--cutout", "-1"), "--cutout must be at least 0"),
+        (("--eval-time-steps", "0"), "--eval-time-steps must be at least 1"),
         (("--logger", "paper"), "--logger: invalid choice"),
         (("--neuron", "izhikevich"), "--neuron: invalid choice"),
         (("--task-loss", "mse"), "--task-loss: invalid choice"),

@@ -136,6 +136,18 @@ def test_half_silent_student():
     assert report(student=student)["silent channels"].status in ("ok", "warn")
 
 
+def test_a_map_of_four_numbers_is_no_map():
+    images, labels = BATCH
+    distiller = CKDDistiller(tiny_teacher(), tiny_student(), time_steps=2)
+    found = preflight(distiller, (images[..., :4, :4], labels))
+    for role in ("student", "teacher"):
+        assert found[f"{role} map"].status == "warn"
+        assert found[f"{role} map"].message.startswith("2x2, so 4 numbers say where the network looks, ")
+        assert found[f"{role} map"].message.endswith(f"pass {role}_layer= an earlier layer")
+    fine = preflight(CKDDistiller(tiny_teacher(), tiny_student(), time_steps=2), (images[..., :6, :6], labels))
+    assert "numbers say" not in fine["student map"].message
+
+
 def test_signed_values_instead_of_spikes():
     found = report(student_layer="4")["spikes"]
     assert (found.status, found.data["kind"]) == ("warn", "signed")

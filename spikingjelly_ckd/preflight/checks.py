@@ -42,6 +42,8 @@ __all__ = [
     "values",
 ]
 
+LEAST_SIDE = 3
+"""A map with fewer rows or columns tells hardly one place from another."""
 SILENT_SHARE = 0.9
 STATISTICS_OFF = 1.0
 MEMORY_STEPS = 3
@@ -237,14 +239,15 @@ def values(look: Look) -> Check:
 def maps(look: Look) -> Iterator[Check]:
     """How large the compared maps are, and for how many images they are constant."""
     for role, maps in look.maps.items():
-        share = float(is_constant(maps).float().mean())
-        status: Status = "fail" if share == 1 else "warn" if share > 0.1 else "ok"
-        advice = "" if status == "ok" else f"; pass {role}_layer= another layer"
+        share, few = float(is_constant(maps).float().mean()), min(maps.shape[1:]) < LEAST_SIDE
+        status: Status = "fail" if share == 1 else "warn" if share > 0.1 or few else "ok"
         size = f"{maps.shape[1]}x{maps.shape[2]}"
+        says = f", so {maps.shape[1] * maps.shape[2]} numbers say where the network looks" if few else ""
+        advice = "" if status == "ok" else f"; pass {role}_layer= {'an earlier' if few else 'another'} layer"
         yield Check(
             f"{role} map",
             status,
-            f"{size}, constant for {share:.0%} of the images{advice}",
+            f"{size}{says}, constant for {share:.0%} of the images{advice}",
             {"constant": share, "size": size},
         )
 

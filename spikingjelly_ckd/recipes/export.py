@@ -296,7 +296,12 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         why = "it holds Python objects" if "GLOBAL" in str(error) else "cut off, or no file of PyTorch"
         raise ValueError(f"{path} cannot be read as tensors ({why}); save network.state_dict() alone") from error
     except Exception as error:
-        raise ValueError(f"{path} cannot be read as tensors (cut off?): {str(error).partition(chr(10))[0]}") from error
+        what = str(error).partition(chr(10))[0]
+        why = f": {what}" if " " in what else ""  # PyTorch's parser of a text stumbles without a sentence
+        raise ValueError(
+            f"{path} cannot be read as tensors (cut off?){why}; it must be a file of torch.save(network.state_dict(), "
+            "...) or of safetensors"
+        ) from error
     weights = _find_weights(content, path)
     broken = [name for name, value in weights.items() if value.is_floating_point() and value.isnan().any()]
     if broken:

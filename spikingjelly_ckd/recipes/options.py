@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -59,6 +60,7 @@ class Run:
         overwrite: the output folder may hold another run.
         resume: ``"latest"``, or the path of a checkpoint; None begins anew.
         seed: of weights, order, augmentation and noise, at least 0.
+        seeds: of several runs, one after the other, each in a folder of its own; None for the one of ``seed``.
         device: what kind of device; ``"auto"`` takes CUDA where there is one.
         devices: how many on each node.
         num_nodes: how many nodes.
@@ -97,6 +99,7 @@ class Run:
     overwrite: bool = False
     resume: str | None = None
     seed: int = 0
+    seeds: Sequence[int] | None = None
     device: Device = "auto"
     devices: int | Literal["auto"] = 1
     num_nodes: int = 1
@@ -142,7 +145,9 @@ class Run:
 
     def folder(self, recipe: Recipe) -> Path:
         """Where the run is written."""
-        return self.output_dir or self._home(recipe) / f"{folder_name(recipe.method)}-seed{self.seed}"
+        if self.output_dir is not None:
+            return self.output_dir if self.seeds is None else self.output_dir / f"seed{self.seed}"
+        return self._home(recipe) / f"{folder_name(recipe.method)}-seed{self.seed}"
 
     def teacher_folder(self, recipe: Recipe) -> Path:
         """Where a teacher that is trained first is written."""
@@ -153,7 +158,7 @@ class Run:
 
     def to_json(self) -> dict[str, Any]:
         """The flags for a record, apart from the seed, which stands there by itself."""
-        return {name: value for name, value in vars(self).items() if name not in ("seed", "print_config")}
+        return {name: value for name, value in vars(self).items() if name not in ("seed", "seeds", "print_config")}
 
 
 def check_options(recipe: Recipe, run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..functional.errors import ArgumentNotFoundError, ArgumentValueError
 from .data import Data
 from .export import read_weights
 from .options import Run
+from .progress import tracked
 from .recipe import Recipe
 from .teacher_input import Teacher
 from .training.figures import among_largest
@@ -166,9 +168,8 @@ def accuracy_of(
     """
     training, right, images = distiller.training, 0, 0
     distiller.eval()
-    for index, (batch, labels) in enumerate(DataLoader(data.measured, batch_size, num_workers=workers)):
-        if index == limit:
-            break
+    loader = DataLoader(data.measured, batch_size, num_workers=workers)
+    for batch, labels in tracked(islice(loader, limit), "Student: accuracy before the first step", len(loader)):
         right += int(among_largest(distiller.predict(batch.to(device)).cpu(), labels, 1).sum())
         images += len(labels)
     distiller.train(training)

@@ -42,8 +42,8 @@ def check_needs(student: nn.Module, recipe: Recipe, data: Data, run: Run) -> Non
             if needs.linear_head:
                 _find_head(student, images, recipe, data)
     except (RuntimeError, ValueError) as error:  # a head of other channels cannot be multiplied with
-        raise ValueError(
-            f"--method {recipe.method} needs {needs}, and the student {shown(recipe.student)} lacks it: {error}"
+        raise ArgumentValueError(
+            "method", f"{recipe.method} needs {needs}, and the student {shown(recipe.student)} lacks it: {error}"
         ) from error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +24,7 @@ from .export import file_hash, fill, load_network, named_as, read_about, read_we
 from .files import is_first_process, locked, say, set_aside
 from .names import name_of, resolve_name
 from .options import Run
+from .progress import tracked
 from .recipe import Recipe
 from .report.schema import Record
 from .teacher_identity import TEACHER_FILE
@@ -64,9 +65,10 @@ def obtain_teacher(recipe: Recipe, run: Run, data: Data) -> Teacher | None:
         limit=run.most_steps,
         refuse=not (run.any_teacher or run.smoke),
     )
-    said = "" if teacher.accuracy is None else f" (its file says {teacher.accuracy:.2f} %)"
+    said = "" if teacher.accuracy is None else f" (its file says {teacher.accuracy:.2f} % on the test set)"
     how = "" if teacher.made is None else f"; made so: {identity.described(teacher.made)}"
-    rank_zero_info(f"Teacher: {teacher.source} has {accuracy:.2f} % on the {_part(data)} set{said}{how}")
+    of = f"{run.most_steps} batches of " if run.smoke else ""
+    rank_zero_info(f"Teacher: {teacher.source} has {accuracy:.2f} % on {of}the {_part(data)} set{said}{how}")
     return replace(teacher, test_accuracy=accuracy)
 
 
@@ -120,7 +122,8 @@ def _take_up(folder: Path, recipe: Recipe, run: Run, data: Data, wanted: Mapping
     path = folder / TEACHER_FILE
     about = identity.whole(folder)
     if about is not None and not identity.differences(about["made"], wanted):
-        accuracy = "" if about.get("accuracy") is None else f"; its file says {about['accuracy']:.2f} %"
+        known = about.get("accuracy")
+        accuracy = "" if known is None else f"; its file says {known:.2f} % on the test set"
         say(f"Teacher: {path}, trained by an earlier run: {identity.described(about['made'])}{accuracy}")
         return path
     seed, resume, begun = run.seed, None, identity.claims(folder)
@@ -365,9 +368,8 @@ def check_teacher(
     right = 0
     seen: list[Tensor] = []
     part = getattr(data, "measured", data.test)  # an object of one's own may have a test part alone
-    for index, (images, labels) in enumerate(DataLoader(part, batch_size, num_workers=workers)):
-        if index == limit:
-            break
+    loader = DataLoader(part, batch_size, num_workers=workers)
+    for images, labels in tracked(islice(loader, limit), "Teacher: accuracy", len(loader)):
         images = images.transpose(0, 1) if images.ndim == 5 else images
         logits = read_logits(teacher.network(enter(images.to(device))), role="teacher", size=len(labels)).mean
         if logits.shape[1] != data.num_classes:

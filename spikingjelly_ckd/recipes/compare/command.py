@@ -6,7 +6,6 @@ import argparse
 import os
 import re
 import shlex
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,13 +17,14 @@ import torch
 from ... import published
 from ...functional.errors import ArgumentValueError
 from .. import data as data_sets
-from ..command_line import CHANGEABLE, brief_errors, command_line
+from ..command_line import CHANGEABLE, FLAGS, brief_errors, command_line
 from ..data.digits import digits
 from ..export import file_hash
 from ..files import locked, say
 from ..methods import resolve_here
 from ..models import resnet8, resnet20, spiking_resnet8, spiking_resnet20
 from ..options import Run, check_options, check_writable
+from ..progress import time_words
 from ..recipe import Recipe, ours
 from ..start import FROM_TEACHER
 from ..teachers import obtain_teacher
@@ -37,7 +37,7 @@ from .rehearsal import check_students, rehearsed
 from .search import needs_optuna
 from .table import render
 from .tuning import arms_to_tune, tuned_plan
-from .workers import Outcome, run_seeds, time_words
+from .workers import Outcome, run_seeds
 
 __all__ = ["RECIPE", "compare", "main", "settings_of_data"]
 
@@ -101,7 +101,7 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         The exit status: 0, or 1 where a seed failed.
     """
-    with brief_errors(PROGRAM, to_go_on="the same command"):
+    with brief_errors(PROGRAM, to_go_on="the same command", flags=FLAGS | {"method": "--methods"}):
         return compare(argv)
 
 
@@ -213,7 +213,7 @@ def _read(own: dict[str, Any], given: dict[str, Any]) -> tuple[Recipe, Run, list
     changed = {name: given.pop(name) for name in CHANGEABLE if name in given}
     recipe = replace(recipe, **changed, sources=recipe.sources | dict.fromkeys(changed, "command line"))
     # most images are in memory, and every seed would have loading processes of its own
-    run = Run(**({"workers": 0, "no_progress": not sys.stderr.isatty()} | given))
+    run = Run(**({"workers": 0} | given))
     run = replace(run, teacher=None if run.teacher == TRAIN else run.teacher)
     if run.val_images is None and recipe.data is not digits:
         run = replace(run, val_images=VALIDATION)
@@ -291,6 +291,7 @@ def settings_of_data(name: str) -> dict[str, Any]:
 def _parser() -> argparse.ArgumentParser:
     parser = command_line(RECIPE, __doc__)
     parser.prog = PROGRAM
+    parser.usage = "%(prog)s --methods METHOD ... --data-path DIR [flags] (see --help)"
     # some flags of rows mean something else here
     group = parser.add_argument_group("the comparison", conflict_handler="resolve")
     group.add_argument(

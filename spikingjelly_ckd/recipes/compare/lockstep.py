@@ -22,6 +22,7 @@ from ...step.shared_teacher import SharedTeacher
 from ..data import Data
 from ..data.loading import seed_all
 from ..options import Run
+from ..progress import tracked
 from ..teacher_input import Teacher
 from ..training.resume import SETTINGS, WholeCheckpoints, check_same_run, find_checkpoint, read_checkpoint
 from .arm_state import ArmState, autocast
@@ -110,7 +111,7 @@ class Seed:
         for _ in range(2):  # the first one warms up
             start = time.perf_counter()
             seen = self._teach(images, labels)
-            for state in self.running():
+            for state in tracked(running := self.running(), "First steps of the arms", len(running)):
                 try:
                     state.backward(images, labels, seen.get(state.arm.name))
                 except (RuntimeError, TypeError, ValueError) as error:

@@ -27,6 +27,7 @@ from ...functional.errors import ArgumentValueError
 from ..data import Data
 from ..files import say, set_aside, whole_file
 from ..methods import folder_name
+from ..progress import time_words
 from ..training.resume import LATEST, check_same_run
 from ..untrusted import MAPPING, TEXT, check_kinds, json_text, list_of, mapping_of, number, optional, read_json
 from .arms import CONTROL, LOUDER, TUNED, Arm
@@ -34,7 +35,7 @@ from .batches import Batches
 from .one_seed import Tell, in_process
 from .plan import Plan
 from .search import Trial, best_trial, propose, search_space, with_values
-from .workers import run_seeds, time_words
+from .workers import run_seeds
 
 __all__ = ["Tuning", "arms_to_tune", "run_part", "seed_of_search", "train_part", "tuned_arms", "tuned_plan"]
 

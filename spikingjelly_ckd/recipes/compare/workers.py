@@ -15,15 +15,14 @@ from typing import Any, Protocol
 
 from ...functional.errors import ArgumentValueError
 from ..files import say
+from ..progress import SAY_EVERY, time_words
 from .arms import Arm
 from .one_seed import Event, run_seed
 
-__all__ = ["Outcome", "Work", "run_seeds", "time_words"]
+__all__ = ["Outcome", "Work", "run_seeds"]
 
 RETRIES = 1
 """How often a process that was killed is started again."""
-SAY_EVERY = 10.0
-"""Seconds between two lines of progress."""
 TERMINATED = 128 + signal.SIGTERM
 
 
@@ -225,15 +224,3 @@ def _progress(
         return text
     whole = max(one / max(1e-9, 1 - worker.done) for one, worker in zip(known, workers, strict=True))
     return f"{text}; about {time_words(max(known) + -(-waiting // jobs) * whole)} left"
-
-
-def time_words(seconds: float) -> str:
-    """A time in words.
-
-    Example:
-        >>> time_words(42.4), time_words(600), time_words(9000)
-        ('42 s', '10 min', '2.5 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

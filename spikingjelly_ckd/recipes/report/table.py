@@ -1,4 +1,4 @@
-"""Run records into one table: ``python -m spikingjelly_ckd table RECORD.json ...``.
+"""Run records into one table: ``python -m spikingjelly_ckd table RECORD.json ...``, or a folder that holds them.
 
 One line for each row, method and setting over its seeds: mean, standard deviation and 95 % interval, the paper's number
 beside them, and the difference to plain training paired by seed. Figures are of the test set: after the last epoch, the
@@ -20,8 +20,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from ...functional.installed import needs_packages
+from ..compare.table import render
+from ..files import until_reader_leaves
 from ..untrusted import markdown_cell, shown_text
 from .schema import Record
+from .search import LINE, Found, find_records
 
 with needs_packages("the table of records"):
     from scipy.stats import t as student_t
@@ -29,8 +32,6 @@ with needs_packages("the table of records"):
 __all__ = ["interval95", "main", "tabulate"]
 
 BEST_ON_TEST = "best on test"
-LINE = 2000
-"""Characters of a message."""
 FIGURES: dict[str, Callable[[Record], float | None]] = {
     "last epoch": lambda run: run.test_accuracy,
     "mean of last 5": lambda run: run.result.mean_last_5 if run.result.part == "test" else None,
@@ -41,7 +42,7 @@ FIGURES: dict[str, Callable[[Record], float | None]] = {
 NOT_SETTINGS = ("name", "paper_accuracy", "method", "parts")
 OF_TEACHING = (
     *("variant", "map_temperature", "temperature", "noise_weight", "beta", "gamma", "target_class"),
-    *("student_layer", "teacher_layer", "teacher", "teacher_epochs", "teacher_lr"),
+    *("student_layer", "teacher_layer", "teacher", "teacher_epochs", "teacher_lr", "teacher_cache"),
 )
 """Settings that do not touch plain training."""
 OF_TEACHER = ("teacher_epochs", "teacher_lr")
@@ -160,6 +161,7 @@ def _refuse(records: Sequence[Record], *, best_on_test: bool) -> None:
 
 def _settings(record: Record) -> dict[str, Any]:
     elsewhere = {"data": record.data.name, "processes": record.processes or 1}
+    elsewhere["teacher_cache"] = record.options.get("teacher_cache")
     settings = record.recipe | elsewhere  # a row's script also runs on other data and on several devices
     out: tuple[str, ...] = OF_TEACHING if record.method == "plain" else ()
     teacher = record.teacher
@@ -263,36 +265,6 @@ def _cost(runs: Mapping[int, Record]) -> str:
     return f"{statistics.mean(rates):.1f} %; {energy}" if rates else energy
 
 
-def _found(path: Path) -> list[Record]:
-    """The records of runs at a path: of the file, or of those under a folder that belong in a table.
-
-    Raises:
-        FileNotFoundError: nothing is there, or no ``record.json`` under the folder.
-        ValueError: the file is no record.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such file or folder")
-    if not path.is_dir():
-        return [Record.read(path)]
-    files = sorted(path.rglob("record.json"))
-    if not files:
-        raise FileNotFoundError(f"{path}: there is no record.json in this folder or below it; a run writes one")
-    records: list[Record] = []
-    for file in files:
-        try:
-            record = Record.read(file)
-        except ValueError as error:
-            print(f"table: left out: {shown_text(error, LINE)}", file=sys.stderr)
-            continue
-        if record.method == "teacher":
-            continue
-        if record.smoke:
-            print(f"table: left out: {shown_text(file, LINE)} is of a smoke run", file=sys.stderr)
-            continue
-        records.append(record)
-    return records
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line.
 
@@ -303,12 +275,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, or 1 where the records cannot stand in one table.
     """
     parser = argparse.ArgumentParser("python -m spikingjelly_ckd table", description="Run records into one table.")
-    parser.add_argument("records", nargs="+", type=Path, help="record.json files, or folders to search for them")
+    parser.add_argument("records", nargs="+", type=Path, help="records, or folders to search for them")
     parser.add_argument("--best-on-test", action="store_true", help="show the best epoch, chosen on the test set, too")
     arguments = parser.parse_args(argv)
     try:
-        records = [record for path in arguments.records for record in _found(path)]
-        print(tabulate(records, best_on_test=arguments.best_on_test))
+        found = Found()
+        for path in arguments.records:
+            find_records(path, found)
+        tables = [tabulate(found.rows, best_on_test=arguments.best_on_test)] if found.rows else []
+        for folder, records in found.comparisons.items():
+            tables.append(f"Comparison in {shown_text(folder, LINE)}\n\n{render(records)}")
+        with until_reader_leaves():
+            print("\n\n".join(tables))
     except (OSError, ValueError) as error:
         print(f"table: {shown_text(error, LINE)}", file=sys.stderr)
         return 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import warnings
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from ..cache import CachedData, TeacherCache
 from ..data import Data
 from ..data.loading import ReproducibleDataModule
 from ..options import Run
+from ..quiet import without_chatter
 from ..recipe import Recipe
 from ..report.records import summary
 from ..report.schema import TestFigures
@@ -30,6 +31,7 @@ from ..teacher_input import Teacher
 from .callbacks import FailureNotes, FastNeurons, History, StepSeeds, StopEarly, checkpoints
 from .distillation_callback import DistillationCallback
 from .module import DistillationModule, TrainingModule
+from .progress import progress_callback
 from .resume import (
     BEST,
     SETTINGS,
@@ -70,6 +72,7 @@ class FitResult:
         return self.rows[-1]["test_acc1"] if self.test is None else self.test.last
 
 
+@without_chatter()
 def fit(
     module: TrainingModule,
     data: Data,
@@ -119,6 +122,9 @@ def fit(
         callbacks.append(FastNeurons())
     if recipe.early_stop:
         callbacks.append(StopEarly(recipe.early_stop))
+    if not run.no_progress:
+        what = "Student" if isinstance(module, DistillationModule) else "Teacher"
+        callbacks.append(progress_callback(what, is_smoke=run.smoke))
     average = EMAWeightAveraging(decay=recipe.ema) if recipe.ema else None
     if average is not None:
         callbacks.append(average)
@@ -138,7 +144,7 @@ def fit(
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             enable_model_summary=False,
-            enable_progress_bar=not run.no_progress,
+            enable_progress_bar=not run.no_progress and sys.stderr.isatty(),
             limit_train_batches=run.most_steps,
             limit_val_batches=run.most_steps,
             limit_test_batches=run.most_steps,
@@ -156,14 +162,12 @@ def fit(
     else:
         begin_anew(folder)
     loaders = _loaders(module, data, recipe, run, folder)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*exists and is not empty")  # it is ours: resumed, or written to just now
-        with stop.watch(trainer):
-            trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
-            if average is not None:  # Lightning leaves it out where the checkpoint had no epoch left to train
-                average.on_train_end(trainer, module)
-            rows, best = history.rows, folder / BEST
-            test = None if data.validation is None else _look_at_test(trainer, module, loaders, rows, best)
+    with stop.watch(trainer):
+        trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
+        if average is not None:
+            average.on_train_end(trainer, module)  # Lightning leaves it out where no epoch was left to train
+        rows, best = history.rows, folder / BEST
+        test = None if data.validation is None else _look_at_test(trainer, module, loaders, rows, best)
     return FitResult(history.rows, trainer, preflight_report(trainer), _cache(loaders), test)
 
 
