@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -35,6 +36,7 @@ from ..report.schema import TestFigures
 from ..teacher_input import Teacher
 from .callbacks import FailureNotes, FastNeurons, History, StepSeeds, checkpoints
 from .distillation_callback import DistillationCallback
+from .map_images import MapImages, fixed_images
 from .module import DistillationModule, TrainingModule
 from .resume import (
     BEST,
@@ -123,6 +125,9 @@ def fit(
     ]
     if isinstance(module, DistillationModule):
         callbacks.append(FastNeurons())
+        if run.logger == "tensorboard":
+            known = {"classes": data.classes, "mean": data.mean, "std": data.std}
+            callbacks.append(MapImages(partial(fixed_images, data), **known))
     average = EMAWeightAveraging(decay=recipe.ema) if recipe.ema else None
     if average is not None:
         callbacks.append(average)

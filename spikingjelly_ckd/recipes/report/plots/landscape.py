@@ -13,7 +13,7 @@ from .style import EVIDENCE, WIDTHS, add_scale, new_figure, series_style, styled
 
 with needs_packages("spikingjelly_ckd.recipes.report.plots"):
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 __all__ = ["plot_landscape"]
 
@@ -90,7 +90,8 @@ def plot_landscape(
         for k, (name, values) in enumerate(lines.items()):
             axis.plot(line_positions, values.detach().float().cpu().numpy(), **series_style(k), label=name)
         axis.set(xlabel="step along the first direction", ylabel=measure, yscale="log")
-        for ticks in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
-            ticks(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.yaxis.set_minor_formatter(NullFormatter())
         axis.legend()
     return figure
