@@ -242,7 +242,7 @@ def test_records_of_the_benchmarks_are_read():
     assert left_out == {}
     assert [study.kind for study in studies] == ["benchmark"]
     page = Page(render_page(studies))
-    assert "methods_cifar10: 9 methods on " in page.text
+    assert "methods_cifar10: 8 methods on " in page.text
     assert len(page.sources) == 2
 
 
@@ -313,9 +313,8 @@ def test_hostile_records_are_text(tmp_path):
     assert "{{ 7 * 7 }}" in page.text
     assert "49" not in re.findall(r"\b49\b", page.text)
     assert not re.search("[\u202a-\u202e\u0000\u001b]", text)
-    assert "x" * 700 not in text
-    assert len(text) < 8_000_000
-    assert text.count("broken/record.json") == 1
+    assert [len(found) for found in re.findall("x{700,}", text)] == [9000]  # a command, which is shown as a whole
+    assert "broken/record.json: it is no JSON" in page.text
 
 
 @given(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=300)), st.floats(0, 100), st.floats(0))

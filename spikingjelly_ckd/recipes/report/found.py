@@ -151,7 +151,8 @@ def _read(path: Path, pile: _Pile, *, named: bool = False, teachers: list[Path] 
         elif named or path.name == "record.json" or path.parent.name == "records":
             pile.left_out[str(path)] = f"no record (format {' or '.join(map(str, READABLE))}) of a training"
     except (OSError, ValueError) as error:
-        pile.left_out[str(path)] = shown_text(str(error).removeprefix(f"{path}: "), 400)
+        why = str(error).replace(f"{path}: ", "").replace(f"{path} ", "it ")
+        pile.left_out[str(path)] = shown_text(why, 400)
 
 
 def _kind(content: Mapping[str, Any]) -> Literal["arm", "row", "benchmark"] | None:

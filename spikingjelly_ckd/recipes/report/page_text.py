@@ -183,11 +183,11 @@ def preflights(study: Study) -> list[tuple[str, list[tuple[str, str, str]]]]:
         for check in checks if isinstance(checks, list) else []:
             if isinstance(check, Mapping):
                 status = str(check.get("status", "unknown"))
-                message = str(check.get("message", ""))
+                name, message = str(check.get("name", "")), str(check.get("message", ""))
                 if is_first:
-                    own.setdefault((status, str(check.get("name", "")), message))
-                elif status not in ("ok", "info"):
-                    own.setdefault((status, str(check.get("name", "")), f"seed {run.seed}: {message}"))
+                    own.setdefault((status, name, message))
+                elif status not in ("ok", "info") and (status, name, message) not in own:
+                    own.setdefault((status, name, f"seed {run.seed}: {message}"))
     order = {"fail": 0, "error": 0, "warn": 1}
     return [
         (shown_text(arm, NAME), sorted(checks, key=lambda check: order.get(check[0], 2))[:MOST])
