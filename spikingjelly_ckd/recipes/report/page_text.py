@@ -31,29 +31,29 @@ WORDS = {"val": "validation", "test": "test"}
 
 @dataclass(frozen=True)
 class Table:
-    """Cells, and for each column whether it holds numbers.
+    """Cells of a table.
 
     Attributes:
         heads: of the columns.
-        lines: texts.
-        values: of each cell, what the column is sorted by; None for a text.
+        lines: texts, one for each head.
     """
 
     heads: Sequence[str]
     lines: Sequence[Sequence[str]]
 
     @property
-    def values(self) -> list[list[float | None]]:
-        """Leading number of each cell in columns where every cell that is not empty has one."""
-        found = [[_leading(cell) for cell in line] for line in self.lines]
-        numeric = [
-            all(
-                line[at] is not None or cells[at] in ("", "not measured")
-                for line, cells in zip(found, self.lines, strict=True)
-            )
+    def numeric(self) -> list[bool]:
+        """Of each column, whether all of its cells begin with a number or say nothing."""
+        return [
+            all(_leading(line[at]) is not None or line[at] in ("", "not measured") for line in self.lines)
             for at in range(len(self.heads))
         ]
-        return [[value if numeric[at] else None for at, value in enumerate(line)] for line in found]
+
+    @property
+    def values(self) -> list[list[float | None]]:
+        """What each cell of a column of numbers is sorted by; None for a text, and for nothing."""
+        numeric = self.numeric
+        return [[_leading(cell) if numeric[at] else None for at, cell in enumerate(line)] for line in self.lines]
 
 
 def _leading(text: str) -> float | None:
