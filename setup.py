@@ -13,6 +13,7 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "spikingjelly_ckd/__init_
 TORCH = ["torch==2.11.*", "torchvision==0.26.*", "torchaudio==2.11.*"]
 TRAIN = [
     *TORCH,
+    "jinja2>=3.1",
     "lightning>=2.5,<3",
     "matplotlib>=3.8",
     "safetensors>=0.4",
@@ -33,7 +34,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["spikingjelly_ckd", "spikingjelly_ckd.*"]),
-    package_data={"spikingjelly_ckd": ["py.typed"]},
+    package_data={"spikingjelly_ckd": ["py.typed", "recipes/report/templates/*"]},
     python_requires=">=3.11",
     install_requires=["torch>=2.6", "spikingjelly>=0.0.0.0.14,<3"],
     extras_require={
@@ -48,6 +49,7 @@ setup(
             "hypothesis>=6.100",
             "mypy>=1.11",
             "nox>=2024.4.15",
+            "playwright>=1.49",
             "pytest>=8",
             "pytest-cov>=6",
             "pytest-xdist>=3.5",

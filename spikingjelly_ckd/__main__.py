@@ -15,6 +15,12 @@ def _table(argv: Sequence[str]) -> int:
     return table(argv)
 
 
+def _report(argv: Sequence[str]) -> int:
+    from .recipes.report.page import main as report
+
+    return report(argv)
+
+
 def _rerun(argv: Sequence[str]) -> int:
     from .recipes.rerun import main as rerun
 
@@ -39,6 +45,7 @@ def _compare(argv: Sequence[str]) -> int:
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "compare": (_compare, "which method helps, on this network and these data: compare --help"),
     "table": (_table, "records of runs, or of all runs under a folder, in one table: table runs"),
+    "report": (_report, "what runs left as one page to look at: report RUN ..."),
     "rerun": (_rerun, "repeat a run from its record alone, and compare: rerun RECORD.json"),
     "env": (_env, "versions, commit and device, as a record has them"),
 }

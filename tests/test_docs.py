@@ -27,11 +27,12 @@ PAGES = sorted([*ROOT.glob("*.md"), *(p for p in ROOT.glob("docs/**/*.md") if "_
 FENCE = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```\s*$", re.M | re.S)
 DISTRIBUTIONS = {
     "PIL": "torchvision",
+    "markupsafe": "jinja2",
     "pytorch_grad_cam": "grad-cam",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }
-"""Module -> distribution that brings it, where the names differ; torchvision requires pillow."""
+"""Module -> distribution that brings it, where the names differ; torchvision requires pillow, and jinja2 markupsafe."""
 CORE = {"torch", "spikingjelly", "numpy", "spikingjelly_ckd"}
 """What install_requires brings, with what that requires itself."""
 

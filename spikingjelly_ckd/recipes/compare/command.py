@@ -26,6 +26,8 @@ from ..models import resnet8, resnet20, spiking_resnet8, spiking_resnet20
 from ..options import Run, check_options, check_writable
 from ..progress import time_words
 from ..recipe import Recipe, ours
+from ..report.found import Study
+from ..report.page import NAME, write_page
 from ..start import FROM_TEACHER
 from ..teachers import obtain_teacher
 from ..training.resume import check_same_run, read_settings, write_settings
@@ -185,7 +187,7 @@ def _tuned(
 def _closing(
     plan: Plan, seeds: Sequence[int], failed: dict[int, str], too_long: list[int], left_out: dict[str, str]
 ) -> int:
-    """Print and write the table."""
+    """Print and write the table, and write the page."""
     names = {arm.name for arm in plan.arms}
     try:
         found = read_records(plan.folder / "records")
@@ -196,11 +198,15 @@ def _closing(
         text = render(records, left_out)
         (plan.folder / "table.md").write_text(text + "\n", "utf8")
         print(text)
+        notes = [f"{arm} does not fit: {why}" for arm, why in left_out.items()]
+        notes += [f"seed {seed} did not fit into the budget" for seed in too_long]
+        notes += [f"seed {seed} failed: {why}" for seed, why in failed.items()]
+        write_page(plan.folder / NAME, [Study.of_comparison(plan.folder, records, notes)])
     for seed in too_long:
         say(f"seed {seed} did not fit into the budget; the same command goes on with it")
     for seed, why in failed.items():
         say(f"seed {seed} failed: {why}")
-    say(f"records and table.md: {plan.folder}")
+    say(f"records, table.md and {NAME}: {plan.folder}")
     return 1 if failed else 0
 
 

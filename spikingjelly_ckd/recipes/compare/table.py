@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 
 from ..untrusted import markdown_cell
@@ -10,7 +10,16 @@ from .arms import CONTROL, LOUDER, TUNED
 from .records import ArmRecord
 from .statistics import Comparison, compare_arms
 
-__all__ = ["answer", "arms_of", "check_comparable", "compare_records", "render"]
+__all__ = [
+    "LOUDER_OF",
+    "answer",
+    "arms_of",
+    "cells_of",
+    "check_comparable",
+    "compare_records",
+    "heads_of",
+    "render",
+]
 
 LEAST_SHARE = 0.01
 """A method whose losses have a smaller share of the gradient than this, in every epoch, does not act."""
@@ -20,6 +29,7 @@ HEADS = (
     *("arm", "seeds", "validation", "test", "test minus {control} (95 %)", "told apart", "firing rate", "energy, mJ"),
     *("step", "notes"),
 )
+"""Heads of the table's columns."""
 
 
 def arms_of(records: Iterable[ArmRecord]) -> dict[str, list[ArmRecord]]:
@@ -58,21 +68,37 @@ def render(records: Sequence[ArmRecord], does_not_fit: Mapping[str, str] | None 
     Raises:
         ValueError: no record, or records of two comparisons: other data or other settings.
     """
-    arms = arms_of(records)
-    if not arms:
+    if not records:
         raise ValueError("there is no record of a run, so there is nothing to compare")
     check_comparable(records)
-    found = {control: compare_records(records, control) for control in {rows[0].control for rows in arms.values()}}
-    control = CONTROL if CONTROL in arms else CONTROL + TUNED
-    others = {rows[0].control for arm, rows in arms.items() if rows[0].control != arm} - {control}
-    step = _mean(record.step_ms for record in arms.get(control, []))
-    heads = " | ".join(HEADS).format(control=control if not others else f"{control} or the control in the notes")
-    lines = [_heading(records), "", f"| {heads} |", "|" + "---|" * len(HEADS)]
-    for arm in sorted(arms, key=lambda name: -(_mean(record.test_accuracy for record in arms[name]) or 0.0)):
-        lines.append("| " + " | ".join(_row(arm, arms[arm], found, control, step)) + " |")
+    lines = [_heading(records), "", f"| {' | '.join(heads_of(records))} |", "|" + "---|" * len(HEADS)]
+    lines += [f"| {' | '.join(map(markdown_cell, cells))} |" for cells in cells_of(records)]
     lines += ["", answer(records)]
     lines += [f"Does not fit: {markdown_cell(arm)}: {markdown_cell(why)}" for arm, why in (does_not_fit or {}).items()]
     return "\n".join(lines)
+
+
+def heads_of(records: Sequence[ArmRecord]) -> list[str]:
+    """:data:`HEADS` with the name of the control that is subtracted."""
+    arms = arms_of(records)
+    control = _usual_control(arms)
+    others = {rows[0].control for arm, rows in arms.items() if rows[0].control != arm} - {control}
+    named = f"{control} or the control in the notes" if others else control
+    return [head.format(control=named) for head in HEADS]
+
+
+def cells_of(records: Sequence[ArmRecord]) -> list[list[str]]:
+    """The lines of the table under :func:`heads_of`, the best arm first, as texts that are not yet escaped."""
+    arms = arms_of(records)
+    found = {control: compare_records(records, control) for control in {rows[0].control for rows in arms.values()}}
+    control = _usual_control(arms)
+    step = _mean(record.step_ms for record in arms.get(control, []))
+    best_first = sorted(arms, key=lambda name: -(_mean(record.test_accuracy for record in arms[name]) or 0.0))
+    return [list(_row(arm, arms[arm], found, control, step)) for arm in best_first]
+
+
+def _usual_control(arms: Mapping[str, Sequence[ArmRecord]]) -> str:
+    return CONTROL if CONTROL in arms else CONTROL + TUNED
 
 
 def check_comparable(records: Sequence[ArmRecord]) -> None:
@@ -94,8 +120,13 @@ def check_comparable(records: Sequence[ArmRecord]) -> None:
             )
 
 
-def answer(records: Sequence[ArmRecord]) -> str:
-    """Which methods are above their control, in one sentence; never one whose interval holds zero."""
+def answer(records: Sequence[ArmRecord], shown: Callable[[object], str] = markdown_cell) -> str:
+    """Which methods are above their control, in one sentence; never one whose interval holds zero.
+
+    Args:
+        records: of one comparison.
+        shown: makes the name of an arm harmless where the sentence goes; what is there is Markdown.
+    """
     found = {control: compare_records(records, control) for control in {record.control for record in records}}
     compared = [one for one in found.values() if one is not None and one.differences]
     if not compared:
@@ -112,7 +143,7 @@ def answer(records: Sequence[ArmRecord]) -> str:
     need = "" if needed is None else f" It takes {needed} seeds to tell a difference of one point."
     above = sorted((arm for arm in told if told[arm].verdict == "above"), key=lambda arm: -told[arm].mean)
     below = [arm for arm in told if told[arm].verdict == "below"]
-    tail = f" Below their control: {', '.join(map(markdown_cell, below))}." if below else ""
+    tail = f" Below their control: {', '.join(map(shown, below))}." if below else ""
     if not above:
         seeds = max((one.seeds for one in told.values()), default=0)
         return f"No method is told apart as better than plain training on {seeds} paired seeds.{tail}{need}"
@@ -124,8 +155,8 @@ def answer(records: Sequence[ArmRecord]) -> str:
         beside = None if other is None else other.differences.get(arm)
         control = control_of[arm]
         hint = "" if beside is None or beside.verdict == "above" else f", not told apart from {LOUDER_OF[control]}"
-        than = "" if control in LOUDER_OF else f" beside {markdown_cell(control)}"
-        names.append(f"{markdown_cell(arm)} {told[arm]} points{than}{hint}")
+        than = "" if control in LOUDER_OF else f" beside {shown(control)}"
+        names.append(f"{shown(arm)} {told[arm]} points{than}{hint}")
     return f"Better than plain training: {'; '.join(names)}.{tail}{need}"
 
 
@@ -159,7 +190,7 @@ def _row(
     compared = found[rows[0].control]
     difference = None if compared is None else compared.differences.get(arm)
     step = _mean(record.step_ms for record in done)
-    yield markdown_cell(arm)
+    yield arm
     yield f"{len(done)}"
     yield _number(_mean(record.val_accuracy for record in done), "{:.2f}")
     yield _number(_mean(record.test_accuracy for record in done), "{:.2f}")
@@ -170,7 +201,7 @@ def _row(
     yield _number(_mean(record.energy_mj for record in done), "{:.4g}")
     ratio = None if not (step and plain_step) else step / plain_step
     yield _number(step, "{:.0f} ms") + _number(ratio, " ({:.2f} x plain)", missing="")
-    yield markdown_cell("; ".join(_notes(arm, rows, usual)))
+    yield "; ".join(_notes(arm, rows, usual))
 
 
 def _notes(arm: str, rows: Sequence[ArmRecord], usual: str) -> Iterable[str]:

@@ -29,7 +29,7 @@ from .search import LINE, Found, find_records
 with needs_packages("the table of records"):
     from scipy.stats import t as student_t
 
-__all__ = ["interval95", "main", "tabulate"]
+__all__ = ["interval95", "main", "run_key", "settings_text", "shared_settings", "tabulate"]
 
 BEST_ON_TEST = "best on test"
 FIGURES: dict[str, Callable[[Record], float | None]] = {
@@ -96,7 +96,7 @@ def tabulate(
     heads = (*heads, "paired to plain", "firing rate; energy")
     groups: dict[tuple[str, str, str], dict[int, Record]] = defaultdict(dict)
     for run in runs:
-        key = (run.row, _text(_settings(run)), run.method)
+        key = run_key(run)
         twin = groups[key].get(run.seed)
         if twin is not None:
             paths = " and ".join(str(item.path) for item in (twin, run) if item.path is not None)
@@ -109,7 +109,7 @@ def tabulate(
 
     def place(key: tuple[str, str, str]) -> tuple[str, ...]:
         row, setting, method = key
-        return row, _text(_shared(_first(groups[key]))), "" if method == "plain" else method, setting
+        return row, settings_text(shared_settings(_first(groups[key]))), "" if method == "plain" else method, setting
 
     lines = [_line(groups, key, varying, figures, gap) for key in sorted(groups, key=place)]
     ran = {run.row for run in runs}
@@ -171,12 +171,18 @@ def _settings(record: Record) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in (*NOT_SETTINGS, *out)}
 
 
-def _shared(record: Record) -> dict[str, Any]:
+def run_key(record: Record) -> tuple[str, str, str]:
+    """Row, settings and method: runs that share them differ in their seed alone."""
+    return record.row, settings_text(_settings(record)), record.method
+
+
+def shared_settings(record: Record) -> dict[str, Any]:
     """The settings that a run has in common with its plain twin."""
     return {name: value for name, value in _settings(record).items() if name not in OF_TEACHING}
 
 
-def _text(settings: Mapping[str, Any]) -> str:
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Settings in a line, by name."""
     return "; ".join(f"{name}={value}" for name, value in sorted(settings.items()))
 
 
@@ -229,9 +235,9 @@ def _paired(groups: Mapping[tuple[str, str, str], Mapping[int, Record]], key: tu
     """Last epoch minus that of plain training with the same seed and settings."""
     if key[2] == "plain":
         return ""
-    wanted = _shared(_first(groups[key]))
+    wanted = shared_settings(_first(groups[key]))
     for (row, _, method), runs in groups.items():
-        if (row, method) == (key[0], "plain") and _shared(_first(runs)) == wanted:
+        if (row, method) == (key[0], "plain") and shared_settings(_first(runs)) == wanted:
             seeds = sorted(set(runs) & set(groups[key]))
             gaps = [_test(groups[key][seed]) - _test(runs[seed]) for seed in seeds]
             return _spread(gaps, sign="+") if gaps else "no common seed"

@@ -6,6 +6,7 @@ import copy
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -30,6 +31,7 @@ from ..report.schema import TestFigures
 from ..teacher_input import Teacher
 from .callbacks import FailureNotes, FastNeurons, History, StepSeeds, StopEarly, checkpoints
 from .distillation_callback import DistillationCallback
+from .map_images import MapImages, fixed_images
 from .module import DistillationModule, TrainingModule
 from .progress import progress_callback
 from .resume import (
@@ -120,6 +122,9 @@ def fit(
     ]
     if isinstance(module, DistillationModule):
         callbacks.append(FastNeurons())
+        if run.logger == "tensorboard":
+            known = {"classes": data.classes, "mean": data.mean, "std": data.std}
+            callbacks.append(MapImages(partial(fixed_images, data), **known))
     if recipe.early_stop:
         callbacks.append(StopEarly(recipe.early_stop))
     if not run.no_progress:
