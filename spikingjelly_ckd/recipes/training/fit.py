@@ -126,8 +126,8 @@ def fit(
     if isinstance(module, DistillationModule):
         callbacks.append(FastNeurons())
         if run.logger == "tensorboard":
-            known = {"classes": data.classes, "mean": data.mean, "std": data.std}
-            callbacks.append(MapImages(partial(fixed_images, data), **known))
+            load = partial(fixed_images, data)
+            callbacks.append(MapImages(load, classes=data.classes, mean=data.mean, std=data.std))
     average = EMAWeightAveraging(decay=recipe.ema) if recipe.ema else None
     if average is not None:
         callbacks.append(average)

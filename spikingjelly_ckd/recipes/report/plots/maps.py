@@ -29,6 +29,10 @@ _LEAST_PIXELS = 96
 _LIGHT = 0.5
 """Darkest grey of an input below a map, so that the map's colours stay readable."""
 _LONGEST = 14
+_LEGEND = (
+    "○ largest value of the teacher's map, × of the student's",
+    "r: correlation of both maps; pointing: share of × where the teacher's map has at least half of its range",
+)
 
 
 @dataclass(frozen=True)
@@ -168,8 +172,7 @@ def plot_maps(
             differences.append(Column(f"{_short(name)} − teacher", cells))
     scales = [*([] if scale is None else [scale]), _MAP, *([_DIFFERENCE] if differences else [])]
     rows = [] if truth is None else [f"true {_class_name(label, classes)}" for label in truth]
-    parts = [] if teacher is None else ["○ largest value of the teacher's map"]
-    legend = ",  ".join([*parts, "× of the student's" if parts else "× largest value of the map"])
+    legend = ["× largest value of the map"] if teacher is None else list(_LEGEND)
     return draw_sheet(
         [*columns, *differences], scales, rows=rows, legend=legend, aspect=images.shape[-2] / images.shape[-1]
     )

@@ -61,7 +61,7 @@ EVIDENCE: Any = LinearSegmentedColormap.from_list(
     "evidence", ["#ffffff", "#fddc9f", "#f59b56", "#d24f5f", "#7d2378", "#210c4a"]
 )
 """Colour map from 0 (white) to much (dark): maps and spikes."""
-SIGNED: Any = LinearSegmentedColormap.from_list("signed", ["#04215c", "#2f6fb5", "#9a9a9a", "#f7c45c", "#fff7c2"])
+SIGNED: Any = LinearSegmentedColormap.from_list("signed", ["#04215c", "#2f6fb5", "#8c8c8c", "#f7c45c", "#fff7c2"])
 """Colour map with a sign: dark blue is negative, grey is zero, light yellow is positive."""
 
 _LINES = ("-", "--", "-.", ":")
