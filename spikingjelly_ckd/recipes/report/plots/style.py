@@ -22,7 +22,6 @@ from ....functional.installed import needs_packages
 
 with needs_packages("spikingjelly_ckd.recipes.report.plots"):
     import matplotlib
-    from cycler import cycler
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
@@ -70,7 +69,6 @@ _LOOK: dict[str, Any] = {
     "axes.axisbelow": True,
     "axes.labelsize": 8,
     "axes.linewidth": 0.6,
-    "axes.prop_cycle": cycler(color=list(COLORS.values())),
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlesize": 8,
