@@ -99,19 +99,21 @@ def fit(module: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], part: Part,
 
 
 def trained(
-    teacher: nn.Module, student: nn.Module, data: dict[str, Part], epochs: tuple[int, int], most: int | None
+    teacher: nn.Module, student: nn.Module, data: dict[str, Part], epochs: tuple[int, int], *, smoke: bool
 ) -> tuple[CKDDistiller, CKDDistiller]:
-    """The student before and after CKD by a teacher that is trained first."""
+    """The student before and after CKD by a teacher that is trained first; ``epochs`` are the teacher's and its own."""
+    most = 2 if smoke else None
+    of_teacher, of_student = (1, 1) if smoke else epochs
     is_event = data["train"][0].ndim == 5
 
     def answer(images: Tensor) -> Tensor:
         return teacher(images.mean(1) if is_event else images)
 
-    fit(teacher, lambda images, labels: F.cross_entropy(answer(images), labels), data["train"], epochs[0], most)
+    fit(teacher, lambda images, labels: F.cross_entropy(answer(images), labels), data["train"], of_teacher, most)
     options = {"batch_first": True} if is_event else {"time_steps": STEPS}
     after = CKDDistiller(teacher, student, **options)
     before = CKDDistiller(teacher, copy.deepcopy(student), **options)
-    fit(after, lambda images, labels: after(images, labels).loss, data["train"], epochs[1], most)
+    fit(after, lambda images, labels: after(images, labels).loss, data["train"], of_student, most)
     images, labels = data["test"]
     with torch.no_grad():
         right = [
@@ -126,13 +128,11 @@ def trained(
     return before.eval(), after
 
 
-def draw(folder: Path, *, smoke: bool) -> None:
-    """Train, and write the pictures."""
+def draw_images(folder: Path, *, smoke: bool) -> None:
+    """A ResNet and its spiking twin on images: maps, spikes and rates."""
     torch.manual_seed(0)
-    most = 2 if smoke else None
-
     data = digits_on_photographs()
-    before, after = trained(resnet8(10), spiking_resnet8(10), data, (1, 1) if smoke else (25, 15), most)
+    before, after = trained(resnet8(10), spiking_resnet8(10), data, (25, 15), smoke=smoke)
     images, labels = few(data["test"])
     seen = see_maps(before, images, labels)
     save_figure(plot_distiller_maps(after, images, labels, before=seen), folder / "images.png")
@@ -140,9 +140,13 @@ def draw(folder: Path, *, smoke: bool) -> None:
     rates = plot_distiller_rates({"before": before, "after": after}, data["test"][0][:64])
     save_figure(rates, folder / "rates.png")
 
+
+def draw_tokens(folder: Path, *, smoke: bool) -> None:
+    """A ViT and a Spikformer on event recordings: maps."""
+    torch.manual_seed(0)
     data = event_digits()
     vit = VisionTransformer(img_size=16, patch_size=2, in_chans=2, num_classes=10, embed_dim=48, depth=3, num_heads=4)
-    before, after = trained(vit, transformer(10, 2, STEPS), data, (1, 1) if smoke else (30, 15), most)
+    before, after = trained(vit, transformer(10, 2, STEPS), data, (30, 15), smoke=smoke)
     images, labels = few(data["test"])
     seen = see_maps(before, images, labels)
     save_figure(plot_distiller_maps(after, images, labels, before=seen), folder / "tokens.png")
@@ -199,7 +203,8 @@ def main() -> None:
         parser.error("nothing to do: pass --output or --cost")
     torch.set_num_threads(1)
     if args.output is not None:
-        draw(args.output, smoke=args.smoke)
+        draw_images(args.output, smoke=args.smoke)
+        draw_tokens(args.output, smoke=args.smoke)
     if args.cost is not None:
         seconds = cost(args.rounds)
         about = {"images": MAP_IMAGES, "rounds": args.rounds, "unit": "s of process time, one thread, median"}

@@ -31,7 +31,8 @@ from tqdm import tqdm
 from spikingjelly_ckd import CKDDistiller, __version__, preflight, record, use_fast_neurons
 from spikingjelly_ckd.recipes.data.digits import EventCamera, digit_events
 from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet
-from spikingjelly_ckd.recipes.report.plots.maps import plot_distiller_maps
+from spikingjelly_ckd.recipes.report.plots.looking import see_maps
+from spikingjelly_ckd.recipes.report.plots.maps import map_agreement, plot_distiller_maps
 from spikingjelly_ckd.recipes.report.plots.style import save_figure
 
 CAMERA = EventCamera(size=24, threshold=0.25, mismatch=0.03, noise=0.1)
@@ -177,7 +178,9 @@ def main():
         looker = lookers[name] = CKDDistiller(teacher, net, check=False).eval()  # an untrained net may be silent
         with torch.no_grad():
             samd = looker(frames, labels).terms["samd"].item()
-        results[name.lower()] |= {"firing_rate": firing_rate(net, frames), "samd": samd}
+        seen = see_maps(looker, frames, labels)
+        alike = {key: value.nanmean().item() for key, value in vars(map_agreement(seen.student, seen.teacher)).items()}
+        results[name.lower()] |= {"firing_rate": firing_rate(net, frames), "samd": samd, "map_agreement": alike}
 
     print(f"\nOn the {args.measure_on} part, {len(labels)} recordings; best is picked on it, as papers do.")
     print(table(results))

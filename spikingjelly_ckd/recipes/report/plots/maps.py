@@ -169,7 +169,7 @@ def plot_maps(
                 Panel(None, note="not defined") if undefined[i] else Panel(colours[i], circles=panels[i].circles)
                 for i in range(count)
             ]
-            differences.append(Column(f"{_short(name)} − teacher", cells))
+            differences.append(Column(_short(name), cells, ("minus the teacher",)))
     scales = [*([] if scale is None else [scale]), _MAP, *([_DIFFERENCE] if differences else [])]
     rows = [] if truth is None else [f"true {_class_name(label, classes)}" for label in truth]
     legend = ["× largest value of the map"] if teacher is None else list(_LEGEND)
