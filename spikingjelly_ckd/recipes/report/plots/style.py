@@ -4,7 +4,8 @@ The colours of series are those of Okabe and Ito, which colour-blind readers tel
 marker too. Both colour maps go evenly from light to dark, so that a print in grey keeps the order of the values: of
 :data:`EVIDENCE` dark is much, of :data:`SIGNED` dark is negative, grey is zero and light is positive.
 
-Figures are made without pyplot: none has to be closed, and none shows up in a notebook twice.
+Figures are made without pyplot: none has to be closed, and none shows up in a notebook twice. A dollar sign in a name
+makes no formula.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ _LOOK: dict[str, Any] = {
     "savefig.dpi": 200,
     "svg.fonttype": "none",
     "svg.hashsalt": "spikingjelly-ckd",
+    "text.parse_math": False,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
 }
