@@ -157,7 +157,7 @@ def plot_maps(
             lines, right = _caption(said.get(name), truth, classes, i, found)
             circles = peaks["teacher"][i] if teacher is not None else ()
             if flat[i]:
-                panels.append(Panel(None, lines, right, circles, note="constant map:\nno position"))
+                panels.append(Panel(None, lines, right, note="constant map:\nno position"))
             else:
                 panels.append(Panel(pixels[i], lines, right, circles, () if name == "teacher" else peaks[name][i]))
         columns.append(Column(shown_text(name, _LONGEST), panels, _summary(found)))
