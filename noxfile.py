@@ -41,7 +41,7 @@ NEEDS_EXTRAS = (
     *("tests/test_recipe.py", "tests/test_recipes.py", "tests/test_renamed.py", "tests/test_results.py"),
     *("tests/test_rows.py", "tests/test_samples.py", "tests/test_soak.py", "tests/test_strangers.py"),
     *("tests/test_table.py", "tests/test_teachers.py", "tests/test_tooling.py", "tests/test_training.py"),
-    "tests/test_unpickling.py",
+    *("tests/test_unpickling.py", "tests/test_plots.py", "tests/test_map_images.py"),
 )
 """Files that cannot be imported, or whose tests cannot pass, without an extra."""
 

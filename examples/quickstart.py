@@ -33,6 +33,9 @@ from spikingjelly_ckd import CKDDistiller, __version__, preflight, record, use_f
 from spikingjelly_ckd.recipes.data.digits import EventCamera, digit_events
 from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet
 from spikingjelly_ckd.recipes.progress import Pace
+from spikingjelly_ckd.recipes.report.plots.looking import see_maps
+from spikingjelly_ckd.recipes.report.plots.maps import map_agreement, plot_distiller_maps
+from spikingjelly_ckd.recipes.report.plots.style import save_figure
 
 CAMERA = EventCamera(size=24, threshold=0.25, mismatch=0.03, noise=0.1)
 MOTION = {"reach": 2.0, "turns": 0.5}
@@ -128,32 +131,6 @@ def firing_rate(student, frames):
     return spikes / chances
 
 
-def draw(path, data, rows, frames, maps, classes):
-    """One row a recording: the digit, its events, and the maps of the three networks."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    titles = ["digit", "events: ON red, OFF blue", *maps]
-    figure, axes = plt.subplots(len(rows), len(titles), figsize=(1.9 * len(titles), 1.9 * len(rows)), squeeze=False)
-    for i, row in enumerate(rows.tolist()):
-        difference = (frames[:, i, 0] - frames[:, i, 1]).sum(0).cpu()
-        reach = difference.abs().max().item()
-        axes[i, 0].imshow(data.images[row], cmap="gray_r")
-        axes[i, 1].imshow(difference, cmap="bwr", vmin=-reach, vmax=reach)
-        for axis, (name, values) in zip(axes[i, 2:], maps.items(), strict=True):
-            axis.imshow(values[i].cpu(), cmap="viridis", vmin=0, vmax=1)
-            axis.set_xlabel(f"says {classes[name][i]}", fontsize=9)
-    for axis, title in zip(axes[0], titles, strict=True):
-        axis.set_title(title, fontsize=9)
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-
-
 def table(results):
     """What was measured, one line a network."""
     lines = [
@@ -221,22 +198,21 @@ def main():
 
     frames, labels = (part.to(args.device) for part in measured)
     shown = torch.stack([(measured[1] == digit).nonzero()[0, 0] for digit in (2, 3, 5, 7, 8)])
-    maps, classes = {}, {"teacher": teacher(frames[:, shown].mean(0)).argmax(1).tolist()}
-    for name, net in (("plain", plain), ("ckd", student)):
-        looker = CKDDistiller(teacher, net, check=False).eval()  # an untrained net may be silent
+    lookers = {}
+    for name, net in (("plain", plain), ("CKD", student)):
+        looker = lookers[name] = CKDDistiller(teacher, net, check=False).eval()  # an untrained net may be silent
         with torch.no_grad():
             samd = looker(frames, labels).terms["samd"].item()
-            step = looker(frames[:, shown], labels[shown])
-        maps |= {"teacher": step.maps["teacher"], name: step.maps["student"]}
-        classes[name] = step.logits.argmax(1).tolist()
-        results[name] |= {"firing_rate": firing_rate(net, frames), "samd": samd}
+        seen = see_maps(looker, frames, labels)
+        alike = {key: value.nanmean().item() for key, value in vars(map_agreement(seen.student, seen.teacher)).items()}
+        results[name.lower()] |= {"firing_rate": firing_rate(net, frames), "samd": samd, "map_agreement": alike}
 
     smoked = "Smoke run: no figure says anything. " if args.smoke else ""
     print(f"\n{smoked}On the {args.measure_on} part, {len(labels)} recordings; best is picked on it, as papers do.")
     print(table(results))
     print(f"Firing rate: {RATE}.\nSAMD: distance between the student's map and the teacher's, lower is closer.")
-    rows = data.split[args.measure_on][shown.cpu()]
-    draw(args.output_dir / "quickstart.png", data, rows, frames[:, shown], maps, classes)
+    figure = plot_distiller_maps(lookers, frames[:, shown], labels[shown])
+    save_figure(figure, args.output_dir / "quickstart.png")
     weights = b"".join(tensor.cpu().numpy().tobytes() for tensor in teacher.state_dict().values())
     found = {
         "command": "python examples/quickstart.py",

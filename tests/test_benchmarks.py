@@ -333,6 +333,20 @@ def test_the_networks_of_the_landscape_are_trained(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_gallery_draws_what_its_page_shows(tmp_path):
+    pytest.importorskip(SPIKFORMER)
+    script("--output", tmp_path, "--smoke", "--cost", tmp_path / "cost.json", "--rounds", 1, name="gallery")
+    page = (ROOT / "docs/gallery.md").read_text("utf8")
+    shown = set(re.findall(r"images/gallery/([\w.]+)\)", page))
+    assert {path.name for path in tmp_path.glob("*.png")} == shown
+    assert {path.name for path in (ROOT / "docs/images/gallery").iterdir()} == shown
+    seconds = json.loads((tmp_path / "cost.json").read_text())["seconds"]
+    for name, row in json.loads((ROOT / "benchmarks/results/map_images.json").read_text())["seconds"].items():
+        assert row.keys() == seconds[name].keys() == {"forward", "look", "drawing"}
+        assert f"| {name} | {row['forward']:.3f} | {row['look']:.3f} | {row['drawing']:.3f} |" in page
+
+
+@pytest.mark.slow
 def test_speed_leaves_a_record_of_every_arm_and_keeps_other_pairs(tmp_path):
     flags = ("evaluation", "steps", "--rounds", 2, "-b", 4, "--threads", 1, "--output", tmp_path)
     script(*flags, "--pairs", "r20_t1", name="speed")

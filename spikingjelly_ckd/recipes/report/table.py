@@ -144,7 +144,7 @@ def _refuse(records: Sequence[Record], *, best_on_test: bool) -> None:
         name = f"{record.row}: {data.name}" if own else data.name
         splits[name][data.split_hash] = f"{data.split} {data.split_hash[:8]}"
         if data.content is not None:
-            contents[name, _text(_shared(record))].add(data.content)
+            contents[name, settings_text(shared_settings(record))].add(data.content)
     for name, found in splits.items():
         if len(found) > 1:
             raise ValueError(

@@ -123,8 +123,8 @@ def fit(
     if isinstance(module, DistillationModule):
         callbacks.append(FastNeurons())
         if run.logger == "tensorboard":
-            known = {"classes": data.classes, "mean": data.mean, "std": data.std}
-            callbacks.append(MapImages(partial(fixed_images, data), **known))
+            load = partial(fixed_images, data)
+            callbacks.append(MapImages(load, classes=data.classes, mean=data.mean, std=data.std))
     if recipe.early_stop:
         callbacks.append(StopEarly(recipe.early_stop))
     if not run.no_progress:

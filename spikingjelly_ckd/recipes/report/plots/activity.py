@@ -19,6 +19,7 @@ from ....functional.shapes import check_shapes
 from ....networks import compat
 from ....networks.guards import preserve_state
 from ....networks.recording import record, watch
+from ...untrusted import shown_text
 from .style import EVIDENCE, SIGNED, WIDTHS, add_scale, new_figure, series_style, styled
 
 with needs_packages("spikingjelly_ckd.recipes.report.plots"):
@@ -26,6 +27,8 @@ with needs_packages("spikingjelly_ckd.recipes.report.plots"):
     from matplotlib.ticker import MaxNLocator
 
 __all__ = ["firing_rates", "plot_distiller_rates", "plot_distiller_spikes", "plot_firing_rates", "plot_spikes"]
+
+_LONGEST = 40
 
 
 @styled
@@ -75,7 +78,10 @@ def plot_spikes(spikes: Tensor, *, image: int = 0, most: int = 64, title: str = 
     above.imshow(
         shown.numpy(), cmap=colours, vmin=low, vmax=high, aspect="auto", interpolation="nearest", extent=extent
     )
-    above.set(title=title, ylabel="neuron" if neurons <= most else f"neuron ({len(chosen)} of {neurons})")
+    above.set(
+        title=shown_text(title, _LONGEST),
+        ylabel="neuron" if neurons <= most else f"neuron ({len(chosen)} of {neurons})",
+    )
     bar = add_scale(figure, above, colours, low, high, "spikes a step")
     if high <= 4 and (values == values.round()).all():
         bar.set_ticks([*range(int(low), int(high) + 1)])
@@ -135,10 +141,20 @@ def plot_firing_rates(rates: Mapping[str, Mapping[str, Tensor]]) -> Figure:
         spread = torch.stack([value.mean(0).std(correction=0) for value in percent])
         look = series_style(k) | {"linestyle": "none"}
         at = places + 0.3 * (k - (len(rates) - 1) / 2)
-        first.errorbar(mean.numpy(), at.numpy(), xerr=spread.numpy(), elinewidth=0.8, capsize=1.5, label=name, **look)
+        first.errorbar(
+            mean.numpy(),
+            at.numpy(),
+            xerr=spread.numpy(),
+            elinewidth=0.8,
+            capsize=1.5,
+            label=shown_text(name, _LONGEST),
+            **look,
+        )
         highest = max(highest, *(value.mean(1).max().item() for value in percent))
     first.set(xlabel="firing rate (% of neurons and steps)", ylabel="layer", xlim=(0, None))
-    first.set_yticks(places.tolist(), layers, fontsize=6 if len(layers) > 12 else 7)
+    first.set_yticks(
+        places.tolist(), [shown_text(layer, _LONGEST) for layer in layers], fontsize=6 if len(layers) > 12 else 7
+    )
     first.invert_yaxis()
     first.grid(axis="x", linewidth=0.3)
     if len(rates) > 1:
@@ -154,7 +170,7 @@ def plot_firing_rates(rates: Mapping[str, Mapping[str, Tensor]]) -> Figure:
             vmin=0,
             vmax=high,
         )
-        axes.set(title=name if len(rates) > 1 else "", xlabel="time step")
+        axes.set(title=shown_text(name, _LONGEST) if len(rates) > 1 else "", xlabel="time step")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.tick_params(axis="y", length=0)
     add_scale(figure, others[-1], EVIDENCE, 0.0, high, "firing rate (%)")

@@ -9,6 +9,7 @@ from torch import Tensor
 from ....functional.errors import ArgumentValueError
 from ....functional.installed import needs_packages
 from ....functional.shapes import check_shapes
+from ...untrusted import shown_text
 from .style import EVIDENCE, WIDTHS, add_scale, new_figure, series_style, styled
 
 with needs_packages("spikingjelly_ckd.recipes.report.plots"):
@@ -18,6 +19,7 @@ with needs_packages("spikingjelly_ckd.recipes.report.plots"):
 __all__ = ["plot_landscape"]
 
 _LEVELS = 14
+_LONGEST = 40
 
 
 @styled
@@ -82,13 +84,18 @@ def plot_landscape(
         )
         for color, width in (("white", 2.6), ("black", 1.2)):
             axis.plot(0, 0, "x", color=color, markersize=5, markeredgewidth=width)
-        axis.set(title=name, xlabel="second direction", aspect="equal")
+        axis.set(title=shown_text(name, _LONGEST), xlabel="second direction", aspect="equal")
     axes[0].set_ylabel("first direction")
     add_scale(above[0], list(axes), EVIDENCE, low, high, f"log10 of the {measure}")
     if lines:
         axis = above[1].subplots()
         for k, (name, values) in enumerate(lines.items()):
-            axis.plot(line_positions, values.detach().float().cpu().numpy(), **series_style(k), label=name)
+            axis.plot(
+                line_positions,
+                values.detach().float().cpu().numpy(),
+                **series_style(k),
+                label=shown_text(name, _LONGEST),
+            )
         axis.set(xlabel="step along the first direction", ylabel=measure, yscale="log")
         axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))

@@ -14,6 +14,7 @@ from ....functional.installed import needs_packages
 from ....functional.logits import correlation
 from ....functional.maps import at_least_float32, is_constant, match_maps, normalize_map
 from ....functional.shapes import check_shapes
+from ...untrusted import shown_text
 from .looking import SeenMaps, see_maps
 from .panels import Column, Panel, Scale, coloured, draw_sheet, enlarged
 from .style import EVIDENCE, SIGNED, styled
@@ -29,6 +30,10 @@ _LEAST_PIXELS = 96
 _LIGHT = 0.5
 """Darkest grey of an input below a map, so that the map's colours stay readable."""
 _LONGEST = 14
+_LEGEND = (
+    "○ largest value of the teacher's map, × of the student's",
+    "r: correlation of both maps; pointing: share of × where the teacher's map has at least half of its range",
+)
 
 
 @dataclass(frozen=True)
@@ -152,10 +157,10 @@ def plot_maps(
             lines, right = _caption(said.get(name), truth, classes, i, found)
             circles = peaks["teacher"][i] if teacher is not None else ()
             if flat[i]:
-                panels.append(Panel(None, lines, right, circles, note="constant map:\nno position"))
+                panels.append(Panel(None, lines, right, note="constant map:\nno position"))
             else:
                 panels.append(Panel(pixels[i], lines, right, circles, () if name == "teacher" else peaks[name][i]))
-        columns.append(Column(_short(name), panels, _summary(found)))
+        columns.append(Column(shown_text(name, _LONGEST), panels, _summary(found)))
         if found is not None and difference:
             ours, theirs = match_maps(maps, named["teacher"])
             gap = _own_range(ours) - _own_range(theirs)
@@ -165,11 +170,10 @@ def plot_maps(
                 Panel(None, note="not defined") if undefined[i] else Panel(colours[i], circles=panels[i].circles)
                 for i in range(count)
             ]
-            differences.append(Column(f"{_short(name)} − teacher", cells))
+            differences.append(Column(shown_text(name, _LONGEST), cells, ("minus the teacher",)))
     scales = [*([] if scale is None else [scale]), _MAP, *([_DIFFERENCE] if differences else [])]
     rows = [] if truth is None else [f"true {_class_name(label, classes)}" for label in truth]
-    parts = [] if teacher is None else ["○ largest value of the teacher's map"]
-    legend = ",  ".join([*parts, "× of the student's" if parts else "× largest value of the map"])
+    legend = ["× largest value of the map"] if teacher is None else list(_LEGEND)
     return draw_sheet(
         [*columns, *differences], scales, rows=rows, legend=legend, aspect=images.shape[-2] / images.shape[-1]
     )
@@ -360,8 +364,4 @@ def _summary(found: Agreement | None) -> tuple[str, ...]:
 
 
 def _class_name(index: int, classes: Sequence[str] | None) -> str:
-    return _short(str(index) if classes is None else classes[index])
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return shown_text(index if classes is None else classes[index], _LONGEST)

@@ -26,7 +26,7 @@ __all__ = ["Column", "Panel", "Scale", "coloured", "draw_sheet"]
 
 _GAP = 0.08
 _LARGEST = 1.15
-_LEFT, _LINE, _BARS, _LEGEND = 0.28, 0.135, 0.52, 0.2
+_LEFT, _LINE, _BARS = 0.28, 0.135, 0.52
 _SMALL = 6.5
 
 
@@ -108,7 +108,12 @@ def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def draw_sheet(
-    columns: Sequence[Column], scales: Sequence[Scale], *, rows: Sequence[str] = (), legend: str = "", aspect: float = 1
+    columns: Sequence[Column],
+    scales: Sequence[Scale],
+    *,
+    rows: Sequence[str] = (),
+    legend: Sequence[str] = (),
+    aspect: float = 1,
 ) -> Figure:
     """Draw a sheet.
 
@@ -116,7 +121,7 @@ def draw_sheet(
         columns: from left to right, with as many panels each.
         scales: at least one colour bar.
         rows: a label for each row; none where empty.
-        legend: one line below the panels.
+        legend: lines below the panels.
         aspect: height of a panel divided by its width.
 
     Returns:
@@ -129,7 +134,7 @@ def draw_sheet(
     panel = min(_LARGEST, (WIDTHS["page"] - left - 0.08) / (len(columns) * (1 + _GAP)))
     pitch_x, pitch_y = panel * (1 + _GAP), panel * (aspect + _GAP) + lines * _LINE
     width = max(left + len(columns) * pitch_x + 0.08, 1.6 * len(scales))
-    below = (_LEGEND if legend else 0.0) + _BARS
+    below = (len(legend) * _LINE + _GAP if legend else 0.0) + _BARS
     height = heading + count * pitch_y + below
     figure = new_figure(width, height, constrained=False)
     axes = figure.add_axes((0, 0, 1, 1))
@@ -154,8 +159,9 @@ def draw_sheet(
     for i, label in enumerate(rows):
         y = heading + i * pitch_y + panel * aspect / 2
         axes.text(left - 0.1, y, label, ha="center", va="center", rotation=90, fontsize=7)
-    if legend:
-        axes.text(width / 2, height - _BARS - _LEGEND / 2, legend, ha="center", va="center", fontsize=_SMALL)
+    for i, line in enumerate(legend):
+        y = height - below + (0.5 + i) * _LINE
+        axes.text(width / 2, y, line, ha="center", va="center", fontsize=_SMALL)
     share = 1 / len(scales)
     for k, scale in enumerate(scales):
         place = ((k + 0.14) * share, 0.36 / height, 0.72 * share, 0.08 / height)

@@ -4,7 +4,8 @@ The colours of series are those of Okabe and Ito, which colour-blind readers tel
 marker too. Both colour maps go evenly from light to dark, so that a print in grey keeps the order of the values: of
 :data:`EVIDENCE` dark is much, of :data:`SIGNED` dark is negative, grey is zero and light is positive.
 
-Figures are made without pyplot: none has to be closed, and none shows up in a notebook twice.
+Figures are made without pyplot: none has to be closed, and none shows up in a notebook twice. A dollar sign in a name
+makes no formula.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from ....functional.installed import needs_packages
 
 with needs_packages("spikingjelly_ckd.recipes.report.plots"):
     import matplotlib
-    from cycler import cycler
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
@@ -61,7 +61,7 @@ EVIDENCE: Any = LinearSegmentedColormap.from_list(
     "evidence", ["#ffffff", "#fddc9f", "#f59b56", "#d24f5f", "#7d2378", "#210c4a"]
 )
 """Colour map from 0 (white) to much (dark): maps and spikes."""
-SIGNED: Any = LinearSegmentedColormap.from_list("signed", ["#04215c", "#2f6fb5", "#9a9a9a", "#f7c45c", "#fff7c2"])
+SIGNED: Any = LinearSegmentedColormap.from_list("signed", ["#04215c", "#2f6fb5", "#8c8c8c", "#f7c45c", "#fff7c2"])
 """Colour map with a sign: dark blue is negative, grey is zero, light yellow is positive."""
 
 _LINES = ("-", "--", "-.", ":")
@@ -70,7 +70,6 @@ _LOOK: dict[str, Any] = {
     "axes.axisbelow": True,
     "axes.labelsize": 8,
     "axes.linewidth": 0.6,
-    "axes.prop_cycle": cycler(color=list(COLORS.values())),
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlesize": 8,
@@ -83,6 +82,7 @@ _LOOK: dict[str, Any] = {
     "savefig.dpi": 200,
     "svg.fonttype": "none",
     "svg.hashsalt": "spikingjelly-ckd",
+    "text.parse_math": False,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
 }
