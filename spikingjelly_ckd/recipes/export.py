@@ -58,6 +58,7 @@ ABOUT = {
     "std": optional(list_of(number(1e-6, 1e6))),
     "classes": list_of(TEXT),
     "event": FLAG,
+    "centre_crop": FLAG,
     "accuracy": optional(number(0, 100)),
     "split": optional(TEXT),
     "split_hash": optional(TEXT),
