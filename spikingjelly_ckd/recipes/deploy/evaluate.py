@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from ...functional.checks import check_count
+from ...functional.errors import ArgumentValueError
 from ...functional.installed import needs_packages
 from ..names import resolve_name
 from ..untrusted import shown_text
@@ -147,6 +148,17 @@ def batches_of(
         yield inputs.to(device), labels.to(device)
 
 
+def _at_every_step(network: ExportedNetwork, images: Path, batch_size: int) -> str:
+    from .steps import evaluate_steps  # which needs Lightning
+
+    samples = network.samples(images)
+    if network.runner is None or not samples.has_labels:
+        raise ArgumentValueError("steps", "needs a spiking network, and images in folders of their classes")
+    steps, way = network.runner.time_steps, network.runner.student_steps
+    batches = batches_of(samples.dataset, batch_size, network)
+    return str(evaluate_steps(network.network, batches, time_steps=steps, student_steps=way, batch_first=True))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line.
 
@@ -163,13 +175,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("student", help="student.safetensors of a run, with its .json beside it; or hf://OWNER/NAME")
     parser.add_argument("images", type=Path, help="an image, a folder of images, or a folder of class folders")
     parser.add_argument("--build", metavar="MODULE:FUNCTION", help="makes the network, where it is a function of yours")
+    parser.add_argument("--steps", action="store_true", help="accuracy, firing rate and energy at every time step too")
     parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="samples run at once (default: 64)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or cuda:N")
     given = parser.parse_args(argv)
     try:
         build = None if given.build is None else resolve_name(given.build)
-        options = {"build": build, "batch_size": given.batch_size, "device": given.device}
-        print(evaluate(given.student, given.images, **options))
+        network = read_exported(given.student, build, device=given.device)
+        print(evaluate_exported(network, given.images, batch_size=given.batch_size))
+        if given.steps:
+            print(f"\n{_at_every_step(network, given.images, given.batch_size)}")
     except (OSError, RuntimeError, ValueError) as error:
         print(f"{PROGRAM}: error: {shown_text(error, MESSAGE)}", file=sys.stderr)
         return 1
