@@ -50,10 +50,11 @@ def plot_steps(found: StepEvaluation) -> Figure:
             known = [mark for mark in marks if mark.energy_mj is not None]
             if known:
                 _draw(axes[1], index, known, [mark.energy_mj for mark in known])
-        axes[1].set(xlabel="energy of an image (mJ)", xlim=(0, None))
+        axes[1].set(xlabel="energy of an image (mJ)")
     for one in axes:
         one.margins(ROOM, 2 * ROOM)
         one.grid(linewidth=0.3)
+        one.set_xlim(left=0)
     figure.legend(lines, ["fixed number of steps", "early exit"][: len(lines)], loc="outside upper center", ncols=2)
     return figure
 
@@ -76,10 +77,10 @@ def _of_exits(exits: Sequence[EarlyExit]) -> list[_Mark]:
 
 
 def _draw(axes: Any, index: int, marks: Sequence[_Mark], at: Sequence[float | None]) -> Any:
-    """A line with its texts, of the first series above it and of the second one below."""
+    """A line with its texts, of the first series below and to the right of its marks, of the second one opposite."""
     (line,) = axes.plot(at, [mark.accuracy for mark in marks], **series_style(index))
-    shift, side = ((4, "bottom"), (-4, "top"))[index]
-    how = {"textcoords": "offset points", "ha": "center", "va": side, "fontsize": 6, "color": line.get_color()}
+    shift, across, up = (((3, -3), "left", "top"), ((-3, 3), "right", "bottom"))[index]
+    how = {"textcoords": "offset points", "ha": across, "va": up, "fontsize": 6, "color": line.get_color()}
     for place, mark in zip(at, marks, strict=True):
-        axes.annotate(mark.text, (place, mark.accuracy), (0, shift), **how)
+        axes.annotate(mark.text, (place, mark.accuracy), shift, **how)
     return line
