@@ -24,6 +24,7 @@ from ..data.options import DataOptions
 from ..data.roots import first_names
 from ..data.samples import FrameLoader, load_image
 from ..export import load_network
+from ..hub import local_file
 
 with needs_packages("spikingjelly_ckd.recipes.deploy"):
     from torchvision import datasets, transforms
@@ -55,12 +56,14 @@ class ExportedNetwork:
 
     Attributes:
         path: of the file, as it was given.
+        file: where it lies on this machine.
         network: spiking, or an ANN.
         about: what the JSON beside it says.
         runner: runs a spiking network for its time steps; None for an ANN.
     """
 
     path: str
+    file: Path
     network: nn.Module
     about: dict[str, Any]
     runner: Distiller | None = field(repr=False)
@@ -106,6 +109,22 @@ class ExportedNetwork:
             return self.runner.logits(images)
         output = self.network(images.mean(1) if images.ndim == 5 else images)
         return read_logits(output, role="teacher", size=len(images))
+
+    def noise(self, count: int) -> Tensor:
+        """Samples of the shape that the network takes, the same in every call: Gaussian, of event frames its size.
+
+        Args:
+            count: how many.
+
+        Raises:
+            ValueError: the file does not say the size.
+        """
+        channels = self.about["arguments"].get("in_channels", 2 if self.is_event else 3)
+        shape = [count, channels, self.said("size"), self.said("size")]
+        if self.is_event:
+            shape.insert(1, self.said("time_steps"))
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        return noise.abs() if self.is_event else noise
 
     def samples(self, images: str | Path) -> Samples:
         """The samples of a file or a folder.
@@ -159,7 +178,8 @@ def read_exported(
         >>> read_exported(path).logits(torch.rand(2, 3, 32, 32)).steps.shape
         torch.Size([4, 2, 10])
     """
-    network, about = load_network(path, build)
+    file = local_file(path)
+    network, about = load_network(file, build)
     network.to(device)
     runner = None
     if has_neurons(network):
@@ -168,7 +188,7 @@ def read_exported(
         if how["time_steps"] is None and way != "internal":
             raise ArgumentValueError("path", f"{path}: its JSON says no time_steps; write it again with them")
         runner = Distiller(None, network, {}, batch_first=True, **how).eval()
-    return ExportedNetwork(str(path), network, about, runner)
+    return ExportedNetwork(str(path), file, network, about, runner)
 
 
 def _find_samples(source: Path, classes: Sequence[str], suffixes: tuple[str, ...]) -> list[tuple[str, int]]:
