@@ -38,6 +38,8 @@ NEEDS_EXTRAS = (
     *("tests/test_durable.py", "tests/test_events.py", "tests/test_examples.py", "tests/test_export.py"),
     *("tests/test_hostile_records.py", "tests/test_main.py", "tests/test_report.py"),
     *("tests/report_cases.py", "tests/test_report_page.py", "tests/test_result_plots.py"),
+    *("tests/test_evaluate.py", "tests/test_evaluate_steps.py", "tests/test_hub.py"),
+    *("tests/test_int8.py", "tests/test_nir.py"),
     *("tests/test_recipe.py", "tests/test_recipes.py", "tests/test_renamed.py", "tests/test_results.py"),
     *("tests/test_rows.py", "tests/test_samples.py", "tests/test_soak.py", "tests/test_strangers.py"),
     *("tests/test_table.py", "tests/test_teachers.py", "tests/test_tooling.py", "tests/test_training.py"),

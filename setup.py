@@ -25,6 +25,7 @@ TRAIN = [
     "tqdm>=4.66",
 ]
 TUNE = ["optuna>=4"]
+NIR = ["nir>=1.0.8", "nirtorch>=2.6"]
 
 setup(
     name="spikingjelly-ckd",
@@ -40,10 +41,12 @@ setup(
     extras_require={
         "train": TRAIN,
         "tune": TUNE,
+        "nir": NIR,
         "cupy": ["spikingjelly==0.0.0.0.14", "cupy-cuda13x>=13.6"],
         "test": [
             *TRAIN,
             *TUNE,
+            *NIR,
             "build",
             "grad-cam==1.5.*",
             "hypothesis>=6.100",

@@ -20,6 +20,7 @@ from .._renamed import old_names
 from ..functional.errors import ArgumentValueError
 from ..functional.installed import needs_packages
 from .files import whole_file
+from .hub import local_file
 from .names import BUILDERS, name_of, package_function
 from .unpickling import ALLOWED
 from .untrusted import (
@@ -40,7 +41,7 @@ from .untrusted import (
 with needs_packages("spikingjelly_ckd.recipes.export"):
     from safetensors.torch import load_file, save
 
-__all__ = ["file_hash", "load_network", "read_weights", "save_network"]
+__all__ = ["INT8", "SCALE", "dequantize", "file_hash", "load_network", "read_weights", "save_network", "write_network"]
 
 __getattr__ = old_names(__name__, f"{__package__}.names")  # resolve_name
 
@@ -57,7 +58,9 @@ ABOUT = {
     "mean": optional(list_of(number(-1e6, 1e6))),
     "std": optional(list_of(number(1e-6, 1e6))),
     "classes": list_of(TEXT),
+    "weights": optional(TEXT),
     "event": FLAG,
+    "centre_crop": FLAG,
     "accuracy": optional(number(0, 100)),
     "split": optional(TEXT),
     "split_hash": optional(TEXT),
@@ -74,6 +77,10 @@ ARGUMENTS = {
     "name": TEXT,
 }
 """Bounds of the arguments that builders usually have."""
+INT8 = "int8"
+"""What a JSON says of weights whose tensors are integers with a scale for each output channel."""
+SCALE = ".scale"
+"""Behind the name of such a tensor: the name of its scales."""
 
 STATE_KEYS = (
     *("state_dict", "model", "net", "best_net", "state_dict_ema", "model_state_dict", "model_state"),
@@ -121,15 +128,20 @@ def save_network(
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"path must end in .safetensors, got {path}")
-    tensors = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
-    weights = save({name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()})
-    about = {
-        "build": name_of(build),
-        "arguments": dict(arguments),
-        **info,
-        "sha256": hashlib.sha256(weights).hexdigest(),
-    }
-    text = json_text(about)
+    return write_network(path, network.state_dict(), {"build": name_of(build), "arguments": dict(arguments), **info})
+
+
+def write_network(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Path:
+    """Write the pair of files of :func:`save_network`.
+
+    Args:
+        path: of the ``.safetensors`` file.
+        tensors: name -> what is written.
+        about: for the JSON, which gets the hash of the weights.
+    """
+    found = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+    weights = save({name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in found.items()})
+    text = json_text({**about, "sha256": hashlib.sha256(weights).hexdigest()})
     path.parent.mkdir(parents=True, exist_ok=True)
     for target, content in ((path, weights), (path.with_suffix(".json"), text.encode())):
         with whole_file(target) as file:
@@ -141,7 +153,8 @@ def load_network(path: str | Path, build: Callable[..., nn.Module] | None = None
     """Read what :func:`save_network` wrote.
 
     Args:
-        path: of the ``.safetensors`` file.
+        path: of the ``.safetensors`` file, or ``hf://owner/name`` (:func:`.hub.local_file`), which is looked at as
+            closely as any file.
         build: makes the network in place of the function that the JSON names; needed for any but those of this package.
 
     Returns:
@@ -154,11 +167,12 @@ def load_network(path: str | Path, build: Callable[..., nn.Module] | None = None
             arguments do not fit, a value is out of range, or the network has other tensors; the weights are not those
             that the JSON was written for.
     """
-    path = Path(path)
+    path = local_file(path)
     about = read_about(path)
     check_pair(path, about)
     network = _build(build or _package_builder(about["build"], path), about["arguments"], path)
-    fill(network, read_weights(path), path)
+    weights = read_weights(path)
+    fill(network, dequantize(weights, path) if about.get("weights") == INT8 else weights, path)
     return network.eval(), about
 
 
@@ -208,6 +222,37 @@ def read_about(path: Path) -> dict[str, Any]:
         raise ValueError(f"{beside} does not say how to build the network: it has no 'build' and 'arguments'")
     check_kinds(about, ABOUT, str(beside))
     return about
+
+
+def dequantize(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Real weights in place of integers with a scale for each output channel.
+
+    Args:
+        weights: name -> tensor; beside each int8 tensor ``NAME`` stands ``NAME.scale``, ``[C]``.
+        path: of the file, for the message.
+
+    Raises:
+        ValueError: scales are missing, of another shape, negative or not finite.
+
+    Example:
+        >>> weights = {"w": torch.tensor([[2], [4]], dtype=torch.int8), "w.scale": torch.tensor([0.5, 0.25])}
+        >>> dequantize(weights, Path("net.safetensors"))
+        {'w': tensor([[1.], [1.]])}
+    """
+    found = {}
+    scales = {name + SCALE for name, tensor in weights.items() if tensor.dtype == torch.int8}
+    for name, tensor in weights.items():
+        if name not in scales:
+            found[name] = tensor
+        if tensor.dtype == torch.int8:
+            scale = weights.get(name + SCALE)
+            good = scale is not None and scale.is_floating_point() and scale.shape == tensor.shape[:1]
+            if scale is None or not good or not bool(scale.isfinite().all() and (scale >= 0).all()):
+                raise ValueError(
+                    f"{path}: the scales of {shown_text(name)} must be one a channel, finite, not negative"
+                )
+            found[name] = tensor.to(scale.dtype) * scale.view(-1, *[1] * (tensor.ndim - 1))
+    return found
 
 
 def check_pair(path: Path, about: Mapping[str, Any]) -> None:

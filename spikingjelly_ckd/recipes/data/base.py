@@ -50,6 +50,8 @@ class Data:
         complete: False if the files differ from the official ones (``allow_partial``): results on them do not belong
             in a table beside results on the official data.
         validation: the part held out of the training part, as in ``test``; None where there is none.
+        centre_crop: whether test images are resized to a shorter side of ``size / 0.875`` and cropped in the middle,
+            as photographs are.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Data:
     split_hash: str
     complete: bool
     validation: Dataset[tuple[Tensor, int]] | None = None
+    centre_crop: bool = False
 
     @property
     def measured(self) -> Dataset[tuple[Tensor, int]]:
@@ -204,6 +207,7 @@ def make_data(
         split=split_name,
         split_hash=split_hash({part_name: part.samples for part_name, part in named.items()}),
         complete=complete,
+        centre_crop=normalisation is not None and bool(centre_crop or options.resized_crop),
     )
 
 
