@@ -1,16 +1,18 @@
 """Settings of Sphinx: ``sphinx-build -W -b html docs docs/_build``, with the extra ``[docs]``."""
 
 import re
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "docs/_ext"))
 
 project = "spikingjelly-ckd"
 author = "the spikingjelly-ckd contributors"
 copyright = author
 release = re.search(r'^__version__ = "(.+)"$', (ROOT / "spikingjelly_ckd/__init__.py").read_text("utf8"), re.M)[1]
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
+extensions = ["mathml", "myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
@@ -23,3 +25,6 @@ python_maximum_signature_line_length = 100
 
 html_theme = "furo"
 html_title = f"{project} {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_math_renderer = "mathml"

@@ -111,9 +111,9 @@ def test_the_core_is_all_but_what_trains(monkeypatch):
 def test_readme_has_its_commands_and_its_snippet():
     blocks = [
         ("snippet", "python"),
+        ("command: compare", "bash"),
         ("command: quickstart", "bash"),
         ("command: tests", "bash"),
-        ("command: compare", "bash"),
     ]
     places = []
     for name, start in blocks:
