@@ -630,19 +630,31 @@ def test_two_processes_end_together_and_go_on_to_the_same_bits(
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="children are looked up in /proc")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)])
 @pytest.mark.slow
-def test_sigterm_before_the_first_step_leaves_no_process(ground, whole_of_two, tmp_path):
+def test_a_first_process_that_ends_before_the_first_step_leaves_no_other(
+    ground, whole_of_two, tmp_path, number, status
+):
     shutil.copytree(whole_of_two / "teacher", tmp_path / "teacher")
     process = background(ground, tmp_path, *TWO_PROCESSES)
     wait_for(process, lambda: children(process.pid))
-    process.terminate()
-    said = process.communicate(timeout=300)[1]
-    assert process.returncode == 143, said
+    process.send_signal(number)
+    said = process.communicate(timeout=300)[1]  # both are gone then
+    assert process.returncode == status, said
     assert "Traceback" not in said
 
 
 def children(number):
-    return [int(text) for text in Path(f"/proc/{number}/task/{number}/children").read_text().split()]
+    """The processes of the training that the first one started, and not the programs that it asks for versions."""
+    found = map(int, Path(f"/proc/{number}/task/{number}/children").read_text().split())
+    return [child for child in found if b"\0LOCAL_RANK=1\0" in environment_of(child)]
+
+
+def environment_of(number):
+    try:
+        return b"\0" + Path(f"/proc/{number}/environ").read_bytes()
+    except OSError:
+        return b""
 
 
 def only_child(number):

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import atexit
+import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ..files import say
 
-__all__ = ["TERMINATED", "StopTogether"]
+__all__ = ["StopTogether"]
 
 TERMINATED = 128 + signal.SIGTERM
 """Exit status of a process that SIGTERM ended, as a shell says it."""
-
+FIRST = "SPIKINGJELLY_CKD_FIRST_PROCESS"
+"""Variable in which the process that starts the others tells them its number."""
+PAUSE = 1.0
+"""Seconds between two looks of a process that was started whether the first is still there."""
 _LAUNCHERS: list[Any] = []
 """Lightning's, each of which started processes of this training; those of the first fit serve the later ones too."""
 
@@ -54,6 +59,10 @@ class StopTogether(Callback):
         self._listen()
         if trainer.strategy.launcher is not None:
             _LAUNCHERS.append(trainer.strategy.launcher)
+            if trainer.local_rank == 0:
+                os.environ[FIRST] = str(os.getpid())
+        if _was_started_by_the_first(trainer):
+            _end_with(int(os.environ[FIRST]))
         cause: BaseException | None = None
         try:
             yield
@@ -113,8 +122,19 @@ class StopTogether(Callback):
 
 
 def _was_started_by_the_first(trainer: Trainer) -> bool:
-    environment = getattr(trainer.strategy, "cluster_environment", None)
-    return trainer.local_rank > 0 and isinstance(environment, LightningEnvironment)
+    return trainer.local_rank > 0 and FIRST in os.environ
+
+
+@cache
+def _end_with(first: int) -> None:
+    """Let this process end soon after its parent, also where that was killed and this one waits for it to connect."""
+
+    def look() -> None:
+        while os.getppid() == first:
+            time.sleep(PAUSE)
+        os._exit(1)
+
+    threading.Thread(target=look, name="end with the first process", daemon=True).start()
 
 
 def _end_children_at_exit() -> None:
