@@ -17,6 +17,8 @@ nox.options.reuse_venv = "yes"
 PYTEST = ("python", "-m", "pytest", "-q", "-n", "2")
 WHOLE = (*PYTEST, "-m", "not families")
 """Also what takes longer, which pytest leaves out by itself."""
+PAIRS = "tests/test_pairs.py"
+"""Every row with every method takes hours; a sample of it is among the tests."""
 LEGACY = "0.0.0.0.14"
 OLDEST = {"torch": "2.6", "torchvision": "0.21", "torchaudio": "2.6"}
 """The oldest torch that setup.py admits, and the torchvision and torchaudio that were built for it: SpikingJelly
@@ -31,6 +33,7 @@ NEEDS_EXTRAS = (
     "spikingjelly_ckd/networks/class_token.py",  # its example takes a network of timm
     *("tests/durable_row.py", "tests/method_runs.py", "tests/soak.py"),
     *("tests/test_compare.py", "tests/test_compare_table.py", "tests/test_compare_tune.py"),
+    *("tests/test_early_stop.py", PAIRS),
     *("tests/test_held_weight.py", "tests/test_levers.py", "tests/test_method_rows.py", "tests/test_own_data.py"),
     *("tests/test_recordings.py", "tests/test_rerun.py", "tests/test_start.py", "tests/test_strangers_rows.py"),
     *("tests/test_installed.py", "tests/test_validation.py"),
@@ -136,7 +139,7 @@ def families(session: nox.Session) -> None:
     """Every family of networks that is served, on SpikingJelly 2.x."""
     install(session, "-e", ".[test]")
     require(session, spikingjelly="2")
-    session.run(*PYTEST, "-m", "families", *session.posargs)
+    session.run(*PYTEST, "-m", "families", f"--ignore={PAIRS}", *session.posargs)
 
 
 @nox.session

@@ -494,7 +494,7 @@ def test_networks_and_teacher_see_what_is_cut_out(folder):
 # --- processes -------------------------------------------------------------------------------------------------------
 
 
-def wait_for(condition, process, seconds=240):
+def wait_for(condition, process, seconds=600):
     end = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.stderr.read()
@@ -515,6 +515,36 @@ def is_alive(pid):
         return False
 
 
+def kill_twice(asked, begun):
+    """Start a comparison of two processes, kill one of them and then the whole, and run the same command to its end.
+
+    Args:
+        asked: its flags.
+        begun: whether a checkpoint is there.
+    """
+    line = [sys.executable, "-m", "spikingjelly_ckd", "compare", *asked]
+    environment = os.environ | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "OMP_NUM_THREADS": "1"}
+
+    def begin():
+        return subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    process = begin()
+    wait_for(begun, process)
+    worker = children(process.pid)[0]
+    os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: len(children(process.pid)) == 2 and worker not in children(process.pid), process)
+    left = children(process.pid)
+    process.kill()
+    process.communicate()
+    end = time.monotonic() + 60
+    while any(map(is_alive, left)):
+        assert time.monotonic() < end, "a process goes on without its parent"
+        time.sleep(0.1)
+    process = begin()
+    _, said = process.communicate(timeout=500)
+    assert process.returncode == 0, said
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_comparison_that_is_killed_twice_ends_like_one_that_is_not(ground, compare, tmp_path):
@@ -522,28 +552,8 @@ def test_a_comparison_that_is_killed_twice_ends_like_one_that_is_not(ground, com
     asked = ("--methods", "ckd", "kd", "--seeds", "0", "1", "--jobs", "2", "--epochs", "3")
     whole = compare(*asked, out=tmp_path / "whole", **slow)
     out = tmp_path / "killed"
-    line = [sys.executable, "-m", "spikingjelly_ckd", "compare", *flags(ground, out, *asked, **slow)]
-    environment = os.environ | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "OMP_NUM_THREADS": "1"}
-
-    def begin():
-        return subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    process = begin()
     checkpoints = [out / "checkpoints" / f"seed{seed}" / "latest.ckpt" for seed in (0, 1)]
-    wait_for(lambda: any(path.exists() for path in checkpoints), process)
-    worker = children(process.pid)[0]
-    os.kill(worker, signal.SIGKILL)  # a worker
-    wait_for(lambda: len(children(process.pid)) == 2 and worker not in children(process.pid), process)
-    left = children(process.pid)
-    process.kill()  # the whole
-    process.communicate()
-    end = time.monotonic() + 60
-    while any(map(is_alive, left)):
-        assert time.monotonic() < end, "a seed goes on without its parent"
-        time.sleep(0.1)
-    process = begin()
-    _, said = process.communicate(timeout=500)
-    assert process.returncode == 0, said
+    kill_twice(flags(ground, out, *asked, **slow), lambda: any(path.exists() for path in checkpoints))
     assert results(out) == whole
 
 
