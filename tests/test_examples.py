@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,18 @@ def test_quickstart_prints_one_table(quickstart):
     # --cupy says what each student will run on
     assert len([line for line in printed.splitlines() if line.startswith("SpikingJelly ")]) == 2
     assert "firing rate" in printed.lower()
+
+
+def test_quickstart_says_what_it_does_and_does_not_warn_of_its_own_weights(quickstart):
+    printed, _, _ = quickstart
+    assert printed.startswith("An event camera is simulated over 1797 handwritten digits\n")
+    assert "[warn]" not in printed
+    for name in ("teacher", "plain", "ckd"):
+        words = (
+            rf"^{name} +epoch   1/1: cross-entropy \d\.\d+, test accuracy \d+\.\d % \(smoke run, which says nothing\)$"
+        )
+        assert re.search(words, printed, re.M), "of one kind for all three"
+    assert "Smoke run: no figure says anything." in printed
 
 
 def test_quickstart_draws_a_figure(quickstart):

@@ -201,7 +201,7 @@ def _devices(text: str) -> int | Literal["auto"]:
         raise argparse.ArgumentTypeError(f"it must be a number of at least 1 or 'auto', got {text!r}") from None
 
 
-def _seeds(text: str) -> int:
+def _seed(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"it must be whole numbers of at least 0, got {text!r}")
     return int(text)
@@ -220,7 +220,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "devices": _devices,
     "beta": _weight,
     "gamma": _weight,
-    "seeds": _seeds,
+    "seeds": _seed,
 }
 """Value -> function of the text behind its flag, where its type does not say it."""
 MANY: dict[str, dict[str, Any]] = {"seeds": {"nargs": "+"}}
