@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import itertools
 import json
 import os
 import resource
@@ -38,7 +37,6 @@ from methods import ARMS as METHODS
 from timing import interleaved, quartiles, ratios, wait
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from spikingjelly_ckd import (
     CKDDistiller,
@@ -51,6 +49,7 @@ from spikingjelly_ckd import (
     use_fast_neurons,
 )
 from spikingjelly_ckd.networks.compat import is_neuron, reset
+from spikingjelly_ckd.networks.variants import fold_norms
 from spikingjelly_ckd.published import ckd
 from spikingjelly_ckd.recipes.methods import read_method
 from spikingjelly_ckd.recipes.models import resnet19, resnet20, spikformer_4_384, spiking_resnet19, spiking_resnet20
@@ -324,8 +323,8 @@ def prepared(bench: Bench, rounds: int) -> Row:
     }
     arms = {"plain": bench.plain(), "teacher": bench.teacher_alone(), "floor": bench.floor(), "CKD": bench.ckd()}
     done, notes = {}, {}
-    folded = with_folded_norms(bench.teacher)
-    if folded is not None:
+    folded = copy.deepcopy(bench.teacher)
+    if fold_norms(folded):
         arms["teacher, BatchNorm folded"] = bench.teacher_alone(folded)
     for name, options in settings.items():
         teacher = prepare_teacher(bench.teacher, bench.images, **options)
@@ -340,19 +339,6 @@ def prepared(bench: Bench, rounds: int) -> Row:
         row["over_plain"][name] = quartiles([(step - plain) / forward for step, plain, forward in rounds_of])
     row["forward"] = {name: ratios(raw[name], raw["teacher"]) for name in arms if name.startswith("teacher, ")}
     return row | {"done": done, "notes": notes}
-
-
-def with_folded_norms(network: nn.Module) -> nn.Module | None:
-    """A copy with each BatchNorm taken into the convolution that is defined before it; None where there is none."""
-    twin, folded = copy.deepcopy(network), 0
-    for module in list(twin.modules()):
-        children = list(module.named_children())
-        for (name, conv), (behind, norm) in itertools.pairwise(children):
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(module, name, fuse_conv_bn_eval(conv, norm))
-                setattr(module, behind, nn.Identity())
-                folded += 1
-    return twin if folded else None
 
 
 def evaluation(bench: Bench, rounds: int) -> Row:

@@ -19,7 +19,6 @@ import landscape  # noqa: E402
 import methods  # noqa: E402
 import protocol  # noqa: E402
 import render  # noqa: E402
-import speed  # noqa: E402
 import timing  # noqa: E402
 import weights  # noqa: E402
 
@@ -336,19 +335,6 @@ def test_arms_are_interleaved_in_an_order_of_their_own_in_each_round():
     assert len(set(rounds[1:])) > 1
     assert [len(values) for values in seconds.values()] == [3, 3, 3]
     assert timing.ratios([2.0, 6.0, 3.0], [1.0, 2.0, 3.0]) == (1.5, 2.0, 2.5)
-
-
-def test_a_teacher_with_folded_norms_says_the_same():
-    teacher = speed.resnet20(10).eval()
-    for module in teacher.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(std=0.1)
-            module.running_var.uniform_(0.5, 2.0)
-    folded = speed.with_folded_norms(teacher)
-    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
-    images = torch.randn(4, 3, 32, 32)
-    torch.testing.assert_close(folded(images), teacher(images), rtol=1e-4, atol=1e-4)
-    assert speed.with_folded_norms(torch.nn.Linear(2, 2)) is None
 
 
 @pytest.mark.slow
