@@ -19,8 +19,11 @@ import landscape  # noqa: E402
 import methods  # noqa: E402
 import protocol  # noqa: E402
 import render  # noqa: E402
+import speed_small  # noqa: E402
+import speed_tables  # noqa: E402
 import timing  # noqa: E402
 import weights  # noqa: E402
+from speed_bench import PAIRS  # noqa: E402
 
 from spikingjelly_ckd import Distiller, warm_up  # noqa: E402
 from spikingjelly_ckd.recipes.build import build_student  # noqa: E402
@@ -34,6 +37,7 @@ from spikingjelly_ckd.recipes.data.digits import digits as digit_data  # noqa: E
 from spikingjelly_ckd.recipes.export import save_network  # noqa: E402
 from spikingjelly_ckd.recipes.methods import read_method  # noqa: E402
 from spikingjelly_ckd.recipes.models import resnet8, spiking_resnet8  # noqa: E402
+from spikingjelly_ckd.recipes.report.records import environment  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -325,6 +329,45 @@ def test_speed_leaves_a_record_of_every_arm_and_keeps_other_pairs(tmp_path):
     autocast = {name: row["autocast"] for name, row in evaluation.items()}
     assert autocast == {"r20_t1": None, "r20_t4_bfloat16": "bfloat16"}
     assert "19 LIFNode on" in evaluation["r20_t1"]["neurons"]
+
+
+@pytest.mark.slow
+def test_speed_below_the_floor_leaves_records_that_are_rendered(tmp_path, monkeypatch):
+    flags = ("goals", "memory", "--pairs", "r20_t4", "--rounds", 1, "-b", 4, "--threads", 1, "--output", tmp_path)
+    script(*flags, name="speed")
+    row = json.loads((tmp_path / "speed_goals.json").read_text())["pairs"]["r20_t4"]
+    assert row["ratio"].keys() == {"plain", "CKD", "everything on", "everything on, teacher cache"}
+    live, cached = (row["reports"][name]["trials"] for name in ("everything on", "everything on, teacher cache"))
+    assert [trial["switch"] for trial in live] == [trial["switch"] for trial in cached]
+    assert cached[-1]["note"] == "no teacher runs in a step"
+    monkeypatch.setattr(speed_tables, "RESULTS", tmp_path)
+    below = speed_tables.below()
+    assert "| CKD step, everything on / plain eager fp32 step, ResNet-20, T=1 | at most 0.55 | not run |  |" in below
+    assert re.search(r"everything on / plain .*T=4 \| at most 0.60 \| \d", below)
+    assert re.search(r"memory that the steps add, everything on / floor, .*T=4 \| at most 0.90 \| \d", below)
+    assert below.count("not run") == 5
+    assert "| ResNet-20, T=4 | fast neurons | " in speed_tables.switches()
+    assert speed_tables.accuracy() == "not run"
+
+
+@pytest.mark.slow
+def test_the_small_network_is_trained_in_every_way(tmp_path, monkeypatch):
+    for name, value in {"TRAINED": 128, "LOADED_EPOCHS": 1, "ACCURACY_EPOCHS": 1, "TEACHER_EPOCHS": 1}.items():
+        monkeypatch.setattr(speed_small, name, value)
+    monkeypatch.setattr(speed_small, "METHODS", ("ckd",))
+    monkeypatch.setattr(speed_small, "SWITCHES", {"as it was": (), "everything on": ("bfloat16", "teacher")})
+    monkeypatch.setattr(speed_tables, "RESULTS", tmp_path)
+    bench = speed_small.Bench("r20_t1", PAIRS["r20_t1"], torch.device("cpu"))
+    for what in ("lockstep", "loading", "accuracy"):
+        row = getattr(speed_small, what)(bench, 1) | {"environment": environment()}
+        (tmp_path / f"speed_{what}.json").write_text(json.dumps({"what": what, "pairs": {"r20_t1": row}}))
+        if what == "lockstep":
+            assert row["arms"] == ["plain", "plain x3", "ckd"]
+            assert row["speedup"][1] == pytest.approx(1 / row["ratio"]["lock-step"][1])
+    below = speed_tables.below()
+    assert re.search(r"lock-step, images a second .*\| at least 3.00 \| \d", below)
+    assert re.search(r"images from memory .*\| at most 0.60 \| \d", below)
+    assert re.search(r"\| everything on \| \d+\.\d \| [+-]\d+\.\d \| [+-]\d+\.\d \|", speed_tables.accuracy())
 
 
 def test_arms_are_interleaved_in_an_order_of_their_own_in_each_round():
