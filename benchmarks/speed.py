@@ -4,6 +4,7 @@
     python benchmarks/speed.py methods              # every method
     python benchmarks/speed.py neurons -b 16        # SpikingJelly's neurons and the fast ones
     python benchmarks/speed.py goals                # below the floor: a step with everything on
+    python benchmarks/speed.py beside               # CKDSNN, BKDSNN and SeAl-KD as their code takes a step
     python benchmarks/speed.py lockstep             # compare beside one loop after the other
     python benchmarks/speed.py loading --threads 2  # images from memory beside PIL
     python benchmarks/speed.py accuracy             # short trainings with each switch on; rounds are seeds
@@ -34,6 +35,7 @@ from pathlib import Path
 import torch
 from speed_around import ALLOCATOR, epoch, evaluation, imports, memory, of_preflight
 from speed_bench import PAIRS, Bench, Row
+from speed_beside import beside
 from speed_goals import goals
 from speed_small import accuracy, loading, lockstep
 from speed_steps import compiled, growth, methods, neurons, prepared, steps
@@ -47,6 +49,7 @@ WHATS: dict[str, tuple[Callable[[Bench, int], Row], tuple[str, ...], int]] = {
     "steps": (steps, ("r20_t1", "r20_t4", "r19_t1", "sew18", "spikformer", "vit"), 15),
     "methods": (methods, ("r20_t2",), 15),
     "goals": (goals, ("r20_t1", "r20_t4", "spikformer"), 15),
+    "beside": (beside, ("r20_t4",), 15),
     "lockstep": (lockstep, ("r20_t1",), 15),
     "loading": (loading, ("r20_t1",), 15),
     "accuracy": (accuracy, ("r20_t1",), 3),
@@ -92,15 +95,15 @@ def main() -> None:
     args = parser.parse_args()
     if sys.platform == "linux" and args.what != ["memory"] and not ALLOCATOR.keys() <= os.environ.keys():
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ALLOCATOR})
-    without = {"memory", "epoch", "imports", "goals", "lockstep", "loading", "accuracy"} & set(args.what)
+    without = {"memory", "epoch", "imports", "goals", "beside", "lockstep", "loading", "accuracy"} & set(args.what)
     if args.autocast and without:
         parser.error(f"--autocast: not for {', '.join(sorted(without))}")
     if args.compile and args.what != ["goals"]:
         parser.error("--compile: for goals alone")
-    if "methods" in args.what and any(
-        (args.T or PAIRS[name].time_steps) < 2 for name in args.pairs or WHATS["methods"][1]
-    ):
-        parser.error("methods: some of them compare time steps; pass -T 2, or pairs with T of at least 2")
+    for what in {"methods", "beside"} & set(args.what):
+        if all((args.T or PAIRS[name].time_steps) >= 2 for name in args.pairs or WHATS[what][1]):
+            continue
+        parser.error(f"{what}: some of them compare time steps; pass -T 2, or pairs with T of at least 2")
     if args.output.exists() and not args.output.is_dir():
         parser.error(f"--output: {args.output} is no folder")
     torch.set_num_threads(args.threads)

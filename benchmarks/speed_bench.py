@@ -26,6 +26,7 @@ from spikingjelly_ckd.acceleration import USUAL, Acceleration, Switch
 from spikingjelly_ckd.networks.compat import is_neuron, reset
 from spikingjelly_ckd.published import ckd
 from spikingjelly_ckd.recipes.models import resnet19, resnet20, spikformer_4_384, spiking_resnet19, spiking_resnet20
+from spikingjelly_ckd.step.pairing import Sides
 
 
 def vit_tiny(num_classes: int) -> nn.Module:
@@ -100,7 +101,7 @@ class Bench:
         self.neurons = str(use_fast_neurons(self.student, enable=device.type == "cuda"))  # see ``neurons``
         self.images = torch.randn(pair.batch, 3, pair.size, pair.size, device=device)
         self.labels = torch.randint(0, pair.classes, (pair.batch,), device=device)
-        self._example = torch.randn(4, 3, pair.size, pair.size, device=device)
+        self.example = torch.randn(4, 3, pair.size, pair.size, device=device)
 
     def forward(self) -> torch.autocast:
         """Around forward and loss; it is entered in each step, since casts of weights are kept until it is left."""
@@ -111,7 +112,7 @@ class Bench:
 
     def plain(self, teacher: nn.Module | None = None, compiled: bool = False) -> Callable[[], object]:
         """Forward, cross-entropy, backward, optimiser; with a teacher's forward too it is the floor."""
-        student, optimizer = self._own_student()
+        student, optimizer = self.own_student()
         call: Callable[[Tensor], Tensor] = compiled_alone(student) if compiled else student
         ask = compiled_alone(teacher) if compiled and teacher is not None else teacher
 
@@ -134,24 +135,30 @@ class Bench:
 
     def distiller(self, method: Method) -> Callable[[], object]:
         """A step of a distiller at the end of its schedule: the loop of a user."""
-        student, _ = self._own_student()
+        student, _ = self.own_student()
         distiller = Distiller.from_method(
-            method, self.teacher, student, time_steps=self.pair.time_steps, example=self._example
+            method, self.teacher, student, time_steps=self.pair.time_steps, example=self.example
         )
         distiller.progress(1.0)
         return self.steps_of(distiller)
 
     def ckd(self, teacher: nn.Module | None = None, *, compiled: bool = False, **options: Any) -> Callable[[], object]:
-        student, _ = self._own_student()
+        student, _ = self.own_student()
         teacher = teacher or self.teacher
         return self.steps_of(
-            CKDDistiller(teacher, student, time_steps=self.pair.time_steps, example=self._example, **options), compiled
+            CKDDistiller(teacher, student, time_steps=self.pair.time_steps, example=self.example, **options), compiled
         )
 
-    def accelerated(self, *, cached: bool = False, timed: bool = True) -> tuple[Callable[[], object], Acceleration]:
-        """A step of CKD with every switch on that pays, or that agrees on a few images; ``cached`` runs no teacher."""
-        student, _ = self._own_student()
-        distiller = CKDDistiller(self.teacher, student, time_steps=self.pair.time_steps, example=self._example)
+    def accelerated(
+        self, *, cached: bool = False, timed: bool = True, method: Method | None = None
+    ) -> tuple[Callable[[], object], Acceleration]:
+        """A step of CKD, or of a method, with every switch on that pays, or that agrees on a few images.
+
+        ``cached`` runs no teacher.
+        """
+        student, _ = self.own_student()
+        options: dict[str, Any] = {"time_steps": self.pair.time_steps, "example": self.example}
+        distiller = Distiller.from_method(method or ckd(), self.teacher, student, **options)
         seen = distiller.run_teacher(self.images, self.labels) if cached else None
         if timed:
             found = accelerate(distiller, self.images, self.labels, switches=self.switches, teacher_output=seen)
@@ -177,12 +184,9 @@ class Bench:
 
     def released(self) -> Callable[[], object]:
         """As the authors' code: the teacher's parameters want gradients, so its forward has a graph, walked back."""
-        student, optimizer = self._own_student()
+        student, optimizer = self.own_student()
         teacher = copy.deepcopy(self.teacher).requires_grad_()
-        probe = CKDDistiller(
-            self.teacher, copy.deepcopy(student), time_steps=self.pair.time_steps, example=self._example
-        )
-        (spiking,), (last,) = probe.layers["samd"]
+        (spiking,), (last,) = self.last_layers()
         head = next(m for m in reversed(list(teacher.modules())) if isinstance(m, nn.Linear))
         samd, nld = (loss for loss, _ in ckd("released").losses.values())
 
@@ -201,6 +205,13 @@ class Bench:
 
         return step
 
+    def last_layers(self) -> Sides:
+        """The last stages of both networks."""
+        probe = CKDDistiller(
+            self.teacher, copy.deepcopy(self.student), time_steps=self.pair.time_steps, example=self.example
+        )
+        return probe.layers["samd"]
+
     def first_neuron(self) -> Callable[[], object]:
         """The first neuron of ResNet-20 alone, forward and backward."""
         node = copy.deepcopy(next(module for module in self.student.modules() if is_neuron(module)))
@@ -215,7 +226,7 @@ class Bench:
 
         return step
 
-    def _own_student(self) -> tuple[nn.Module, torch.optim.Optimizer]:
+    def own_student(self) -> tuple[nn.Module, torch.optim.Optimizer]:
         student = copy.deepcopy(self.student).train()
         return student, torch.optim.SGD(student.parameters(), 1e-4, momentum=0.9)
 

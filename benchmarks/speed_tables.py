@@ -265,6 +265,21 @@ def switches() -> str:
     return table(["networks", "switch", "", "step's time", "logits moved", "maps moved", "note"], rows)
 
 
+def beside() -> str:
+    """Steps as other code takes them, beside ours."""
+    found = pairs("beside")
+    rows = []
+    for row in found.values():
+        for name in (arm.removesuffix(", theirs") for arm in row["raw"] if arm.endswith(", theirs")):
+            theirs = ratios(row["raw"][f"{name}, theirs"], row["raw"]["plain"])
+            cells = (theirs, *(row["ratio"][f"{name}, {how}"] for how in ("ours", "everything on")))
+            rows.append([networks(row), name, *map(middle, cells)])
+    if not rows:
+        return NOT_RUN
+    head = ["networks", "method", "their step / plain eager step", "ours / theirs", "ours, everything on / theirs"]
+    return table(head, rows) + how(found)
+
+
 def accuracy() -> str:
     """Accuracy of short trainings, and its difference to that without a switch, by seed."""
     row = pairs("accuracy").get("r20_t1")
@@ -285,5 +300,19 @@ def accuracy() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     f"speed_{call.__name__}": call
-    for call in (goals, below, switches, accuracy, steps, neurons, compiled, methods, prepared, memory, growth, others)
+    for call in (
+        goals,
+        below,
+        switches,
+        accuracy,
+        beside,
+        steps,
+        neurons,
+        compiled,
+        methods,
+        prepared,
+        memory,
+        growth,
+        others,
+    )
 }

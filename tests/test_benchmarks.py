@@ -19,6 +19,7 @@ import landscape  # noqa: E402
 import methods  # noqa: E402
 import protocol  # noqa: E402
 import render  # noqa: E402
+import speed_beside  # noqa: E402
 import speed_small  # noqa: E402
 import speed_tables  # noqa: E402
 import timing  # noqa: E402
@@ -333,21 +334,38 @@ def test_speed_leaves_a_record_of_every_arm_and_keeps_other_pairs(tmp_path):
 
 @pytest.mark.slow
 def test_speed_below_the_floor_leaves_records_that_are_rendered(tmp_path, monkeypatch):
-    flags = ("goals", "memory", "--pairs", "r20_t4", "--rounds", 1, "-b", 4, "--threads", 1, "--output", tmp_path)
+    flags = ("goals", "memory", "--pairs", "r20_t1", "--rounds", 1, "-b", 2, "--threads", 1, "--output", tmp_path)
     script(*flags, name="speed")
-    row = json.loads((tmp_path / "speed_goals.json").read_text())["pairs"]["r20_t4"]
+    row = json.loads((tmp_path / "speed_goals.json").read_text())["pairs"]["r20_t1"]
     assert row["ratio"].keys() == {"plain", "CKD", "everything on", "everything on, teacher cache"}
     live, cached = (row["reports"][name]["trials"] for name in ("everything on", "everything on, teacher cache"))
     assert [trial["switch"] for trial in live] == [trial["switch"] for trial in cached]
     assert cached[-1]["note"] == "no teacher runs in a step"
     monkeypatch.setattr(speed_tables, "RESULTS", tmp_path)
     below = speed_tables.below()
-    assert "| CKD step, everything on / plain eager fp32 step, ResNet-20, T=1 | at most 0.55 | not run |  |" in below
-    assert re.search(r"everything on / plain .*T=4 \| at most 0.60 \| \d", below)
-    assert re.search(r"memory that the steps add, everything on / floor, .*T=4 \| at most 0.90 \| \d", below)
-    assert below.count("not run") == 5
-    assert "| ResNet-20, T=4 | fast neurons | " in speed_tables.switches()
+    assert "| CKD step, everything on / plain eager fp32 step, ResNet-20, T=4 | at most 0.60 | not run |  |" in below
+    assert re.search(r"everything on / plain .*T=1 \| at most 0.55 \| \d", below)
+    assert re.search(r"memory that the steps add, everything on / floor, .*T=1 \| at most 0.90 \| \d", below)
+    assert below.count("not run") == 4
+    assert "| ResNet-20, T=1 | fast neurons | " in speed_tables.switches()
     assert speed_tables.accuracy() == "not run"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", speed_beside.THEIRS)
+def test_a_step_in_their_way_has_the_loss_of_ours(name):
+    """But for the statistics of the batch that CKDSNN's teacher takes, and the noise of NLD and the mask of BKDSNN."""
+    bench = speed_small.Bench("r20_t2", dataclasses.replace(PAIRS["r20_t2"], batch=4), torch.device("cpu"))
+    theirs = dataclasses.replace(speed_beside.THEIRS[name], in_train_mode=False)
+    student = bench.own_student()[0]
+    torch.manual_seed(0)
+    distiller = Distiller.from_method(theirs.method, bench.teacher, student, time_steps=2, example=bench.example)
+    torch.manual_seed(1)
+    ours = distiller.train()(bench.images, bench.labels).loss
+    torch.manual_seed(0)
+    step = speed_beside.their_step(bench, theirs)
+    torch.manual_seed(1)
+    torch.testing.assert_close(step(), ours.detach(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
