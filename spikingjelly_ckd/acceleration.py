@@ -91,6 +91,7 @@ class Acceleration:
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for a record."""
         return {
+            "on": list(self.on),
             "trials": [asdict(trial) for trial in self.trials],
             "seconds": self.seconds,
             "sensitivity": self.sensitivity,

@@ -206,6 +206,7 @@ FLAGS = {
     "cutout": ("--cutout", "16", 16),
     "mixup_off_epoch": ("--mixup-off-epoch", "0", 0),
     "norm_decay": ("--no-norm-decay", None, False),
+    "accelerate": ("--accelerate", None, True),
     "sync_bn": ("--sync-bn", None, True),
     "eval_time_steps": ("--eval-time-steps", "6", 6),
     "init": ("--init", "teacher", "teacher"),

@@ -175,6 +175,8 @@ def check_options(recipe: Recipe, run: Run) -> None:
         raise ValueError(f"--logger {run.logger}: the package is not installed; pip install {run.logger}")
     if recipe.sync_bn and run.torch_device.type != "cuda" and (run.devices != 1 or run.num_nodes > 1):
         raise ValueError("--sync-bn needs CUDA on several processes; leave it out")
+    if recipe.accelerate and (run.devices != 1 or run.num_nodes > 1):
+        raise ValueError("--accelerate is for one process: several would time for themselves and decide otherwise")
     if run.teacher_cache is None:
         if run.teacher_cache_dir is not None:
             raise ValueError("--teacher-cache-dir does nothing without --teacher-cache VIEWS")

@@ -130,6 +130,8 @@ class Recipe:
         clip: largest gradient norm; 0 for no limit.
         accumulate: batches for each optimiser step.
         ema: decay of the weights' moving average; 0 for none.
+        accelerate: make steps cheaper by what pays on this machine and agrees, see
+            :func:`~spikingjelly_ckd.accelerate`; the record says what.
         sync_bn: BatchNorm of the student over the images of all processes.
         eval_time_steps: ``T`` for evaluation, of images; None for ``time_steps``.
         init: ``"teacher"``, or path of a file, whose weights the student begins with where they fit by name and shape;
@@ -197,6 +199,7 @@ class Recipe:
     clip: float = 0.0
     accumulate: int = 1
     ema: float = 0.0
+    accelerate: bool = False
     sync_bn: bool = False
     eval_time_steps: int | None = None
     init: str | None = None
