@@ -259,7 +259,7 @@ def switches() -> str:
             moved = ["-" if trial[key] is None else f"{trial[key]:.1e}" for key in ("logit_error", "map_error")]
             rows.append([networks(row), trial["switch"], "on" if trial["on"] else "off", ratio, *moved, trial["note"]])
         noise = ["-" if value is None else f"{value:.1e}" for value in report["sensitivity"]]
-        rows.append([networks(row), "images that change by 1e-05", "", "", *noise, ""])
+        rows.append([networks(row), "noise of 0.4 % on the images", "", "", *noise, ""])
     if not rows:
         return NOT_RUN
     return table(["networks", "switch", "", "step's time", "logits moved", "maps moved", "note"], rows)

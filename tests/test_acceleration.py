@@ -49,7 +49,7 @@ def test_everything_that_agrees_is_on_and_said():
     torch.testing.assert_close(out.loss, before.loss, rtol=0.05, atol=0.05)
     text = str(found)
     assert text.startswith("on: fast neurons, static stem, channels-last, bfloat16, teacher\n")
-    assert "images that change by 1e-05 move logits by" in text
+    assert "noise of 0.4 % on the images moves logits by" in text
     assert [trial["switch"] for trial in found.to_dict()["trials"]] == list(acceleration.USUAL)
 
 
