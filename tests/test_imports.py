@@ -18,6 +18,7 @@ BELOW = {
     "step": {"methods.base", "methods.signals", "networks", "functional"},
     "distiller": {"step", "methods.base", "methods.signals", "networks", "functional"},
     "prepare": {"step", "methods.base", "methods.signals", "networks", "functional"},
+    "acceleration": {"distiller", "prepare", "step", "networks", "functional"},
     "published": {"methods", "step", "functional"},
     "ckd": {"distiller", "published", "step", "networks", "functional"},
     "preflight": {"distiller", "methods", "step", "networks", "functional"},

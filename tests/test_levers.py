@@ -20,7 +20,7 @@ from timm.data import Mixup
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from spikingjelly_ckd import Distiller
+from spikingjelly_ckd import Distiller, acceleration
 from spikingjelly_ckd.functional.errors import ArgumentError
 from spikingjelly_ckd.networks.compat import is_neuron
 from spikingjelly_ckd.networks.guards import reset_states
@@ -41,6 +41,7 @@ from spikingjelly_ckd.recipes.models import (
     without_checkpoints,
 )
 from spikingjelly_ckd.recipes.report.energy import ann_twin, measure_energy
+from spikingjelly_ckd.recipes.report.records import read_record
 from spikingjelly_ckd.recipes.training import DistillationModule, resume
 
 GENERATION_2 = hasattr(layer, "TemporalEffectiveBatchNorm2d")
@@ -480,10 +481,29 @@ def test_gradient_checkpoints_do_not_go_with_a_copy():
         make_recipe(memopt="memory", ema=0.9)
 
 
+def test_a_row_with_cheaper_steps_is_resumed_with_the_same(ground, tmp_path, monkeypatch):
+    flags = ("--method", "kd", "--accelerate", "--epochs", "2", *method_runs.teacher_of(ground))
+    monkeypatch.setattr(acceleration, "PAYS", float("inf"))
+    monkeypatch.setattr(acceleration, "_moved", lambda *tensors: 0.0)  # a batch of four moves far
+    with method_runs.stopping_after(1), pytest.raises(ArithmeticError):
+        row(ground, tmp_path, *flags)
+    first = read_record(tmp_path / "record.json")["acceleration"]
+    monkeypatch.setattr(acceleration, "PAYS", 0.0)  # timed again, nothing would be on
+    record = row(ground, tmp_path, *flags, "--resume", "latest")
+    assert record["recipe"]["accelerate"]
+    assert record["acceleration"] == first
+    assert {"fast neurons", "bfloat16", "teacher"} <= set(record["acceleration"]["on"])
+    assert all(trial["ratio"] > 0 for trial in record["acceleration"]["trials"] if trial["on"])
+    assert record["chosen"]["autocast"]
+    assert record["accuracy"]["epochs"] == 2
+    with pytest.raises(ValueError, match="--accelerate is for one process"):
+        row(ground, tmp_path / "c", *flags, "--devices", "2")
+
+
 def test_a_teacher_of_before_is_taken_up(ground):
     values = {name: value for name, value in make_recipe().to_json().items() if name not in ("cutout", "norm_decay")}
     assert teacher_identity._of_teacher(values, event=False) == teacher_identity._of_teacher(
-        make_recipe(label_smoothing=0.1, neuron="if", norm="bn", sync_bn=True).to_json(), event=False
+        make_recipe(label_smoothing=0.1, neuron="if", norm="bn", sync_bn=True, accelerate=True).to_json(), event=False
     )
     assert "cutout" in teacher_identity._of_teacher(make_recipe(cutout=8).to_json(), event=False)
 

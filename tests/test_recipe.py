@@ -209,6 +209,7 @@ FLAGS = {
     "cutout": ("--cutout", "16", 16),
     "mixup_off_epoch": ("--mixup-off-epoch", "0", 0),
     "norm_decay": ("--no-norm-decay", None, False),
+    "accelerate": ("--accelerate", None, True),
     "sync_bn": ("--sync-bn", None, True),
     "early_stop": ("--early-stop", "3", 3),
     "memopt": ("--memopt", "balanced", "balanced"),

@@ -183,6 +183,8 @@ def check_options(recipe: Recipe, run: Run) -> None:
         find_memopt()
     if recipe.sync_bn and run.torch_device.type != "cuda" and (run.devices != 1 or run.num_nodes > 1):
         raise ValueError("--sync-bn needs CUDA on several processes; leave it out")
+    if recipe.accelerate and (run.devices != 1 or run.num_nodes > 1):
+        raise ValueError("--accelerate is for one process: several would time for themselves and decide otherwise")
     if run.teacher_cache is None:
         if run.teacher_cache_dir is not None:
             raise ValueError("--teacher-cache-dir does nothing without --teacher-cache VIEWS")

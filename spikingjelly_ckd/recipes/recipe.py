@@ -135,6 +135,8 @@ class Recipe:
             follows the schedule of ``epochs``.
         memopt: gradient checkpointing of the student's neurons, ``"speed"``, ``"balanced"`` or ``"memory"``, see
             :func:`~spikingjelly_ckd.recipes.models.memory.checkpoint_neurons`; None for none.
+        accelerate: make steps cheaper by what pays on this machine and agrees, see
+            :func:`~spikingjelly_ckd.accelerate`; the record says what.
         sync_bn: BatchNorm of the student over the images of all processes.
         eval_time_steps: ``T`` for evaluation, of images; None for ``time_steps``.
         init: ``"teacher"``, or path of a file, whose weights the student begins with where they fit by name and shape;
@@ -204,6 +206,7 @@ class Recipe:
     ema: float = 0.0
     early_stop: int = 0
     memopt: MemoryBudget | None = None
+    accelerate: bool = False
     sync_bn: bool = False
     eval_time_steps: int | None = None
     init: str | None = None

@@ -47,7 +47,7 @@ from .options import Run, check_options, check_writable
 from .recipe import Recipe, shown
 from .report.schema import Record, RecordedStudent
 from .seeds import distil_seeds
-from .start import check_start, start_student
+from .start import check_start, make_steps_cheaper, start_student
 from .student_needs import check_needs
 from .teachers import Teacher, obtain_teacher, train_teacher, with_teacher_schedule
 from .training.fit import FitResult, fit, optimisation, preflight_report
@@ -162,6 +162,9 @@ def _distil_locked(folder: Path, recipe: Recipe, run: Run) -> Record:
     start = replace(start, init=start_student(student.network, distiller, recipe, run, data, teacher))
     if checkpoint is not None:
         start = resumed(start, checkpoint, record_so_far(folder))
+
+    if recipe.accelerate:
+        start = replace(start, acceleration=make_steps_cheaper(distiller, recipe, run, data, start.acceleration))
 
     def on_row(rows: list[dict[str, float]]) -> None:
         _so_far(start, module, rows).write(folder / "record.json")

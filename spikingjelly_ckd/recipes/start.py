@@ -1,7 +1,8 @@
-"""A student that begins with the weights of its teacher, or of a file, where they fit by name."""
+"""What a student begins with: weights of its teacher, or of a file, where they fit by name; and cheaper steps."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
@@ -12,9 +13,11 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from ..acceleration import USUAL, accelerate
 from ..distiller import Distiller
 from ..functional.errors import ArgumentNotFoundError, ArgumentValueError
 from .data import Data
+from .data.loading import ReproducibleDataModule
 from .export import read_weights
 from .options import Run
 from .progress import tracked
@@ -22,7 +25,15 @@ from .recipe import Recipe
 from .teacher_input import Teacher
 from .training.figures import among_largest
 
-__all__ = ["FROM_TEACHER", "accuracy_of", "check_start", "initial_weights", "start_from", "start_student"]
+__all__ = [
+    "FROM_TEACHER",
+    "accuracy_of",
+    "check_start",
+    "initial_weights",
+    "make_steps_cheaper",
+    "start_from",
+    "start_student",
+]
 
 FROM_TEACHER = "teacher"
 """Value of ``init`` for the weights of the teacher."""
@@ -100,6 +111,35 @@ def initial_weights(init: str, teacher: Teacher | None) -> tuple[str, Mapping[st
     if not path.is_file():
         raise ArgumentNotFoundError("init", f"must be 'teacher' or a file of weights; there is none {path.resolve()}")
     return init, read_weights(path)
+
+
+def make_steps_cheaper(
+    distiller: Distiller, recipe: Recipe, run: Run, data: Data, before: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """:func:`~spikingjelly_ckd.accelerate` on the first batch of the training, and say what it did.
+
+    Args:
+        distiller: changed in place, and moved to the run's device.
+        recipe: batch size and precision.
+        run: seed and device. With a teacher cache the teacher stays as it is, since what is cached is its own.
+        data: whose training part.
+        before: what this returned where the run began, if it is resumed; the same switches are on then, untimed.
+
+    Returns:
+        For the record, see :meth:`~spikingjelly_ckd.acceleration.Acceleration.to_dict`.
+    """
+    loader = ReproducibleDataModule(data, batch_size=recipe.batch_size, seed=run.seed).train_dataloader()
+    images, labels = (tensor.to(run.torch_device) for tensor in next(iter(loader)))
+    distiller.to(run.torch_device)
+    if before is None:
+        idle = {"bfloat16": recipe.amp != "32-true", "teacher": run.teacher_cache is not None}
+        options: dict[str, Any] = {"switches": [name for name in USUAL if not idle.get(name)]}
+    else:
+        options = {"switches": before["on"], "rounds": 0, "tolerance": sys.float_info.max}
+    with torch.autocast(run.torch_device.type, torch.bfloat16, enabled=recipe.amp == "bf16-mixed"):
+        found = accelerate(distiller, images, labels, **options)
+    rank_zero_info(f"Acceleration: {found}")
+    return found.to_dict() if before is None else dict(before)
 
 
 @torch.no_grad()

@@ -38,7 +38,7 @@ NOT_OF_TEACHER = (
     *("name", "paper_accuracy", "data", "student", "teacher", "teacher_epochs", "teacher_lr", "sources", "method"),
     *("variant", "map_temperature", "temperature", "noise_weight", "beta", "gamma", "target_class"),
     *("student_layer", "teacher_layer", "split", "task_loss", "label_smoothing", "sync_bn", "eval_time_steps"),
-    *("student_steps", "init", "early_stop", "memopt", *OF_BUILDER),
+    *("student_steps", "init", "accelerate", "early_stop", "memopt", *OF_BUILDER),
 )
 """Values of a recipe on which its teacher does not depend, or that are said in another place."""
 NEW = {"cutout": 0, "norm_decay": True, "mixup_off_epoch": 0}

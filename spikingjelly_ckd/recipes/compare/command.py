@@ -81,7 +81,7 @@ ELSEWHERE = {
 """Flag of a row -> what a comparison has in its place."""
 NOT_SERVED = (
     *("teacher_cache", "teacher_cache_dir", "devices", "num_nodes", "strategy", "mixup", "cutmix", "ema"),
-    *("sync_bn", "eval_time_steps", "logger", "energy_images", "best_on_test", "early_stop"),
+    *("accelerate", "sync_bn", "eval_time_steps", "logger", "energy_images", "best_on_test", "early_stop"),
 )
 TRAIN = "train"
 """What ``--teacher`` says for one that is trained first, which is the default."""

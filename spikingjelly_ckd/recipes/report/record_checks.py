@@ -32,6 +32,7 @@ KINDS: dict[str, dict[str, Kind]] = {
         "teacher": optional(MAPPING),
         "network": optional(MAPPING),
         "init": optional(MAPPING),
+        "acceleration": optional(MAPPING),
         "chosen": optional(MAPPING),
         "preflight": optional(MAPPING),
         "resumed_after_epochs": list_of(whole(0, MOST)),

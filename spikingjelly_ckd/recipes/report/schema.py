@@ -147,6 +147,8 @@ class Record:
         network: in the training of a teacher: its function and keywords.
         init: what the student began with, where it was not its own first weights: source, how many tensors fitted and
             which did not, and its accuracy before the first step.
+        acceleration: what was tried to make steps cheaper and is on, where it was asked for, see
+            :class:`~spikingjelly_ckd.acceleration.Acceleration`.
         chosen: what the distiller decided at run time: layers, layouts, read-outs, automatic weights.
         preflight: its report; None where there was none.
         resumed_after_epochs: at which epochs it was interrupted and resumed.
@@ -179,6 +181,7 @@ class Record:
     teacher: RecordedTeacher | None = None
     network: dict[str, Any] | None = None
     init: dict[str, Any] | None = None
+    acceleration: dict[str, Any] | None = None
     chosen: dict[str, Any] | None = None
     preflight: dict[str, Any] | None = None
     resumed_after_epochs: list[int] = field(default_factory=list)
@@ -275,7 +278,7 @@ class Record:
         """Plain data but for paths; networks that this kind of run has not are left out."""
         content = asdict(self)
         del content["path"]
-        optional_parts = ("student", "teacher", "network", "init", "test", "accuracy_by_step")
+        optional_parts = ("student", "teacher", "network", "init", "acceleration", "test", "accuracy_by_step")
         absent = [name for name in optional_parts if content[name] is None]
         if self.data.val_images is None:  # as in records from before there was a validation part
             del content["data"]["val_images"]

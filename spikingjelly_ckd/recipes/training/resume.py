@@ -142,6 +142,7 @@ def resumed(record: Record, checkpoint: Path, before: Record | None) -> Record:
     stops = [] if before is None else before.resumed_after_epochs
     if before is not None:
         record = replace(record, preflight=before.preflight, accuracy_by_step=before.accuracy_by_step)
+        record = replace(record, acceleration=before.acceleration)
     return replace(record, resumed_after_epochs=[*stops, epochs])
 
 
