@@ -1,5 +1,6 @@
 """Compare: arms side by side are arms alone, and a comparison goes on wherever it was stopped."""
 
+import html
 import json
 import multiprocessing
 import os
@@ -242,7 +243,7 @@ def test_an_arm_that_fails_is_taken_out_and_the_others_go_on(compare, tmp_path):
     assert broken["failed"].startswith("epoch ")
     assert broken["test_accuracy"] is broken["val_accuracy"] is None
     assert "failed" in (tmp_path / "out" / "table.md").read_text()
-    page = (tmp_path / "out" / "report.html").read_text("utf8")
+    page = html.unescape((tmp_path / "out" / "report.html").read_text("utf8"))
     assert f"test_compare:breaks, seed 0: {broken['failed']}" in page
 
 

@@ -5,12 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Error, sync_playwright
 from report_cases import SCRIPT, comparison, hostile_folder, row, written
 
 from spikingjelly_ckd.recipes.report.found import find_studies
 from spikingjelly_ckd.recipes.report.page import write_page
 
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed; the extra [test] has it")
 pytestmark = pytest.mark.slow
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -19,18 +19,18 @@ PHONE, DESK = {"width": 390, "height": 844}, {"width": 1100, "height": 900}
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
+    with playwright.sync_playwright() as started:
+        own = Path(started.chromium.executable_path)
         path = own if own.exists() else next(filter(None, map(shutil.which, NAMES)), None)
         if path is None:
             pytest.skip("there is no Chromium: playwright install --with-deps chromium, or the system's own package")
         sandbox = [] if os.geteuid() else ["--no-sandbox"]  # Chromium starts for root without its sandbox alone
         try:
-            started = playwright.chromium.launch(executable_path=path, args=sandbox)
-        except Error as error:
+            opened = started.chromium.launch(executable_path=path, args=sandbox)
+        except playwright.Error as error:
             pytest.skip(f"Chromium does not start here: {error.message.splitlines()[0]}")
-        yield started
-        started.close()
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(scope="module")
