@@ -181,7 +181,7 @@ def add_scale(
     values = ScalarMappable(Normalize(low, high), colours)
     place = {"cax": figure.add_axes(where)} if isinstance(where, tuple) else {"ax": where}
     bar = figure.colorbar(values, **place, orientation="horizontal" if horizontal else "vertical")
-    bar.locator = MaxNLocator(5)
+    bar.locator = MaxNLocator(4, steps=[1, 2, 5, 10]) if horizontal else MaxNLocator(5)
     bar.update_ticks()
     bar.set_label(label, fontsize=7)
     bar.ax.tick_params(labelsize=7, width=0.5, length=2)
