@@ -41,7 +41,7 @@ from .untrusted import (
 with needs_packages("spikingjelly_ckd.recipes.export"):
     from safetensors.torch import load_file, save
 
-__all__ = ["INT8", "SCALE", "dequantize", "file_hash", "load_network", "read_weights", "save_network", "write_network"]
+__all__ = ["SCALE", "dequantize", "file_hash", "load_network", "read_weights", "save_network", "write_network"]
 
 __getattr__ = old_names(__name__, f"{__package__}.names")  # resolve_name
 
@@ -77,10 +77,8 @@ ARGUMENTS = {
     "name": TEXT,
 }
 """Bounds of the arguments that builders usually have."""
-INT8 = "int8"
-"""What a JSON says of weights whose tensors are integers with a scale for each output channel."""
 SCALE = ".scale"
-"""Behind the name of such a tensor: the name of its scales."""
+"""Behind the name of a tensor of integers: the name of its scales, one for each output channel."""
 
 STATE_KEYS = (
     *("state_dict", "model", "net", "best_net", "state_dict_ema", "model_state_dict", "model_state"),
@@ -171,8 +169,7 @@ def load_network(path: str | Path, build: Callable[..., nn.Module] | None = None
     about = read_about(path)
     check_pair(path, about)
     network = _build(build or _package_builder(about["build"], path), about["arguments"], path)
-    weights = read_weights(path)
-    fill(network, dequantize(weights, path) if about.get("weights") == INT8 else weights, path)
+    fill(network, read_weights(path), path)
     return network.eval(), about
 
 
@@ -228,30 +225,26 @@ def dequantize(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """Real weights in place of integers with a scale for each output channel.
 
     Args:
-        weights: name -> tensor; beside each int8 tensor ``NAME`` stands ``NAME.scale``, ``[C]``.
+        weights: name -> tensor; beside an int8 tensor ``NAME`` stands ``NAME.scale``, ``[C]``. Others stay.
         path: of the file, for the message.
 
     Raises:
-        ValueError: scales are missing, of another shape, negative or not finite.
+        ValueError: scales of another shape, negative or not finite.
 
     Example:
         >>> weights = {"w": torch.tensor([[2], [4]], dtype=torch.int8), "w.scale": torch.tensor([0.5, 0.25])}
         >>> dequantize(weights, Path("net.safetensors"))
         {'w': tensor([[1.], [1.]])}
     """
-    found = {}
-    scales = {name + SCALE for name, tensor in weights.items() if tensor.dtype == torch.int8}
+    found = dict(weights)
     for name, tensor in weights.items():
-        if name not in scales:
-            found[name] = tensor
-        if tensor.dtype == torch.int8:
-            scale = weights.get(name + SCALE)
-            good = scale is not None and scale.is_floating_point() and scale.shape == tensor.shape[:1]
-            if scale is None or not good or not bool(scale.isfinite().all() and (scale >= 0).all()):
-                raise ValueError(
-                    f"{path}: the scales of {shown_text(name)} must be one a channel, finite, not negative"
-                )
-            found[name] = tensor.to(scale.dtype) * scale.view(-1, *[1] * (tensor.ndim - 1))
+        if tensor.dtype != torch.int8 or name + SCALE not in weights:
+            continue
+        scale = found.pop(name + SCALE)
+        fits = scale.is_floating_point() and scale.shape == tensor.shape[:1]
+        if not fits or not bool(scale.isfinite().all() and (scale >= 0).all()):
+            raise ValueError(f"{path}: the scales of {shown_text(name)} must be one a channel, finite, not negative")
+        found[name] = tensor.to(scale.dtype) * scale.view(-1, *[1] * (tensor.ndim - 1))
     return found
 
 
@@ -316,7 +309,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     Of a training checkpoint the entry ``state_dict``, ``model``, ``model_state_dict`` or the like is taken, or else the
     only entry that is a dict of tensors; ``module.`` and the like, left by ``DistributedDataParallel``, Lightning or
     ``torch.compile``, are dropped from the names. Nothing is unpickled but tensors and plain values; an
-    ``argparse.Namespace``, paths and NumPy's numbers beside the tensors are no hindrance.
+    ``argparse.Namespace``, paths and NumPy's numbers beside the tensors are no hindrance. Weights of
+    :func:`.deploy.int8.export_int8` are multiplied by their scales.
 
     Args:
         path: of the file.
@@ -352,7 +346,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     if broken:
         raise ValueError(f"{path} holds NaN in {len(broken)} tensors, such as {shown_text(broken[0])}")
     before = len(_wrappers(weights))
-    return {name[before:]: value for name, value in weights.items()}
+    return dequantize({name[before:]: value for name, value in weights.items()}, path)
 
 
 def _wrappers(names: Iterable[str]) -> str:

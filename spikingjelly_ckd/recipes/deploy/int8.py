@@ -19,13 +19,15 @@ from torch import Tensor, nn
 
 from ...functional.errors import ArgumentValueError
 from ...step.batch import read_batch
-from ..export import INT8, SCALE, write_network
+from ..export import SCALE, write_network
 from .evaluate import batches_of, evaluate_exported
 from .exported import ExportedNetwork, read_exported
 from .tracing import TraceError, fold_norms, trace_network
 
 __all__ = ["Int8Export", "export_int8", "quantize"]
 
+INT8 = "int8"
+"""What the JSON says of the weights."""
 LARGEST = 127
 SAMPLES = 64
 """On which logits are compared."""
