@@ -22,7 +22,8 @@ OLDEST = {"torch": "2.6", "torchvision": "0.21", "torchaudio": "2.6"}
 """The oldest torch that setup.py admits, and the torchvision and torchaudio that were built for it: SpikingJelly
 requires both, in any version."""
 CORE = (
-    *("ckd.py", "distiller.py", "functional", "methods", "networks", "preflight", "prepare.py", "published", "step"),
+    *("acceleration.py", "ckd.py", "distiller.py", "functional", "methods", "networks", "preflight", "prepare.py"),
+    *("published", "step"),
 )
 """The parts of the package that need no extra."""
 NEEDS_EXTRAS = (
