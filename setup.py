@@ -63,7 +63,14 @@ setup(
             "ruff>=0.14",
             "setuptools>=68",
         ],
-        "docs": ["furo", "latex2mathml>=3.77", "myst-parser>=4", "sphinx>=8", "sphinx-copybutton>=0.5.2"],
+        "docs": [
+            "furo",
+            "latex2mathml>=3.77",
+            "myst-parser>=4",
+            "sphinx>=8",
+            "sphinx-copybutton>=0.5.2",
+            "ziamath>=0.13",
+        ],
     },
     classifiers=[
         "Development Status :: 4 - Beta",

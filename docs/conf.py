@@ -2,6 +2,7 @@
 
 import re
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,6 +26,6 @@ python_maximum_signature_line_length = 100
 
 html_theme = "furo"
 html_title = f"{project} {release}"
-html_static_path = ["_static"]
+html_static_path = ["_static", str(files("ziamath.fonts") / "STIXTwoMath-Regular.ttf")]  # the font is free (OFL 1.1)
 html_css_files = ["site.css"]
 html_math_renderer = "mathml"

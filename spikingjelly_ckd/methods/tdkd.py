@@ -19,8 +19,8 @@ Ensemble = Literal["mean", "correct"]
 class TDKDLoss(DistillationLoss):
     r"""Temporal-decoupled logit distillation with self-distillation, ICML 2025 (arXiv 2501.15925).
 
-    :math:`\frac{1}{T} \sum_t \big( \alpha \, \tau^2 \, \mathrm{KL}(\sigma(z_T / \tau) \,\|\, \sigma(z_S(t) / \tau)) +
-    \beta \, \tau^2 \, \mathrm{KL}(\sigma(z_E / \tau) \,\|\, \sigma(z_S(t) / \tau)) \big)`, mean over the batch;
+    :math:`\frac{1}{T} \sum_t \left( \alpha \, \tau^2 \, \mathrm{KL}(\sigma(z_T / \tau) \,\|\, \sigma(z_S(t) / \tau)) +
+    \beta \, \tau^2 \, \mathrm{KL}(\sigma(z_E / \tau) \,\|\, \sigma(z_S(t) / \tau)) \right)`, mean over the batch;
     :math:`z_E` is detached. The paper adds the cross-entropy of every step:
     ``task_loss=``:class:`~spikingjelly_ckd.TETLoss`.
 
