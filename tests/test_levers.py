@@ -512,7 +512,7 @@ def test_a_teacher_of_before_is_taken_up(ground):
 
 
 def sbatch():
-    page = (method_runs.SCRIPT.parents[1] / "docs" / "training.md").read_text("utf8")
+    page = (method_runs.SCRIPT.parents[1] / "docs" / "cluster.md").read_text("utf8")
     return next(block for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL) if "#SBATCH" in block)
 
 

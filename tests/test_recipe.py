@@ -158,6 +158,7 @@ def test_the_choices_are_those_of_the_types():
         "neuron": ("lif", "plif", "if"),
         "surrogate": ("triangle", "atan", "sigmoid"),
         "norm": ("bn", "tebn", "tdbn", "mpbn"),
+        "memopt": ("speed", "balanced", "memory"),
         "variant": ("paper", "released"),
         "target_class": ("teacher", "label"),
         "optimizer": ("sgd", "adamw"),

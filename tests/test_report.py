@@ -116,7 +116,7 @@ SMOKE = (("plain", 50.0), ("kd", 90.0))
 def test_the_table_sorts_by_numbers_and_keeps_what_is_missing(runs):
     study = find_studies([runs])[0][0]
     table = page_text.results(study)
-    column = table.heads.index("test minus control (95 %)")
+    column = table.heads.index("test minus plain (95 %)")
     assert [line[0] for line in table.lines] == ["kd", "ckd", "plain"]
     assert [values[column] for values in table.values] == [8.3, pytest.approx(0.4), None]
     assert table.values[0][table.heads.index("told apart")] is None

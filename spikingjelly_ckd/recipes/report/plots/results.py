@@ -55,7 +55,7 @@ LARGEST = 1e12
 def plot_forest(records: Sequence[ArmRecord]) -> Figure:
     """Each arm minus its control with the 95 % interval, all arms at once; the best comes first.
 
-    A filled mark in colour is told apart from zero; a hollow grey one is not. An arm that is very far from the others
+    A filled mark in colour is told apart from zero; a hollow grey one is not. An arm that is very far below the others
     is an arrow at the edge, with its numbers beside it.
 
     Args:
@@ -86,8 +86,8 @@ def plot_forest(records: Sequence[ArmRecord]) -> Figure:
         colour, marker = OF_VERDICT[one.verdict]
         fill = colour if one.verdict != "not told apart" else "none"
         half = one.half or 0.0
-        if edge is not None and abs(one.mean) > edge:
-            axes.plot([math.copysign(edge, one.mean)], [row], "<" if one.mean < 0 else ">", color=colour, markersize=7)
+        if edge is not None and one.mean < edge:
+            axes.plot([edge], [row], "<", color=colour, markersize=7)
         else:
             axes.plot([one.mean - half, one.mean + half], [row, row], color=colour, linewidth=1.6)
             axes.plot([one.mean], [row], marker, color=colour, markerfacecolor=fill, markersize=6)
@@ -105,10 +105,11 @@ def plot_forest(records: Sequence[ArmRecord]) -> Figure:
 
 
 def _edge(found: Sequence[Difference]) -> float | None:
-    """Beyond which difference an arm is an arrow, so that one ruined arm hides no other; None where all fit."""
+    """Below which difference an arm is an arrow, so that one ruined arm hides no other; None where all fit."""
     widest = max((one.half for one in found if one.half is not None), default=0.0)
-    far = [abs(one.mean) for one in found if abs(one.mean) > FAR * widest]
-    return FAR * widest if widest and far and len(far) < len(found) else None
+    best = max(one.mean for one in found)
+    edge = -max(FAR * widest, best)
+    return edge if widest and any(edge <= one.mean for one in found) and any(one.mean < edge for one in found) else None
 
 
 def differences(records: Sequence[ArmRecord]) -> dict[str, tuple[str, Difference]]:
