@@ -108,7 +108,7 @@ def headline(language: str) -> str:
         if [run["seed"] for run in found["plain"]] != [run["seed"] for run in found["ckd"]]:
             raise ValueError(f"the records of ResNet-20 at T={steps} are not paired")
         run = found["ckd"][0]
-        count = run["data"]["split"].partition("[")[2].partition("+")[0]  # folders[5000+2000]
+        count = run["data"]["split"].partition("[")[2].partition("+")[0]
         last = {name: [each["accuracy"]["last"] for each in found[name]] for name in found}
         teacher = [run["teacher"]["accuracy"]]
         rows.append((images.format(count, run["recipe"]["epochs"]), steps, teacher, last["plain"], last["ckd"]))
