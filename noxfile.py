@@ -17,28 +17,37 @@ nox.options.reuse_venv = "yes"
 PYTEST = ("python", "-m", "pytest", "-q", "-n", "2")
 WHOLE = (*PYTEST, "-m", "not families")
 """Also what takes longer, which pytest leaves out by itself."""
+PAIRS = "tests/test_pairs.py"
+"""Every row with every method takes hours; a sample of it is among the tests."""
 LEGACY = "0.0.0.0.14"
 OLDEST = {"torch": "2.6", "torchvision": "0.21", "torchaudio": "2.6"}
 """The oldest torch that setup.py admits, and the torchvision and torchaudio that were built for it: SpikingJelly
 requires both, in any version."""
+NEWEST = "3.13"
+"""The newest Python that setup.py names."""
 CORE = (
-    *("ckd.py", "distiller.py", "functional", "methods", "networks", "preflight", "prepare.py", "published", "step"),
+    *("acceleration.py", "ckd.py", "distiller.py", "functional", "methods", "networks", "preflight", "prepare.py"),
+    *("published", "step"),
 )
 """The parts of the package that need no extra."""
 NEEDS_EXTRAS = (
     "spikingjelly_ckd/networks/class_token.py",  # its example takes a network of timm
     *("tests/durable_row.py", "tests/method_runs.py", "tests/soak.py"),
     *("tests/test_compare.py", "tests/test_compare_table.py", "tests/test_compare_tune.py"),
+    *("tests/test_early_stop.py", PAIRS),
     *("tests/test_held_weight.py", "tests/test_levers.py", "tests/test_method_rows.py", "tests/test_own_data.py"),
     *("tests/test_recordings.py", "tests/test_rerun.py", "tests/test_start.py", "tests/test_strangers_rows.py"),
     *("tests/test_installed.py", "tests/test_validation.py"),
     *("tests/test_benchmarks.py", "tests/test_cache.py", "tests/test_data.py", "tests/test_docs.py"),
     *("tests/test_durable.py", "tests/test_events.py", "tests/test_examples.py", "tests/test_export.py"),
-    *("tests/test_hostile_records.py", "tests/test_main.py"),
+    *("tests/test_hostile_records.py", "tests/test_main.py", "tests/test_report.py"),
+    *("tests/report_cases.py", "tests/test_report_page.py", "tests/test_result_plots.py"),
+    *("tests/test_evaluate.py", "tests/test_evaluate_steps.py", "tests/test_hub.py"),
+    *("tests/test_int8.py", "tests/test_nir.py"),
     *("tests/test_recipe.py", "tests/test_recipes.py", "tests/test_renamed.py", "tests/test_results.py"),
     *("tests/test_rows.py", "tests/test_samples.py", "tests/test_soak.py", "tests/test_strangers.py"),
     *("tests/test_table.py", "tests/test_teachers.py", "tests/test_tooling.py", "tests/test_training.py"),
-    "tests/test_unpickling.py",
+    *("tests/test_unpickling.py", "tests/test_plots.py", "tests/test_map_images.py"),
 )
 """Files that cannot be imported, or whose tests cannot pass, without an extra."""
 
@@ -54,6 +63,8 @@ def require(session: nox.Session, **versions: str) -> None:
     """Stop unless the environment holds these versions, as one that was prepared by hand may not."""
     for name, expected in versions.items():
         code = f"from importlib.metadata import version; print(version({name!r}))"
+        if name == "python":
+            code = "import platform; print(platform.python_version())"
         found = str(session.run("python", "-c", code, silent=True)).strip()
         if not f"{found}.".startswith(f"{expected}."):
             session.error(f"{session.name} needs {name} {expected}, and {found} is installed")
@@ -101,6 +112,14 @@ def tests_oldest(session: nox.Session) -> None:
     session.run(*WHOLE, *parts, *(f"--ignore={path}" for path in NEEDS_EXTRAS), *session.posargs)
 
 
+@nox.session(python=NEWEST)
+def tests_newest(session: nox.Session) -> None:
+    """README's tests on the newest Python that setup.py names; behind ``--``, ``-m "not families"`` for all of them."""
+    install(session, "-e", ".[test]")
+    require(session, python=NEWEST, spikingjelly="2")
+    session.run(*PYTEST, *session.posargs)
+
+
 @nox.session
 def coverage(session: nox.Session) -> None:
     """The tests on SpikingJelly 2.x, with the share of lines that they run; it may not fall."""
@@ -121,7 +140,7 @@ def families(session: nox.Session) -> None:
     """Every family of networks that is served, on SpikingJelly 2.x."""
     install(session, "-e", ".[test]")
     require(session, spikingjelly="2")
-    session.run(*PYTEST, "-m", "families", *session.posargs)
+    session.run(*PYTEST, "-m", "families", f"--ignore={PAIRS}", *session.posargs)
 
 
 @nox.session

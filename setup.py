@@ -13,6 +13,7 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "spikingjelly_ckd/__init_
 TORCH = ["torch==2.11.*", "torchvision==0.26.*", "torchaudio==2.11.*"]
 TRAIN = [
     *TORCH,
+    "jinja2>=3.1",
     "lightning>=2.5,<3",
     "matplotlib>=3.8",
     "safetensors>=0.4",
@@ -24,6 +25,7 @@ TRAIN = [
     "tqdm>=4.66",
 ]
 TUNE = ["optuna>=4"]
+NIR = ["nir>=1.0.8", "nirtorch>=2.6"]
 
 setup(
     name="spikingjelly-ckd",
@@ -33,16 +35,18 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["spikingjelly_ckd", "spikingjelly_ckd.*"]),
-    package_data={"spikingjelly_ckd": ["py.typed"]},
+    package_data={"spikingjelly_ckd": ["py.typed", "recipes/report/templates/*"]},
     python_requires=">=3.11",
     install_requires=["torch>=2.6", "spikingjelly>=0.0.0.0.14,<3"],
     extras_require={
         "train": TRAIN,
         "tune": TUNE,
+        "nir": NIR,
         "cupy": ["spikingjelly==0.0.0.0.14", "cupy-cuda13x>=13.6"],
         "test": [
             *TRAIN,
             *TUNE,
+            *NIR,
             "build",
             "grad-cam==1.5.*",
             "hypothesis>=6.100",
@@ -51,6 +55,7 @@ setup(
             "nbclient>=0.10",
             "nbformat>=5.10",
             "nox>=2024.4.15",
+            "playwright>=1.49",
             "pytest>=8",
             "pytest-cov>=6",
             "pytest-xdist>=3.5",
@@ -72,6 +77,8 @@ setup(
         "Intended Audience :: Science/Research",
         "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
 )

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from speed import PAIRS, Bench, count, device
+from speed import count, device
+from speed_bench import PAIRS, Bench
 from timing import interleaved, quartiles, ratios, timed, wait
 from torchvision.transforms import v2
 
@@ -70,7 +71,7 @@ def compiled_default_layout(bench: Bench) -> dict[str, Step]:
     """As :func:`compiled`, where Inductor does not choose the layout of convolutions."""
     with_options: dict[str, Any] = {"dynamic": False, "options": {"layout_optimization": False}}
     channels_last(bench)
-    student, _ = bench._own_student()
+    student, _ = bench.own_student()
     distiller = CKDDistiller(bench.teacher, student, time_steps=bench.pair.time_steps, example=bench.images[:4]).train()
     optimizer = torch.optim.SGD(distiller.parameters(), 1e-4, momentum=0.9)
     call = torch.compile(distiller, **with_options)

@@ -27,6 +27,8 @@ from spikingjelly_ckd.recipes.compare.plan import Plan
 from spikingjelly_ckd.recipes.data import Data
 from spikingjelly_ckd.recipes.options import Run
 from spikingjelly_ckd.recipes.report.landscape import loss_surface, random_direction
+from spikingjelly_ckd.recipes.report.plots.landscape import plot_landscape
+from spikingjelly_ckd.recipes.report.plots.style import save_figure
 from spikingjelly_ckd.recipes.report.records import environment, write_record
 from spikingjelly_ckd.recipes.teachers import obtain_teacher
 
@@ -100,26 +102,14 @@ def main() -> None:
 
 
 def draw(record: Path, figure: Path) -> None:
-    """The line of all networks in one panel, and the plane of each."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
+    """The plane around each network, and the line of all of them."""
     found = json.loads(record.read_text("utf8"))
-    names = list(found["surfaces"])
-    canvas, axes = plt.subplots(1, 1 + len(names), figsize=(4 * (1 + len(names)), 3.6), layout="constrained")
-    for name in names:
-        axes[0].plot(found["line"], found["surfaces"][name]["line"], label=name)
-    axes[0].set(xlabel="step along one direction", ylabel="cross-entropy on the test part", yscale="log")
-    axes[0].legend()
-    highest = max(max(max(row) for row in found["surfaces"][name]["grid"]) for name in names)
-    levels = torch.logspace(-1, torch.tensor(highest).log10().item(), 16).tolist()
-    for axis, name in zip(axes[1:], names, strict=True):
-        shown = axis.contour(found["grid"], found["grid"], found["surfaces"][name]["grid"], levels=levels)
-        axis.clabel(shown, fontsize=6)
-        axis.set(title=name, xlabel="second direction", ylabel="first direction")
-    canvas.savefig(figure, dpi=110)
+    planes, lines = (
+        {name: torch.tensor(surface[kind]) for name, surface in found["surfaces"].items()} for kind in ("grid", "line")
+    )
+    what = "cross-entropy on the test part"
+    drawn = plot_landscape(planes, found["grid"], lines=lines, line_positions=found["line"], measure=what)
+    save_figure(drawn, figure)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import ablations
+import gpu_tables
 import methods
 import speed_tables
 from anchors import render_anchors
@@ -38,7 +39,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (
     ROOT / "README.md",
     ROOT / "README_cn.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("results", "cache", "speed", "published")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("results", "cache", "speed", "published", "gpu")),
 )
 
 
@@ -251,6 +252,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cache": cache,
     "cache_views": cache_views,
     **speed_tables.TABLES,
+    **gpu_tables.TABLES,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -205,7 +206,113 @@ def goals() -> str:
     return table(["goal", "at most", "measured: median (quartiles)", ""], rows)
 
 
+def below() -> str:
+    """The goals below the floor; what was not measured says so."""
+    rows: list[list[str]] = []
+
+    def add(what: str, goal: float, measured: Sequence[float] | None, *, least: bool = False) -> None:
+        bound = f"at least {goal:.2f}" if least else f"at most {goal:.2f}"
+        if measured is None:
+            rows.append([what, bound, NOT_RUN, ""])
+            return
+        median = measured[len(measured) // 2]
+        met = median >= goal if least else median <= goal
+        shown = middle(measured, 2) if len(measured) == 3 else f"{median:.2f}"
+        rows.append([what, bound, shown, "met" if met else "**missed**"])
+
+    found = pairs("goals")
+    for name, title, goal in (
+        ("r20_t1", "ResNet-20, T=1", 0.55),
+        ("r20_t4", "ResNet-20, T=4", 0.60),
+        ("spikformer", "Spikformer-4-384, T=1", 0.60),
+    ):
+        ratio = found[name]["ratio"]["everything on"] if name in found else None
+        add(f"CKD step, everything on / plain eager fp32 step, {title}", goal, ratio)
+    cached = found["r20_t1"]["ratio"]["everything on, teacher cache"] if "r20_t1" in found else None
+    add("the same with a teacher cache, ResNet-20, T=1", 0.45, cached)
+    for what, title, goal, key in (
+        ("lockstep", "`compare` in lock-step, images a second / a loop of one arm after the other", 3.0, "speedup"),
+        ("loading", "epoch with images from memory / with PIL in loading processes", 0.60, "ratio"),
+    ):
+        row = pairs(what).get("r20_t1")
+        measured = None if row is None else row[key]["memory"] if key == "ratio" else row[key]
+        add(title, goal, measured, least=key == "speedup")
+    for row in pairs("memory").values():
+        figures = {arm: found["step_mib"][1] for arm, found in row["memory"].items()}
+        accelerated = [figures["everything on"] / figures["floor"]] if "everything on" in figures else None
+        add(f"memory that the steps add, everything on / floor, {networks(row)}", 0.90, accelerated)
+    return table(["what", "goal", "measured: median (quartiles)", ""], rows) + how_all("goals", "lockstep", "loading")
+
+
+def how_all(*whats: str) -> str:
+    """What the records of several measurements were made with."""
+    return how({f"{what} {name}": row for what in whats for name, row in pairs(what).items()})
+
+
+def switches() -> str:
+    """What each switch was worth and moved, beside those that were on."""
+    rows = []
+    for row in pairs("goals").values():
+        report = row["reports"]["everything on"]
+        for trial in report["trials"]:
+            ratio = "-" if trial["ratio"] is None else f"{trial['ratio']:.2f}"
+            moved = ["-" if trial[key] is None else f"{trial[key]:.1e}" for key in ("logit_error", "map_error")]
+            rows.append([networks(row), trial["switch"], "on" if trial["on"] else "off", ratio, *moved, trial["note"]])
+        noise = ["-" if value is None else f"{value:.1e}" for value in report["sensitivity"]]
+        rows.append([networks(row), "noise of 0.4 % on the images", "", "", *noise, ""])
+    if not rows:
+        return NOT_RUN
+    return table(["networks", "switch", "", "step's time", "logits moved", "maps moved", "note"], rows)
+
+
+def beside() -> str:
+    """Steps as other code takes them, beside ours."""
+    found = pairs("beside")
+    rows = []
+    for row in found.values():
+        for name in (arm.removesuffix(", theirs") for arm in row["raw"] if arm.endswith(", theirs")):
+            theirs = ratios(row["raw"][f"{name}, theirs"], row["raw"]["plain"])
+            cells = (theirs, *(row["ratio"][f"{name}, {how}"] for how in ("ours", "everything on")))
+            rows.append([networks(row), name, *map(middle, cells)])
+    if not rows:
+        return NOT_RUN
+    head = ["networks", "method", "their step / plain eager step", "ours / theirs", "ours, everything on / theirs"]
+    return table(head, rows) + how(found)
+
+
+def accuracy() -> str:
+    """Accuracy of short trainings, and its difference to that without a switch, by seed."""
+    row = pairs("accuracy").get("r20_t1")
+    if row is None:
+        return NOT_RUN
+    before = row["accuracy"]["as it was"]
+    rows = []
+    for name, found in row["accuracy"].items():
+        apart = [one - other for one, other in zip(found, before, strict=True)]
+        shown = "" if found is before else " ".join(f"{value:+.1f}" for value in apart)
+        rows.append(
+            [name, f"{statistics.fmean(found):.1f}", shown, "" if not shown else f"{statistics.fmean(apart):+.1f}"]
+        )
+    head = ["switches", "test accuracy, %", "minus as it was, each seed", "mean"]
+    title = f"\n\n{row['title']}, {row['epochs']} epochs, batch {row['batch']}; a seed in place of a round."
+    return table(head, rows) + title + how({"": row})
+
+
 TABLES: dict[str, Callable[[], str]] = {
     f"speed_{call.__name__}": call
-    for call in (goals, steps, neurons, compiled, methods, prepared, memory, growth, others)
+    for call in (
+        goals,
+        below,
+        switches,
+        accuracy,
+        beside,
+        steps,
+        neurons,
+        compiled,
+        methods,
+        prepared,
+        memory,
+        growth,
+        others,
+    )
 }

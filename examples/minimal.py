@@ -40,20 +40,49 @@ def fit(args, name, module, step, predict, epochs):
         with torch.no_grad():
             right = [predict(images.to(args.device)).argmax(1).cpu() == labels for images, labels in test]
         accuracy.append(100 * torch.cat(right).float().mean().item())
-        print(f"{name} epoch {len(accuracy)}/{epochs}: test accuracy {accuracy[-1]:.2f} %", flush=True)
+        left = (time.perf_counter() - start) * (epochs / len(accuracy) - 1)
+        said = "smoke run, which says nothing" if args.smoke else f"about {left:.0f} s left"
+        print(f"{name} epoch {len(accuracy)}/{epochs}: test accuracy {accuracy[-1]:.2f} % ({said})", flush=True)
     return {"accuracy": accuracy, "seconds": time.perf_counter() - start}
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    values = {"--data-path": Path("data"), "--output": Path("record.json"), "--teacher": Path("teacher.pt"), "-T": 1}
-    values |= {"-b": 64, "-j": 2, "--epochs": 12, "--teacher-epochs": 20, "--lr": 0.1, "--wd": 1e-4, "--device": "cpu"}
-    values |= {"--seed": 0, "--beta": 1.0, "--gamma": 1.0, "--train-per-class": 10**9, "--test-per-class": 10**9}
-    for flag, value in values.items():
-        parser.add_argument(flag, default=value, type=type(value))
-    parser.add_argument("--method", choices=["plain", "ckd"], default="ckd")
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, usage="%(prog)s --data-path DIR [flags] (see --help)")
+    parser.add_argument("--data-path", type=Path, required=True, help="ImageFolder tree with train/ and test/; needed")
+    parser.add_argument("--method", choices=["plain", "ckd"], default="ckd", help="plain is the control (%(default)s)")
+    parser.add_argument("--output", type=Path, help="record, with the student beside it (minimal_METHOD.json)")
+    parser.add_argument("--teacher", type=Path, help="its weights, trained first where there are none (teacher.pt)")
+    parser.add_argument("--smoke", action="store_true", help="one epoch of few images, to see that everything runs")
     parser.add_argument("--cupy", action="store_true", help="CuPy neurons, SpikingJelly 0.0.0.0.14 on CUDA")
+    values = {
+        "-T": (1, "time steps"),
+        "-b": (64, "batch size"),
+        "-j": (2, "loading processes"),
+        "--epochs": (12, "epochs of the student"),
+        "--teacher-epochs": (20, "epochs of a teacher that is trained first"),
+        "--lr": (0.1, "first learning rate, which falls to 0 as a cosine"),
+        "--wd": (1e-4, "weight decay"),
+        "--device": ("cpu", "such as cuda"),
+        "--seed": (0, "of weights, order and augmentation"),
+        "--beta": (1.0, "weight of SAMD"),
+        "--gamma": (1.0, "weight of NLD"),
+        "--train-per-class": (10**9, "at most so many training images of each class"),
+        "--test-per-class": (10**9, "at most so many test images of each class"),
+    }
+    for flag, (value, text) in values.items():
+        parser.add_argument(flag, default=value, type=type(value), help=f"{text} (%(default)s)")
     args = parser.parse_args()
+    if not all((args.data_path / part).is_dir() for part in ("train", "test")):
+        parser.error(f"--data-path {args.data_path} must hold train/ and test/ with a folder of images for each class")
+    if args.smoke:
+        args.epochs, args.teacher_epochs, args.train_per_class, args.test_per_class = 1, 1, 4, 4
+    args.teacher = args.teacher or Path("teacher_smoke.pt" if args.smoke else "teacher.pt")
+    args.output = args.output or Path(f"minimal_{args.method}.json")
+    return args
+
+
+if __name__ == "__main__":
+    args = arguments()
     torch.manual_seed(args.seed)
     classes = sum(folder.is_dir() for folder in (args.data_path / "train").iterdir())
     teacher, student = resnet20(classes).to(args.device), spiking_resnet20(classes).to(args.device)
@@ -66,4 +95,6 @@ if __name__ == "__main__":
     print(preflight(distiller, tuple(x.to(args.device) for x in next(iter(loader(args, "train"))))))
     steps = {"ckd": lambda x, y: distiller(x, y).loss, "plain": lambda x, y: cross_entropy(distiller.predict(x), y)}
     found = fit(args, args.method, distiller, steps[args.method], distiller.predict, args.epochs)
+    torch.save(student.state_dict(), args.output.with_suffix(".pt"))
     args.output.write_text(json.dumps({"args": vars(args), "neurons": neurons, **found}, default=str))
+    print(f"record {args.output}, student {args.output.with_suffix('.pt')}, teacher {args.teacher}")

@@ -20,6 +20,7 @@ import hashlib
 import json
 import platform
 import time
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,6 +32,10 @@ from tqdm import tqdm
 from spikingjelly_ckd import CKDDistiller, __version__, preflight, record, use_fast_neurons
 from spikingjelly_ckd.recipes.data.digits import EventCamera, digit_events
 from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet
+from spikingjelly_ckd.recipes.progress import Pace
+from spikingjelly_ckd.recipes.report.plots.looking import see_maps
+from spikingjelly_ckd.recipes.report.plots.maps import map_agreement, plot_distiller_maps
+from spikingjelly_ckd.recipes.report.plots.style import save_figure
 
 CAMERA = EventCamera(size=24, threshold=0.25, mismatch=0.03, noise=0.1)
 MOTION = {"reach": 2.0, "turns": 0.5}
@@ -62,36 +67,56 @@ def accuracy(classify, part, args):
 
 
 def fit(name, module, classify, loss, train, measured, args):
-    """The loop that all three networks share: SGD with momentum and a cosine schedule, as CKDSNN's; cross-entropy
-    where no loss is given.
+    """The loop that all three networks share: SGD with momentum and a cosine schedule, as CKDSNN's.
+
+    ``loss`` returns what is trained on and, to compare the networks, its cross-entropy; None trains on that alone.
     """
     frames, labels = train
-    loss = loss or (lambda x, y: cross_entropy(classify(x), y))
+    loss = loss or (lambda x, y: (cross_entropy(classify(x), y),) * 2)
     optimizer = torch.optim.SGD(module.parameters(), args.lr, momentum=0.9, weight_decay=args.wd)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, args.epochs)
     order = torch.Generator().manual_seed(args.seed)
-    curve, start = [], time.perf_counter()
+    curve, start, pace = [], time.perf_counter(), Pace()
     bar = tqdm(range(1, args.epochs + 1), desc=f"{name:7}", disable=None)
     for epoch in bar:
         module.train()
         batches = torch.randperm(len(labels), generator=order).split(args.b)
         for rows in batches[: 2 if args.smoke else None]:
             optimizer.zero_grad()
-            value = loss(shifted(frames[:, rows], order).to(args.device), labels[rows].to(args.device))
+            value, task = loss(shifted(frames[:, rows], order).to(args.device), labels[rows].to(args.device))
             value.backward()
             optimizer.step()
         schedule.step()
         module.eval()
         curve.append(accuracy(classify, measured, args))
-        line = f"loss {value.item():.3f}, {args.measure_on} accuracy {curve[-1]:.1f} %"
+        line = f"cross-entropy {task.item():.3f}, {args.measure_on} accuracy {curve[-1]:.1f} %"
+        line += " (smoke run, which says nothing)" if args.smoke else ""
         bar.set_postfix_str(line)
-        if bar.disable and (epoch % 5 == 0 or epoch == args.epochs):
-            print(f"{name:7} epoch {epoch:3}/{args.epochs}: {line}", flush=True)
+        if bar.disable and (epoch in (1, args.epochs) or pace.is_due()):
+            left = f"; {pace.left(epoch / args.epochs)}" if epoch < args.epochs else ""
+            print(f"{name:7} epoch {epoch:3}/{args.epochs}: {line}{left}", flush=True)
     last5 = curve[-5:]
     return {
         "accuracy": {"last": curve[-1], "best": max(curve), "mean_last5": sum(last5) / len(last5)},
         "seconds": round(time.perf_counter() - start, 1),
     }
+
+
+def ckd_loss(distiller, frames, labels):
+    """What CKD trains on, and the student's cross-entropy, which is a part of it."""
+    out = distiller(frames, labels)
+    return out.loss, out.terms["task"]
+
+
+def remarks(report, args):
+    """What the preflight would have changed. The weights are the paper's, so their share is said and not warned of."""
+    weights = {"samd": args.beta, "nld": args.gamma}
+    for check in report.checks:
+        is_share = check.name == "gradient share" and check.status == "warn"
+        if is_share and weights[check.message.partition(":")[0]] == "1":
+            yield f"Weights as in the paper (--beta 1 --gamma 1): {check.message.partition(',')[0]}"
+        elif check.status == "fail" or (check.status == "warn" and not args.smoke):
+            yield check
 
 
 def firing_rate(student, frames):
@@ -104,32 +129,6 @@ def firing_rate(student, frames):
         spikes += sum(seen[name].sum().item() for name in neurons)
         chances += sum(seen[name].numel() for name in neurons)
     return spikes / chances
-
-
-def draw(path, data, rows, frames, maps, classes):
-    """One row a recording: the digit, its events, and the maps of the three networks."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    titles = ["digit", "events: ON red, OFF blue", *maps]
-    figure, axes = plt.subplots(len(rows), len(titles), figsize=(1.9 * len(titles), 1.9 * len(rows)), squeeze=False)
-    for i, row in enumerate(rows.tolist()):
-        difference = (frames[:, i, 0] - frames[:, i, 1]).sum(0).cpu()
-        reach = difference.abs().max().item()
-        axes[i, 0].imshow(data.images[row], cmap="gray_r")
-        axes[i, 1].imshow(difference, cmap="bwr", vmin=-reach, vmax=reach)
-        for axis, (name, values) in zip(axes[i, 2:], maps.items(), strict=True):
-            axis.imshow(values[i].cpu(), cmap="viridis", vmin=0, vmax=1)
-            axis.set_xlabel(f"says {classes[name][i]}", fontsize=9)
-    for axis, title in zip(axes[0], titles, strict=True):
-        axis.set_title(title, fontsize=9)
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def table(results):
@@ -149,18 +148,19 @@ def table(results):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    formatter = argparse.ArgumentDefaultsHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0], formatter_class=formatter)
     parser.add_argument("--seed", type=int, default=0, help="of weights, batches and noise; the recordings are fixed")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=30, help="of each of the three networks")
     parser.add_argument("-T", type=int, default=4, help="event frames per recording")
     parser.add_argument("-b", type=int, default=32, help="batch size")
-    parser.add_argument("--lr", type=float, default=0.1)
+    parser.add_argument("--lr", type=float, default=0.1, help="first learning rate, which falls to 0 as a cosine")
     parser.add_argument("--wd", type=float, default=1e-4, help="weight decay")
     parser.add_argument("--beta", default="1", help="weight of SAMD, or auto or hold")
     parser.add_argument("--gamma", default="1", help="weight of NLD, or auto or hold")
     parser.add_argument("--measure-on", choices=["test", "val"], default="test", help="val is for tuning")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--output-dir", type=Path, default=Path("output/quickstart"))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="to train on")
+    parser.add_argument("--output-dir", type=Path, default=Path("output/quickstart"), help="of figure and record")
     parser.add_argument("--cupy", action="store_true", help="CuPy neurons on SpikingJelly 0.0.0.0.14; 2.x needs none")
     parser.add_argument("--smoke", action="store_true", help="two steps of each stage, to see that it runs")
     args = parser.parse_args()
@@ -170,6 +170,7 @@ def main():
     beta, gamma = (value if value in ("auto", "hold") else float(value) for value in (args.beta, args.gamma))
 
     start = time.perf_counter()
+    print("An event camera is simulated over 1797 handwritten digits", flush=True)
     data = digit_events(args.T, camera=CAMERA, **MOTION)
     train, measured = data.part("train"), data.part(args.measure_on)
     if args.smoke:
@@ -191,26 +192,27 @@ def main():
     distiller = CKDDistiller(teacher, student, beta=beta, gamma=gamma)
     first = [part[..., : args.b] if part.ndim == 1 else part[:, : args.b] for part in train]
     report = preflight(distiller, tuple(part.to(args.device) for part in first))
-    print(*[check for check in report.checks if check.status in ("warn", "fail")], sep="\n")
-    results["ckd"] = fit("ckd", distiller, distiller.predict, lambda x, y: distiller(x, y).loss, train, measured, args)
+    print(*remarks(report, args), sep="\n", flush=True)
+    results["ckd"] = fit("ckd", distiller, distiller.predict, partial(ckd_loss, distiller), train, measured, args)
+    print("Firing rates, maps and the figure are made", flush=True)
 
     frames, labels = (part.to(args.device) for part in measured)
     shown = torch.stack([(measured[1] == digit).nonzero()[0, 0] for digit in (2, 3, 5, 7, 8)])
-    maps, classes = {}, {"teacher": teacher(frames[:, shown].mean(0)).argmax(1).tolist()}
-    for name, net in (("plain", plain), ("ckd", student)):
-        looker = CKDDistiller(teacher, net, check=False).eval()  # an untrained net may be silent
+    lookers = {}
+    for name, net in (("plain", plain), ("CKD", student)):
+        looker = lookers[name] = CKDDistiller(teacher, net, check=False).eval()  # an untrained net may be silent
         with torch.no_grad():
             samd = looker(frames, labels).terms["samd"].item()
-            step = looker(frames[:, shown], labels[shown])
-        maps |= {"teacher": step.maps["teacher"], name: step.maps["student"]}
-        classes[name] = step.logits.argmax(1).tolist()
-        results[name] |= {"firing_rate": firing_rate(net, frames), "samd": samd}
+        seen = see_maps(looker, frames, labels)
+        alike = {key: value.nanmean().item() for key, value in vars(map_agreement(seen.student, seen.teacher)).items()}
+        results[name.lower()] |= {"firing_rate": firing_rate(net, frames), "samd": samd, "map_agreement": alike}
 
-    print(f"\nOn the {args.measure_on} part, {len(labels)} recordings; best is picked on it, as papers do.")
+    smoked = "Smoke run: no figure says anything. " if args.smoke else ""
+    print(f"\n{smoked}On the {args.measure_on} part, {len(labels)} recordings; best is picked on it, as papers do.")
     print(table(results))
     print(f"Firing rate: {RATE}.\nSAMD: distance between the student's map and the teacher's, lower is closer.")
-    rows = data.split[args.measure_on][shown.cpu()]
-    draw(args.output_dir / "quickstart.png", data, rows, frames[:, shown], maps, classes)
+    figure = plot_distiller_maps(lookers, frames[:, shown], labels[shown])
+    save_figure(figure, args.output_dir / "quickstart.png")
     weights = b"".join(tensor.cpu().numpy().tobytes() for tensor in teacher.state_dict().values())
     found = {
         "command": "python examples/quickstart.py",

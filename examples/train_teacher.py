@@ -15,13 +15,24 @@ HERE = Path(__file__).parent
 ROWS = sorted(path.stem for path in HERE.glob("*.py") if "\nRECIPE = Recipe(" in path.read_text("utf8"))
 
 if __name__ == "__main__":
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter, allow_abbrev=False)
-    parser.add_argument("row", choices=ROWS)
-    parser.add_argument("--model", metavar="timm:NAME")
-    parser.add_argument("--pretrained", action="store_true")
-    if not {*ROWS, "-h", "--help"} & {*sys.argv[1:]}:
-        parser.error(f"name a row first, one of {', '.join(ROWS)}")
-    args, flags = parser.parse_known_args()
-    model = args.model.removeprefix("timm:") if args.model else None
-    run_teacher(importlib.import_module(args.row).RECIPE, flags, model, args.pretrained)
+    own = argparse.ArgumentParser(
+        usage="%(prog)s ROW --data-path DIR [flags] (see ROW --help)",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    group = own.add_argument_group("network of the teacher")
+    group.add_argument("--model", metavar="timm:NAME", help="Train this network of timm in place of the row's own ANN.")
+    group.add_argument("--pretrained", action="store_true", help="Begin with timm's weights; only with --model.")
+    flags = sys.argv[1:]
+    row = next((word for word in flags if word in ROWS), None)
+    if row is None and {"-h", "--help"} & {*flags}:
+        print(f"{own.format_usage()}\n{__doc__}\nROW is one of {', '.join(ROWS)}.\nIts flags: ROW --help")
+        sys.exit()
+    if row is None:
+        own.error(f"name a row first, one of {', '.join(ROWS)}")
+    flags.remove(row)
+    args, flags = own.parse_known_args(flags)
+    model = getattr(args, "model", "").removeprefix("timm:") or None
+    recipe = importlib.import_module(row).RECIPE
+    run_teacher(recipe, flags, model, hasattr(args, "pretrained"), parent=own, description=__doc__)

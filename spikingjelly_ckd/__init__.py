@@ -1,6 +1,7 @@
 """Distil a trained ANN into a SpikingJelly network: CKDSNN (AAAI 2026, arXiv 2511.06902) and what it compares with."""
 
 from . import _renamed, functional, published
+from .acceleration import accelerate
 from .ckd import CKDDistiller
 from .distiller import Distiller, StepOutput
 from .functional.maps import class_activation_map, grad_cam, spike_activation_map
@@ -106,6 +107,7 @@ __all__ = [
     "WKDFLoss",
     "WTTMLoss",
     "WeightedSoftLabelLoss",
+    "accelerate",
     "class_activation_map",
     "decay",
     "find_layer",

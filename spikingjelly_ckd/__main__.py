@@ -15,6 +15,12 @@ def _table(argv: Sequence[str]) -> int:
     return table(argv)
 
 
+def _report(argv: Sequence[str]) -> int:
+    from .recipes.report.page import main as report
+
+    return report(argv)
+
+
 def _rerun(argv: Sequence[str]) -> int:
     from .recipes.rerun import main as rerun
 
@@ -22,9 +28,11 @@ def _rerun(argv: Sequence[str]) -> int:
 
 
 def _env(argv: Sequence[str]) -> int:
+    from .recipes.files import until_reader_leaves
     from .recipes.report.environment import environment
 
-    print(json.dumps(environment(), indent=1))
+    with until_reader_leaves():
+        print(json.dumps(environment(), indent=1))
     return 0
 
 
@@ -34,10 +42,18 @@ def _compare(argv: Sequence[str]) -> int:
     return compare(argv)
 
 
+def _evaluate(argv: Sequence[str]) -> int:
+    from .recipes.deploy.evaluate import main as evaluate
+
+    return evaluate(argv)
+
+
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "compare": (_compare, "which method helps, on this network and these data: compare --help"),
-    "table": (_table, "records of runs in one table: table RECORD.json ..."),
+    "table": (_table, "records of runs, or of all runs under a folder, in one table: table runs"),
+    "report": (_report, "what runs left as one page to look at: report RUN ..."),
     "rerun": (_rerun, "repeat a run from its record alone, and compare: rerun RECORD.json"),
+    "evaluate": (_evaluate, "predictions or accuracy of an exported student: evaluate STUDENT FOLDER"),
     "env": (_env, "versions, commit and device, as a record has them"),
 }
 """Name -> function of the arguments behind it, and what it does. What a command needs is imported when it is called."""

@@ -172,10 +172,10 @@ class Distiller(WithFrozenTeacher):
             TypeError: a wrong kind of input or output.
             ValueError: wrong shapes, labels out of range, values that are not finite, constant maps, a neuron in
                 single-step mode that takes time steps for images, or a loss that needs more of the teacher than
-                ``teacher_output`` holds.
+                ``teacher_output`` holds; in train mode with gradients on, a student that is frozen as a whole.
             RuntimeError: a teacher in train mode, a layer that did not run or was changed in place.
         """
-        with reset_states(self.student):  # at both ends; on an exception its buffers are put back too
+        with reset_states(self.student), self.observers.precision(self.student):  # buffers are put back where it raises
             step = self._observe(images, labels, teacher_output)
             skipped = step.judge(together=self.training) if self.check else step.skipped()
             weights = self._weigh(step)
@@ -199,7 +199,7 @@ class Distiller(WithFrozenTeacher):
             ValueError: wrong shapes; values are not looked at.
             RuntimeError: as for :meth:`forward`.
         """
-        with reset_states(self.student):
+        with reset_states(self.student), self.observers.precision(self.student):
             return self._observe(images, labels, teacher_output, whole=whole)
 
     def _observe(
@@ -260,7 +260,7 @@ class Distiller(WithFrozenTeacher):
     def logits(self, images: Tensor) -> Logits:
         """As :meth:`predict`, with the logits of every time step, ``[T, N, K]``, where the student returns them."""
         batch = self._read(images, None)
-        with reset_states(self.student):
+        with reset_states(self.student), self.observers.precision(self.student):
             return self.observers.student.logits(self.student, batch)
 
     def progress(self, share: float) -> None:

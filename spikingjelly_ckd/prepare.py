@@ -94,6 +94,7 @@ def prepare_teacher(
     dtype: torch.dtype = torch.float32,
     channels_last: bool = True,
     class_token: bool = True,
+    fold_norms: bool = False,
     compile: bool = False,  # torch's own word for it
     layers: LayerSpec | Sequence[LayerSpec] | None = None,
     held_out: Iterable[tuple[Tensor, Tensor]] | None = None,
@@ -103,7 +104,8 @@ def prepare_teacher(
     """A copy of a frozen teacher whose forward is cheaper.
 
     It may have another memory format, half precision, compiled blocks, and the last block of a ViT of timm or
-    torchvision that classifies from its class token computes that token alone.
+    torchvision that classifies from its class token computes that token alone. BatchNorm can be taken into the
+    convolutions in front of it.
 
     Nothing is taken on trust. Logits and class maps of the example are compared with the eager teacher's, and where
     they are off by more than ``tolerance``, or the held-out accuracy falls by more than ``max_drop`` points, the
@@ -125,6 +127,8 @@ def prepare_teacher(
             it (docs/speed.md); ``torch.float16`` is for GPUs. BatchNorm keeps parameters of fp32.
         channels_last: put images and convolutions into that memory format.
         class_token: let the last block of a ViT compute its class token alone, where no other is recorded.
+        fold_norms: take each BatchNorm into the convolution that is defined in front of it, in fp32, where neither is
+            recorded. In half precision the weights of a convolution are then rounded with their scale.
         compile: ``torch.compile`` for every block in front of and behind the recorded layers. The first forward of each
             input shape then takes from seconds to minutes.
         layers: what will be recorded (paths, layers or modules of ``teacher``), beside the layer that
@@ -160,7 +164,8 @@ def prepare_teacher(
     _check_example(example)
     if dtype not in TOLERANCES:
         raise ValueError(f"dtype must be one of {', '.join(map(str, TOLERANCES))}, got {dtype!r}")
-    for name, flag in (("channels_last", channels_last), ("class_token", class_token), ("compile", compile)):
+    flags = {"channels_last": channels_last, "class_token": class_token, "fold_norms": fold_norms, "compile": compile}
+    for name, flag in flags.items():
         check_flag(name, flag)
     allowed = TOLERANCES[dtype] if tolerance is None else check_non_negative("tolerance", tolerance)
     check_non_negative("max_drop", max_drop)
@@ -186,7 +191,8 @@ def prepare_teacher(
         if compile and next(blocks_beside(teacher, kept), None) is None:
             left_out.append(f"compile: no block in front of or behind {', '.join(map(repr, sorted(kept)))}")
             compile = False
-        for network, done in cheaper_variants(teacher, dtype, channels_last, class_token, compile, kept):
+        variants = cheaper_variants(teacher, dtype, channels_last, class_token, compile, kept, folded=fold_norms)
+        for network, done in variants:
             try:
                 found = _compared(eager, network, example, layer)
                 reason = _too_far(found, allowed)

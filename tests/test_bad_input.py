@@ -146,6 +146,38 @@ def test_a_teacher_unfrozen_again():
         distiller(IMAGES, LABELS)
 
 
+class Detached(nn.Module):
+    """Returns what has no graph, as under ``torch.no_grad``."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = tiny_student()
+
+    def forward(self, frames):
+        return self.net(frames).detach()
+
+
+@pytest.mark.parametrize("kind", ["frozen", "frozen, beside a projector", "detached"])
+def test_a_student_of_which_nothing_would_be_trained(kind):
+    student = Detached() if kind == "detached" else tiny_student().requires_grad_(False)
+    projected = kind.endswith("projector")
+    losses = {"fitnets": (FitNetsLoss(), 1.0)} if projected else {"kd": (KDLoss(), 1.0)}
+    distiller = Distiller(tiny_teacher(), student, losses, time_steps=2, example=(IMAGES, LABELS))
+    with pytest.raises(ValueError, match=r"student returns logits .* call student\.requires_grad_\(True\)") as raised:
+        distiller(IMAGES, LABELS)
+    assert raised.value.argument == "student"
+    with torch.no_grad():
+        assert distiller(IMAGES, LABELS).loss.isfinite()
+    assert distiller.eval()(IMAGES, LABELS).loss.isfinite(), "to look at it is no training"
+
+
+def test_a_frozen_student_may_pass_gradients_on_to_its_images():
+    images = IMAGES.clone().requires_grad_()
+    distiller = Distiller(tiny_teacher(), tiny_student().requires_grad_(False), {"kd": (KDLoss(), 1.0)}, time_steps=2)
+    distiller(images, LABELS).loss.backward()
+    assert images.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize("wrong", ["single-step", "loop on multi-step", "loop without T", "unknown word"])
 def test_step_modes(wrong):
     if wrong == "single-step":

@@ -15,13 +15,17 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import ablations  # noqa: E402
+import held  # noqa: E402
 import landscape  # noqa: E402
 import methods  # noqa: E402
 import protocol  # noqa: E402
 import render  # noqa: E402
-import speed  # noqa: E402
+import speed_beside  # noqa: E402
+import speed_small  # noqa: E402
+import speed_tables  # noqa: E402
 import timing  # noqa: E402
 import weights  # noqa: E402
+from speed_bench import PAIRS  # noqa: E402
 
 from spikingjelly_ckd import Distiller, warm_up  # noqa: E402
 from spikingjelly_ckd.recipes.build import build_student  # noqa: E402
@@ -35,6 +39,7 @@ from spikingjelly_ckd.recipes.data.digits import digits as digit_data  # noqa: E
 from spikingjelly_ckd.recipes.export import save_network  # noqa: E402
 from spikingjelly_ckd.recipes.methods import read_method  # noqa: E402
 from spikingjelly_ckd.recipes.models import resnet8, spiking_resnet8  # noqa: E402
+from spikingjelly_ckd.recipes.report.records import environment  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +115,7 @@ ASKED = {
     "ablations": lambda: [
         protocol.command([], "", ablations.ARMS, dict.fromkeys(protocol.SETS, ablations.ARMS.values()))
     ],
+    "held": lambda: [protocol.command([], "", held.ARMS, held.DEFAULT)],
     "weights": lambda: weights.commands([]),
 }
 
@@ -129,6 +135,7 @@ def test_a_benchmark_asks_for_what_a_comparison_takes(name):
             "methods, digits": (20, 32, 0.1),
             "methods, cifar10": (12, 64, 0.1),
             "ablations": (20, 32, 0.1),
+            "held": (20, 32, 0.1),
             "weights": (15, 64, 0.003),
         }[name]
 
@@ -142,9 +149,9 @@ def test_what_was_typed_comes_last_and_decides():
     assert folders == [Path("out/residual"), Path("out/transformer")]
 
 
-@pytest.mark.parametrize("name", ["methods", "ablations", "weights"])
+@pytest.mark.parametrize("name", ["methods", "ablations", "held", "weights"])
 def test_a_benchmark_lists_its_arms_and_refuses_others(name, monkeypatch, capsys):
-    module = {"methods": methods, "ablations": ablations, "weights": weights}[name]
+    module = {"methods": methods, "ablations": ablations, "held": held, "weights": weights}[name]
     arms = methods.ASKED if name == "methods" else module.ARMS
 
     def read(*argv):
@@ -164,6 +171,23 @@ def test_shares_are_multiples_of_the_automatic_weight(digits):
     sizes = [float(one(frames.transpose(0, 1), labels).weights["samd"]) for one in (automatic, *found)]
     assert sizes[0] > 0
     assert sizes == pytest.approx([sizes[0], sizes[0], sizes[0] / 3])
+
+
+@pytest.mark.parametrize("name", list(held.ARMS)[1:])
+def test_the_weight_of_samd_is_all_that_differs(name, digits):
+    distiller = distilled(read_method(held.ARMS[name]), *digits)
+    assert set(distiller.losses) == ({"samd", "nld"} if name.startswith("CKD") else {"samd"})
+    (frames, labels), found = digits, []
+    for progress in (0.0, 0.5, 1.0):
+        distiller.progress(progress)
+        weight = distiller(frames.transpose(0, 1), labels).weights
+        assert weight.get("nld", 1.0) == weight["task"] == 1.0
+        found.append(float(weight["samd"]))
+    start = next((float(word) for word in name.split() if word.isdigit()), None)
+    if start is None:
+        assert min(found) > 0
+    else:
+        assert found == pytest.approx([start, start / 2, 0.0] if "falling" in name else [start] * 3)
 
 
 @pytest.mark.parametrize("kind", weights.STUDENTS)
@@ -313,6 +337,20 @@ def test_the_networks_of_the_landscape_are_trained(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_gallery_draws_what_its_page_shows(tmp_path):
+    pytest.importorskip(SPIKFORMER)
+    script("--output", tmp_path, "--smoke", "--cost", tmp_path / "cost.json", "--rounds", 1, name="gallery")
+    page = (ROOT / "docs/gallery.md").read_text("utf8")
+    shown = set(re.findall(r"images/gallery/([\w.]+)\)", page))
+    assert {path.name for path in tmp_path.glob("*.png")} == shown
+    assert {path.name for path in (ROOT / "docs/images/gallery").iterdir()} == shown
+    seconds = json.loads((tmp_path / "cost.json").read_text())["seconds"]
+    for name, row in json.loads((ROOT / "benchmarks/results/map_images.json").read_text())["seconds"].items():
+        assert row.keys() == seconds[name].keys() == {"forward", "look", "drawing"}
+        assert f"| {name} | {row['forward']:.3f} | {row['look']:.3f} | {row['drawing']:.3f} |" in page
+
+
+@pytest.mark.slow
 def test_speed_leaves_a_record_of_every_arm_and_keeps_other_pairs(tmp_path):
     flags = ("evaluation", "steps", "--rounds", 2, "-b", 4, "--threads", 1, "--output", tmp_path)
     script(*flags, "--pairs", "r20_t1", name="speed")
@@ -328,6 +366,65 @@ def test_speed_leaves_a_record_of_every_arm_and_keeps_other_pairs(tmp_path):
     assert "19 LIFNode on" in evaluation["r20_t1"]["neurons"]
 
 
+@pytest.mark.slow
+def test_speed_below_the_floor_leaves_records_that_are_rendered(tmp_path, monkeypatch):
+    flags = ("goals", "--pairs", "r20_t1", "--rounds", 1, "-b", 2, "--threads", 1, "--output", tmp_path)
+    script(*flags, name="speed")
+    row = json.loads((tmp_path / "speed_goals.json").read_text())["pairs"]["r20_t1"]
+    assert row["ratio"].keys() == {"plain", "CKD", "everything on", "everything on, teacher cache"}
+    live, cached = (row["reports"][name]["trials"] for name in ("everything on", "everything on, teacher cache"))
+    assert [trial["switch"] for trial in live] == [trial["switch"] for trial in cached]
+    assert cached[-1]["note"] == "no teacher runs in a step"
+    monkeypatch.setattr(speed_tables, "RESULTS", tmp_path)
+    figures = {arm: {"step_mib": [value] * 3} for arm, value in (("floor", 200.0), ("everything on", 190.0))}
+    memory = {"pairs": {"r20_t1": {"title": "ResNet-20, T=1", "memory": figures}}}
+    (tmp_path / "speed_memory.json").write_text(json.dumps(memory))
+    below = speed_tables.below()
+    assert "| CKD step, everything on / plain eager fp32 step, ResNet-20, T=4 | at most 0.60 | not run |  |" in below
+    assert re.search(r"everything on / plain .*T=1 \| at most 0.55 \| \d", below)
+    assert "everything on / floor, ResNet-20, T=1 | at most 0.90 | 0.95 | **missed** |" in below
+    assert below.count("not run") == 4
+    assert "| ResNet-20, T=1 | fast neurons | " in speed_tables.switches()
+    assert speed_tables.accuracy() == "not run"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", speed_beside.THEIRS)
+def test_a_step_in_their_way_has_the_loss_of_ours(name):
+    """But for the statistics of the batch that CKDSNN's teacher takes, and the noise of NLD and the mask of BKDSNN."""
+    bench = speed_small.Bench("r20_t2", dataclasses.replace(PAIRS["r20_t2"], batch=4), torch.device("cpu"))
+    theirs = dataclasses.replace(speed_beside.THEIRS[name], in_train_mode=False)
+    student = bench.own_student()[0]
+    torch.manual_seed(0)
+    distiller = Distiller.from_method(theirs.method, bench.teacher, student, time_steps=2, example=bench.example)
+    torch.manual_seed(1)
+    ours = distiller.train()(bench.images, bench.labels).loss
+    torch.manual_seed(0)
+    step = speed_beside.their_step(bench, theirs)
+    torch.manual_seed(1)
+    torch.testing.assert_close(step(), ours.detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_small_network_is_trained_in_every_way(tmp_path, monkeypatch):
+    for name, value in {"TRAINED": 128, "LOADED_EPOCHS": 1, "ACCURACY_EPOCHS": 1, "TEACHER_EPOCHS": 1}.items():
+        monkeypatch.setattr(speed_small, name, value)
+    monkeypatch.setattr(speed_small, "METHODS", ("ckd",))
+    monkeypatch.setattr(speed_small, "SWITCHES", {"as it was": (), "everything on": ("bfloat16", "teacher")})
+    monkeypatch.setattr(speed_tables, "RESULTS", tmp_path)
+    bench = speed_small.Bench("r20_t1", PAIRS["r20_t1"], torch.device("cpu"))
+    for what in ("lockstep", "loading", "accuracy"):
+        row = getattr(speed_small, what)(bench, 1) | {"environment": environment()}
+        (tmp_path / f"speed_{what}.json").write_text(json.dumps({"what": what, "pairs": {"r20_t1": row}}))
+        if what == "lockstep":
+            assert row["arms"] == ["plain", "plain x3", "ckd"]
+            assert row["speedup"][1] == pytest.approx(1 / row["ratio"]["lock-step"][1])
+    below = speed_tables.below()
+    assert re.search(r"lock-step, images a second .*\| at least 3.00 \| \d", below)
+    assert re.search(r"images from memory .*\| at most 0.60 \| \d", below)
+    assert re.search(r"\| everything on \| \d+\.\d \| [+-]\d+\.\d \| [+-]\d+\.\d \|", speed_tables.accuracy())
+
+
 def test_arms_are_interleaved_in_an_order_of_their_own_in_each_round():
     calls = []
     seconds = timing.interleaved({n: lambda n=n: calls.append(n) for n in "abc"}, 3, torch.device("cpu"), warmup=1)
@@ -336,19 +433,6 @@ def test_arms_are_interleaved_in_an_order_of_their_own_in_each_round():
     assert len(set(rounds[1:])) > 1
     assert [len(values) for values in seconds.values()] == [3, 3, 3]
     assert timing.ratios([2.0, 6.0, 3.0], [1.0, 2.0, 3.0]) == (1.5, 2.0, 2.5)
-
-
-def test_a_teacher_with_folded_norms_says_the_same():
-    teacher = speed.resnet20(10).eval()
-    for module in teacher.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(std=0.1)
-            module.running_var.uniform_(0.5, 2.0)
-    folded = speed.with_folded_norms(teacher)
-    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
-    images = torch.randn(4, 3, 32, 32)
-    torch.testing.assert_close(folded(images), teacher(images), rtol=1e-4, atol=1e-4)
-    assert speed.with_folded_norms(torch.nn.Linear(2, 2)) is None
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Compare: arms side by side are arms alone, and a comparison goes on wherever it was stopped."""
 
+import html
 import json
 import multiprocessing
 import os
@@ -153,6 +154,74 @@ def test_arms_of_a_checkpoint_go_on_before_others_begin(compare, tmp_path):
     assert compare("--methods", "ckd", "kd", "--seeds", "0") == whole
 
 
+def test_arms_with_and_without_the_weights_of_the_teacher(compare, ground, tmp_path, monkeypatch):
+    taught = ("ckd", "ckd@init=teacher,lr=0.02")
+    found = compare("--methods", *taught, "--seeds", "0", "--epochs", "3")
+    control = "plain@init=teacher,lr=0.02"
+    assert set(found) == {(name, 0) for name in ("plain", "plain x3", control, *taught)}
+    begun, own = found[taught[1], 0], found["ckd", 0]
+    assert (begun["control"], found[control, 0]["control"], own["control"]) == (control, "plain", "plain")
+    assert begun["init"] == found[control, 0]["init"]  # measured before either has learned anything
+    assert begun["init"]["fitted"] == begun["init"]["tensors"]
+    assert own["init"] is None
+    assert begun["method"]["own"] == {"init": "teacher", "lr": 0.02}
+    assert "own" not in own["method"]
+    assert found[control, 0]["teacher"] == begun["teacher"] != found["plain", 0]["teacher"]
+    assert begun["history"][0]["loss"] != own["history"][0]["loss"]
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert f"begins with {begun['init']['fitted']} of" in table
+    assert f"{begun['init']['accuracy']:.2f} % before the first step" in table
+    asked = ("--methods", "ckd@init=teacher", "--seeds", "0")
+    whole = compare(*asked, out=tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        compare(*asked, out=tmp_path / "stopped", stop=stop_after(1))
+    assert compare(*asked, out=tmp_path / "stopped") == whole
+
+
+def test_all_arms_begin_with_the_weights_of_a_file(compare, ground, tmp_path):
+    file = tmp_path / "weights.pt"
+    torch.save(tiny_nets.teacher(10).state_dict(), file)
+    asked = ("--methods", "plain", "--seeds", "0", "--epochs", "1", "--init", str(file))
+    found = compare(*asked)
+    assert {content["init"]["source"] for content in found.values()} == {str(file)}
+    assert found["plain", 0]["teacher"] is None
+    assert (tmp_path / "out" / "table.md").read_text().splitlines()[0].endswith(f"the weights of {file}.")
+    torch.save(tiny_nets.teacher(10).state_dict(), file)
+    with pytest.raises(ValueError, match=r"weights of .* of sha256"):
+        compare(*asked, "--seeds", "0", "1")
+    torch.save({"a.weight": torch.ones(1)}, file)
+    for text, words in ((f"kd@init={file}", "no tensor whose name"), ("kd@init=absent.pt", "there is none")):
+        with pytest.raises((ValueError, FileNotFoundError), match=words):
+            compare("--methods", text, "--seeds", "0", out=tmp_path / "other")
+
+
+def test_gradient_checkpoints_change_no_arm(compare, tmp_path):
+    pytest.importorskip("spikingjelly.activation_based.memopt")
+    asked = ("--methods", "ckd", "--seeds", "0", "--epochs", "1")
+    whole = compare(*asked, out=tmp_path / "without")
+    found = compare(*asked, "--memopt", "memory")
+    assert {content["asked"].pop("memopt") for content in found.values()} == {"memory"}
+    assert {content["asked"].pop("memopt") for content in whole.values()} == {None}
+    assert found == whole
+
+
+def test_what_stands_behind_an_arm_is_looked_at():
+    for text, words in (
+        ("kd@size=3", "behind @ may stand, once each, init, lr, warmup_epochs"),
+        ("kd@lr=1,lr=2", "once each"),
+        ("kd@lr=much", "lr must be a number, got 'much'"),
+        ("kd@lr=-1", "lr must be"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            read_arms(command.RECIPE, [text])
+    arms, _ = read_arms(command.RECIPE, ["enof@lr=0.03", "mgd@lr=0.03", "all@init=teacher"])
+    controls = {arm.name: arm.control for arm in arms}
+    assert controls["enof@lr=0.03"] == "plain, ReLU read-out@lr=0.03"
+    assert controls["mgd@lr=0.03"] == "plain@lr=0.03"
+    assert controls["enof@init=teacher"] == controls["plain, ReLU read-out@init=teacher"]
+    assert set(command.published.METHODS) <= {name.removesuffix("@init=teacher") for name in controls}
+
+
 def breaks():
     """A method whose loss is NaN from the fourth step on."""
     steps = []
@@ -174,6 +243,8 @@ def test_an_arm_that_fails_is_taken_out_and_the_others_go_on(compare, tmp_path):
     assert broken["failed"].startswith("epoch ")
     assert broken["test_accuracy"] is broken["val_accuracy"] is None
     assert "failed" in (tmp_path / "out" / "table.md").read_text()
+    page = html.unescape((tmp_path / "out" / "report.html").read_text("utf8"))
+    assert f"test_compare:breaks, seed 0: {broken['failed']}" in page
 
 
 def two_steps():
@@ -266,6 +337,10 @@ def test_a_budget_leaves_out_seeds_that_will_not_end_in_it(ground, tmp_path, mon
     outcome = workers.run_seeds(plan, [0, 1, 2], jobs=1, budget=10.0, expected=20.0)
     assert (started, outcome.done, outcome.left_out) == ([1], [1], [0, 2])
     assert workers.run_seeds(plan, [0, 1, 2], jobs=2, budget=30.0, expected=20.0).done == [1, 0, 2]
+    outcome = workers.run_seeds(plan, [0, 1, 2], jobs=2, budget=30.0, expected=20.0, spent=15.0)
+    assert (outcome.done, outcome.left_out) == ([1], [0, 2])
+    with pytest.raises(ValueError, match="of 30 s does not hold one seed .* about 20 s, and what comes before it took"):
+        workers.run_seeds(plan, [0, 2], jobs=2, budget=30.0, expected=20.0, spent=15.0)
 
 
 def test_rerun_sends_a_record_of_a_comparison_back_to_its_command(compare, tmp_path, capsys):
@@ -291,6 +366,46 @@ def test_a_record_of_others_is_looked_at(compare, tmp_path):
     path.write_text(json.dumps({name: value for name, value in whole.items() if name != "control"}))
     with pytest.raises(ValueError, match="says control, and this one does not"):
         read_records(tmp_path / "out")
+
+
+def test_what_would_do_nothing_is_refused(compare, tmp_path):
+    for more, words in (
+        (["--methods", "kd", "plain", "kd", "--seeds", "0"], "methods must name each arm once, got kd 2 times"),
+        (["--methods", "kd", "--seeds", "0", "1", "0"], "seeds must name each seed once, got 0 2 times"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            compare(*more)
+    with pytest.raises(ValueError, match="data_path does nothing with --data digits"):
+        command.compare(["--data", "digits", "--data-path", str(tmp_path), "--methods", "kd"])
+
+
+def test_the_student_is_looked_at_before_a_teacher_is_trained(ground, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "obtain_teacher", None)
+    for student, method, words in (
+        ("tiny_nets:averaging_student", "tdkd", "tdkd needs logits of every time step"),
+        ("tiny_nets:optional_student", "kd@init=absent.pt", "there is none"),
+        ("tiny_nets:single_step", "kd", "is in single-step mode"),
+    ):
+        asked = flags(ground, tmp_path / "out", "--methods", method, student=student)
+        with pytest.raises((ValueError, FileNotFoundError), match=words):
+            command.compare(asked)
+
+
+def test_the_help_has_its_own_defaults(capsys):
+    with pytest.raises(SystemExit):
+        command.compare(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "loading processes of each seed; default: 0" in text
+    assert "default: runs/compare" in text
+    assert "runs/ROW" not in text
+
+
+def test_progress_says_that_a_process_begins():
+    worker = workers._Worker(seed=3, place=0, process=None, pipe=None, tries=0)
+    begins = workers._progress([worker], 0, workers.Outcome(), 2, 1)
+    assert begins == "0 of 2 seeds done; seed 3 begins"
+    worker.see(0.0)
+    assert workers._progress([worker], 0, workers.Outcome(), 2, 1) == "0 of 2 seeds done; seed 3 0 %"
 
 
 def test_a_crop_larger_than_the_images_is_refused(compare):
@@ -380,7 +495,7 @@ def test_networks_and_teacher_see_what_is_cut_out(folder):
 # --- processes -------------------------------------------------------------------------------------------------------
 
 
-def wait_for(condition, process, seconds=240):
+def wait_for(condition, process, seconds=600):
     end = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.stderr.read()
@@ -401,6 +516,36 @@ def is_alive(pid):
         return False
 
 
+def kill_twice(asked, begun):
+    """Start a comparison of two processes, kill one of them and then the whole, and run the same command to its end.
+
+    Args:
+        asked: its flags.
+        begun: whether a checkpoint is there.
+    """
+    line = [sys.executable, "-m", "spikingjelly_ckd", "compare", *asked]
+    environment = os.environ | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "OMP_NUM_THREADS": "1"}
+
+    def begin():
+        return subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    process = begin()
+    wait_for(begun, process)
+    worker = children(process.pid)[0]
+    os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: len(children(process.pid)) == 2 and worker not in children(process.pid), process)
+    left = children(process.pid)
+    process.kill()
+    process.communicate()
+    end = time.monotonic() + 60
+    while any(map(is_alive, left)):
+        assert time.monotonic() < end, "a process goes on without its parent"
+        time.sleep(0.1)
+    process = begin()
+    _, said = process.communicate(timeout=500)
+    assert process.returncode == 0, said
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_comparison_that_is_killed_twice_ends_like_one_that_is_not(ground, compare, tmp_path):
@@ -408,28 +553,8 @@ def test_a_comparison_that_is_killed_twice_ends_like_one_that_is_not(ground, com
     asked = ("--methods", "ckd", "kd", "--seeds", "0", "1", "--jobs", "2", "--epochs", "3")
     whole = compare(*asked, out=tmp_path / "whole", **slow)
     out = tmp_path / "killed"
-    line = [sys.executable, "-m", "spikingjelly_ckd", "compare", *flags(ground, out, *asked, **slow)]
-    environment = os.environ | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "OMP_NUM_THREADS": "1"}
-
-    def begin():
-        return subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    process = begin()
     checkpoints = [out / "checkpoints" / f"seed{seed}" / "latest.ckpt" for seed in (0, 1)]
-    wait_for(lambda: any(path.exists() for path in checkpoints), process)
-    worker = children(process.pid)[0]
-    os.kill(worker, signal.SIGKILL)  # a worker
-    wait_for(lambda: len(children(process.pid)) == 2 and worker not in children(process.pid), process)
-    left = children(process.pid)
-    process.kill()  # the whole
-    process.communicate()
-    end = time.monotonic() + 60
-    while any(map(is_alive, left)):
-        assert time.monotonic() < end, "a seed goes on without its parent"
-        time.sleep(0.1)
-    process = begin()
-    _, said = process.communicate(timeout=500)
-    assert process.returncode == 0, said
+    kill_twice(flags(ground, out, *asked, **slow), lambda: any(path.exists() for path in checkpoints))
     assert results(out) == whole
 
 

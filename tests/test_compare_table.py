@@ -65,7 +65,19 @@ def test_an_arm_of_another_student_is_compared_with_that_one():
     assert "its control is plain, ReLU read-out" in row
     assert "not told apart" in row
     better = [replace(record, test_accuracy=record.test_accuracy + 9) for record in enof]
+    assert "points beside plain, ReLU read-out" in answer([*PLAIN, *LOUDER, *control, *better])
     assert "Better than plain training: enof +9.0" in answer([*PLAIN, *LOUDER, *control, *better])
+
+
+def test_an_arm_with_other_first_weights_is_beside_a_control_with_the_same():
+    name, init = "plain@init=teacher", {"source": "t", "fitted": 3, "tensors": 4, "accuracy": 12.0}
+    control = runs(name, [70.0, 72.0, 71.0, 73.0], init=init)
+    better = runs("kd@init=teacher", [80.1, 81.9, 81.2, 83.0], control=name, init=init)
+    text = render([*PLAIN, *LOUDER, *control, *better])
+    assert "begins with 3 of 4 tensors of t, 12.00 % before the first step" in text
+    said = answer([*PLAIN, *LOUDER, *control, *better])
+    assert "plain@init=teacher +20.0" in said
+    assert "points beside plain@init=teacher" in said
 
 
 def test_the_table_says_what_was_compared_and_what_was_not():
@@ -83,6 +95,17 @@ def test_the_table_says_what_was_compared_and_what_was_not():
     assert rows["| nld"].split(" | ")[1] == "3"
     assert "10 ms (1.00 x plain)" in rows["| kd"]
     assert "Does not fit: enof: no ReLU" in text
+
+
+def test_the_control_is_named():
+    said = render([*PLAIN, *LOUDER, *GOOD])
+    assert "| test minus plain (95 %) |" in said
+    assert "plain with three times the loss" in next(x for x in said.splitlines() if x.startswith("| plain x3 |"))
+    tuned = [replace(record, arm=f"{record.arm} (tuned)", control="plain (tuned)") for record in [*PLAIN, *GOOD]]
+    assert "| test minus plain (tuned) (95 %) |" in render(tuned)
+    both = render([*PLAIN, *GOOD, *tuned])
+    assert "| test minus plain or the control in the notes (95 %) |" in both
+    assert "its control is plain (tuned)" in next(x for x in both.splitlines() if x.startswith("| kd (tuned) |"))
 
 
 def test_a_smoke_run_is_marked():

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from method_runs import make_ground
-from test_compare import flags, results, stop_after
+from test_compare import flags, kill_twice, results, stop_after
 
 from spikingjelly_ckd.functional.installed import InstallationError
 from spikingjelly_ckd.published import METHODS, Method
@@ -286,7 +286,7 @@ def test_no_image_of_the_test_part_is_looked_at(tune, monkeypatch):
 
     write = tuning._write_all
     monkeypatch.setattr(InMemory, "part", watched)
-    monkeypatch.setattr(command, "rehearsed", lambda plan, data, methods: (plan, {}, 1.0))
+    monkeypatch.setattr(command, "rehearsed", lambda plan, data, methods, unfit: (plan, {}, 1.0))
     monkeypatch.setattr(tuning, "_write_all", lambda *rest: (search_ended.append(True), write(*rest)))
     tune("--methods", "kd", "--seeds", "0")
     assert search_ended
@@ -417,3 +417,16 @@ def test_a_search_over_processes_is_the_search_in_one(ground, tune, tmp_path):
         assert command.compare(flags(ground, tmp_path / "out", *more, "--jobs", "2")) == 0
     assert json.loads((tmp_path / "out" / "tuning.json").read_text()) == whole
     assert {name for name, _ in results(tmp_path / "out")} == {"plain (tuned)", "plain x3 (tuned)", "kd (tuned)"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_search_that_is_killed_twice_ends_like_one_that_is_not(ground, tune, tmp_path):
+    asked = ("--methods", "kd", "--seeds", "0", "--epochs", "4", "--student", "tiny_nets:slow_student")
+    whole = tune(*asked, out=tmp_path / "whole", trials=3)
+    out = tmp_path / "killed"
+    line = flags(ground, out, *asked, "--tune", "3", "--jobs", "2")
+    kill_twice(line, lambda: any((out / "checkpoints").glob("tuning-*/latest.ckpt")))
+    assert results(out) == whole
+    one, other = (json.loads((tmp_path / name / "tuning.json").read_text()) for name in ("whole", "killed"))
+    assert one == other

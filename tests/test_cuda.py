@@ -135,7 +135,7 @@ def test_energy_is_that_of_the_cpu():
 
 
 @pytest.mark.parametrize("amp", ["32-true", "bf16-mixed", "16-mixed"])
-def test_a_row_trains_and_goes_on(ground, tmp_path, amp):
+def test_a_row_trains(ground, tmp_path, amp):
     flags = ("--method", "ckd", "--device", "cuda", "--amp", amp, *teacher_of(ground))
     record = row(ground, tmp_path / "one", "--epochs", "2", *flags)
     assert record["environment"]["device"] == torch.cuda.get_device_name()

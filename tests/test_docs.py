@@ -27,11 +27,14 @@ PAGES = sorted([*ROOT.glob("*.md"), *(p for p in ROOT.glob("docs/**/*.md") if "_
 FENCE = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```\s*$", re.M | re.S)
 DISTRIBUTIONS = {
     "PIL": "torchvision",
+    "huggingface_hub": "timm",
+    "markupsafe": "jinja2",
     "pytorch_grad_cam": "grad-cam",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }
-"""Module -> distribution that brings it, where the names differ; torchvision requires pillow."""
+"""Module -> distribution that brings it, where the names differ; torchvision requires pillow, jinja2 markupsafe, and
+timm the hub."""
 CORE = {"torch", "spikingjelly", "numpy", "spikingjelly_ckd"}
 """What install_requires brings, with what that requires itself."""
 
@@ -324,7 +327,7 @@ def imported(path):
 
 @pytest.mark.parametrize(
     ("extras", "folders"),
-    [(("train", "tune"), ("spikingjelly_ckd/recipes", "examples", "benchmarks")), (("test",), ("tests",))],
+    [(("train", "tune", "nir"), ("spikingjelly_ckd/recipes", "examples", "benchmarks")), (("test",), ("tests",))],
 )
 def test_extras_bring_what_is_imported(extras, folders, monkeypatch):
     given = {}

@@ -554,11 +554,14 @@ def background(ground, out, *flags):
     return subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=heard, **pipes)
 
 
-def wait_for(process, path):
-    end = time.monotonic() + 120
-    while not path.exists():
+def wait_for(process, happened):
+    """Until something has happened; a process that takes too long is ended, with those that it started."""
+    end = time.monotonic() + 300
+    while not happened():
         assert process.poll() is None, process.stderr.read()[-3000:]
-        assert time.monotonic() < end
+        if time.monotonic() > end:
+            os.killpg(process.pid, signal.SIGKILL)
+            pytest.fail(f"nothing happened: {process.communicate()[1][-3000:]}")
         time.sleep(0.02)
 
 
@@ -566,7 +569,7 @@ def wait_for(process, path):
 @pytest.mark.slow
 def test_the_word_of_a_batch_queue_ends_a_run_with_143(ground, tmp_path, workers, group):
     process = background(ground, tmp_path, "-j", workers)
-    wait_for(process, tmp_path / "history.csv")
+    wait_for(process, (tmp_path / "history.csv").exists)
     time.sleep(0.15)
     (os.killpg if group else os.kill)(process.pid, signal.SIGTERM)
     said = process.communicate(timeout=60)[1]
@@ -576,6 +579,87 @@ def test_the_word_of_a_batch_queue_ends_a_run_with_143(ground, tmp_path, workers
     assert not read_record(tmp_path / "record.json")["finished"]
     assert read_checkpoint(tmp_path / "latest.ckpt")["epoch"] >= 0
     assert not (tmp_path / "run.lock").exists()
+
+
+TWO_PROCESSES = ("--devices", 2, "--strategy", "ddp", "-b", 2)
+
+
+@pytest.fixture(scope="module")
+def whole_of_two(ground, tmp_path_factory):
+    """A run of two gloo processes that was never stopped."""
+    out = tmp_path_factory.mktemp("two")
+    process = background(ground, out, *TWO_PROCESSES)
+    said = process.communicate(timeout=300)[1]
+    assert process.returncode == 0, said
+    return out
+
+
+@pytest.mark.parametrize(
+    ("number", "to", "status", "words"),
+    [
+        (signal.SIGTERM, "both", 143, "Stopped by SIGTERM. Go on from the end of the last epoch with --resume latest"),
+        (signal.SIGTERM, "the first", 143, "Stopped by SIGTERM. Go on from"),
+        (signal.SIGTERM, "the second", 143, "Stopped by SIGTERM. Go on from"),
+        (signal.SIGINT, "both", 1, "Stopped. Go on from the end of the last epoch with --resume latest"),
+    ],
+)
+@pytest.mark.slow
+def test_two_processes_end_together_and_go_on_to_the_same_bits(
+    ground, whole_of_two, tmp_path, number, to, status, words
+):
+    shutil.copytree(whole_of_two / "teacher", tmp_path / "teacher")
+    process = background(ground, tmp_path, *TWO_PROCESSES)
+    wait_for(process, (tmp_path / "history.csv").exists)
+    time.sleep(0.15)
+    if to == "both":
+        os.killpg(process.pid, number)
+    else:
+        os.kill(process.pid if to == "the first" else only_child(process.pid), number)
+    said = process.communicate(timeout=300)[1]  # both are gone then: they share the pipe
+    assert process.returncode == status, said
+    assert said.count(words) == 1
+    assert "Traceback" not in said
+    assert not read_record(tmp_path / "record.json")["finished"]
+    assert read_checkpoint(tmp_path / "latest.ckpt")["epoch"] >= 0
+    assert not list(tmp_path.rglob("*.part"))
+    assert not (tmp_path / "run.lock").exists()
+    process = background(ground, tmp_path, *TWO_PROCESSES, "--resume", "latest")
+    said = process.communicate(timeout=300)[1]
+    assert process.returncode == 0, said
+    same_end(whole_of_two, tmp_path)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="children are looked up in /proc")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)])
+@pytest.mark.slow
+def test_a_first_process_that_ends_before_the_first_step_leaves_no_other(
+    ground, whole_of_two, tmp_path, number, status
+):
+    shutil.copytree(whole_of_two / "teacher", tmp_path / "teacher")
+    process = background(ground, tmp_path, *TWO_PROCESSES)
+    wait_for(process, lambda: children(process.pid))
+    process.send_signal(number)
+    said = process.communicate(timeout=300)[1]  # both are gone then
+    assert process.returncode == status, said
+    assert "Traceback" not in said
+
+
+def children(number):
+    """The processes of the training that the first one started, and not the programs that it asks for versions."""
+    found = map(int, Path(f"/proc/{number}/task/{number}/children").read_text().split())
+    return [child for child in found if b"\0LOCAL_RANK=1\0" in environment_of(child)]
+
+
+def environment_of(number):
+    try:
+        return b"\0" + Path(f"/proc/{number}/environ").read_bytes()
+    except OSError:
+        return b""
+
+
+def only_child(number):
+    (child,) = children(number)
+    return child
 
 
 @pytest.mark.slow

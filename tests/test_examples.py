@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,18 +11,25 @@ import pytest
 import torch
 from PIL import Image
 
+from spikingjelly_ckd.recipes.models import spiking_resnet20
+
 pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
+def environment() -> dict[str, str]:
+    """This package, and one thread."""
+    paths = [str(EXAMPLES.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
+
+
 def run(script: str, *flags: str, cwd: Path) -> str:
     """Standard output of the script, started from an empty folder with one thread."""
-    paths = [str(EXAMPLES.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / script), *flags],
         cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)},
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,
@@ -48,6 +56,18 @@ def test_quickstart_prints_one_table(quickstart):
     # --cupy says what each student will run on
     assert len([line for line in printed.splitlines() if line.startswith("SpikingJelly ")]) == 2
     assert "firing rate" in printed.lower()
+
+
+def test_quickstart_says_what_it_does_and_does_not_warn_of_its_own_weights(quickstart):
+    printed, _, _ = quickstart
+    assert printed.startswith("An event camera is simulated over 1797 handwritten digits\n")
+    assert "[warn]" not in printed
+    for name in ("teacher", "plain", "ckd"):
+        words = (
+            rf"^{name} +epoch   1/1: cross-entropy \d\.\d+, test accuracy \d+\.\d % \(smoke run, which says nothing\)$"
+        )
+        assert re.search(words, printed, re.M), "of one kind for all three"
+    assert "Smoke run: no figure says anything." in printed
 
 
 def test_quickstart_draws_a_figure(quickstart):
@@ -106,5 +126,33 @@ def test_minimal_trains_both_arms_and_loads_the_teacher_it_trained(image_folder,
         assert found["args"]["T"] == 2
 
 
+def test_minimal_leaves_one_record_and_one_student_a_method(image_folder, tmp_path):
+    for method in ("plain", "ckd"):
+        printed = run(
+            *("minimal.py", "--data-path", str(image_folder), "-j", "0", "--smoke", "--method", method), cwd=tmp_path
+        )
+        assert f"{method} epoch 1/1" in printed
+        assert "smoke run, which says nothing" in printed
+        assert json.loads((tmp_path / f"minimal_{method}.json").read_text("utf8"))["args"]["smoke"]
+        student = spiking_resnet20(2)
+        student.load_state_dict(torch.load(tmp_path / f"minimal_{method}.pt", weights_only=True))
+    assert not (tmp_path / "teacher.pt").exists(), "a later run would take it for a trained one"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [((), "required: --data-path"), (("--data-path", "nowhere"), "--data-path nowhere must hold train/ and test/")],
+)
+def test_minimal_says_what_it_needs(tmp_path, flags, words):
+    line = [sys.executable, str(EXAMPLES / "minimal.py"), *flags]
+    done = subprocess.run(line, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 2
+    usage, error = done.stderr.splitlines()
+    assert usage == "usage: minimal.py --data-path DIR [flags] (see --help)"
+    assert words in error
+
+
 def test_minimal_stays_short():
-    assert len((EXAMPLES / "minimal.py").read_text("utf8").splitlines()) < 70
+    text = (EXAMPLES / "minimal.py").read_text("utf8")
+    start, end = text.index("def arguments()"), text.index('if __name__ == "__main__"')
+    assert len((text[:start] + text[end:]).splitlines()) < 70

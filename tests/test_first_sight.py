@@ -455,6 +455,7 @@ def test_the_note_names_a_convolution_of_pytorch():
     note = note_of(kd(tiny_teacher(), student, time_steps=2), IMAGES, LABELS)
     assert "PyTorch's own Conv2d takes no time axis" in note
     assert "student_steps='loop'" in note
+    assert "student_steps='internal' where the network takes images and runs over time by itself" in note
 
 
 def test_the_note_asks_for_time_steps_where_they_are_missing():

@@ -20,8 +20,9 @@ from timm.data import Mixup
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from spikingjelly_ckd import Distiller
+from spikingjelly_ckd import Distiller, acceleration
 from spikingjelly_ckd.functional.errors import ArgumentError
+from spikingjelly_ckd.networks.compat import is_neuron
 from spikingjelly_ckd.networks.guards import reset_states
 from spikingjelly_ckd.recipes import options, teacher_identity
 from spikingjelly_ckd.recipes.command_line import parse
@@ -30,15 +31,18 @@ from spikingjelly_ckd.recipes.data.augment import Cutout, event_transform, image
 from spikingjelly_ckd.recipes.export import load_network
 from spikingjelly_ckd.recipes.models import (
     SpikingResNet,
+    checkpoint_neurons,
     lif,
     make_neuron,
     make_norm,
     spiking_resnet20,
     synchronise_norms,
     with_membrane_norm,
+    without_checkpoints,
 )
 from spikingjelly_ckd.recipes.report.energy import ann_twin, measure_energy
-from spikingjelly_ckd.recipes.training import DistillationModule
+from spikingjelly_ckd.recipes.report.records import read_record
+from spikingjelly_ckd.recipes.training import DistillationModule, resume
 
 GENERATION_2 = hasattr(layer, "TemporalEffectiveBatchNorm2d")
 needs_2 = pytest.mark.skipif(not GENERATION_2, reason="SpikingJelly 2.x")
@@ -52,6 +56,18 @@ NORMS = {
 def tiny(**options):
     torch.manual_seed(0)
     return SpikingResNet((4, 8, 8), (1, 1, 1), 5, **options)
+
+
+def plif_student(num_classes, in_channels=3, *, neuron="lif"):
+    return SpikingResNet((4, 8, 16), (1, 1, 1), num_classes, in_channels, neuron=make_neuron(neuron))
+
+
+def counted(function, calls):
+    def call(*args):
+        calls.append(1)
+        return function(*args)
+
+    return call
 
 
 def kinds(network, base=nn.Module):
@@ -233,11 +249,11 @@ def test_the_student_of_a_row_by_switches(ground, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--norm", "tebn", "--eval-time-steps", "3"), "eval_time_steps does not go with norm 'tebn'"),
-        (("--mixup-off-epoch", "1"), "mixup_off_epoch does nothing: no images are mixed"),
-        (("--label-smoothing", "1"), "label_smoothing must"),
-        (("--cutout", "-1"), "cutout must be at least 0"),
-        (("--eval-time-steps", "0"), "eval_time_steps must be at least 1"),
+        (("--norm", "tebn", "--eval-time-steps", "3"), "--eval-time-steps does not go with norm 'tebn'"),
+        (("--mixup-off-epoch", "1"), "--mixup-off-epoch does nothing: no images are mixed"),
+        (("--label-smoothing", "1"), "--label-smoothing must"),
+        (("--cutout", "-1"), "--cutout must be at least 0"),
+        (("--eval-time-steps", "0"), "--eval-time-steps must be at least 1"),
         (("--logger", "paper"), "--logger: invalid choice"),
         (("--neuron", "izhikevich"), "--neuron: invalid choice"),
         (("--task-loss", "mse"), "--task-loss: invalid choice"),
@@ -378,10 +394,116 @@ def test_a_row_with_synchronised_norms(ground, tmp_path):
         row(ground, tmp_path / "c", *PLAIN, "--sync-bn", "--devices", "2")
 
 
+def test_a_teacher_is_not_taken_up_on_other_images_of_equal_names(tmp_path):
+    def made(content):
+        return {"data": {"name": "folder", "split_hash": "1" * 64} | content, "recipe": {"epochs": 2}, "seed": 0}
+
+    one, other, before = (made(content) for content in ({"content": "aa"}, {"content": "bb"}, {}))
+    assert teacher_identity.differences(one, other) == "content aa, not bb"
+    assert teacher_identity.differences(before, one) == "", "an earlier teacher does not say it"
+    found = [[path.name for path in teacher_identity.folders(tmp_path / "teacher", each)] for each in (one, other)]
+    assert (
+        found[0][:2]
+        == found[1][:2]
+        == [path.name for path in teacher_identity.folders(tmp_path / "teacher", before)][:2]
+    )
+    assert found[0][2] != found[1][2]
+
+
+def test_a_run_is_not_resumed_on_other_images_of_equal_names(tmp_path):
+    data = SimpleNamespace(name="folder", split="folders", split_hash="1" * 64, content="aa")
+    run = options.Run(seed=0)
+    then = resume.settings_of(make_recipe(), run, data)
+    data.content = "bb"
+    with pytest.raises(ValueError, match="other settings, .*: content of the data set aa -> bb"):
+        resume.check_same_run(tmp_path, then, resume.settings_of(make_recipe(), run, data))
+    resume.check_same_run(tmp_path, then, {**then, "another": 1})
+
+
+def test_the_teacher_is_announced_with_what_epochs_does_not_change():
+    def note(*names):
+        return teacher_identity.epochs_note(make_recipe(epochs=1, sources=dict.fromkeys(names, "command line")))
+
+    assert "--epochs 1 is the student's alone: pass --teacher-epochs" in note("epochs")
+    assert note() == note("epochs", "teacher_epochs") == ""
+
+
+@needs_2
+@pytest.mark.parametrize("budget", ["speed", "memory"])
+def test_a_row_with_gradient_checkpoints_is_the_same(ground, tmp_path, budget):
+    line = ("--method", "ckd", "--epochs", "2", *method_runs.teacher_of(ground), "--neuron", "plif")
+    net = {"student": plif_student}
+    one, other = (
+        row(ground, tmp_path / name, *line, *more, **net) for name, more in (("a", ()), ("b", ("--memopt", budget)))
+    )
+    assert other["recipe"]["memopt"] == budget
+    for name in ("train_loss", "samd", "test_acc1"):
+        assert [x.get(name) for x in other["history"]] == pytest.approx([x.get(name) for x in one["history"]])
+    assert other["energy"] == one["energy"]
+    assert other["chosen"] == one["chosen"]
+    first, second = (load_file(tmp_path / name / "student.safetensors") for name in ("a", "b"))
+    assert first.keys() == second.keys()
+    assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)
+
+
+@needs_2
+def test_checkpointed_neurons_compute_twice_and_come_back():
+    network, frames = tiny(), torch.rand(2, 3, 3, 16, 16)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    neurons = [module for module in network.modules() if is_neuron(module)]
+    calls = []
+    for module in neurons:
+        module.single_step_forward = counted(module.single_step_forward, calls)
+    with reset_states(network):
+        network(frames).sum().backward()
+    plain, gradients = len(calls), [parameter.grad.clone() for parameter in network.parameters()]
+    network.zero_grad()
+    checkpoint_neurons(network, lambda: network(frames), "memory")
+    assert all(torch.equal(value, before[name]) for name, value in tiny().state_dict().items())
+    calls.clear()
+    with reset_states(network):
+        network(frames).sum().backward()
+    assert len(calls) == 2 * plain
+    assert all(torch.equal(one, parameter.grad) for one, parameter in zip(gradients, network.parameters(), strict=True))
+    assert [module for module in without_checkpoints(network).modules() if is_neuron(module)] == neurons
+    with pytest.raises(ArgumentError, match="has no neuron"):
+        checkpoint_neurons(nn.Sequential(nn.Linear(2, 2)), lambda: None, "memory")
+
+
+@pytest.mark.skipif(GENERATION_2, reason="generation 2 has it")
+def test_memopt_of_generation_1_is_refused(ground, tmp_path):
+    with pytest.raises(ArgumentError, match="memopt needs SpikingJelly 2.x"):
+        row(ground, tmp_path, *PLAIN, "--memopt", "memory")
+
+
+def test_gradient_checkpoints_do_not_go_with_a_copy():
+    with pytest.raises(ArgumentError, match="memopt does not go with ema"):
+        make_recipe(memopt="memory", ema=0.9)
+
+
+def test_a_row_with_cheaper_steps_is_resumed_with_the_same(ground, tmp_path, monkeypatch):
+    flags = ("--method", "kd", "--accelerate", "--epochs", "2", *method_runs.teacher_of(ground))
+    monkeypatch.setattr(acceleration, "PAYS", float("inf"))
+    monkeypatch.setattr(acceleration, "_moved", lambda *tensors: 0.0)  # a batch of four moves far
+    with method_runs.stopping_after(1), pytest.raises(ArithmeticError):
+        row(ground, tmp_path, *flags)
+    first = read_record(tmp_path / "record.json")["acceleration"]
+    monkeypatch.setattr(acceleration, "PAYS", 0.0)  # timed again, nothing would be on
+    record = row(ground, tmp_path, *flags, "--resume", "latest")
+    assert record["recipe"]["accelerate"]
+    assert record["acceleration"] == first
+    assert {"fast neurons", "bfloat16", "teacher"} <= set(record["acceleration"]["on"])
+    assert all(trial["ratio"] > 0 for trial in record["acceleration"]["trials"] if trial["on"])
+    assert record["chosen"]["autocast"]
+    assert record["accuracy"]["epochs"] == 2
+    with pytest.raises(ValueError, match="--accelerate is for one process"):
+        row(ground, tmp_path / "c", *flags, "--devices", "2")
+
+
 def test_a_teacher_of_before_is_taken_up(ground):
     values = {name: value for name, value in make_recipe().to_json().items() if name not in ("cutout", "norm_decay")}
     assert teacher_identity._of_teacher(values, event=False) == teacher_identity._of_teacher(
-        make_recipe(label_smoothing=0.1, neuron="if", norm="bn", sync_bn=True).to_json(), event=False
+        make_recipe(label_smoothing=0.1, neuron="if", norm="bn", sync_bn=True, accelerate=True).to_json(), event=False
     )
     assert "cutout" in teacher_identity._of_teacher(make_recipe(cutout=8).to_json(), event=False)
 

@@ -40,6 +40,17 @@ def test_a_command_gets_its_arguments_and_its_status_is_the_programs(capsys):
     assert "usage: python -m spikingjelly_ckd table" in capsys.readouterr().out
 
 
+def test_a_comparison_names_its_own_flag():
+    with pytest.raises(SystemExit, match="compare: error: --methods 'nosuch': no method is called 'nosuch'"):
+        main(["compare", "--data", "digits", "--methods", "nosuch"])
+
+
+def test_a_reader_that_leaves_ends_the_printing_without_a_traceback():
+    line = f"{sys.executable} -m spikingjelly_ckd env | true"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True)
+    assert done.stderr == ""
+
+
 def test_env_needs_the_core_alone():
     extra = ["lightning", "timm", "torchvision", "scipy", "safetensors"]
     hidden = f"import sys; sys.modules.update(dict.fromkeys({extra}))"

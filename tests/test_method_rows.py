@@ -72,8 +72,8 @@ def test_a_teacher_cache_serves_methods_that_take_logits_and_class_maps(ground, 
     ("method", "student", "words"),
     [
         ("enof", tiny_nets.student, "last_activation relu \\(needed by enof\\) is a keyword that .*tiny_nets:student"),
-        ("tet", tiny_nets.averaging_student, "--method tet needs logits of every time step, .* lacks it: a loss needs"),
-        ("catkd", tiny_nets.averaging_student, "--method catkd needs average pooling and one linear layer at the end"),
+        ("tet", tiny_nets.averaging_student, "method tet needs logits of every time step, .* lacks it: a loss needs"),
+        ("catkd", tiny_nets.averaging_student, "method catkd needs average pooling and one linear layer at the end"),
     ],
 )
 def test_what_the_student_lacks_is_said_before_a_teacher_is_trained(ground, tmp_path, method, student, words):

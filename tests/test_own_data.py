@@ -45,6 +45,17 @@ PICTURES = {
 }
 
 
+def test_the_content_tells_data_of_equal_names_apart():
+    options = DataOptions(size=16)
+    whole = data_from(own(PICTURES["PIL"]), own(PICTURES["PIL"]), options)
+    same = data_from(own(PICTURES["array"]), own(PICTURES["array"]), options)
+    changed = [PICTURES["PIL"][0], PICTURES["PIL"][1].rotate(180), PICTURES["PIL"][2]]
+    other = data_from(own(PICTURES["PIL"]), own(changed), options)
+    assert whole.split_hash == same.split_hash == other.split_hash
+    assert whole.content == same.content != other.content
+    assert replace(whole, test=other.test).content == other.content
+
+
 @pytest.mark.parametrize("kind", PICTURES)
 def test_pictures_of_any_kind_are_those_of_a_folder(tmp_path, kind):
     for part in ("train", "test"):

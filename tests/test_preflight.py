@@ -38,10 +38,18 @@ def test_a_sound_pair_as_text_and_as_data():
     assert {check["name"] for check in data["checks"]} == {
         *("neurons", "student layer", "teacher layer", "spikes", "silent channels", "values", "student map"),
         *("teacher map", "gradient share", "teacher frozen", "teacher accuracy", "teacher input", "state", "memory"),
-        *("effective batch", "input", "teacher repeats"),
+        *("effective batch", "input", "teacher repeats", "student accuracy"),
     }
     with pytest.raises(KeyError, match="no check 'speed'"):
         found["speed"]
+
+
+def test_the_accuracy_of_the_student_as_it_is():
+    student = tiny_student()
+    with torch.no_grad():
+        predicted = Distiller(None, student.eval(), {}, time_steps=3).predict(BATCH[0]).argmax(1)
+    found = report(student=student.train(), batches=(BATCH[0], predicted))["student accuracy"]
+    assert found.data == {"accuracy": 1.0, "images": len(predicted)}
 
 
 def test_everything_is_left_as_found():
@@ -126,6 +134,18 @@ def test_half_silent_student():
         student[4].bias[:] = -1e3
         student[4].bias[0] = 0
     assert report(student=student)["silent channels"].status in ("ok", "warn")
+
+
+def test_a_map_of_four_numbers_is_no_map():
+    images, labels = BATCH
+    distiller = CKDDistiller(tiny_teacher(), tiny_student(), time_steps=2)
+    found = preflight(distiller, (images[..., :4, :4], labels))
+    for role in ("student", "teacher"):
+        assert found[f"{role} map"].status == "warn"
+        assert found[f"{role} map"].message.startswith("2x2, so 4 numbers say where the network looks, ")
+        assert found[f"{role} map"].message.endswith(f"pass {role}_layer= an earlier layer")
+    fine = preflight(CKDDistiller(tiny_teacher(), tiny_student(), time_steps=2), (images[..., :6, :6], labels))
+    assert "numbers say" not in fine["student map"].message
 
 
 def test_signed_values_instead_of_spikes():

@@ -101,8 +101,10 @@ def test_a_copy_that_diverges_is_said():
 def test_a_student_that_is_frozen_as_a_whole():
     distiller = make()
     distiller.student.requires_grad_(False)
-    check = of(preflight(distiller, batches(), steps=2), "samd")
-    assert "no parameter of the student or the losses requires gradients" in check.message
+    report = preflight(distiller, batches(), steps=2)
+    assert "no parameter of the student or the losses requires gradients" in of(report, "samd").message
+    assert report["student trains"].status == "fail"
+    assert "student.requires_grad_(True)" in report["student trains"].message
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from conftest import tiny_student, tiny_teacher
 from torch import nn
 
 from spikingjelly_ckd import CKDDistiller, Distiller, FitNetsLoss, KDLoss, find_stages, prepare_teacher
+from spikingjelly_ckd.networks.variants import fold_norms
 from spikingjelly_ckd.recipes.models import resnet20
 
 BF16 = torch.bfloat16
@@ -58,6 +59,45 @@ def test_another_memory_format_changes_nothing_but_rounding(images):
     after = bytes_of(teacher)
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert teacher[3].weight.is_contiguous()
+
+
+def test_folded_norms_say_the_same_and_leave_what_is_recorded():
+    teacher = resnet20(10).eval()
+    for module in teacher.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.5, 2.0)
+    folded, images = copy.deepcopy(teacher), torch.randn(4, 3, 32, 32)
+    assert fold_norms(folded, ["bn1"]) == 20
+    assert [name for name, m in folded.named_modules() if isinstance(m, nn.BatchNorm2d)] == ["bn1"]
+    torch.testing.assert_close(folded(images), teacher(images), rtol=1e-4, atol=1e-4)
+    assert fold_norms(nn.Linear(2, 2)) == 0
+    prepared = prepare_teacher(teacher, images, fold_norms=True)
+    assert prepared.done == ("21 BatchNorm folded", "channels_last")
+    torch.testing.assert_close(prepared.network(images), teacher(images), rtol=1e-4, atol=1e-4)
+
+
+def test_a_norm_that_does_not_follow_its_convolution_is_not_folded(images):
+    """Defined behind it, but run in front of it: folded, it would say something else."""
+
+    class Swapped(nn.Sequential):
+        def forward(self, x):
+            conv, norm, *rest = self
+            x = conv(norm(x))
+            for module in rest:
+                x = module(x)
+            return x
+
+    norm = nn.BatchNorm2d(3)
+    norm.running_mean.fill_(1.0)
+    teacher = Swapped(
+        nn.Conv2d(3, 3, 3), norm, nn.ReLU(), nn.Conv2d(3, 8, 3), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5),
+    )  # fmt: skip
+    prepared = prepare_teacher(teacher, images, fold_norms=True)
+    assert prepared.done == ("channels_last",)
+    assert prepared.left_out[0].startswith("1 BatchNorm folded + channels_last: logits off by")
+    torch.testing.assert_close(prepared.network(images), teacher(images))
 
 
 def test_half_precision_keeps_batch_norm_in_fp32_and_takes_fp32_images(images):

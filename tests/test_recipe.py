@@ -12,18 +12,21 @@ from pathlib import Path
 import pytest
 import tiny_nets
 import torch
+from tiny_data import write_image_folder
 from torch import nn
 
 from spikingjelly_ckd.functional.errors import ArgumentValueError
 from spikingjelly_ckd.recipes import models
 from spikingjelly_ckd.recipes.command_line import command_line, parse
 from spikingjelly_ckd.recipes.data import cifar10, cifar10dvs, cifar100, dvsgesture, imagenet, ncaltech101
+from spikingjelly_ckd.recipes.flag_texts import GROUPS
 from spikingjelly_ckd.recipes.options import Run, default_workers
 from spikingjelly_ckd.recipes.recipe import CHOICES, OF_CKD, Recipe, ours, paper, released
 from spikingjelly_ckd.recipes.row import run_row
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 DATA = ("--data-path", "somewhere")
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def make_recipe(**changes) -> Recipe:
@@ -206,7 +209,10 @@ FLAGS = {
     "cutout": ("--cutout", "16", 16),
     "mixup_off_epoch": ("--mixup-off-epoch", "0", 0),
     "norm_decay": ("--no-norm-decay", None, False),
+    "accelerate": ("--accelerate", None, True),
     "sync_bn": ("--sync-bn", None, True),
+    "early_stop": ("--early-stop", "3", 3),
+    "memopt": ("--memopt", "balanced", "balanced"),
     "eval_time_steps": ("--eval-time-steps", "6", 6),
     "init": ("--init", "teacher", "teacher"),
     "task_loss": ("--task-loss", "tet", "tet"),
@@ -330,14 +336,14 @@ def test_flags_of_the_run():
     ("line", "words"),
     [
         ([], "--data-path is needed: the folder of the data set, or an ImageFolder tree"),
-        ([*DATA, "--method", "bkdsn"], "method 'bkdsn': no method is called 'bkdsn'; did you mean 'bkdsnn'"),
+        ([*DATA, "--method", "bkdsn"], "--method 'bkdsn': no method is called 'bkdsn'; did you mean 'bkdsnn'"),
         ([*DATA, "--method", "kd", "--beta", "1", "--gamma", "1"], "--beta and --gamma: not used by --method kd"),
         ([*DATA, "--method", "kd", "--student-layer", "x"], "--student-layer: not used by --method kd"),
         ([*DATA, "--method", "at", "--teacher-layer", "x"], "--teacher-layer: not used by --method at"),
-        ([*DATA, "--method", "strong_weak", "-T", "1"], "time_steps must be at least 2 for the method strong_weak"),
+        ([*DATA, "--method", "strong_weak", "-T", "1"], "--time-steps must be at least 2 for the method strong_weak"),
         (
             [*DATA, "--method", "enof", "--last-activation", "spike"],
-            "last_activation must be 'relu' for the method enof, got 'spike'",
+            "--last-activation must be 'relu' for the method enof, got 'spike'",
         ),
         ([*DATA, "--beta", "much"], "--beta: it must be a number of at least 0, 'auto' or 'hold', got 'much'"),
         ([*DATA, "--gamma", "-1"], "--gamma: it must be a number of at least 0"),
@@ -346,6 +352,8 @@ def test_flags_of_the_run():
         ([*DATA, "--num-nodes", "0"], "--num-nodes: it must be a number of at least 1, got '0'"),
         ([*DATA, "--val-images", "some"], "--val-images: it must be a whole number, or between 0 and 1, got 'some'"),
         ([*DATA, "-T", "two"], "invalid int value: 'two'"),
+        ([*DATA, "--seeds", "0", "-1"], "--seeds: it must be whole numbers of at least 0, got '-1'"),
+        ([*DATA, "--foo", "3"], "unrecognized arguments: --foo 3"),
         ([*DATA, "--student", "tiny_nets"], "expected module:function"),
         ([*DATA, "--student", "tiny_nets:absent"], "tiny_nets has no function 'absent'"),
         ([*DATA, "--student", "absent_module:build"], "there is no module 'absent_module'"),
@@ -355,9 +363,28 @@ def test_a_wrong_command_line_is_a_usage_message(capsys, line, words):
     with pytest.raises(SystemExit) as left:
         parse(make_recipe(), line)
     assert left.value.code == 2
-    said = capsys.readouterr().err
-    assert words in said
+    usage, *said = capsys.readouterr().err.splitlines()
+    assert usage.endswith("--data-path DIR [flags] (see --help)"), "one line, whatever the number of flags"
+    assert words in "\n".join(said)
     assert "Traceback" not in said
+
+
+def test_a_value_of_the_row_is_not_blamed_on_a_flag(capsys):
+    with pytest.raises(SystemExit):
+        parse(make_recipe(warmup_epochs=2), [*DATA, "--epochs", "2"])
+    said = capsys.readouterr().err
+    assert "error: the row's warmup_epochs (2) must be below epochs (2); set it with --warmup-epochs" in said
+    assert "--warmup-epochs (2)" not in said
+
+
+@pytest.mark.slow
+def test_an_augmentation_of_the_row_is_not_blamed_on_a_flag(tmp_path):
+    write_image_folder(tmp_path / "tree", classes=10, per_class_train=1, per_class_test=1)
+    line = ("--data-path", tmp_path / "tree", "--output-dir", tmp_path / "out")
+    done = script("cifar10dvs_r20", tmp_path, *map(str, line))
+    assert done.stderr.endswith("error: the row's nda does nothing to images, which this data has; pass --no-nda\n"), (
+        done.stderr
+    )
 
 
 @pytest.mark.parametrize(("text", "value"), [("500", 500), ("0.1", 0.1)])
@@ -387,7 +414,37 @@ def test_help_shows_every_flag_with_the_rows_value():
     assert text.count("What it does.") == 1
     for flag, _, _ in FLAGS.values():
         assert flag in text
-    assert "0.0001" in text
+    for words in ("(default: 16, released code)", "(default: on, released code)", "(default: 0.0001)", "(default: 0)"):
+        assert words in " ".join(text.split())
+
+
+def test_help_has_a_sentence_for_each_flag():
+    actions = [action for action in command_line(make_recipe())._actions if action.dest != "help"]
+    assert sorted(action.dest for action in actions) == sorted(name for flags in GROUPS.values() for name in flags)
+    for action in actions:
+        sentence = action.help.partition(" (default")[0]
+        assert sentence[0].isupper() or sentence[0] == "'", action.dest
+        assert sentence.endswith("."), action.dest
+    assert len(GROUPS) == 9, "as many as a person reads"
+
+
+@pytest.mark.slow
+def test_the_teachers_script_lists_the_flags_of_the_row(tmp_path):
+    done = script("train_teacher", tmp_path, "cifar10_r20", "--help")
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    for words in ("--model timm:NAME Train", "--data-path DIR Folder", "--lr NUMBER Learning rate", "0.05, released"):
+        assert words in said
+    assert "--map-temperature" not in said
+    assert "ROW is one of" in script("train_teacher", tmp_path, "--help").stdout
+
+
+@pytest.mark.slow
+def test_a_reader_that_leaves_ends_the_printing_without_a_traceback(tmp_path):
+    line = f"{sys.executable} {EXAMPLES / 'cifar10_r20.py'} --print-config | head -1"
+    done = subprocess.run(line, shell=True, cwd=tmp_path, env=ONE_THREAD, capture_output=True, text=True)
+    assert done.stdout.startswith("name")
+    assert done.stderr == ""
 
 
 # --- the scripts of the rows -----------------------------------------------------------------------------------------
@@ -495,15 +552,14 @@ def test_every_value_that_decides_has_a_source(name):
     assert "split" in recipe.sources or recipe.data is not cifar10dvs
 
 
+def script(name, folder, *flags):
+    line = [sys.executable, str(EXAMPLES / f"{name}.py"), *flags]
+    return subprocess.run(line, env=ONE_THREAD, capture_output=True, text=True, cwd=folder)
+
+
 @pytest.mark.slow
 def test_a_script_prints_its_values_without_data(tmp_path):
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / "cifar10dvs_r20.py", "--print-config", "--lr", "0.3"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
+    done = script("cifar10dvs_r20", tmp_path, "--print-config", "--lr", "0.3")
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line.split() for line in done.stdout.splitlines()}
     assert set(lines) == {item.name for item in fields(Recipe)} - {"sources"}

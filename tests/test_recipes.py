@@ -284,6 +284,7 @@ def test_a_network_and_a_set_of_ones_own(tmp_path):
         (("--teacher", "absent.pth"), "there is no file"),
         (("--student", "tiny_nets:absent"), "has no function 'absent'"),
         (("--student", "absent_module:build"), "there is no module 'absent_module'"),
+        (("--student", "tiny_nets:frozen_student"), "--student tiny_nets:frozen_student is frozen as a whole"),
         (("--num-classes", "7"), "7"),
         (("-b", "1000"), "do not fill one batch"),
         (("-b", "5", "--mixup", "0.2"), "pass an even batch size"),

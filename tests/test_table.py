@@ -13,6 +13,7 @@ import pytest
 import torch
 from scipy import stats
 
+from spikingjelly_ckd.recipes.compare.records import ArmRecord
 from spikingjelly_ckd.recipes.report.records import FORMAT, environment, read_record, summary, write_record
 from spikingjelly_ckd.recipes.report.schema import Accuracy, Record
 from spikingjelly_ckd.recipes.report.table import interval95, main, tabulate
@@ -368,6 +369,21 @@ def test_one_name_for_other_samples_is_refused_too():
         tabulate([record(), other])
 
 
+def test_other_samples_under_equal_names_are_refused():
+    def own(seed, content, **more):
+        made = record(data="folder", split="folders", seed=seed, **more)
+        made["data"] |= {} if content is None else {"content": content}
+        return made
+
+    assert len(read(tabulate([own(0, "1" * 8), own(1, "1" * 8), own(2, None)]))) == 1
+    for method in ("ckd", "plain"):
+        with pytest.raises(ValueError, match=r"row: folder is there with 2 contents under equal names \(11.*, 22"):
+            tabulate([own(0, "1" * 8), own(1, "2" * 8, method=method)])
+    bigger = own(1, "2" * 8)
+    bigger["recipe"]["size"] = 64
+    assert len(read(tabulate([own(0, "1" * 8), bigger]))) == 2, "another size makes other inputs of the same files"
+
+
 def test_folders_of_ones_own_belong_to_their_row():
     def own(row, digest, seed=0):
         made = record(data="folder", split="folders", seed=seed) | {"row": row}
@@ -476,6 +492,45 @@ def test_a_given_teacher_is_told_by_its_file_and_not_by_settings_of_its_training
     plain = record("plain", 0, last=60.0)
     plain["recipe"]["teacher_epochs"] = 5
     assert read(tabulate([run(0, "a", 5), plain]))[1]["paired to plain"] == "+10.00"
+
+
+def test_records_of_any_name_and_comparisons_are_found(tmp_path, capsys):
+    for method, last in (("plain", 60.0), ("ckd", 61.25)):
+        write_record(tmp_path / "results" / f"row_{method}_seed0.json", record(method, 0, last))
+    write_record(tmp_path / "results" / "speed.json", {"what": "seconds"})
+    for arm, accuracies in (("plain", (50.0, 52.0)), ("kd", (60.0, 62.5))):
+        for seed, accuracy in enumerate(accuracies):
+            asked = {"student": "nets:build", "time_steps": 4, "epochs": 2, "smoke": False}
+            data = {"name": "digits", "split": "s", "split_hash": "0", "complete": True}
+            made = ArmRecord(arm=arm, control="plain", seed=seed, asked=asked, data=data, test_accuracy=accuracy)
+            made.write(tmp_path / "compared" / "records" / f"{arm}_seed{seed}.json")
+    assert main([str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    rows, comparison = said.out.split(f"\n\nComparison in {tmp_path / 'compared' / 'records'}\n\n")
+    assert [line["method"] for line in read(rows)] == ["plain", "ckd"]
+    assert "| kd | 2 |" in comparison
+    assert said.err == "", "benchmarks write other files beside"
+    assert main([str(tmp_path / "compared" / "records" / "kd_seed0.json")]) == 0
+
+
+def test_a_folder_of_other_files_says_what_it_holds(tmp_path, capsys):
+    write_record(tmp_path / "speed.json", {"what": "seconds"})
+    assert main([str(tmp_path)]) == 1
+    assert "nor another record of a run; it holds 1 other .json files; a run writes one" in capsys.readouterr().err
+    write_record(tmp_path / "record.json", record(smoke=True))
+    assert main([str(tmp_path)]) == 1
+    assert "none of the 1 records there belongs in a table" in capsys.readouterr().err
+
+
+def test_runs_with_a_teacher_cache_are_other_runs():
+    cached = record("ckd", 0, 61.0, options={"teacher_cache": 2})
+    lines = read(tabulate([record("plain", 0, 60.0), record("ckd", 0, 62.0), cached]))
+    assert [line["setting"] for line in lines] == [
+        "time_steps=4",
+        "time_steps=4, teacher_cache=2",
+        "time_steps=4, teacher_cache=None",
+    ]
+    assert [line["paired to plain"] for line in lines] == ["", "+1.00", "+2.00"]
 
 
 @pytest.mark.parametrize(

@@ -244,6 +244,9 @@ def test_wrong_files_say_what_they_are(tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"teacher.pth cannot be read as tensors \(cut off\?\).*$"):
         load(path)
+    path.write_text("hi\n")  # stumbles inside the unpickler, with a bare KeyError
+    with pytest.raises(ValueError, match=r"\(cut off\?\).*; it must be a file of torch.save\(network.state_dict"):
+        load(path)
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(student.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"cut.safetensors cannot be read as tensors \(cut off\?\).*$"):

@@ -24,13 +24,17 @@ def sessions():
     return {
         node.name: ast.get_docstring(node)
         for node in NOXFILE.body
-        if isinstance(node, ast.FunctionDef) and "nox.session" in map(ast.unparse, node.decorator_list)
+        if isinstance(node, ast.FunctionDef) and any("nox.session" in ast.unparse(x) for x in node.decorator_list)
     }
 
 
 def constants(monkeypatch):
     """What noxfile.py defines, without nox."""
-    fake = types.SimpleNamespace(session=lambda function: function, Session=object, options=types.SimpleNamespace())
+
+    def session(function=None, **_):
+        return function or session
+
+    fake = types.SimpleNamespace(session=session, Session=object, options=types.SimpleNamespace())
     monkeypatch.setitem(sys.modules, "nox", fake)
     return runpy.run_path(str(ROOT / "noxfile.py"))
 
@@ -68,10 +72,10 @@ def test_the_workflow_pins_its_actions_and_may_only_read():
 
 
 def test_ci_runs_every_session():
-    """The tests hold a dozen kills of ``soak``; the legacy run counts ``coverage``."""
+    """The tests hold a dozen kills of ``soak``; the legacy run counts ``coverage``; the newest Python is asked for."""
     script = (ROOT / ".ci/run").read_text("utf8")
     named = set(re.findall(r"\w+", " ".join(re.findall(r"^nox .* -s (.*)$", script, re.M))))
-    assert set(sessions()) - named == {"coverage", "soak"}
+    assert set(sessions()) - named == {"coverage", "soak", "tests_newest"}
     assert "command: tests" in script
     assert "tests_legacy -- --cov" in script
 
@@ -79,6 +83,14 @@ def test_ci_runs_every_session():
 def test_the_oldest_torch_is_that_of_setup(monkeypatch):
     oldest = constants(monkeypatch)["OLDEST"]["torch"]
     assert f'"torch>={oldest}"' in (ROOT / "setup.py").read_text("utf8")
+
+
+def test_the_newest_python_is_that_of_setup_and_of_the_workflow(monkeypatch):
+    newest = constants(monkeypatch)["NEWEST"]
+    named = re.findall(r'"Programming Language :: Python :: 3\.(\d+)"', (ROOT / "setup.py").read_text("utf8"))
+    assert f"3.{max(map(int, named))}" == newest
+    assert ("tests_newest", newest) in jobs()
+    assert f'python_requires=">=3.{min(map(int, named))}"' in (ROOT / "setup.py").read_text("utf8")
 
 
 def test_files_that_a_session_names_exist(monkeypatch):

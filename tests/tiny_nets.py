@@ -30,6 +30,10 @@ def student(num_classes, in_channels=3):
     return Dropped(WIDTHS, DEPTHS, num_classes, in_channels)
 
 
+def frozen_student(num_classes, in_channels=3):
+    return student(num_classes, in_channels).requires_grad_(False)
+
+
 def slow_student(num_classes, in_channels=3):
     return Slow(WIDTHS, DEPTHS, num_classes, in_channels)
 

@@ -40,11 +40,12 @@ class ArgumentError(Exception):
         self.remedy = remedy
         super().__init__(self.render())
 
-    def render(self, flags: Mapping[str, str] = _AS_KEYWORDS) -> str:
+    def render(self, flags: Mapping[str, str] = _AS_KEYWORDS, called: str | None = None) -> str:
         """The message, with the arguments that a command line sets shown as its flags.
 
         Args:
             flags: name of an argument -> flag.
+            called: what to call the argument in place of its flag, such as one that was not passed; None for the flag.
 
         Returns:
             Text; ``str(error)`` where no flag is given.
@@ -53,10 +54,13 @@ class ArgumentError(Exception):
             >>> error = ArgumentValueError("root", "holds no data", remedy={"download": True})
             >>> error.render({"root": "--data-path", "download": "--download"})
             '--data-path holds no data; pass --download'
+            >>> error.render(called="the row's root")
+            "the row's root holds no data; pass download=True"
         """
         remedy = " and ".join(_setting(name, value, flags) for name, value in (self.remedy or {}).items())
         text = self.text if "{remedy}" in self.text or not remedy else f"{self.text}; pass {{remedy}}"
-        return f"{flags.get(self.argument, self.argument)} {text.replace('{remedy}', remedy)}".lstrip()
+        called = flags.get(self.argument, self.argument) if called is None else called
+        return f"{called} {text.replace('{remedy}', remedy)}".lstrip()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), remedy=self.remedy), (self.argument, self.text), self.__dict__
@@ -92,7 +96,9 @@ class InvalidStepError(ValueError):
 
 
 def _setting(name: str, value: object, flags: Mapping[str, str]) -> str:
-    """``download=True``, or ``--download``; ``num_classes=4``, or ``--num-classes 4``."""
+    """``download=True``, or ``--download``; ``flip=False``, or ``--no-flip``; ``roll=0``, or ``--roll 0``."""
     if name not in flags:
         return f"{name}={value!r}"
-    return flags[name] if value is True else f"{flags[name]} {value}"
+    if isinstance(value, bool):
+        return flags[name] if value else flags[name].replace("--", "--no-", 1)
+    return f"{flags[name]} {value!r}" if value == "" else f"{flags[name]} {value}"

@@ -73,7 +73,8 @@ def advice_on(failure: Failure) -> str:
     if of_torch and axes and len(shape) == axes + 1:
         return (
             f"PyTorch's own {kind} takes no time axis: use spikingjelly.activation_based.layer.{kind} in multi-step "
-            "mode, put it into a layer.SeqToANNContainer, or pass student_steps='loop' with a single-step network"
+            "mode, put it into a layer.SeqToANNContainer, or pass student_steps='loop' with a single-step network, or "
+            "student_steps='internal' where the network takes images and runs over time by itself"
         )
     if getattr(module, "step_mode", None) == "m" and axes and len(shape) == axes:
         return (

@@ -267,14 +267,17 @@ def _with_graph(
 
 
 def _is_channels_last(x: Tensor) -> bool:
-    """Whether ``[T, N, C, H, W]`` keeps the channels of a pixel together."""
-    return x.ndim == 5 and not x.is_contiguous() and x.movedim(2, -1).is_contiguous()
+    """Whether ``[T, N, C, H, W]`` keeps the channels of a pixel together; the steps may be one repeated step."""
+    if x.ndim != 5 or x.stride(0) not in (0, x[0].numel()):
+        return False
+    return not x[0].is_contiguous() and x[0].movedim(1, -1).is_contiguous()
 
 
 def _empty(x: Tensor, shape: Sequence[int]) -> Tensor:
     """A tensor of this shape, with or without the time axis of ``x`` and laid out as it, if that is channels-last."""
     if _is_channels_last(x):
-        return torch.empty_strided(shape, x.stride()[-len(shape) :], dtype=x.dtype)
+        strides = (x[0].numel(), *x.stride()[1:])
+        return torch.empty_strided(shape, strides[-len(shape) :], dtype=x.dtype)
     return torch.empty(shape, dtype=x.dtype)
 
 

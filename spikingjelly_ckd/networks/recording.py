@@ -170,8 +170,9 @@ def record(
             leaf = as_leaf if isinstance(as_leaf, bool) else path in as_leaf
             handles.append(get_layer(module, path).register_forward_hook(_hook(recording, path, leaf, stop)))
         yield recording
-    except _AllSeen:
-        pass
+    except _AllSeen as seen:
+        # Its frames hold the network's tensors. From Python 3.12 on they refer back to the error itself.
+        seen.__traceback__ = None
     finally:
         _leave(module)
         for handle in handles:

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .class_token import keep_class_token
 from .recording import MIXED, convert_input
 
-__all__ = ["blocks_beside", "cheaper_variants"]
+__all__ = ["blocks_beside", "cheaper_variants", "fold_norms"]
 
 
 def cheaper_variants(
-    teacher: nn.Module, dtype: torch.dtype, channels_last: bool, class_token: bool, compile: bool, kept: set[str]
+    teacher: nn.Module,
+    dtype: torch.dtype,
+    channels_last: bool,
+    class_token: bool,
+    compile: bool,
+    kept: set[str],
+    *,
+    folded: bool = False,
 ) -> Iterator[tuple[nn.Module, list[str]]]:
     """Changed copies: first with all that was asked for, then without what may be at fault.
 
@@ -28,6 +36,7 @@ def cheaper_variants(
         class_token: let the last block of a ViT compute its class token alone.
         compile: compile the blocks that hold no kept layer.
         kept: paths of the layers that will be recorded.
+        folded: take BatchNorm into the convolutions.
 
     Yields:
         The copy, which takes images of any floating type, and what was done to it, in words.
@@ -37,8 +46,15 @@ def cheaper_variants(
         [['channels_last', 'bfloat16']]
     """
     both, neither = (True, False), (False,)
-    for alone, compiled in itertools.product(both if class_token else neither, both if compile else neither):
-        network, done = _changed(teacher, dtype, channels_last)
+    for alone, compiled, fold in itertools.product(
+        *(both if asked else neither for asked in (class_token, compile, folded))
+    ):
+        network = copy.deepcopy(teacher)
+        count = fold_norms(network, kept) if fold else 0
+        if fold and not count:
+            continue
+        done = [f"{count} BatchNorm folded"] if count else []
+        done += _change(network, dtype, channels_last)
         if alone:
             if not keep_class_token(network):
                 continue
@@ -79,9 +95,39 @@ def blocks_beside(module: nn.Module, paths: set[str], prefix: str = "") -> Itera
             yield from blocks_beside(child, paths, f"{path}.")
 
 
-def _changed(teacher: nn.Module, dtype: torch.dtype, channels_last: bool) -> tuple[nn.Module, list[str]]:
-    """A copy in another memory format and type, and what was done."""
-    network, done = copy.deepcopy(teacher), []
+def fold_norms(network: nn.Module, kept: Collection[str] = ()) -> int:
+    """Take each BatchNorm into the convolution that is defined in front of it, in place.
+
+    Whether the network also runs them in this order has to be checked on what it returns.
+
+    Args:
+        network: in eval mode.
+        kept: paths of layers that stay as they are.
+
+    Returns:
+        How many were taken in; an ``nn.Identity`` stands in the place of each.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU()).eval()
+        >>> fold_norms(net), type(net[1]).__name__
+        (1, 'Identity')
+    """
+    count = 0
+    for path, module in list(network.named_modules()):
+        prefix = f"{path}." if path else ""
+        for (name, conv), (behind, norm) in itertools.pairwise(list(module.named_children())):
+            if type(conv) is not nn.Conv2d or type(norm) is not nn.BatchNorm2d or norm.running_var is None:
+                continue
+            if conv.out_channels == norm.num_features and not {prefix + name, prefix + behind} & set(kept):
+                setattr(module, name, fuse_conv_bn_eval(conv, norm))
+                setattr(module, behind, nn.Identity())
+                count += 1
+    return count
+
+
+def _change(network: nn.Module, dtype: torch.dtype, channels_last: bool) -> list[str]:
+    """Put a network into another memory format and type; what was done."""
+    done: list[str] = []
     if channels_last and any(isinstance(module, nn.Conv2d) for module in network.modules()):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         done.append("channels_last")
@@ -91,7 +137,7 @@ def _changed(teacher: nn.Module, dtype: torch.dtype, channels_last: bool) -> tup
             if isinstance(module, MIXED):
                 module.float()
         done.append(str(dtype).removeprefix("torch."))
-    return network, done
+    return done
 
 
 def _compile(block: nn.Module) -> None:

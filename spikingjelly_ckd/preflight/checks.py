@@ -18,6 +18,7 @@ from ..networks import compat
 from ..networks.recording import record
 from ..step.batch import Batch
 from ..step.output import Step
+from ..step.weighing import NOTHING_TRAINED
 from .report import Check, Status
 
 __all__ = [
@@ -36,9 +37,13 @@ __all__ = [
     "repeats",
     "spikes",
     "state",
+    "student_accuracy",
+    "trains",
     "values",
 ]
 
+LEAST_SIDE = 3
+"""A map with fewer rows or columns tells hardly one place from another."""
 SILENT_SHARE = 0.9
 STATISTICS_OFF = 1.0
 MEMORY_STEPS = 3
@@ -159,6 +164,12 @@ def outputs(look: Look) -> Iterator[Check]:
             yield Check("logits", "warn", message, {"role": role})
 
 
+def trains(look: Look) -> Iterator[Check]:
+    """Whether something of the student would be trained."""
+    if not look.step.logits.requires_grad:
+        yield Check("student trains", "fail", f"the student {NOTHING_TRAINED}")
+
+
 def _sums_to_one(rows: Tensor) -> bool:
     return bool(((rows.sum(1) - 1).abs() < 1e-3).all())
 
@@ -228,14 +239,15 @@ def values(look: Look) -> Check:
 def maps(look: Look) -> Iterator[Check]:
     """How large the compared maps are, and for how many images they are constant."""
     for role, maps in look.maps.items():
-        share = float(is_constant(maps).float().mean())
-        status: Status = "fail" if share == 1 else "warn" if share > 0.1 else "ok"
-        advice = "" if status == "ok" else f"; pass {role}_layer= another layer"
+        share, few = float(is_constant(maps).float().mean()), min(maps.shape[1:]) < LEAST_SIDE
+        status: Status = "fail" if share == 1 else "warn" if share > 0.1 or few else "ok"
         size = f"{maps.shape[1]}x{maps.shape[2]}"
+        says = f", so {maps.shape[1] * maps.shape[2]} numbers say where the network looks" if few else ""
+        advice = "" if status == "ok" else f"; pass {role}_layer= {'an earlier' if few else 'another'} layer"
         yield Check(
             f"{role} map",
             status,
-            f"{size}, constant for {share:.0%} of the images{advice}",
+            f"{size}{says}, constant for {share:.0%} of the images{advice}",
             {"constant": share, "size": size},
         )
 
@@ -272,6 +284,20 @@ def accuracy(distiller: Distiller, look: Look, pairs: list[tuple[Tensor, Tensor]
     if guess.explains(accuracy):
         return Check("teacher accuracy", "warn", f"{text}: is it trained, and on these classes in this order?", data)
     return Check("teacher accuracy", "ok", text, data)
+
+
+def student_accuracy(distiller: Distiller, pairs: list[tuple[Tensor, Tensor]]) -> Check:
+    """How often the student is right on these batches as it is now, such as before its first step."""
+    training, right, total = distiller.student.training, 0, 0
+    distiller.student.eval()
+    for images, labels in pairs:
+        batch = _read(distiller, images, labels)
+        with torch.no_grad():
+            more, count = _count_right(distiller.predict(images), batch)
+        right, total = right + more, total + count
+    distiller.student.train(training)
+    data = {"accuracy": right / total, "images": total}
+    return Check("student accuracy", "ok", f"{right / total:.1%} on {total} images of these batches, as it is", data)
 
 
 def _classes(batch: Batch) -> Tensor:

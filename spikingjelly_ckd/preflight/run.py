@@ -28,6 +28,8 @@ from .checks import (
     repeats,
     spikes,
     state,
+    student_accuracy,
+    trains,
     values,
 )
 from .report import PreflightReport
@@ -55,7 +57,7 @@ def preflight(
         distiller: a :class:`~spikingjelly_ckd.Distiller`, bare, in ``DistributedDataParallel``, or compiled, which is
             looked at as if it were not.
         batches: one batch ``(images, labels)``, or an iterable such as a loader, of which the first 8 are taken; all
-            serve the teacher's accuracy and the training of the copy, the first serves everything else.
+            serve the accuracy of both networks and the training of the copy, the first serves everything else.
         accumulate: batches for each optimiser step, for the effective batch.
         steps: training steps after which the gradient shares are looked at once more, beside those at the start, which
             can mislead tenfold. A deep copy of student and losses is trained, on the batches in turn, by plain SGD with
@@ -109,11 +111,13 @@ def preflight(
             *spikes(look),
             values(look),
             *outputs(look),
+            *trains(look),
             *maps(look),
             *shares(inner, look.step, after_training(inner, pairs, steps, lr) if steps else None),
             *found,
             repeats(inner, look),
             accuracy(inner, look, pairs),
+            student_accuracy(inner, pairs),
             normalisation(inner, look),
             state(inner, images),
             effective_batch(look, accumulate),

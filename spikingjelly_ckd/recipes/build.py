@@ -55,6 +55,8 @@ class Built:
     def save(self, path: Path, data: Data, **more: Any) -> Path:
         """Write the network with what whoever feeds it has to know, see :func:`.export.save_network`."""
         about = {"mean": data.mean, "std": data.std, "size": data.size, "classes": data.classes}
+        if data.centre_crop:
+            about["centre_crop"] = True
         return save_network(path, self.network, self.build, self.arguments, **more, **about, event=data.is_event)
 
 

@@ -5,60 +5,67 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_type_hints
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from ..functional.checks import check_non_negative
 from ..functional.errors import ArgumentError
-from ..published import METHODS
 from .data import DataOptions
 from .files import say
+from .flag_texts import GROUPS, METAVARS
 from .methods import of_one_layer, resolve_here
-from .options import Device, Logger, Run, default_workers
-from .recipe import CHOICES, OF_CKD, Recipe, Weight, shown, without_none
+from .options import Run
+from .recipe import OF_CKD, Recipe, Weight, shown, without_none
 
 __all__ = ["FLAGS", "brief_errors", "command_line", "function_named", "parse"]
 
 PACKAGE = Path(__file__).parents[1]
 ORIGINAL = "\nOriginal Traceback (most recent call last):\n"
 """What PyTorch puts before the traceback of an error in a loading process, which stands in the text of its own."""
-SHORT = {"time_steps": "-T", "batch_size": "-b", "weight_decay": "--wd"}
+SHORT = {"time_steps": "-T", "batch_size": "-b", "weight_decay": "--wd", "workers": "-j"}
 RESUME = "--resume latest"
 """What goes on with a row that was stopped; messages of files and checkpoints say it."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as a shell says it: 128 + 2."""
 CHANGEABLE = [item.name for item in fields(Recipe) if item.name not in ("name", "paper_accuracy", "teacher", "sources")]
 """Values of a recipe that have a flag."""
-FLAGS = {name: f"--{name.replace('_', '-')}" for name in (*CHANGEABLE, *(item.name for item in fields(DataOptions)))}
+OF_TEACHING = ("teacher", "student", "method", "values of --method ckd")
+"""Groups of flags that do nothing for a teacher that is trained alone."""
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+FLAGS = {name: _flag(name) for name in (*CHANGEABLE, *(item.name for item in fields(DataOptions)))}
 FLAGS |= dict.fromkeys(("root", "data_path"), "--data-path")
 FLAGS |= dict.fromkeys(("build", "teacher_build"), "--teacher-build")
-FLAGS |= {name: f"--{name.replace('_', '-')}" for name in ("teacher_mean", "teacher_std", "teacher_size")}
-FLAGS |= {
-    name: f"--{name.replace('_', '-')}" for name in ("methods", "budget", "tune_epochs", "tune_methods", "untuned")
-}
-OF_ONES_OWN = {
-    "student": "a network of your own: a function of num_classes, in_channels, size, time_steps, as far as it wants",
-    "data": "a data set of your own: a function (root, DataOptions) that returns Data",
-}
-"""Values of a recipe that are functions, and what the help says of them."""
+FLAGS |= {name: _flag(name) for name in ("teacher_mean", "teacher_std", "teacher_size", "seeds", "resume")}
+FLAGS |= {name: _flag(name) for name in ("methods", "budget", "tune_epochs", "tune_methods", "untuned")}
 """Argument of a function -> the flag of the scripts that sets it."""
 
 
-def parse(recipe: Recipe, argv: Sequence[str] | None = None, description: str | None = None) -> tuple[Recipe, Run]:
+def parse(
+    recipe: Recipe,
+    argv: Sequence[str] | None = None,
+    description: str | None = None,
+    parent: argparse.ArgumentParser | None = None,
+) -> tuple[Recipe, Run]:
     """Read the command line.
 
     Args:
         recipe: of the script.
         argv: None for ``sys.argv``.
         description: of the script.
+        parent: of the script that trains a teacher, see :func:`command_line`.
 
     Returns:
         The recipe as changed (the source of such a value becomes ``"command line"``), and what else the run is told.
     """
-    parser = command_line(recipe, description)
+    parser = command_line(recipe, description, parent)
     given = vars(parser.parse_args(argv))
     changed = {name: given.pop(name) for name in CHANGEABLE if name in given}
     run = Run(**given)
@@ -67,7 +74,7 @@ def parse(recipe: Recipe, argv: Sequence[str] | None = None, description: str | 
     try:
         recipe = replace(recipe, **changed, sources=recipe.sources | dict.fromkeys(changed, "command line"))
     except (TypeError, ValueError) as error:
-        parser.error(str(error))
+        parser.error(_told(error, FLAGS, set(CHANGEABLE) - set(changed)))
     idle = _idle(recipe, changed)
     if idle:
         parser.error(
@@ -87,96 +94,56 @@ def _idle(recipe: Recipe, given: Iterable[str]) -> list[str]:
     return [FLAGS[name] for name in given if name in unused]
 
 
-def command_line(recipe: Recipe, description: str | None = None) -> argparse.ArgumentParser:
+def command_line(
+    recipe: Recipe, description: str | None = None, parent: argparse.ArgumentParser | None = None
+) -> argparse.ArgumentParser:
     """A parser with one flag for each value of the recipe and of the run. A flag that is not given leaves no trace.
 
     Args:
         recipe: gives the defaults that the help shows.
         description: of the script.
+        parent: of the script that trains a teacher: its flags come first, and those of teaching are left out of the
+            help.
     """
     parser = argparse.ArgumentParser(
+        usage="%(prog)s --data-path DIR [flags] (see --help)" if parent is None else parent.usage,
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
+        parents=[] if parent is None else [parent],
+        allow_abbrev=parent is None,
     )
-    _add_data(parser.add_argument_group("the data"))
-    _add_teacher(parser.add_argument_group("the teacher"))
-    _add_run(parser.add_argument_group("the run"))
-    _add_machine(parser.add_argument_group("the machine"))
-    _add_recipe(parser.add_argument_group("the recipe (defaults are the row's)"), recipe)
+    defaults, types = vars(Run()) | vars(recipe), get_type_hints(Run) | get_type_hints(Recipe)
+    for title, flags in GROUPS.items():
+        hidden = parent is not None and title in OF_TEACHING
+        group = parser if hidden else parser.add_argument_group(title)
+        for name, text in flags.items():
+            value = None if name in NOT_OF_RECIPE else defaults[name]
+            said = argparse.SUPPRESS if hidden else f"{text}{_default(value, recipe.sources.get(name))}"
+            options = {"dest": name, "help": said.replace("%", "%%"), **_reads(name, without_none(types[name]))}
+            group.add_argument(*filter(None, (SHORT.get(name), _flag(name))), **options)
     return parser
 
 
-def _add_data(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--data-path", type=Path, help="folder of the data set, or an ImageFolder tree (train/, test/)")
-    group.add_argument("--download", action="store_true", help="fetch the data set if it is missing")
-    group.add_argument("--num-classes", type=int, help="say that a number other than the row's own is meant")
-    group.add_argument("--train-images", type=int, help="use so many, equally many of each class")
-    group.add_argument("--test-images", type=int)
-    group.add_argument(
-        "--val-images", type=_number_or_share, metavar="N|SHARE", help="hold out so many training images for validation"
-    )
-    group.add_argument("--allow-partial", action="store_true", help="take incomplete data; the record says so")
+def _default(value: Any, source: str | None) -> str:
+    """What the help says where a flag is not given; nothing where its sentence says it."""
+    if value is None or (value is False and source is None):
+        return ""
+    word = {True: "on", False: "off", "": "none"}.get(value) if isinstance(value, bool | str) else None
+    return f" (default: {word or shown(value)}{'' if source is None else f', {source}'})"
 
 
-def _add_teacher(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--teacher", metavar="PATH|timm:NAME", help="default: train the recipe's own first, in runs/ROW/teacher"
-    )
-    group.add_argument(
-        "--teacher-build", metavar="MODULE:FUNCTION", type=_name_of_network, help="makes the network of --teacher PATH"
-    )
-    for flag in ("--teacher-mean", "--teacher-std"):
-        text = "of its training, one number a channel, for images from 0 to 1"
-        group.add_argument(flag, metavar="NUMBER,...", type=_numbers, help=text)
-    group.add_argument("--teacher-size", type=_count, help="height and width that it was trained on, pixels")
-    group.add_argument("--any-teacher", action="store_true", help="go on with a teacher that is no better than chance")
-    group.add_argument(
-        "--teacher-cache", type=_count, metavar="VIEWS", help="run the teacher once for VIEWS augmentations of an image"
-    )
-    group.add_argument("--teacher-cache-dir", type=Path, help="default: teacher_cache beside the output folder")
-
-
-def _add_run(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--output-dir", type=Path, help="default: runs/ROW/METHOD-seedN")
-    group.add_argument("--overwrite", action="store_true", help="the output folder may hold another run")
-    group.add_argument("--resume", metavar="latest|PATH", help="go on from a checkpoint")
-    group.add_argument("--seed", type=int)
-    group.add_argument("--energy-images", type=int, help="for the energy report; 0 leaves it out")
-    group.add_argument("--best-on-test", action="store_true", help="also say the best epoch, chosen on the test set")
-    group.add_argument("--logger", choices=get_args(Logger), help="default: tensorboard")
-    group.add_argument("--no-preflight", action="store_true")
-    group.add_argument("--no-progress", action="store_true", help="no progress bar")
-    group.add_argument("--smoke", action="store_true", help="two steps of every stage")
-    group.add_argument("--print-config", action="store_true", help="print every value with its source, and stop")
-
-
-def _add_machine(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--device", choices=get_args(Device))
-    group.add_argument("--devices", type=_devices, help="how many on each node, or 'auto'")
-    group.add_argument("--num-nodes", type=_count)
-    group.add_argument("--strategy", help="Lightning's, such as ddp")
-    group.add_argument("-j", "--workers", type=int, help=f"loading processes; here: {default_workers()}")
-
-
-def _add_recipe(group: argparse._ArgumentGroup, recipe: Recipe) -> None:
-    types = get_type_hints(Recipe)
-    for name in CHANGEABLE:
-        options: dict[str, Any] = {"dest": name, "help": f"{shown(getattr(recipe, name))}"}
-        if name in OF_ONES_OWN:
-            options |= {"metavar": "MODULE:FUNCTION", "type": function_named, "help": OF_ONES_OWN[name]}
-        elif name == "method":
-            options |= {"metavar": "NAME|MODULE:FUNCTION", "help": f"{recipe.method}, or one of {', '.join(METHODS)}"}
-        elif name in CHOICES:
-            options["choices"] = CHOICES[name]
-        elif name in ("beta", "gamma"):
-            options |= {"type": _weight, "metavar": "NUMBER|auto|hold"}
-        elif without_none(types[name]) is bool:
-            options["action"] = argparse.BooleanOptionalAction
-        else:
-            kind = without_none(types[name])
-            options["type"] = kind if kind in (int, float) else str
-        group.add_argument(*filter(None, (SHORT.get(name), FLAGS[name])), **options)
+def _reads(name: str, hint: Any) -> dict[str, Any]:
+    """How argparse reads the text behind a flag."""
+    if name in READERS:
+        return {"type": READERS[name], "metavar": METAVARS.get(name, "N"), **MANY.get(name, {})}
+    if hint is bool:
+        return {"action": argparse.BooleanOptionalAction if name in CHANGEABLE else "store_true"}
+    if get_origin(hint) is Literal:
+        return {"choices": get_args(hint)}
+    known = hint if hint in (int, float, Path) else str
+    usual = {int: "N", float: "NUMBER", Path: "DIR", str: "TEXT"}
+    return {"type": known, "metavar": METAVARS.get(name, usual[known])}
 
 
 def function_named(text: str) -> Callable[..., Any]:
@@ -234,8 +201,41 @@ def _devices(text: str) -> int | Literal["auto"]:
         raise argparse.ArgumentTypeError(f"it must be a number of at least 1 or 'auto', got {text!r}") from None
 
 
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"it must be whole numbers of at least 0, got {text!r}")
+    return int(text)
+
+
+READERS: dict[str, Callable[[str], Any]] = {
+    "data": function_named,
+    "student": function_named,
+    "teacher_build": _name_of_network,
+    "teacher_mean": _numbers,
+    "teacher_std": _numbers,
+    "teacher_size": _count,
+    "teacher_cache": _count,
+    "num_nodes": _count,
+    "val_images": _number_or_share,
+    "devices": _devices,
+    "beta": _weight,
+    "gamma": _weight,
+    "seeds": _seed,
+}
+"""Value -> function of the text behind its flag, where its type does not say it."""
+MANY: dict[str, dict[str, Any]] = {"seeds": {"nargs": "+"}}
+NOT_OF_RECIPE = ("teacher",)
+"""Values of a run that a recipe has too, as something else."""
+
+
 @contextmanager
-def brief_errors(program: str | None = None, to_go_on: str = RESUME) -> Iterator[None]:
+def brief_errors(
+    program: str | None = None,
+    to_go_on: str = RESUME,
+    *,
+    flags: Mapping[str, str] = FLAGS,
+    not_given: Collection[str] = (),
+) -> Iterator[None]:
     """On a command line, end with the message alone where this package refuses something, or the machine does.
 
     Arguments of functions are named as the flags that set them. What the system refuses (a full disk, a file that went
@@ -244,6 +244,8 @@ def brief_errors(program: str | None = None, to_go_on: str = RESUME) -> Iterator
     Args:
         program: that the message begins with; None for the name of the script.
         to_go_on: what goes on with a run that was stopped, such as a flag.
+        flags: name of an argument -> its flag.
+        not_given: arguments whose values are the row's, since no flag set them.
     """
     try:
         yield
@@ -251,7 +253,7 @@ def brief_errors(program: str | None = None, to_go_on: str = RESUME) -> Iterator
         say(f"Stopped. Go on with {to_go_on}, or begin anew where nothing was trained yet")
         sys.exit(INTERRUPTED)
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
-        message, raised_in = _origin(error)
+        message, raised_in = _origin(error, flags, not_given)
         if not raised_in.is_relative_to(PACKAGE):
             if not isinstance(error, OSError) or not (error.errno or message.startswith("[Errno ")):
                 raise
@@ -261,7 +263,18 @@ def brief_errors(program: str | None = None, to_go_on: str = RESUME) -> Iterator
         sys.exit(f"{program or Path(sys.argv[0]).name}: error: {text}")
 
 
-def _origin(error: Exception) -> tuple[str, Path]:
+def _told(error: Exception, flags: Mapping[str, str], not_given: Collection[str]) -> str:
+    """The message of an error with flags for arguments; a value that no flag set is called the row's."""
+    if not isinstance(error, ArgumentError):
+        return str(error)
+    name = error.argument
+    if name not in not_given or name not in flags:
+        return error.render(flags)
+    message = error.render(flags, called=f"the row's {name}")
+    return message if error.remedy else f"{message}; set it with {flags[name]}"
+
+
+def _origin(error: Exception, flags: Mapping[str, str], not_given: Collection[str]) -> tuple[str, Path]:
     """The message of an error and the file that raised it; in a loading process, of the error there.
 
     PyTorch has only the text of an error in a loading process: the traceback as Python writes it. The file of its last
@@ -269,8 +282,7 @@ def _origin(error: Exception) -> tuple[str, Path]:
     """
     traced = str(error).partition(ORIGINAL)[2].splitlines()
     if not traced:
-        message = error.render(FLAGS) if isinstance(error, ArgumentError) else str(error)
-        return message, Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+        return _told(error, flags, not_given), Path(traceback.extract_tb(error.__traceback__)[-1].filename)
     frame = max(number for number, line in enumerate(traced) if line.startswith('  File "'))
     last = next(number for number in range(frame + 1, len(traced)) if not traced[number].startswith(" "))
     return "\n".join(traced[last:]).partition(": ")[2], Path(traced[frame].split('"')[1])

@@ -14,6 +14,7 @@ from ..step.time_steps import run_over_time
 from .build import ALIASES, Built
 from .data import Data
 from .options import Run
+from .progress import tracked
 from .recipe import Recipe
 from .report.energy import Energy, ann_twin, measure_energy
 from .teacher_input import Teacher
@@ -42,16 +43,17 @@ def count_energy(
     if not count:
         return None
 
-    def batches() -> Iterator[Tensor]:
+    def batches(whose: str) -> Iterator[Tensor]:
         size = min(recipe.batch_size, count)
-        for images, _ in islice(DataLoader(data.test, size), max(1, count // size)):
+        number = max(1, count // size)
+        for images, _ in tracked(islice(DataLoader(data.test, size), number), f"Energy of the {whose}", number):
             yield images.transpose(0, 1) if images.ndim == 5 else images.unsqueeze(0)
 
     network = student.network.cpu()
     way = read_student_steps(network, recipe.student_steps)
-    one_step = (x.mean(0, keepdim=True) for x in batches())
+    one_step = (x.mean(0, keepdim=True) for x in batches("twin"))
     found: dict[str, Any] = {"images": count}
-    found["student"] = measure_student(network, batches(), recipe, is_event=data.is_event).to_json()
+    found["student"] = measure_student(network, batches("student"), recipe, is_event=data.is_event).to_json()
     if way == "internal" and not data.is_event:
         twin = _of_one_step(student)
         if twin is not None:
@@ -60,7 +62,9 @@ def count_energy(
         found["ann_twin"] = _measure(ann_twin(network), one_step, looped=way == "loop").to_json()
     if teacher is not None:
         enter = teacher.input_for(data)
-        found["teacher"] = measure_energy(teacher.network.cpu(), (enter(x.mean(0)) for x in batches())).to_json()
+        found["teacher"] = measure_energy(
+            teacher.network.cpu(), (enter(x.mean(0)) for x in batches("teacher"))
+        ).to_json()
     return found
 
 

@@ -20,6 +20,7 @@ from .._renamed import old_names
 from ..functional.errors import ArgumentValueError
 from ..functional.installed import needs_packages
 from .files import whole_file
+from .hub import local_file
 from .names import BUILDERS, name_of, package_function
 from .unpickling import ALLOWED
 from .untrusted import (
@@ -40,7 +41,7 @@ from .untrusted import (
 with needs_packages("spikingjelly_ckd.recipes.export"):
     from safetensors.torch import load_file, save
 
-__all__ = ["file_hash", "load_network", "read_weights", "save_network"]
+__all__ = ["SCALE", "dequantize", "file_hash", "load_network", "read_weights", "save_network", "write_network"]
 
 __getattr__ = old_names(__name__, f"{__package__}.names")  # resolve_name
 
@@ -57,7 +58,9 @@ ABOUT = {
     "mean": optional(list_of(number(-1e6, 1e6))),
     "std": optional(list_of(number(1e-6, 1e6))),
     "classes": list_of(TEXT),
+    "weights": optional(TEXT),
     "event": FLAG,
+    "centre_crop": FLAG,
     "accuracy": optional(number(0, 100)),
     "split": optional(TEXT),
     "split_hash": optional(TEXT),
@@ -74,6 +77,8 @@ ARGUMENTS = {
     "name": TEXT,
 }
 """Bounds of the arguments that builders usually have."""
+SCALE = ".scale"
+"""Behind the name of a tensor of integers: the name of its scales, one for each output channel."""
 
 STATE_KEYS = (
     *("state_dict", "model", "net", "best_net", "state_dict_ema", "model_state_dict", "model_state"),
@@ -121,15 +126,20 @@ def save_network(
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"path must end in .safetensors, got {path}")
-    tensors = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
-    weights = save({name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()})
-    about = {
-        "build": name_of(build),
-        "arguments": dict(arguments),
-        **info,
-        "sha256": hashlib.sha256(weights).hexdigest(),
-    }
-    text = json_text(about)
+    return write_network(path, network.state_dict(), {"build": name_of(build), "arguments": dict(arguments), **info})
+
+
+def write_network(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Path:
+    """Write the pair of files of :func:`save_network`.
+
+    Args:
+        path: of the ``.safetensors`` file.
+        tensors: name -> what is written.
+        about: for the JSON, which gets the hash of the weights.
+    """
+    found = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+    weights = save({name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in found.items()})
+    text = json_text({**about, "sha256": hashlib.sha256(weights).hexdigest()})
     path.parent.mkdir(parents=True, exist_ok=True)
     for target, content in ((path, weights), (path.with_suffix(".json"), text.encode())):
         with whole_file(target) as file:
@@ -141,7 +151,8 @@ def load_network(path: str | Path, build: Callable[..., nn.Module] | None = None
     """Read what :func:`save_network` wrote.
 
     Args:
-        path: of the ``.safetensors`` file.
+        path: of the ``.safetensors`` file, or ``hf://owner/name`` (:func:`.hub.local_file`), which is looked at as
+            closely as any file.
         build: makes the network in place of the function that the JSON names; needed for any but those of this package.
 
     Returns:
@@ -154,7 +165,7 @@ def load_network(path: str | Path, build: Callable[..., nn.Module] | None = None
             arguments do not fit, a value is out of range, or the network has other tensors; the weights are not those
             that the JSON was written for.
     """
-    path = Path(path)
+    path = local_file(path)
     about = read_about(path)
     check_pair(path, about)
     network = _build(build or _package_builder(about["build"], path), about["arguments"], path)
@@ -208,6 +219,33 @@ def read_about(path: Path) -> dict[str, Any]:
         raise ValueError(f"{beside} does not say how to build the network: it has no 'build' and 'arguments'")
     check_kinds(about, ABOUT, str(beside))
     return about
+
+
+def dequantize(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Real weights in place of integers with a scale for each output channel.
+
+    Args:
+        weights: name -> tensor; beside an int8 tensor ``NAME`` stands ``NAME.scale``, ``[C]``. Others stay.
+        path: of the file, for the message.
+
+    Raises:
+        ValueError: scales of another shape, negative or not finite.
+
+    Example:
+        >>> weights = {"w": torch.tensor([[2], [4]], dtype=torch.int8), "w.scale": torch.tensor([0.5, 0.25])}
+        >>> dequantize(weights, Path("net.safetensors"))
+        {'w': tensor([[1.], [1.]])}
+    """
+    found = dict(weights)
+    for name, tensor in weights.items():
+        if tensor.dtype != torch.int8 or name + SCALE not in weights:
+            continue
+        scale = found.pop(name + SCALE)
+        fits = scale.is_floating_point() and scale.shape == tensor.shape[:1]
+        if not fits or not bool(scale.isfinite().all() and (scale >= 0).all()):
+            raise ValueError(f"{path}: the scales of {shown_text(name)} must be one a channel, finite, not negative")
+        found[name] = tensor.to(scale.dtype) * scale.view(-1, *[1] * (tensor.ndim - 1))
+    return found
 
 
 def check_pair(path: Path, about: Mapping[str, Any]) -> None:
@@ -271,7 +309,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     Of a training checkpoint the entry ``state_dict``, ``model``, ``model_state_dict`` or the like is taken, or else the
     only entry that is a dict of tensors; ``module.`` and the like, left by ``DistributedDataParallel``, Lightning or
     ``torch.compile``, are dropped from the names. Nothing is unpickled but tensors and plain values; an
-    ``argparse.Namespace``, paths and NumPy's numbers beside the tensors are no hindrance.
+    ``argparse.Namespace``, paths and NumPy's numbers beside the tensors are no hindrance. Weights of
+    :func:`.deploy.int8.export_int8` are multiplied by their scales.
 
     Args:
         path: of the file.
@@ -296,13 +335,18 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         why = "it holds Python objects" if "GLOBAL" in str(error) else "cut off, or no file of PyTorch"
         raise ValueError(f"{path} cannot be read as tensors ({why}); save network.state_dict() alone") from error
     except Exception as error:
-        raise ValueError(f"{path} cannot be read as tensors (cut off?): {str(error).partition(chr(10))[0]}") from error
+        what = str(error).partition(chr(10))[0]
+        why = f": {what}" if " " in what else ""  # PyTorch's parser of a text stumbles without a sentence
+        raise ValueError(
+            f"{path} cannot be read as tensors (cut off?){why}; it must be a file of torch.save(network.state_dict(), "
+            "...) or of safetensors"
+        ) from error
     weights = _find_weights(content, path)
     broken = [name for name, value in weights.items() if value.is_floating_point() and value.isnan().any()]
     if broken:
         raise ValueError(f"{path} holds NaN in {len(broken)} tensors, such as {shown_text(broken[0])}")
     before = len(_wrappers(weights))
-    return {name[before:]: value for name, value in weights.items()}
+    return dequantize({name[before:]: value for name, value in weights.items()}, path)
 
 
 def _wrappers(names: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from typing import BinaryIO
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["is_first_process", "locked", "say", "set_aside", "sweep", "whole_file"]
+__all__ = ["is_first_process", "locked", "say", "set_aside", "sweep", "until_reader_leaves", "whole_file"]
 
 LOCK = "run.lock"
 PART = ".part"
@@ -36,6 +36,16 @@ def say(text: str) -> None:
     """One line on the standard error, from the first process of a training."""
     if is_first_process():
         print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def until_reader_leaves() -> Iterator[None]:
+    """Print on the standard output, and stop without a word where its reader has gone, such as ``| head``."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at the exit
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 from ..functional.errors import ArgumentValueError
 from ..step.validate import check_replayable
 from .methods import folder_name, needs_teacher
+from .models.memory import find_memopt
 from .recipe import Recipe
 
 __all__ = ["Device", "Logger", "Run", "check_options", "check_writable", "default_workers"]
@@ -58,6 +60,7 @@ class Run:
         overwrite: the output folder may hold another run.
         resume: ``"latest"``, or the path of a checkpoint; None begins anew.
         seed: of weights, order, augmentation and noise, at least 0.
+        seeds: of several runs, one after the other, each in a folder of its own; None for the one of ``seed``.
         device: what kind of device; ``"auto"`` takes CUDA where there is one.
         devices: how many on each node.
         num_nodes: how many nodes.
@@ -96,6 +99,7 @@ class Run:
     overwrite: bool = False
     resume: str | None = None
     seed: int = 0
+    seeds: Sequence[int] | None = None
     device: Device = "auto"
     devices: int | Literal["auto"] = 1
     num_nodes: int = 1
@@ -141,7 +145,9 @@ class Run:
 
     def folder(self, recipe: Recipe) -> Path:
         """Where the run is written."""
-        return self.output_dir or self._home(recipe) / f"{folder_name(recipe.method)}-seed{self.seed}"
+        if self.output_dir is not None:
+            return self.output_dir if self.seeds is None else self.output_dir / f"seed{self.seed}"
+        return self._home(recipe) / f"{folder_name(recipe.method)}-seed{self.seed}"
 
     def teacher_folder(self, recipe: Recipe) -> Path:
         """Where a teacher that is trained first is written."""
@@ -152,15 +158,15 @@ class Run:
 
     def to_json(self) -> dict[str, Any]:
         """The flags for a record, apart from the seed, which stands there by itself."""
-        return {name: value for name, value in vars(self).items() if name not in ("seed", "print_config")}
+        return {name: value for name, value in vars(self).items() if name not in ("seed", "seeds", "print_config")}
 
 
 def check_options(recipe: Recipe, run: Run) -> None:
     """Raise where the machine lacks what a run asks for, or where flags do not go together.
 
     Raises:
-        ValueError: a device or strategy that is not there; a teacher cache that does nothing, or that holds no image
-            that the student will see.
+        ValueError: a device, strategy or part of SpikingJelly that is not there; a teacher cache that does nothing, or
+            that holds no image that the student will see.
     """
     if run.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: PyTorch finds no CUDA device; pass --device cpu")
@@ -173,8 +179,12 @@ def check_options(recipe: Recipe, run: Run) -> None:
             raise ArgumentValueError(name, text)
     if run.logger in ("wandb", "mlflow") and find_spec(run.logger) is None:
         raise ValueError(f"--logger {run.logger}: the package is not installed; pip install {run.logger}")
+    if recipe.memopt is not None:
+        find_memopt()
     if recipe.sync_bn and run.torch_device.type != "cuda" and (run.devices != 1 or run.num_nodes > 1):
         raise ValueError("--sync-bn needs CUDA on several processes; leave it out")
+    if recipe.accelerate and (run.devices != 1 or run.num_nodes > 1):
+        raise ValueError("--accelerate is for one process: several would time for themselves and decide otherwise")
     if run.teacher_cache is None:
         if run.teacher_cache_dir is not None:
             raise ValueError("--teacher-cache-dir does nothing without --teacher-cache VIEWS")

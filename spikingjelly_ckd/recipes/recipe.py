@@ -18,7 +18,8 @@ from ..methods.base import TargetClass
 from ..step.method import Method
 from ..step.time_steps import StudentSteps
 from .data import Data, DataOptions
-from .methods import TaskLoss, describe, read_method, with_task_loss
+from .methods import TaskLoss, describe, needs_teacher, read_method, with_task_loss
+from .models.memory import MemoryBudget
 from .models.neurons import NeuronName, SurrogateName
 from .models.norms import NormName
 from .models.resnet import LastActivation
@@ -53,7 +54,7 @@ OF_BUILDER = ("last_activation", "neuron", "tau", "surrogate", "detach_reset", "
 """Values of a recipe that the student's function gets."""
 LEAST = dict.fromkeys(("time_steps", "size", "epochs", "batch_size", "accumulate", "teacher_epochs"), 1)
 LEAST |= dict.fromkeys(("weight_decay", "warmup_epochs", "clip", "mixup", "cutmix", "mixup_off_epoch", "cutout"), 0)
-LEAST |= {"eval_time_steps": 1}
+LEAST |= {"eval_time_steps": 1, "early_stop": 0}
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,12 @@ class Recipe:
         clip: largest gradient norm; 0 for no limit.
         accumulate: batches for each optimiser step.
         ema: decay of the weights' moving average; 0 for none.
+        early_stop: end where the validation part was no better for so many epochs; 0 for all epochs. The learning rate
+            follows the schedule of ``epochs``.
+        memopt: gradient checkpointing of the student's neurons, ``"speed"``, ``"balanced"`` or ``"memory"``, see
+            :func:`~spikingjelly_ckd.recipes.models.memory.checkpoint_neurons`; None for none.
+        accelerate: make steps cheaper by what pays on this machine and agrees, see
+            :func:`~spikingjelly_ckd.accelerate`; the record says what.
         sync_bn: BatchNorm of the student over the images of all processes.
         eval_time_steps: ``T`` for evaluation, of images; None for ``time_steps``.
         init: ``"teacher"``, or path of a file, whose weights the student begins with where they fit by name and shape;
@@ -197,6 +204,9 @@ class Recipe:
     clip: float = 0.0
     accumulate: int = 1
     ema: float = 0.0
+    early_stop: int = 0
+    memopt: MemoryBudget | None = None
+    accelerate: bool = False
     sync_bn: bool = False
     eval_time_steps: int | None = None
     init: str | None = None
@@ -248,6 +258,8 @@ class Recipe:
             raise ArgumentValueError("warmup_epochs", f"({self.warmup_epochs}) must be below epochs ({self.epochs})")
         if self.eval_time_steps is not None and self.norm == "tebn":
             raise ArgumentValueError("eval_time_steps", "does not go with norm 'tebn', which has a scale for each step")
+        if self.memopt is not None and self.ema:
+            raise ArgumentValueError("memopt", "does not go with ema, which copies the network")
         if self.mixup_off_epoch and not (self.mixup or self.cutmix):
             raise ArgumentValueError("mixup_off_epoch", "does nothing: no images are mixed (mixup and cutmix are 0)")
         self._fit_method()
@@ -271,6 +283,11 @@ class Recipe:
         """The method as a value, with this recipe's task loss; ``"ckd"`` with its weights and temperatures."""
         method = self._ckd() if self.method == "ckd" else read_method(self.method)
         return with_task_loss(method, self.task_loss, self.label_smoothing)
+
+    @property
+    def uses_teacher(self) -> bool:
+        """Whether a loss of the method compares with a teacher, or the student begins with its weights."""
+        return self.init == "teacher" or needs_teacher(self.read_method())
 
     def _ckd(self) -> Method:
         return published.ckd(

@@ -243,6 +243,7 @@ def _surroundings(record: Record) -> dict[str, Any]:
     found |= environment | {name: getattr(record, name) for name in OTHERWISE}
     found |= {name: record.recipe.get(name) for name in ("data", "student", "teacher")}
     teacher, student = record.teacher, record.student
+    found["content of the data"] = record.data.content
     found["teacher's sha256"] = None if teacher is None else teacher.sha256
     found["student's sha256"] = None if student is None else student.sha256
     return {shown_text(name): value for name, value in found.items()}

@@ -18,9 +18,11 @@ Files of a run, in its output folder::
 from __future__ import annotations
 
 import os
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +34,20 @@ from ..functional.errors import ArgumentValueError
 from ..functional.installed import needs_packages
 from ..networks.compat import neuron_path
 from .build import Built, build_network, build_student
-from .command_line import brief_errors, parse
+from .command_line import CHANGEABLE, brief_errors, parse
 from .counting import count_energy
 from .data import Data
 from .data.checked import check_data
 from .data.loading import seeded
 from .export import file_hash
-from .files import locked
+from .files import locked, until_reader_leaves
 from .methods import needs_teacher, with_layers
-from .models import synchronise_norms
+from .models import checkpoint_neurons, synchronise_norms, without_checkpoints
 from .options import Run, check_options, check_writable
 from .recipe import Recipe, shown
 from .report.schema import Record, RecordedStudent
-from .start import start_student
+from .seeds import distil_seeds
+from .start import check_start, make_steps_cheaper, start_student
 from .student_needs import check_needs
 from .teachers import Teacher, obtain_teacher, train_teacher, with_teacher_schedule
 from .training.fit import FitResult, fit, optimisation, preflight_report
@@ -76,6 +79,7 @@ __all__ = [
     "run_teacher",
 ]
 
+SMOKED = " (smoke run: two steps of every stage, so no figure says anything)"
 WEIGHTS_OF_LOSSES = (0, 1)
 """Beside the seed of a run: the source of the first weights of losses that have some."""
 
@@ -89,7 +93,8 @@ def run_row(recipe: Recipe, argv: Sequence[str] | None = None, description: str 
         description: for ``--help``.
 
     Returns:
-        The record as plain data, see :class:`~spikingjelly_ckd.recipes.report.schema.Record`; None after
+        The record as plain data, see :class:`~spikingjelly_ckd.recipes.report.schema.Record`; after ``--seeds`` those
+        of all seeds, as :func:`~spikingjelly_ckd.recipes.seeds.distil_seeds` returns them; None after
         ``--print-config``.
 
     Raises:
@@ -98,10 +103,18 @@ def run_row(recipe: Recipe, argv: Sequence[str] | None = None, description: str 
     """
     recipe, run = parse(recipe, argv, description)
     if run.print_config:
-        print(recipe)
+        with until_reader_leaves():
+            print(recipe)
         return None
-    with brief_errors() if argv is None else nullcontext():
+    with brief_errors(not_given=_not_given(recipe)) if argv is None else nullcontext():
+        if run.seeds is not None:
+            return distil_seeds(run.shorten(recipe), run, distil)
         return distil(run.shorten(recipe), run).to_json()
+
+
+def _not_given(recipe: Recipe) -> list[str]:
+    """Values that no flag set."""
+    return [name for name in CHANGEABLE if recipe.sources.get(name) != "command line"]
 
 
 def distil(recipe: Recipe, run: Run) -> Record:
@@ -128,14 +141,21 @@ def distil(recipe: Recipe, run: Run) -> Record:
 def _distil_locked(folder: Path, recipe: Recipe, run: Run) -> Record:
     checkpoint = _what_to_resume(folder, recipe, run)
     data = load_data(recipe, run)
+    if recipe.early_stop and data.validation is None:
+        raise ArgumentValueError("early_stop", "looks at a validation part: pass --val-images, such as 0.1")
     student = build_student(recipe, run, data)
     if recipe.sync_bn:
         synchronise_norms(student.network)
     check_needs(student.network, recipe, data, run)
+    check_start(student.network, recipe)
     write_settings(folder, settings_of(recipe, run))
     teacher = obtain_teacher(recipe, run, data)
+    # what is chosen, is chosen before neurons are put into others
+    example = None if recipe.memopt is None else torch.stack([data.test[0][0]] * 2).to(run.torch_device)
     with seeded(run.seed, *WEIGHTS_OF_LOSSES):
-        distiller = make_distiller(recipe, data, teacher, student.network)
+        distiller = make_distiller(recipe, data, teacher, student.network, example)
+    if recipe.memopt is not None and example is not None:
+        checkpoint_neurons(student.network, partial(distiller.predict, example), recipe.memopt)
     more = optimisation(recipe, data) | {"eval_time_steps": recipe.eval_time_steps}
     module = DistillationModule(distiller, preflight=not run.no_preflight, **more)
     start = Record.start(recipe, run, data, student=student, teacher=teacher)
@@ -143,11 +163,15 @@ def _distil_locked(folder: Path, recipe: Recipe, run: Run) -> Record:
     if checkpoint is not None:
         start = resumed(start, checkpoint, record_so_far(folder))
 
+    if recipe.accelerate:
+        start = replace(start, acceleration=make_steps_cheaper(distiller, recipe, run, data, start.acceleration))
+
     def on_row(rows: list[dict[str, float]]) -> None:
         _so_far(start, module, rows).write(folder / "record.json")
 
     resume = None if checkpoint is None else str(checkpoint)
     fitted = fit(module, data, recipe, run, folder, on_row=on_row, resume=resume, teacher=teacher)
+    without_checkpoints(student.network)
     record = replace(_so_far(start, module, fitted.rows), teacher_cache=fitted.cache, test=fitted.test)
     if module.accuracy_by_step is not None:
         record = replace(record, accuracy_by_step=module.accuracy_by_step)
@@ -209,7 +233,15 @@ def _finish(record: Record, recipe: Recipe, run: Run, data: Data, student: Built
     return record
 
 
-def run_teacher(recipe: Recipe, argv: Sequence[str], model: str | None, pretrained: bool) -> Path | None:
+def run_teacher(
+    recipe: Recipe,
+    argv: Sequence[str],
+    model: str | None,
+    pretrained: bool,
+    *,
+    parent: ArgumentParser | None = None,
+    description: str | None = None,
+) -> Path | None:
     """Train the teacher of a row, for ``examples/train_teacher.py``.
 
     Args:
@@ -217,6 +249,8 @@ def run_teacher(recipe: Recipe, argv: Sequence[str], model: str | None, pretrain
         argv: the row's command line; ``--epochs`` and ``--lr`` are the teacher's here.
         model: a network of timm in place of the row's own.
         pretrained: begin with timm's weights.
+        parent: the flags of that script, for its help.
+        description: of that script.
 
     Returns:
         Path of the ``.safetensors`` file; None after ``--print-config``.
@@ -225,15 +259,23 @@ def run_teacher(recipe: Recipe, argv: Sequence[str], model: str | None, pretrain
         FileNotFoundError: the data are not there.
         ValueError: something does not fit.
     """
-    recipe = replace(recipe, epochs=recipe.teacher_epochs, lr=recipe.teacher_lr, method="plain")
-    recipe, run = parse(recipe, argv)
+    of_teacher = {name: recipe.sources.get(f"teacher_{name}") for name in ("epochs", "lr")}
+    sources = recipe.sources | {name: source for name, source in of_teacher.items() if source is not None}
+    recipe = replace(recipe, epochs=recipe.teacher_epochs, lr=recipe.teacher_lr, method="plain", sources=sources)
+    recipe, run = parse(recipe, argv, description, parent)
     recipe = replace(recipe, teacher_epochs=recipe.epochs, teacher_lr=recipe.lr)
+    if recipe.early_stop:
+        raise ArgumentValueError("early_stop", "is for students")
     if run.print_config:
-        print(recipe)
+        with until_reader_leaves():
+            print(recipe)
         return None
+    given = _not_given(recipe)
     recipe, run = run.shorten(recipe), replace(run, pretrained=pretrained)
     folder = run.output_dir or run.teacher_folder(recipe)
-    with brief_errors():
+    with brief_errors(not_given=given):
+        if run.seeds is not None:
+            raise ArgumentValueError("seeds", "is for rows: a teacher that is trained alone has one --seed")
         check_options(recipe, run)
         check_writable(folder)
         with locked(folder):
@@ -242,7 +284,7 @@ def run_teacher(recipe: Recipe, argv: Sequence[str], model: str | None, pretrain
             write_settings(folder, settings_of(with_teacher_schedule(recipe, run), run))
             run = replace(run, resume=None if checkpoint is None else str(checkpoint))
             path = train_teacher(recipe, run, data, folder, model=model)
-    rank_zero_info(f"Teacher: written to {path}")
+    rank_zero_info(f"Teacher: written to {path}{SMOKED if run.smoke else ''}")
     return path
 
 
@@ -319,7 +361,10 @@ def _closing(record: Record, folder: Path, *, best_on_test: bool) -> str:
             else f", of epoch {found.best_epoch}, chosen on the validation part, {test.best:.2f} %"
         )
         figures += f"{best}; validation accuracy last {found.last:.2f} %, best {found.best:.2f} %"
-    lines = [f"{record.row}, {record.method}, seed {record.seed}, split {record.data.split}: {figures}"]
+    if record.smoke:
+        figures += SMOKED
+    ended = "" if found.epochs >= record.recipe["epochs"] else f", stopped early after {found.epochs} epochs"
+    lines = [f"{record.row}, {record.method}, seed {record.seed}, split {record.data.split}{ended}: {figures}"]
     for name, energy in (record.energy or {}).items():
         if isinstance(energy, dict):
             rate = "" if energy["firing_rate"] is None else f", firing rate {100 * energy['firing_rate']:.2f} %"

@@ -1,8 +1,10 @@
-"""A student that begins with the weights of its teacher, or of a file, where they fit by name."""
+"""What a student begins with: weights of its teacher, or of a file, where they fit by name; and cheaper steps."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,27 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from ..acceleration import USUAL, accelerate
 from ..distiller import Distiller
 from ..functional.errors import ArgumentNotFoundError, ArgumentValueError
 from .data import Data
+from .data.loading import ReproducibleDataModule
 from .export import read_weights
 from .options import Run
+from .progress import tracked
 from .recipe import Recipe
 from .teacher_input import Teacher
 from .training.figures import among_largest
 
-__all__ = ["FROM_TEACHER", "accuracy_of", "start_from", "start_student"]
+__all__ = [
+    "FROM_TEACHER",
+    "accuracy_of",
+    "check_start",
+    "initial_weights",
+    "make_steps_cheaper",
+    "start_from",
+    "start_student",
+]
 
 FROM_TEACHER = "teacher"
 """Value of ``init`` for the weights of the teacher."""
@@ -49,15 +62,7 @@ def start_student(
     """
     if recipe.init is None:
         return None
-    if recipe.init == FROM_TEACHER and teacher is not None:
-        source, weights = teacher.source, teacher.network.state_dict()
-    else:
-        source, path = recipe.init, Path(recipe.init).expanduser()
-        if not path.is_file():
-            raise ArgumentNotFoundError(
-                "init", f"must be 'teacher' or a file of weights; there is none {path.resolve()}"
-            )
-        weights = read_weights(path)
+    source, weights = initial_weights(recipe.init, teacher)
     fitted = start_from(student, weights)
     accuracy = accuracy_of(
         distiller,
@@ -72,6 +77,69 @@ def start_student(
         f"{100 * fitted['share']:.1f} % of the parameters; {accuracy:.2f} % before the first step"
     )
     return {"source": source, **fitted, "accuracy": accuracy}
+
+
+def check_start(student: nn.Module, recipe: Recipe) -> None:
+    """Raise where the file that ``recipe.init`` names cannot be used; the teacher's weights are not there yet.
+
+    Args:
+        student: left as it is.
+        recipe: whose ``init``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no tensor fits, or a file that cannot be read.
+    """
+    if recipe.init is not None and recipe.init != FROM_TEACHER:
+        _fitting(student, initial_weights(recipe.init, None)[1])
+
+
+def initial_weights(init: str, teacher: Teacher | None) -> tuple[str, Mapping[str, Tensor]]:
+    """What ``init`` names: where the weights are from, and name -> tensor.
+
+    Args:
+        init: ``"teacher"`` or a path.
+        teacher: for ``"teacher"``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a file that cannot be read.
+    """
+    if init == FROM_TEACHER and teacher is not None:
+        return teacher.source, teacher.network.state_dict()
+    path = Path(init).expanduser()
+    if not path.is_file():
+        raise ArgumentNotFoundError("init", f"must be 'teacher' or a file of weights; there is none {path.resolve()}")
+    return init, read_weights(path)
+
+
+def make_steps_cheaper(
+    distiller: Distiller, recipe: Recipe, run: Run, data: Data, before: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """:func:`~spikingjelly_ckd.accelerate` on the first batch of the training, and say what it did.
+
+    Args:
+        distiller: changed in place, and moved to the run's device.
+        recipe: batch size and precision.
+        run: seed and device. With a teacher cache the teacher stays as it is, since what is cached is its own.
+        data: whose training part.
+        before: what this returned where the run began, if it is resumed; the same switches are on then, untimed.
+
+    Returns:
+        For the record, see :meth:`~spikingjelly_ckd.acceleration.Acceleration.to_dict`.
+    """
+    loader = ReproducibleDataModule(data, batch_size=recipe.batch_size, seed=run.seed).train_dataloader()
+    images, labels = (tensor.to(run.torch_device) for tensor in next(iter(loader)))
+    distiller.to(run.torch_device)
+    if before is None:
+        idle = {"bfloat16": recipe.amp != "32-true", "teacher": run.teacher_cache is not None}
+        options: dict[str, Any] = {"switches": [name for name in USUAL if not idle.get(name)]}
+    else:
+        options = {"switches": before["on"], "rounds": 0, "tolerance": sys.float_info.max}
+    with torch.autocast(run.torch_device.type, torch.bfloat16, enabled=recipe.amp == "bf16-mixed"):
+        found = accelerate(distiller, images, labels, **options)
+    rank_zero_info(f"Acceleration: {found}")
+    return found.to_dict() if before is None else dict(before)
 
 
 @torch.no_grad()
@@ -96,14 +164,7 @@ def start_from(student: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, A
         >>> found["fitted"], found["tensors"], found["other_shape"]
         (126, 128, ['fc.weight', 'fc.bias'])
     """
-    own = student.state_dict(keep_vars=True)
-    same = [name for name in own if name in weights and own[name].shape == weights[name].shape]
-    if not same:
-        raise ArgumentValueError(
-            "init",
-            f"has no tensor whose name and shape fit the student, {type(student).__name__}; its begin with "
-            f"{', '.join(list(own)[:3])}, and those given with {', '.join(list(weights)[:3])}",
-        )
+    own, same = student.state_dict(keep_vars=True), _fitting(student, weights)
     for name in same:
         own[name].copy_(weights[name])
     parameters = dict(student.named_parameters())
@@ -116,6 +177,19 @@ def start_from(student: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, A
         "other_shape": [name for name in own if name in weights and name not in same],
         "unused": [name for name in weights if name not in own],
     }
+
+
+def _fitting(student: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
+    """Names of the student's tensors that the weights have in the same shape; at least one."""
+    own = student.state_dict(keep_vars=True)
+    same = [name for name in own if name in weights and own[name].shape == weights[name].shape]
+    if not same:
+        raise ArgumentValueError(
+            "init",
+            f"has no tensor whose name and shape fit the student, {type(student).__name__}; its begin with "
+            f"{', '.join(list(own)[:3])}, and those given with {', '.join(list(weights)[:3])}",
+        )
+    return same
 
 
 @torch.no_grad()
@@ -134,9 +208,8 @@ def accuracy_of(
     """
     training, right, images = distiller.training, 0, 0
     distiller.eval()
-    for index, (batch, labels) in enumerate(DataLoader(data.measured, batch_size, num_workers=workers)):
-        if index == limit:
-            break
+    loader = DataLoader(data.measured, batch_size, num_workers=workers)
+    for batch, labels in tracked(islice(loader, limit), "Student: accuracy before the first step", len(loader)):
         right += int(among_largest(distiller.predict(batch.to(device)).cpu(), labels, 1).sum())
         images += len(labels)
     distiller.train(training)

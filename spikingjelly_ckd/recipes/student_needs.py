@@ -1,4 +1,4 @@
-"""Whether a student has what a method needs, before a teacher is trained for it."""
+"""Whether a student can be trained and has what a method needs, before a teacher is trained for it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ..distiller import Distiller
+from ..functional.errors import ArgumentValueError
 from ..methods import CATKDLoss, TETLoss
 from ..methods.base import HEAD_MISFIT
 from ..networks.guards import preserve_state
@@ -17,13 +18,19 @@ __all__ = ["check_needs"]
 
 
 def check_needs(student: nn.Module, recipe: Recipe, data: Data, run: Run) -> None:
-    """Raise unless the student has the logits of every step, or the linear head, that the recipe's method needs.
+    """Raise unless the student can be trained, and has the per-step logits or linear head that the method needs.
 
     The student is left as it was. The last activation and the time steps are looked at by the recipe itself.
 
     Raises:
-        ValueError: it has not; the message says what is missing.
+        ValueError: it cannot, or has not; the message says what is missing.
     """
+    if not any(parameter.requires_grad for parameter in student.parameters()):
+        raise ArgumentValueError(
+            "student",
+            f"{shown(recipe.student)} is frozen as a whole: no parameter requires a gradient, so nothing of it would "
+            "be trained; let the function that builds it leave requires_grad on",
+        )
     needs = recipe.read_method().student
     if not (needs.per_step_logits or needs.linear_head):
         return
@@ -35,8 +42,8 @@ def check_needs(student: nn.Module, recipe: Recipe, data: Data, run: Run) -> Non
             if needs.linear_head:
                 _find_head(student, images, recipe, data)
     except (RuntimeError, ValueError) as error:  # a head of other channels cannot be multiplied with
-        raise ValueError(
-            f"--method {recipe.method} needs {needs}, and the student {shown(recipe.student)} lacks it: {error}"
+        raise ArgumentValueError(
+            "method", f"{recipe.method} needs {needs}, and the student {shown(recipe.student)} lacks it: {error}"
         ) from error
 
 

@@ -18,16 +18,27 @@ from .options import Run
 from .recipe import OF_BUILDER, Recipe
 from .report.schema import Record
 
-__all__ = ["TEACHER_FILE", "begin", "claims", "described", "differences", "folders", "made", "settings", "whole"]
+__all__ = [
+    "TEACHER_FILE",
+    "begin",
+    "claims",
+    "described",
+    "differences",
+    "epochs_note",
+    "folders",
+    "made",
+    "settings",
+    "whole",
+]
 
 TEACHER_FILE = "teacher.safetensors"
 BEGUN = "making.json"
-SEED = "seed"
+SEED, CONTENT = "seed", "content"
 NOT_OF_TEACHER = (
     *("name", "paper_accuracy", "data", "student", "teacher", "teacher_epochs", "teacher_lr", "sources", "method"),
     *("variant", "map_temperature", "temperature", "noise_weight", "beta", "gamma", "target_class"),
     *("student_layer", "teacher_layer", "split", "task_loss", "label_smoothing", "sync_bn", "eval_time_steps"),
-    *("student_steps", "init", *OF_BUILDER),
+    *("student_steps", "init", "accelerate", "early_stop", "memopt", *OF_BUILDER),
 )
 """Values of a recipe on which its teacher does not depend, or that are said in another place."""
 NEW = {"cutout": 0, "norm_decay": True, "mixup_off_epoch": 0}
@@ -49,7 +60,7 @@ def made(recipe: Recipe, run: Run, data: Data, built: Built) -> dict[str, Any]:
     return {
         "network": {"build": built.name, **built.arguments},
         "pretrained": run.pretrained,
-        "data": {"name": data.name, "split": data.split, "split_hash": data.split_hash},
+        "data": {"name": data.name, "split": data.split, "split_hash": data.split_hash, CONTENT: data.content},
         "recipe": _of_teacher(recipe.to_json(), event=data.is_event),
         "smoke": run.smoke,
         SEED: run.seed,
@@ -63,8 +74,12 @@ def _of_teacher(values: Mapping[str, Any], *, event: bool) -> dict[str, Any]:
 
 
 def differences(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """What two teachers do not have in common: ``"epochs 1, not 20"``; empty where they are of one recipe."""
+    """What two teachers do not have in common: ``"epochs 1, not 20"``; empty where they are of one recipe.
+
+    The content of the data is compared where the earlier teacher says it.
+    """
     one, other = _flat(there), _flat(wanted)
+    one.setdefault(CONTENT, other.get(CONTENT))
     names = [name for name in dict.fromkeys([*other, *one]) if name != SEED and one.get(name) != other.get(name)]
     return ", ".join(f"{name} {one.get(name, 'unknown')}, not {other.get(name)}" for name in names)
 
@@ -81,7 +96,8 @@ def settings(made_so: Mapping[str, Any]) -> dict[str, Any]:
     settings: dict[str, Any] = {name: value for name, value in made_so.items() if name not in ("data", "recipe")}
     data = made_so["data"]  # a row has a name and a split of its own
     settings |= made_so["recipe"]
-    return settings | {"data set": data_set(data["name"], data["split"], data["split_hash"])}
+    settings["data set"] = data_set(data["name"], data["split"], data["split_hash"])
+    return settings | ({"content of the data set": data[CONTENT]} if CONTENT in data else {})
 
 
 def described(made_so: Mapping[str, Any]) -> str:
@@ -95,11 +111,22 @@ def described(made_so: Mapping[str, Any]) -> str:
     return f"{name}, {epochs} epochs, lr {lr}, split {split}, seed {seed}{smoke}"
 
 
+def epochs_note(recipe: Recipe) -> str:
+    """What to add where a user gave the student's epochs and not the teacher's, which are the recipe's then."""
+    said = {name for name, source in recipe.sources.items() if source == "command line"}
+    if "epochs" not in said or "teacher_epochs" in said:
+        return ""
+    return f" (--epochs {recipe.epochs} is the student's alone: pass --teacher-epochs for another number here)"
+
+
 def folders(first: Path, wanted: Mapping[str, Any]) -> Iterator[Path]:
     """Where the teacher of a recipe may be: the usual folder, or one beside it that only it can have."""
     yield first
-    text = json.dumps({name: value for name, value in wanted.items() if name != SEED}, sort_keys=True)
-    yield first.with_name(f"{first.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}")
+    everything = {name: value for name, value in wanted.items() if name != SEED}
+    by_names = everything | {"data": {name: value for name, value in wanted["data"].items() if name != CONTENT}}
+    for told in (by_names, everything):  # the second where the samples alone differ
+        text = json.dumps(told, sort_keys=True)
+        yield first.with_name(f"{first.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}")
 
 
 def begin(folder: Path, made_so: Mapping[str, Any]) -> None:
@@ -134,6 +161,7 @@ def _of_record(folder: Path, *, event: bool) -> dict[str, Any]:
     except (OSError, ValueError, TypeError):
         return {"network": None}
     data = {"name": record.data.name, "split": record.data.split, "split_hash": record.data.split_hash}
+    data |= {} if record.data.content is None else {CONTENT: record.data.content}
     return {
         "network": record.network,
         "pretrained": bool(record.options.get("pretrained")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,9 +22,9 @@ from .data import Data
 from .data.loading import seed_all
 from .export import file_hash, fill, load_network, named_as, read_about, read_weights
 from .files import is_first_process, locked, say, set_aside
-from .methods import needs_teacher
 from .names import name_of, resolve_name
 from .options import Run
+from .progress import tracked
 from .recipe import Recipe
 from .report.schema import Record
 from .teacher_identity import TEACHER_FILE
@@ -53,7 +53,7 @@ def obtain_teacher(recipe: Recipe, run: Run, data: Data) -> Teacher | None:
         FileNotFoundError: ``--teacher`` names no file.
         ValueError: it does not fit, or is no better than chance.
     """
-    if not (needs_teacher(recipe.read_method()) or recipe.init == "teacher"):
+    if not recipe.uses_teacher:
         return None
     teacher = named_teacher(run.teacher or _own_teacher(recipe, run, data), recipe, run, data)
     teacher.network.to(run.torch_device)
@@ -65,9 +65,10 @@ def obtain_teacher(recipe: Recipe, run: Run, data: Data) -> Teacher | None:
         limit=run.most_steps,
         refuse=not (run.any_teacher or run.smoke),
     )
-    said = "" if teacher.accuracy is None else f" (its file says {teacher.accuracy:.2f} %)"
+    said = "" if teacher.accuracy is None else f" (its file says {teacher.accuracy:.2f} % on the test set)"
     how = "" if teacher.made is None else f"; made so: {identity.described(teacher.made)}"
-    rank_zero_info(f"Teacher: {teacher.source} has {accuracy:.2f} % on the {_part(data)} set{said}{how}")
+    of = f"{run.most_steps} batches of " if run.smoke else ""
+    rank_zero_info(f"Teacher: {teacher.source} has {accuracy:.2f} % on {of}the {_part(data)} set{said}{how}")
     return replace(teacher, test_accuracy=accuracy)
 
 
@@ -121,7 +122,8 @@ def _take_up(folder: Path, recipe: Recipe, run: Run, data: Data, wanted: Mapping
     path = folder / TEACHER_FILE
     about = identity.whole(folder)
     if about is not None and not identity.differences(about["made"], wanted):
-        accuracy = "" if about.get("accuracy") is None else f"; its file says {about['accuracy']:.2f} %"
+        known = about.get("accuracy")
+        accuracy = "" if known is None else f"; its file says {known:.2f} % on the test set"
         say(f"Teacher: {path}, trained by an earlier run: {identity.described(about['made'])}{accuracy}")
         return path
     seed, resume, begun = run.seed, None, identity.claims(folder)
@@ -132,7 +134,7 @@ def _take_up(folder: Path, recipe: Recipe, run: Run, data: Data, wanted: Mapping
         say(f"Teacher: its training in {folder} was broken off and goes on, with its seed {seed}")
     else:
         say(f"Teacher: none was given (--teacher), so one is trained first, in {folder}")
-    say(f"Teacher: {identity.described({**wanted, 'seed': seed})}")
+    say(f"Teacher: {identity.described({**wanted, 'seed': seed})}{identity.epochs_note(recipe)}")
     return train_teacher(recipe, replace(run, seed=seed, resume=resume), data, folder)
 
 
@@ -205,9 +207,10 @@ def _first_teacher(recipe: Recipe, run: Run, data: Data, model: str | None) -> B
 
 
 def with_teacher_schedule(recipe: Recipe, run: Run) -> Recipe:
-    """The recipe with the epochs and the learning rate of its teacher."""
+    """The recipe with the epochs, all of them, and the learning rate of its teacher."""
     epochs = 1 if run.smoke else recipe.teacher_epochs
-    return replace(recipe, epochs=epochs, lr=recipe.teacher_lr, warmup_epochs=min(recipe.warmup_epochs, epochs - 1))
+    warmup = min(recipe.warmup_epochs, epochs - 1)
+    return replace(recipe, epochs=epochs, lr=recipe.teacher_lr, warmup_epochs=warmup, early_stop=0)
 
 
 def load_teacher(
@@ -365,9 +368,8 @@ def check_teacher(
     right = 0
     seen: list[Tensor] = []
     part = getattr(data, "measured", data.test)  # an object of one's own may have a test part alone
-    for index, (images, labels) in enumerate(DataLoader(part, batch_size, num_workers=workers)):
-        if index == limit:
-            break
+    loader = DataLoader(part, batch_size, num_workers=workers)
+    for images, labels in tracked(islice(loader, limit), "Teacher: accuracy", len(loader)):
         images = images.transpose(0, 1) if images.ndim == 5 else images
         logits = read_logits(teacher.network(enter(images.to(device))), role="teacher", size=len(labels)).mean
         if logits.shape[1] != data.num_classes:

@@ -44,6 +44,19 @@ class WithFrozenTeacher(nn.Module):
             raise RuntimeError("this distiller has no teacher: it was made with teacher=None")
         return self._frozen_teacher[0]
 
+    def replace_teacher(self, teacher: nn.Module) -> None:
+        """Put another network in the teacher's place, such as a prepared one; layers keep their paths.
+
+        Args:
+            teacher: frozen and put into ``eval`` here, in place.
+
+        Raises:
+            RuntimeError: there was no teacher.
+        """
+        if not self._frozen_teacher:
+            raise RuntimeError("this distiller has no teacher to replace: it was made with teacher=None")
+        self._frozen_teacher = (_freeze(teacher, self.student),)
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         for teacher in self._frozen_teacher:
             prepared = [module for module in teacher.modules() if converts_input(module)]

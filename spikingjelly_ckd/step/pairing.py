@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -42,6 +43,9 @@ class Pair(nn.Module):
         given: name of each loss that compares layers -> those that the user named on each side.
         student_steps: how the student takes its time steps.
         teacher_steps: likewise of a spiking teacher; None is an ANN.
+
+    Attributes:
+        autocast: whether student and losses run under bf16 autocast; saved with what was chosen.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Pair(nn.Module):
             time_steps=teacher_steps,
         )
         self._choices = {name: losses[name].layer_choice for name in given}
+        self.autocast = False
         self._is_chosen = False
         self._time_is_first = False
         self._is_checked = False  # what was loaded is looked up in the networks at the next step
@@ -104,6 +109,13 @@ class Pair(nn.Module):
         batch = read_batch(images, labels, time_steps=time_steps, batch_first=settled, teacher_input=teacher_input)
         self._time_is_first |= batch.is_event and labels is not None and batch.steps != batch.size
         return batch
+
+    def precision(self, student: nn.Module) -> AbstractContextManager[Any]:
+        """Around a step: bf16 autocast where it is switched on."""
+        if not self.autocast:
+            return nullcontext()
+        device = next((parameter.device.type for parameter in student.parameters()), "cpu")
+        return torch.autocast(device, torch.bfloat16)
 
     def choose(self, student: nn.Module, teacher: nn.Module | None, batch: Batch) -> None:
         """Set the layers of both sides for every loss, and where the student's per-step logits are read; once.
@@ -190,7 +202,10 @@ class Pair(nn.Module):
 
     def chosen(self) -> dict[str, Any]:
         """Everything that was chosen on the first batch, as plain data; empty before it was."""
-        return {"student": self.student.chosen(), "teacher": self.teacher.chosen()} if self._is_chosen else {}
+        if not self._is_chosen:
+            return {}
+        precision = {"autocast": True} if self.autocast else {}
+        return {"student": self.student.chosen(), "teacher": self.teacher.chosen(), **precision}
 
     def get_extra_state(self) -> Tensor:
         """:meth:`chosen` as a tensor of bytes."""
@@ -213,6 +228,7 @@ class Pair(nn.Module):
         elif chosen:
             self.student.restore(chosen["student"])
             self.teacher.restore(chosen["teacher"])
+            self.autocast = chosen.get("autocast", False)
             self._is_chosen, self._is_checked = True, False
 
     def _load_from_state_dict(

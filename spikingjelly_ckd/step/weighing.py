@@ -7,12 +7,19 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from ..functional.errors import ArgumentValueError
 from .auto_weight import AutoWeight
 from .held_weight import HeldWeight
 from .output import Step
 from .schedule import Schedule
 
-__all__ = ["weigh"]
+__all__ = ["NOTHING_TRAINED", "weigh"]
+
+NOTHING_TRAINED = (
+    "returns logits that depend on no parameter that requires a gradient, so nothing of it would be trained: call "
+    "student.requires_grad_(True), and let it run without torch.no_grad() and detach()"
+)
+"""Of a student in train mode."""
 
 
 def weigh(
@@ -33,11 +40,16 @@ def weigh(
             :class:`~spikingjelly_ckd.step.held_weight.HeldWeight`.
         schedule: factors over the run.
         progress: from 0 (start) to 1 (end).
-        measuring: whether automatic weights may take this step in.
+        measuring: whether the step is one of training, which automatic weights may take in.
 
     Returns:
         One weight for each term; an automatic one is a scalar on the device.
+
+    Raises:
+        ValueError: nothing of the student would be trained by a step of training.
     """
+    if measuring and not step.logits.requires_grad:
+        raise ArgumentValueError("student", NOTHING_TRAINED)
     weights: dict[str, float | Tensor] = dict(fixed)
     for name, module in auto.items():
         weight = cast(AutoWeight | HeldWeight, module)

@@ -22,6 +22,7 @@ from ...networks.guards import preserve_state
 from ..data import Data
 from ..data.loading import SeededSamples
 from ..files import locked, set_aside, whole_file
+from ..progress import tracked
 from .files import CachedSamples, RowFormat
 from .key import make_key, tensors_of
 from .live import run_teacher
@@ -181,14 +182,9 @@ class TeacherCache:
         keys = [(view, index) for index in range(len(self.samples))]
         pinned = device.type == "cuda"
         loader = DataLoader(self.samples, batch_size, sampler=keys, num_workers=workers, pin_memory=pinned)
-        reported, done = time.monotonic(), 0
-        for batch in loader:
+        for batch in tracked(loader, f"Teacher cache: view {view}", len(loader)):
             images, labels = (values.to(device, non_blocking=True) for values in batch)
             file.write(self.row_format.encode(run_teacher(self.distiller, images, labels)).tobytes())
-            done += len(images)
-            if time.monotonic() - reported > 60:
-                reported = time.monotonic()
-                rank_zero_info(f"Teacher cache: view {view}, {done} of {len(self.samples)} images")
 
     def read(self, views: int | None = None) -> SeededSamples:
         """The training set with the cached outputs.

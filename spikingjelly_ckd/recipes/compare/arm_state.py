@@ -17,9 +17,11 @@ from ...step.output import Observation
 from ..build import build_student
 from ..data import Data
 from ..data.loading import seed_all
+from ..models import checkpoint_neurons
 from ..options import Run
 from ..recipe import Recipe
 from ..row import make_distiller
+from ..start import initial_weights, start_from
 from ..teacher_input import Teacher
 from ..training.figures import cosine_with_warmup
 from ..training.module import make_optimizer
@@ -42,6 +44,8 @@ class ArmState:
         failed: why it was taken out; None while it trains.
         skipped: images that losses left out.
         times: seconds of timed steps.
+        init: with whose weights it began, see :func:`~spikingjelly_ckd.recipes.start.start_student`; None for the first
+            weights of its network. ``accuracy`` is there once the training has begun.
     """
 
     arm: Arm
@@ -52,6 +56,7 @@ class ArmState:
     failed: str | None = None
     skipped: int = 0
     times: list[float] = field(default_factory=list)
+    init: dict[str, Any] | None = None
 
     @classmethod
     def begin(
@@ -71,21 +76,28 @@ class ArmState:
             arm: which.
             run: its seed and device.
             data: for the shapes of the networks.
-            teacher: None where no arm uses one.
+            teacher: None where no arm uses one, nor begins with its weights.
             example: images on which layers are chosen.
             steps: of an epoch.
             memory_format: of the student.
 
         Raises:
+            FileNotFoundError: there is no such file of weights.
             TypeError: as :func:`~spikingjelly_ckd.recipes.build.build_student`.
-            ValueError: the student, or the teacher, lacks what the method needs.
+            ValueError: the student, or the teacher, lacks what the method needs, or no weight fits.
         """
         recipe = arm.recipe
         student = build_student(recipe, run, data).network
         student = student.to(run.torch_device).to(memory_format=memory_format)  # type: ignore[call-overload]
         use_fast_neurons(student)
+        init = None
+        if recipe.init is not None:
+            source, weights = initial_weights(recipe.init, teacher)
+            init = {"source": source, **start_from(student, weights)}
         seed_all(run.seed, 1)  # first weights of losses that have some
         distiller = make_distiller(recipe, data, teacher, student, example=example)
+        if recipe.memopt is not None:
+            checkpoint_neurons(student, lambda: distiller.predict(example), recipe.memopt)
         optimizer = make_optimizer(
             distiller.parameters(),
             recipe.optimizer,
@@ -95,7 +107,7 @@ class ArmState:
             norm_decay=recipe.norm_decay,
         )
         factor = cosine_with_warmup(recipe.epochs, steps, recipe.warmup_epochs)
-        return cls(arm, distiller, optimizer, LambdaLR(optimizer, factor))
+        return cls(arm, distiller, optimizer, LambdaLR(optimizer, factor), init=init)
 
     def backward(self, images: Tensor, labels: Tensor, seen: Observation | None, progress: float = 0.0) -> StepOutput:
         """Forward and backward of one batch; gradients are there afterwards, nothing has learned.
@@ -143,14 +155,14 @@ class ArmState:
     def state(self) -> dict[str, Any]:
         """Everything that a checkpoint needs, as tensors and plain data."""
         parts = {name: getattr(self, name).state_dict() for name in ("distiller", "optimizer", "schedule")}
-        return parts | {name: getattr(self, name) for name in ("history", "failed", "skipped", "times")}
+        return parts | {name: getattr(self, name) for name in ("history", "failed", "skipped", "times", "init")}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Go on from :meth:`state`."""
         for name in ("distiller", "optimizer", "schedule"):
             getattr(self, name).load_state_dict(saved[name])
         self.history, self.failed = list(saved["history"]), saved["failed"]
-        self.skipped, self.times = saved["skipped"], list(saved["times"])
+        self.skipped, self.times, self.init = saved["skipped"], list(saved["times"]), saved.get("init")
 
 
 def autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:

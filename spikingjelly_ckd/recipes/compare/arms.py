@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,9 +14,21 @@ from ..data import Data
 from ..methods import folder_name
 from ..options import Run
 from ..recipe import Recipe
+from ..start import check_start
 from ..student_needs import check_needs
 
-__all__ = ["ALL", "CONTROL", "LOUDER", "TUNED", "Arm", "fitting", "plain_relu", "read_arms"]
+__all__ = [
+    "ALL",
+    "CONTROL",
+    "LOUDER",
+    "OF_ARMS",
+    "TUNED",
+    "Arm",
+    "fitting",
+    "plain_relu",
+    "read_arms",
+    "split_arm",
+]
 
 ALL = "all"
 CONTROL = "plain"
@@ -25,6 +38,8 @@ LOUDER_FACTOR = 3.0
 RELU_CONTROL = "plain, ReLU read-out"
 TUNED = " (tuned)"
 """Behind the name of an arm with the values that a search found for it."""
+OF_ARMS = {"init": str, "lr": float, "warmup_epochs": int}
+"""Value of the recipe that an arm may have for itself -> its type."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,10 @@ class Arm:
     factor: float = 1.0
     tuned: Mapping[str, Any] | None = None
 
+    def own(self) -> dict[str, Any]:
+        """The values of the recipe that it has for itself, by its name."""
+        return split_arm(self.name.removesuffix(TUNED))[1]
+
     def file(self, seed: int) -> str:
         """Name of its record."""
         return f"{folder_name(self.name)}_seed{seed}.json"
@@ -64,42 +83,94 @@ def read_arms(recipe: Recipe, methods: Sequence[str]) -> tuple[list[Arm], dict[s
     """The arms that were asked for, with the controls: plain training, and plain training with three times the loss.
 
     A method that needs ReLU as the last activation changes the student, so it gets plain training of that student for
-    its control.
+    its control; an arm with values of its own behind ``@`` gets plain training with the same values.
 
     Args:
         recipe: what all arms have in common.
-        methods: texts as for ``--method`` of a row; ``"all"`` is every method of the catalogue.
+        methods: texts as for ``--method`` of a row, behind which ``@init=...,lr=...,warmup_epochs=...`` may stand;
+            ``"all"`` is every method of the catalogue.
 
     Returns:
         The arms, and name of each method of ``"all"`` that these settings leave out -> why.
 
     Raises:
-        ValueError: a text names no method, or one that these settings rule out.
+        ValueError: a text names no method, or one that these settings rule out, or is there twice.
+
+    Example:
+        >>> from spikingjelly_ckd.recipes.compare.command import RECIPE
+        >>> [(arm.name, arm.control) for arm in read_arms(RECIPE, ["kd", "kd@init=teacher"])[0]]
+        [('plain', 'plain'), ('plain x3', 'plain'), ('kd', 'plain'),
+         ('kd@init=teacher', 'plain@init=teacher'), ('plain@init=teacher', 'plain')]
     """
-    named = [text for text in methods if text not in (ALL, CONTROL, LOUDER)]
-    if not named and ALL not in methods and not {CONTROL, LOUDER} & set(methods):
+    if not methods:
         raise ArgumentValueError("methods", "must name a method or more, or all")
+    for text in methods:
+        if methods.count(text) > 1:
+            raise ArgumentValueError("methods", f"must name each arm once, got {text} {methods.count(text)} times")
     arms = [Arm(CONTROL, replace(recipe, method=CONTROL))]
     arms.append(Arm(LOUDER, arms[0].recipe, factor=LOUDER_FACTOR))
+    texts = [text for text in methods if split_arm(text)[0] != ALL]
+    every = [text.removeprefix(ALL) for text in methods if text not in texts]
     left_out: dict[str, str] = {}
-    for text in dict.fromkeys([*named, *(published.METHODS if ALL in methods else ())]):
-        if text == CONTROL:
+    for text in dict.fromkeys([*texts, *(f"{name}{own}" for own in every for name in published.METHODS)]):
+        if text in (CONTROL, LOUDER):
             continue
+        method, own = split_arm(text)
         try:
-            arms.append(Arm(text, replace(recipe, method=text)))
+            arms.append(Arm(text, replace(recipe, method=method, **own)))
         except ValueError as error:
-            if text in named:
+            if text in texts:
                 raise
             left_out[text] = str(error)
-    with_relu = [arm for arm in arms if arm.recipe.last_activation == "relu" != recipe.last_activation]
-    if with_relu:
-        control = Arm(RELU_CONTROL, replace(recipe, method=f"{__name__}:{plain_relu.__name__}"), RELU_CONTROL)
-        arms = [replace(arm, control=RELU_CONTROL) if arm in with_relu else arm for arm in arms] + [control]
-    return arms, left_out
+    controls: list[Arm] = []
+    arms = [replace(arm, control=_control(arm, recipe, [*arms, *controls], controls)) for arm in arms]
+    return [*arms, *controls], left_out
+
+
+def split_arm(text: str) -> tuple[str, dict[str, Any]]:
+    """The method of an arm, and the values of the recipe that it has for itself.
+
+    Args:
+        text: the text of a method, behind which ``@key=value,...`` may stand.
+
+    Raises:
+        ValueError: another value than those of :data:`OF_ARMS`, or none of its type.
+
+    Example:
+        >>> split_arm("kd:weight=0.5@init=teacher,lr=0.03")
+        ('kd:weight=0.5', {'init': 'teacher', 'lr': 0.03})
+    """
+    method, *rest = re.split(r"@(?=[A-Za-z_]+=)", text, maxsplit=1)
+    own: dict[str, Any] = {}
+    for item in re.split(r",(?=[A-Za-z_]+=)", rest[0]) if rest else ():
+        name, _, value = item.partition("=")
+        if name not in OF_ARMS or name in own:
+            raise ArgumentValueError("methods", f"{text!r}: behind @ may stand, once each, {', '.join(OF_ARMS)}")
+        try:
+            own[name] = OF_ARMS[name](value)
+        except ValueError as error:
+            raise ArgumentValueError("methods", f"{text!r}: {name} must be a number, got {value!r}") from error
+    return method, own
+
+
+def _control(arm: Arm, recipe: Recipe, arms: Sequence[Arm], more: list[Arm]) -> str:
+    """Name of the arm that an arm is compared with, which is added to ``more`` where it is none of the ``arms``."""
+    needs_relu = arm.recipe.last_activation == "relu" != recipe.last_activation
+    method, name = (f"{__name__}:{plain_relu.__name__}", RELU_CONTROL) if needs_relu else (CONTROL, CONTROL)
+    if arm.recipe.method == CONTROL:
+        return CONTROL
+    own = arm.name.removeprefix(arm.recipe.method)  # from the @ on
+    wanted = replace(recipe, method=method, **split_arm(own)[1])
+    for other in arms:
+        if other.recipe == wanted and other.factor == 1:
+            return other.name
+    name = f"{name}{own}"
+    more.append(Arm(name, wanted, name if needs_relu else CONTROL))
+    return name
 
 
 def fitting(arms: Sequence[Arm], run: Run, data: Data, methods: Sequence[str]) -> tuple[list[Arm], dict[str, str]]:
-    """The arms whose needs the student can meet.
+    """The arms whose needs the student can meet, without a teacher.
 
     Args:
         arms: of :func:`read_arms`.
@@ -118,6 +189,7 @@ def fitting(arms: Sequence[Arm], run: Run, data: Data, methods: Sequence[str]) -
         try:
             student = build_student(arm.recipe, run, data).network
             check_needs(student, arm.recipe, data, run)
+            check_start(student, arm.recipe)
         except (TypeError, ValueError) as error:
             if arm.name in (CONTROL, LOUDER) or arm.name in methods:
                 raise
@@ -130,4 +202,5 @@ def fitting(arms: Sequence[Arm], run: Run, data: Data, methods: Sequence[str]) -
 
 def _is_used(arm: Arm, arms: Sequence[Arm]) -> bool:
     """Whether an arm is more than the control of an arm that does not fit."""
-    return arm.name != RELU_CONTROL or any(other.control == RELU_CONTROL for other in arms if other is not arm)
+    others = [other.control for other in arms if other is not arm]
+    return arm.name == CONTROL or arm.control != arm.name or arm.name in others

@@ -6,7 +6,6 @@ import argparse
 import os
 import re
 import shlex
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,25 +17,29 @@ import torch
 from ... import published
 from ...functional.errors import ArgumentValueError
 from .. import data as data_sets
-from ..command_line import CHANGEABLE, brief_errors, command_line
-from ..data.base import content_hash
+from ..command_line import CHANGEABLE, FLAGS, brief_errors, command_line
 from ..data.digits import digits
+from ..export import file_hash
 from ..files import locked, say
-from ..methods import needs_teacher, resolve_here
+from ..methods import resolve_here
 from ..models import resnet8, resnet20, spiking_resnet8, spiking_resnet20
 from ..options import Run, check_options, check_writable
+from ..progress import time_words
 from ..recipe import Recipe, ours
+from ..report.found import Study
+from ..report.page import NAME, write_page
+from ..start import FROM_TEACHER
 from ..teachers import obtain_teacher
 from ..training.resume import check_same_run, read_settings, write_settings
 from .arms import CONTROL, Arm, read_arms
 from .batches import cropped
 from .plan import Plan
 from .records import ArmRecord, read_records
-from .rehearsal import rehearsed
+from .rehearsal import check_students, rehearsed
 from .search import needs_optuna
 from .table import render
 from .tuning import arms_to_tune, tuned_plan
-from .workers import Outcome, run_seeds, time_words
+from .workers import Outcome, run_seeds
 
 __all__ = ["RECIPE", "compare", "main", "settings_of_data"]
 
@@ -78,10 +81,12 @@ ELSEWHERE = {
 """Flag of a row -> what a comparison has in its place."""
 NOT_SERVED = (
     *("teacher_cache", "teacher_cache_dir", "devices", "num_nodes", "strategy", "mixup", "cutmix", "ema"),
-    *("sync_bn", "eval_time_steps", "init", "logger", "energy_images", "best_on_test"),
+    *("accelerate", "sync_bn", "eval_time_steps", "logger", "energy_images", "best_on_test", "early_stop"),
 )
 TRAIN = "train"
 """What ``--teacher`` says for one that is trained first, which is the default."""
+HOME = Path("runs") / "compare"
+"""Where nothing is said."""
 VALIDATION = 0.1
 """Share of the training part that is held out."""
 TUNE = ("tune", "tune_epochs", "tune_methods", "untuned")
@@ -98,13 +103,13 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         The exit status: 0, or 1 where a seed failed.
     """
-    with brief_errors(PROGRAM, to_go_on="the same command"):
+    with brief_errors(PROGRAM, to_go_on="the same command", flags=FLAGS | {"method": "--methods"}):
         return compare(argv)
 
 
 def compare(argv: Sequence[str]) -> int:
     """The command, with errors as they are raised; see :func:`main`."""
-    parser = _parser()
+    parser, start = _parser(), time.monotonic()
     given = vars(parser.parse_args(argv))
     _refuse(parser, given)
     own = {name: given.pop(name) for name in OWN}
@@ -113,16 +118,16 @@ def compare(argv: Sequence[str]) -> int:
         return 0
     recipe, run, arms, left_out = _read(own, given)
     _check_tuning(own, recipe, run, arms)
-    folder = run.output_dir or Path("runs") / "compare"
+    folder = run.output_dir or HOME
     check_options(recipe, run)
     check_writable(folder)
     with locked(folder):
         plan, more, expected = _prepare(recipe, run, arms, own, folder, argv)
         left_out |= more
-        seeds = list(dict.fromkeys(own["seeds"]))
-        jobs, start = own["jobs"] or _places(run), time.monotonic()
+        seeds = own["seeds"]
+        jobs = own["jobs"] or _places(run)
         if own["tune"]:
-            found = _tuned(plan, seeds, own, jobs, expected)
+            found = _tuned(plan, seeds, own, jobs, expected, time.monotonic() - start)
             if found is None:
                 return 0
             expected *= len(found.arms) / len(plan.arms)
@@ -132,12 +137,14 @@ def compare(argv: Sequence[str]) -> int:
         text = f"{len(plan.arms)} arms, {len(seeds)} seeds, {len(missing)} of them to run, in {folder}"
         if missing:
             text += f"; a seed takes about {time_words(expected)}, and {jobs} run side by side"
+        budget, spent = own["budget"], time.monotonic() - start
+        if budget is not None:
+            text += f"; {time_words(spent)} of --budget {time_words(budget)} are over"
         say(text)
-        budget = None if own["budget"] is None else own["budget"] - (time.monotonic() - start)
-        if own["tune"] and budget is not None and budget < expected:
+        if own["tune"] and budget is not None and budget - spent < expected:
             outcome = Outcome(left_out=missing)  # the search took it
         else:
-            outcome = run_seeds(plan, seeds, jobs=jobs, budget=budget, expected=expected)
+            outcome = run_seeds(plan, seeds, jobs=jobs, budget=budget, spent=spent, expected=expected)
         return _closing(plan, seeds, outcome.failed, outcome.left_out, left_out)
 
 
@@ -157,7 +164,9 @@ def _check_tuning(own: dict[str, Any], recipe: Recipe, run: Run, arms: Sequence[
         )
 
 
-def _tuned(plan: Plan, seeds: Sequence[int], own: dict[str, Any], jobs: int, expected: float) -> Plan | None:
+def _tuned(
+    plan: Plan, seeds: Sequence[int], own: dict[str, Any], jobs: int, expected: float, spent: float
+) -> Plan | None:
     """The plan with the values that a search found; None where the budget ended before it."""
     kept = {arm.name for arm in plan.arms}
     named = own["tune_methods"] and [CONTROL, *(name for name in own["tune_methods"] if name in kept)]
@@ -170,6 +179,7 @@ def _tuned(plan: Plan, seeds: Sequence[int], own: dict[str, Any], jobs: int, exp
         untuned=own["untuned"],
         jobs=jobs,
         budget=own["budget"],
+        spent=spent,
         expected=expected,
     )
 
@@ -177,7 +187,7 @@ def _tuned(plan: Plan, seeds: Sequence[int], own: dict[str, Any], jobs: int, exp
 def _closing(
     plan: Plan, seeds: Sequence[int], failed: dict[int, str], too_long: list[int], left_out: dict[str, str]
 ) -> int:
-    """Print and write the table."""
+    """Print and write the table, and write the page."""
     names = {arm.name for arm in plan.arms}
     try:
         found = read_records(plan.folder / "records")
@@ -188,26 +198,35 @@ def _closing(
         text = render(records, left_out)
         (plan.folder / "table.md").write_text(text + "\n", "utf8")
         print(text)
+        notes = [f"{arm} does not fit: {why}" for arm, why in left_out.items()]
+        notes += [f"seed {seed} did not fit into the budget" for seed in too_long]
+        notes += [f"seed {seed} failed: {why}" for seed, why in failed.items()]
+        write_page(plan.folder / NAME, [Study.of_comparison(plan.folder, records, notes)])
     for seed in too_long:
         say(f"seed {seed} did not fit into the budget; the same command goes on with it")
     for seed, why in failed.items():
         say(f"seed {seed} failed: {why}")
-    say(f"records and table.md: {plan.folder}")
+    say(f"records, table.md and {NAME}: {plan.folder}")
     return 1 if failed else 0
 
 
 def _read(own: dict[str, Any], given: dict[str, Any]) -> tuple[Recipe, Run, list[Arm], dict[str, str]]:
     """The common recipe, the flags of the run and the arms."""
+    for seed in own["seeds"]:
+        if own["seeds"].count(seed) > 1:
+            raise ArgumentValueError("seeds", f"must name each seed once, got {seed} {own['seeds'].count(seed)} times")
     recipe = replace(RECIPE, **settings_of_data(own["data"]))
     changed = {name: given.pop(name) for name in CHANGEABLE if name in given}
     recipe = replace(recipe, **changed, sources=recipe.sources | dict.fromkeys(changed, "command line"))
     # most images are in memory, and every seed would have loading processes of its own
-    run = Run(**({"workers": 0, "no_progress": not sys.stderr.isatty()} | given))
+    run = Run(**({"workers": 0} | given))
     run = replace(run, teacher=None if run.teacher == TRAIN else run.teacher)
     if run.val_images is None and recipe.data is not digits:
         run = replace(run, val_images=VALIDATION)
     if recipe.data is digits:
-        run = replace(run, data_path=Path())  # they come with scikit-learn
+        if run.data_path is not None:
+            raise ArgumentValueError("data_path", "does nothing with --data digits, which come with scikit-learn")
+        run = replace(run, data_path=Path())
     if recipe.amp == "16-mixed":
         raise ArgumentValueError("amp", "must be 32-true or bf16-mixed here: no gradient is scaled")
     recipe = run.shorten(recipe)
@@ -239,19 +258,23 @@ def _prepare(
     check_same_run(folder, begun, asked)
     data = plan.load_data()
     plan.batches(data)
-    asked["data set"] = f"{data.name} {data.split} ({data.split_hash[:8]}, content {content_hash(data)})"
+    asked["data set"] = f"{data.name} {data.split} ({data.split_hash[:8]}, content {data.content})"
+    check_same_run(folder, begun, asked)
+    unfit = check_students(plan, data, own["methods"])
+    for path in sorted({arm.recipe.init or FROM_TEACHER for arm in arms} - {FROM_TEACHER}):
+        asked[f"weights of {path}"] = f"of sha256 {file_hash(Path(path).expanduser())[:8]}"
     check_same_run(folder, begun, asked)
     write_settings(folder, begun | asked)
-    taught = [arm.recipe for arm in arms if needs_teacher(arm.recipe.read_method())]
-    if taught:
+    if any(arm.recipe.uses_teacher for arm in arms):
         of_teacher = replace(run, output_dir=folder, seed=0, resume=None)
-        found = obtain_teacher(taught[0], of_teacher, cropped(data, plan.crop))
+        # its schedule is that of all arms, whatever an arm has for itself
+        found = obtain_teacher(replace(recipe, init=FROM_TEACHER), of_teacher, cropped(data, plan.crop))
         assert found is not None
         asked["teacher file"] = "timm's own" if found.sha256 is None else f"of sha256 {found.sha256[:8]}"
         check_same_run(folder, begun, asked)
         write_settings(folder, begun | asked)
         plan = replace(plan, teacher=found.source, teacher_accuracy=found.test_accuracy)
-    return rehearsed(plan, data, own["methods"])
+    return rehearsed(plan, data, own["methods"], unfit)
 
 
 def settings_of_data(name: str) -> dict[str, Any]:
@@ -274,15 +297,26 @@ def settings_of_data(name: str) -> dict[str, Any]:
 def _parser() -> argparse.ArgumentParser:
     parser = command_line(RECIPE, __doc__)
     parser.prog = PROGRAM
-    group = parser.add_argument_group("the comparison", conflict_handler="resolve")  # its --data is another one
+    parser.usage = "%(prog)s --methods METHOD ... --data-path DIR [flags] (see --help)"
+    # some flags of rows mean something else here
+    group = parser.add_argument_group("the comparison", conflict_handler="resolve")
     group.add_argument(
-        "--methods", nargs="+", default=[], metavar="METHOD", help="NAME, NAME:key=value,..., module:function, or all"
+        "--methods",
+        nargs="+",
+        default=[],
+        metavar="METHOD",
+        help="NAME, NAME:key=value,..., module:function, or all; behind it @init=...,lr=...,warmup_epochs=...",
     )
     group.add_argument("--seeds", nargs="+", type=_seed, default=[0, 1, 2])
-    group.add_argument("--budget", type=_seconds, default=None, metavar="TIME", help="such as 90s, 30m or 2h")
+    group.add_argument(
+        "--budget", type=_seconds, default=None, metavar="TIME", help="for all of it, such as 90s, 30m or 2h"
+    )
     group.add_argument(
         "--jobs", type=_count, default=None, help="seeds side by side, one thread each; default: one a core, or a GPU"
     )
+    group.add_argument("-j", "--workers", type=int, help="loading processes of each seed; default: 0")
+    group.add_argument("--output-dir", type=Path, help=f"default: {HOME}")
+    group.add_argument("--teacher", metavar=f"PATH|timm:NAME|{TRAIN}", help="default: train it first, in --output-dir")
     group.add_argument("--data", default="image_folder", metavar="|".join([*READERS, "MODULE:FUNCTION"]))
     group.add_argument(
         "--crop", type=_count, default=None, metavar="PIXELS", help="cut out so many, of images of --size"

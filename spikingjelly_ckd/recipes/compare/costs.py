@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..counting import measure_student
 from ..files import say
+from ..models import without_checkpoints
 from ..recipe import Recipe
 
 __all__ = ["firing_and_energy", "gradient_share"]
@@ -18,14 +19,14 @@ def firing_and_energy(student: nn.Module, images: Tensor, recipe: Recipe) -> dic
     """Firing rate and energy of one image; both None for a network in which they cannot be counted, which is said.
 
     Args:
-        student: on the CPU.
+        student: on the CPU; gradient checkpoints are taken out of it.
         images: ``[N, C, H, W]``, or event frames ``[N, T, C, H, W]``.
         recipe: how the student takes its time steps.
 
     Returns:
         ``firing_rate``, from 0 to 1, and ``energy_mj``.
     """
-    is_event = images.ndim == 5
+    is_event, student = images.ndim == 5, without_checkpoints(student)
     try:
         found = measure_student(
             student, [images.transpose(0, 1) if is_event else images.unsqueeze(0)], recipe, is_event=is_event

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from ...step.shared_teacher import SharedTeacher
 from ..data import Data
 from ..data.loading import seed_all
 from ..options import Run
+from ..progress import tracked
 from ..teacher_input import Teacher
 from ..training.resume import SETTINGS, WholeCheckpoints, check_same_run, find_checkpoint, read_checkpoint
 from .arm_state import ArmState, autocast
@@ -81,7 +82,7 @@ class Seed:
         for arm in arms:
             try:
                 self.states[arm.name] = ArmState.begin(arm, run, data, teacher, steps=batches.steps, **common)
-            except (RuntimeError, TypeError, ValueError) as error:
+            except (FileNotFoundError, RuntimeError, TypeError, ValueError) as error:
                 self.unfit[arm.name] = str(error)
         self._taught = {name: one.distiller for name, one in self.states.items() if one.distiller.uses_teacher}
         self._shared = SharedTeacher({name: distiller.observers for name, distiller in self._taught.items()})
@@ -110,20 +111,23 @@ class Seed:
         for _ in range(2):  # the first one warms up
             start = time.perf_counter()
             seen = self._teach(images, labels)
-            for state in self.running():
+            for state in tracked(running := self.running(), "First steps of the arms", len(running)):
                 try:
                     state.backward(images, labels, seen.get(state.arm.name))
                 except (RuntimeError, TypeError, ValueError) as error:
                     state.failed = self.unfit[state.arm.name] = str(error)
             step = time.perf_counter() - start
         start = time.perf_counter()
-        count = self._count_right(images, labels, {})
-        image = (time.perf_counter() - start) / count
+        count = self._count_right(images, labels, {}, self.running())
+        image, epochs = (time.perf_counter() - start) / count, self.recipe.epochs
+        start = time.perf_counter()
+        for state in self.running()[:1]:
+            self.costs(state, "val")
+        at_end = len(self.running()) * (time.perf_counter() - start)
         if self.run.most_steps is not None:
-            return self.recipe.epochs * self.run.most_steps * step
+            return epochs * self.run.most_steps * (step + count * image) + at_end
         images_of_epoch, images_at_end = (self.batches.count(part) for part in ("val", "test"))
-        epochs = self.recipe.epochs
-        return epochs * (self.batches.steps * step + images_of_epoch * image) + images_at_end * image
+        return epochs * (self.batches.steps * step + images_of_epoch * image) + images_at_end * image + at_end
 
     def train(self, checkpoint: Path, settings: dict[str, Any], tell: Callable[[int, int], None]) -> None:
         """Train to the end, or on from a checkpoint.
@@ -137,6 +141,8 @@ class Seed:
             ValueError: the checkpoint is of other settings.
         """
         self._restore(checkpoint, settings)
+        if self.epoch == 0:
+            self._look_before()
         while self.epoch < self.recipe.epochs and self.running():
             self._epoch(tell)
             self.epoch += 1
@@ -155,6 +161,13 @@ class Seed:
         for name, state in self.states.items():  # there may be arms that are no longer asked for
             state.restore(saved["state_dict"][name])
         self.epoch, self._teacher_times = saved["epoch"], list(saved["teacher"])
+
+    def _look_before(self) -> None:
+        """The accuracy, before the first step, of the arms that do not begin with first weights of their own."""
+        states = [state for state in self.running() if state.init is not None]
+        accuracies = self.accuracies("val", states) if states else {}
+        for state in states:
+            state.init = cast(dict[str, Any], state.init) | {"accuracy": accuracies[state.arm.name]}
 
     def _epoch(self, tell: Callable[[int, int], None]) -> None:
         seed, steps, start = self.run.seed, self.batches.steps, time.perf_counter()
@@ -201,27 +214,28 @@ class Seed:
             batch = first.observers.read(images, labels, first.time_steps, first.batch_first, first.teacher_input)
             return self._shared.observe(self.teacher.network, batch)
 
-    def accuracies(self, part: Part) -> dict[str, float]:
-        """Of all arms that have not failed, on a part, percent."""
-        right, count = dict.fromkeys((state.arm.name for state in self.running()), 0), 0
+    def accuracies(self, part: Part, states: Sequence[ArmState] | None = None) -> dict[str, float]:
+        """Of these arms, by default of all that have not failed, on a part, percent."""
+        states = self.running() if states is None else states
+        right, count = dict.fromkeys((state.arm.name for state in states), 0), 0
         for images, labels in islice(self.batches.part(part), self.run.most_steps):
             most = self.recipe.batch_size if self.run.smoke else len(labels)
-            count += self._count_right(self._placed(images[:most]), labels[:most].to(self.device), right)
+            count += self._count_right(self._placed(images[:most]), labels[:most].to(self.device), right, states)
         return {name: 100 * number / count for name, number in right.items()}
 
     @torch.no_grad()
-    def _count_right(self, images: Tensor, labels: Tensor, right: dict[str, int]) -> int:
-        """Add how many images each arm gets right; how many images there are."""
-        for state in self.running():
+    def _count_right(self, images: Tensor, labels: Tensor, right: dict[str, int], states: Sequence[ArmState]) -> int:
+        """Add how many images each of these arms gets right; how many images there are."""
+        for state in states:
             state.distiller.eval()
             with autocast(self.recipe, self.device):
                 logits = state.distiller.predict(images)
             right[state.arm.name] = right.get(state.arm.name, 0) + int((logits.argmax(1) == labels).sum())
         return len(labels)
 
-    def costs(self, state: ArmState) -> dict[str, float | None]:
-        """Time of a step, of the teacher, firing rate and energy of one image."""
-        images, _ = next(self.batches.part("test"))
+    def costs(self, state: ArmState, part: Part = "test") -> dict[str, float | None]:
+        """Time of a step, of the teacher, firing rate and energy of one image of a part."""
+        images, _ = next(self.batches.part(part))
         images = images[: 1 if self.run.smoke else IMAGES_OF_ENERGY]
         counted = firing_and_energy(state.distiller.student.cpu(), images, self.recipe)
         state.distiller.to(self.device)

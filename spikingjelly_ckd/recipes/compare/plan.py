@@ -102,15 +102,17 @@ class Plan:
         whole = state.failed is None
         costs = found.costs(state) if whole else {}
         taught: dict[str, Any] | None = None
-        if teacher is not None and state.distiller.uses_teacher:
+        if teacher is not None and arm.recipe.uses_teacher:
             taught = {"source": teacher.source, "sha256": teacher.sha256}
             taught |= {"accuracy": self.teacher_accuracy, "part": data.measured_part}
-        tuned = {} if arm.tuned is None else {"tuned": dict(arm.tuned)}
+        more = {} if arm.tuned is None else {"tuned": dict(arm.tuned)}
+        own = arm.own()
+        more |= {"own": own} if own else {}
         return ArmRecord(
             arm=arm.name,
             control=arm.control,
             seed=found.run.seed,
-            method={"text": arm.recipe.method, "factor": arm.factor, **describe(arm.recipe.read_method()), **tuned},
+            method={"text": arm.recipe.method, "factor": arm.factor, **describe(arm.recipe.read_method()), **more},
             asked=self.asked() | {"student": shown(arm.recipe.student), "build_options": arm.recipe.build_options()},
             data={"name": data.name, "split": data.split, "split_hash": data.split_hash, "complete": data.complete},
             teacher=taught,
@@ -119,6 +121,7 @@ class Plan:
             val_accuracy=state.history[-1]["val_accuracy"] if whole and state.history else None,
             test_accuracy=accuracies.get(arm.name),
             failed=state.failed,
+            init=state.init,
             chosen=state.distiller.chosen(),
             environment=environment(),
             command=self.command,

@@ -40,6 +40,15 @@ TUNED = Kind(
     "an object with values and trials",
     lambda value: MAPPING.fits(value) and VALUES.fits(value.get("values")) and TRIALS.fits(value.get("trials")),
 )
+INIT = Kind(
+    "an object with source, fitted, tensors and accuracy",
+    lambda value: (
+        MAPPING.fits(value)
+        and TEXT.fits(value.get("source"))
+        and all(whole(0, 2**32).fits(value.get(name)) for name in ("fitted", "tensors"))
+        and PERCENT.fits(value.get("accuracy"))
+    ),
+)
 EPOCH: dict[str, Kind] = {"val_accuracy": PERCENT, "share": optional(number(0)), "loss": optional(number())}
 
 
@@ -52,7 +61,8 @@ class ArmRecord:
         control: the arm that it is compared with.
         seed: of weights, order, augmentation and noise; runs of one seed are a pair.
         method: what the arm is, in words: losses, weights, task loss, schedule, source; of a tuned arm also ``tuned``:
-            the ``values`` that were taken, which stand in place of those in ``asked``, and every trial.
+            the ``values`` that were taken, which stand in place of those in ``asked``, and every trial; and ``own``: of
+            an arm such as ``"kd@lr=0.03"`` the values that stand in place of those in ``asked``.
         asked: everything else that decides about the outcome, common to all arms.
         data: name, split and hash of the data.
         teacher: its source, sha256, accuracy (percent) and the part it is of; None for an arm without one.
@@ -67,6 +77,8 @@ class ArmRecord:
         firing_rate: share of spikes, from 0 to 1, on images of the test part.
         energy_mj: of one image, see :func:`~spikingjelly_ckd.recipes.report.energy.measure_energy`.
         failed: why it ended before the last epoch; None for a whole run.
+        init: of a student that began with the weights of its teacher or of a file: ``source``, what fitted, and its
+            ``accuracy`` on the held-out part before the first step, percent; None for first weights of its own.
         chosen: layers, read-outs and measured weights.
         environment: versions, commit, device.
         command: that made it.
@@ -88,6 +100,7 @@ class ArmRecord:
     firing_rate: float | None = None
     energy_mj: float | None = None
     failed: str | None = None
+    init: dict[str, Any] | None = None
     chosen: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     command: str = ""
@@ -140,6 +153,7 @@ def _check(path: Path, content: Mapping[str, Any]) -> None:
         raise ValueError(f"{path}: a record of a comparison says {', '.join(missing)}, and this one does not")
     check_kinds(content, KINDS, str(path))
     check_kinds(content["method"], {"tuned": TUNED}, f"{path}, method")
+    check_kinds(content, {"init": optional(INIT)}, str(path))
     for row in content["history"]:
         check_kinds(row, EPOCH, f"{path}, history")
     if content["failed"] is None and content["test_accuracy"] is None:

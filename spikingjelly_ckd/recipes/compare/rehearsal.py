@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,36 @@ from .arms import CONTROL, LOUDER, fitting
 from .batches import cropped
 from .plan import Plan
 
-__all__ = ["rehearsed"]
+__all__ = ["check_students", "rehearsed"]
 
 REHEARSAL = "rehearsal.json"
+START_UP = 10.0
+"""Seconds until a process has its packages, roughly."""
 
 
-def rehearsed(plan: Plan, data: Data, methods: Sequence[str]) -> tuple[Plan, dict[str, str], float]:
+def check_students(plan: Plan, data: Data, methods: Sequence[str]) -> dict[str, str]:
+    """Raise where the student does not fit the data, or a method that was named; nothing is trained for that.
+
+    Args:
+        plan: no teacher is needed.
+        data: as loaded.
+        methods: as they were asked for.
+
+    Returns:
+        Name of each arm of ``"all"`` that the student does not fit -> why; nothing where a rehearsal has found it.
+
+    Raises:
+        FileNotFoundError: there is no such file of weights.
+        ValueError: something does not fit.
+    """
+    if _is_known(plan, _read(plan.folder / REHEARSAL)):
+        return {}
+    return fitting(plan.arms, plan.run, cropped(data, plan.crop), methods)[1]
+
+
+def rehearsed(
+    plan: Plan, data: Data, methods: Sequence[str], unfit: Mapping[str, str]
+) -> tuple[Plan, dict[str, str], float]:
     """The plan with the arms that the student and the teacher serve.
 
     What came out is kept in the folder of the comparison, so that it is not done again where a comparison goes on.
@@ -29,6 +53,7 @@ def rehearsed(plan: Plan, data: Data, methods: Sequence[str]) -> tuple[Plan, dic
         plan: with the teacher.
         data: as loaded.
         methods: as they were asked for.
+        unfit: of :func:`check_students`.
 
     Returns:
         The plan, name of each arm of ``"all"`` that does not fit -> why, and the seconds that a seed takes, roughly.
@@ -37,8 +62,8 @@ def rehearsed(plan: Plan, data: Data, methods: Sequence[str]) -> tuple[Plan, dic
         ValueError: a method that was named does not fit, or plain training does not.
     """
     known = _read(plan.folder / REHEARSAL)
-    if not {arm.name for arm in plan.arms} <= known["arms"].keys():
-        known = _rehearse(plan, data, methods)
+    if not _is_known(plan, known):
+        known = _rehearse(plan, data, unfit)
         with whole_file(plan.folder / REHEARSAL) as file:
             file.write((json.dumps(known, indent=1) + "\n").encode())
     unfit = {arm.name: known["arms"][arm.name] for arm in plan.arms if known["arms"][arm.name] is not None}
@@ -51,12 +76,17 @@ def rehearsed(plan: Plan, data: Data, methods: Sequence[str]) -> tuple[Plan, dic
     return replace(plan, arms=arms), unfit, known["seconds"] * len(arms) / max(1, known["trained"])
 
 
-def _rehearse(plan: Plan, data: Data, methods: Sequence[str]) -> dict[str, Any]:
-    fit, unfit = fitting(plan.arms, plan.run, cropped(data, plan.crop), methods)
+def _is_known(plan: Plan, known: Mapping[str, Any]) -> bool:
+    return all(arm.name in known["arms"] for arm in plan.arms)
+
+
+def _rehearse(plan: Plan, data: Data, unfit: Mapping[str, str]) -> dict[str, Any]:
+    fit = tuple(arm for arm in plan.arms if arm.name not in unfit)
     start = time.perf_counter()
-    found = replace(plan, arms=tuple(fit)).begin(plan.run.seed, data)
-    seconds = time.perf_counter() - start + found.rehearse()
-    unfit |= found.unfit
+    found = replace(plan, arms=fit).begin(plan.run.seed, data)
+    plan.load_data()  # as the process of a seed does
+    seconds = START_UP + time.perf_counter() - start + found.rehearse()
+    unfit = {**unfit, **found.unfit}
     return {
         "arms": {arm.name: unfit.get(arm.name) for arm in plan.arms},
         "trained": len(found.running()),

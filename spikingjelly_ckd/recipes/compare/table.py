@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 
 from ..untrusted import markdown_cell
@@ -10,16 +10,26 @@ from .arms import CONTROL, LOUDER, TUNED
 from .records import ArmRecord
 from .statistics import Comparison, compare_arms
 
-__all__ = ["answer", "arms_of", "check_comparable", "compare_records", "render"]
+__all__ = [
+    "LOUDER_OF",
+    "answer",
+    "arms_of",
+    "cells_of",
+    "check_comparable",
+    "compare_records",
+    "heads_of",
+    "render",
+]
 
 LEAST_SHARE = 0.01
 """A method whose losses have a smaller share of the gradient than this, in every epoch, does not act."""
 LOUDER_OF = {CONTROL: LOUDER, CONTROL + TUNED: LOUDER + TUNED}
 """Plain training -> the arm of the same values with three times the loss."""
 HEADS = (
-    *("arm", "seeds", "validation", "test", "test minus control (95 %)", "told apart", "firing rate", "energy, mJ"),
+    *("arm", "seeds", "validation", "test", "test minus {control} (95 %)", "told apart", "firing rate", "energy, mJ"),
     *("step", "notes"),
 )
+"""Heads of the table's columns."""
 
 
 def arms_of(records: Iterable[ArmRecord]) -> dict[str, list[ArmRecord]]:
@@ -58,18 +68,37 @@ def render(records: Sequence[ArmRecord], does_not_fit: Mapping[str, str] | None 
     Raises:
         ValueError: no record, or records of two comparisons: other data or other settings.
     """
-    arms = arms_of(records)
-    if not arms:
+    if not records:
         raise ValueError("there is no record of a run, so there is nothing to compare")
     check_comparable(records)
-    found = {control: compare_records(records, control) for control in {rows[0].control for rows in arms.values()}}
-    step = _mean(record.step_ms for record in arms.get(CONTROL) or arms.get(CONTROL + TUNED, []))
-    lines = [_heading(records), "", "| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
-    for arm in sorted(arms, key=lambda name: -(_mean(record.test_accuracy for record in arms[name]) or 0.0)):
-        lines.append("| " + " | ".join(_row(arm, arms[arm], found, step)) + " |")
+    lines = [_heading(records), "", f"| {' | '.join(heads_of(records))} |", "|" + "---|" * len(HEADS)]
+    lines += [f"| {' | '.join(map(markdown_cell, cells))} |" for cells in cells_of(records)]
     lines += ["", answer(records)]
     lines += [f"Does not fit: {markdown_cell(arm)}: {markdown_cell(why)}" for arm, why in (does_not_fit or {}).items()]
     return "\n".join(lines)
+
+
+def heads_of(records: Sequence[ArmRecord]) -> list[str]:
+    """:data:`HEADS` with the name of the control that is subtracted."""
+    arms = arms_of(records)
+    control = _usual_control(arms)
+    others = {rows[0].control for arm, rows in arms.items() if rows[0].control != arm} - {control}
+    named = f"{control} or the control in the notes" if others else control
+    return [head.format(control=named) for head in HEADS]
+
+
+def cells_of(records: Sequence[ArmRecord]) -> list[list[str]]:
+    """The lines of the table under :func:`heads_of`, the best arm first, as texts that are not yet escaped."""
+    arms = arms_of(records)
+    found = {control: compare_records(records, control) for control in {rows[0].control for rows in arms.values()}}
+    control = _usual_control(arms)
+    step = _mean(record.step_ms for record in arms.get(control, []))
+    best_first = sorted(arms, key=lambda name: -(_mean(record.test_accuracy for record in arms[name]) or 0.0))
+    return [list(_row(arm, arms[arm], found, control, step)) for arm in best_first]
+
+
+def _usual_control(arms: Mapping[str, Sequence[ArmRecord]]) -> str:
+    return CONTROL if CONTROL in arms else CONTROL + TUNED
 
 
 def check_comparable(records: Sequence[ArmRecord]) -> None:
@@ -91,8 +120,13 @@ def check_comparable(records: Sequence[ArmRecord]) -> None:
             )
 
 
-def answer(records: Sequence[ArmRecord]) -> str:
-    """Which methods are above their control, in one sentence; never one whose interval holds zero."""
+def answer(records: Sequence[ArmRecord], shown: Callable[[object], str] = markdown_cell) -> str:
+    """Which methods are above their control, in one sentence; never one whose interval holds zero.
+
+    Args:
+        records: of one comparison.
+        shown: makes the name of an arm harmless where the sentence goes; what is there is Markdown.
+    """
     found = {control: compare_records(records, control) for control in {record.control for record in records}}
     compared = [one for one in found.values() if one is not None and one.differences]
     if not compared:
@@ -109,18 +143,20 @@ def answer(records: Sequence[ArmRecord]) -> str:
     need = "" if needed is None else f" It takes {needed} seeds to tell a difference of one point."
     above = sorted((arm for arm in told if told[arm].verdict == "above"), key=lambda arm: -told[arm].mean)
     below = [arm for arm in told if told[arm].verdict == "below"]
-    tail = f" Below their control: {', '.join(map(markdown_cell, below))}." if below else ""
+    tail = f" Below their control: {', '.join(map(shown, below))}." if below else ""
     if not above:
         seeds = max((one.seeds for one in told.values()), default=0)
         return f"No method is told apart as better than plain training on {seeds} paired seeds.{tail}{need}"
     louder = {name: compare_records(records, name) for name in LOUDER_OF.values()}
-    louder_of = {record.arm: LOUDER_OF.get(record.control, "") for record in records}
+    control_of = {record.arm: record.control for record in records}
     names = []
     for arm in above:
-        other = louder.get(louder_of[arm])
+        other = louder.get(LOUDER_OF.get(control_of[arm], ""))
         beside = None if other is None else other.differences.get(arm)
-        hint = "" if beside is None or beside.verdict == "above" else f", not told apart from {louder_of[arm]}"
-        names.append(f"{markdown_cell(arm)} {told[arm]} points{hint}")
+        control = control_of[arm]
+        hint = "" if beside is None or beside.verdict == "above" else f", not told apart from {LOUDER_OF[control]}"
+        than = "" if control in LOUDER_OF else f" beside {shown(control)}"
+        names.append(f"{shown(arm)} {told[arm]} points{than}{hint}")
     return f"Better than plain training: {'; '.join(names)}.{tail}{need}"
 
 
@@ -134,6 +170,7 @@ def _heading(records: Sequence[ArmRecord]) -> str:
         f"T={markdown_cell(first.asked.get('time_steps', 'unknown'))},",
         f"{markdown_cell(first.asked.get('epochs', 'unknown'))} epochs,",
         f"data {markdown_cell(first.data.get('name', 'unknown'))}, split {markdown_cell(first.data.get('split', ''))}.",
+        *([f"All begin with the weights of {markdown_cell(first.asked['init'])}."] if first.asked.get("init") else []),
     ]
     if taught is not None:
         accuracy = taught.get("accuracy")
@@ -143,13 +180,17 @@ def _heading(records: Sequence[ArmRecord]) -> str:
 
 
 def _row(
-    arm: str, rows: Sequence[ArmRecord], found: Mapping[str, Comparison | None], plain_step: float | None
+    arm: str,
+    rows: Sequence[ArmRecord],
+    found: Mapping[str, Comparison | None],
+    usual: str,
+    plain_step: float | None,
 ) -> Iterable[str]:
     done = [record for record in rows if record.failed is None]
     compared = found[rows[0].control]
     difference = None if compared is None else compared.differences.get(arm)
     step = _mean(record.step_ms for record in done)
-    yield markdown_cell(arm)
+    yield arm
     yield f"{len(done)}"
     yield _number(_mean(record.val_accuracy for record in done), "{:.2f}")
     yield _number(_mean(record.test_accuracy for record in done), "{:.2f}")
@@ -160,17 +201,27 @@ def _row(
     yield _number(_mean(record.energy_mj for record in done), "{:.4g}")
     ratio = None if not (step and plain_step) else step / plain_step
     yield _number(step, "{:.0f} ms") + _number(ratio, " ({:.2f} x plain)", missing="")
-    yield markdown_cell("; ".join(_notes(arm, rows)))
+    yield "; ".join(_notes(arm, rows, usual))
 
 
-def _notes(arm: str, rows: Sequence[ArmRecord]) -> Iterable[str]:
+def _notes(arm: str, rows: Sequence[ArmRecord], usual: str) -> Iterable[str]:
+    """Remarks on an arm; ``usual`` is the control that the head of the table names."""
     control = rows[0].control
-    if control not in (*LOUDER_OF, arm):
+    if control not in (usual, arm):
         yield f"its control is {control}"
+    if arm in LOUDER_OF.values():
+        yield f"{control} with three times the loss: what larger steps give by themselves"
     tuned = rows[0].method.get("tuned")
     if tuned is not None:
         values = ", ".join(f"{name} {value:g}" for name, value in tuned["values"].items())
         yield f"{values}, the best of {tuned['trials']} trials"
+    begun = [record.init for record in rows if record.init is not None]
+    if begun:
+        accuracy = _number(_mean(init["accuracy"] for init in begun), "{:.2f} %")
+        yield (
+            f"begins with {begun[0]['fitted']} of {begun[0]['tensors']} tensors of {begun[0]['source']}, "
+            f"{accuracy} before the first step"
+        )
     shares = [record.greatest_share for record in rows if record.greatest_share is not None]
     if shares and max(shares) < LEAST_SHARE:
         yield f"does not act: its share of the gradient stays under {LEAST_SHARE:g}"

@@ -27,6 +27,7 @@ from ...functional.errors import ArgumentValueError
 from ..data import Data
 from ..files import say, set_aside, whole_file
 from ..methods import folder_name
+from ..progress import time_words
 from ..training.resume import LATEST, check_same_run
 from ..untrusted import MAPPING, TEXT, check_kinds, json_text, list_of, mapping_of, number, optional, read_json
 from .arms import CONTROL, LOUDER, TUNED, Arm
@@ -34,7 +35,7 @@ from .batches import Batches
 from .one_seed import Tell, in_process
 from .plan import Plan
 from .search import Trial, best_trial, propose, search_space, with_values
-from .workers import run_seeds, time_words
+from .workers import run_seeds
 
 __all__ = ["Tuning", "arms_to_tune", "run_part", "seed_of_search", "train_part", "tuned_arms", "tuned_plan"]
 
@@ -87,7 +88,7 @@ class Tuning:
 
     def asked(self, arm: Arm) -> dict[str, Any]:
         """Everything that decides about the trials of an arm, as plain data."""
-        values = self.plan.settings(self.seed) | {"method": arm.recipe.method, "tune": self.trials}
+        values = self.plan.settings(self.seed) | arm.own() | {"method": arm.recipe.method, "tune": self.trials}
         plain: dict[str, Any] = json.loads(json_text(values))
         return plain
 
@@ -225,6 +226,7 @@ def tuned_plan(
     untuned: bool,
     jobs: int,
     budget: float | None,
+    spent: float,
     expected: float,
 ) -> Plan | None:
     """Search, and put the tuned arms into the plan.
@@ -238,6 +240,7 @@ def tuned_plan(
         untuned: keep the arms that are tuned with the values that were given, too.
         jobs: processes side by side.
         budget: seconds; None for no limit.
+        spent: seconds of the budget that are over.
         expected: seconds of a seed of the plan.
 
     Returns:
@@ -268,6 +271,7 @@ def tuned_plan(
             range(parts),
             jobs=parts,
             budget=budget,
+            spent=spent,
             expected=expected,
             target=run_part,
             part="tuning part",

@@ -15,15 +15,14 @@ from typing import Any, Protocol
 
 from ...functional.errors import ArgumentValueError
 from ..files import say
+from ..progress import SAY_EVERY, time_words
 from .arms import Arm
 from .one_seed import Event, run_seed
 
-__all__ = ["Outcome", "Work", "run_seeds", "time_words"]
+__all__ = ["Outcome", "Work", "run_seeds"]
 
 RETRIES = 1
 """How often a process that was killed is started again."""
-SAY_EVERY = 10.0
-"""Seconds between two lines of progress."""
 TERMINATED = 128 + signal.SIGTERM
 
 
@@ -100,6 +99,7 @@ def run_seeds(
     jobs: int,
     budget: float | None,
     expected: float,
+    spent: float = 0.0,
     target: Callable[..., None] = run_seed,
     part: str = "seed",
 ) -> Outcome:
@@ -112,6 +112,7 @@ def run_seeds(
         budget: seconds. A seed that will not end in them is not begun, and one that was begun stops after the epoch in
             which they end. None for no limit.
         expected: seconds of a whole seed.
+        spent: seconds of the budget that are over.
         target: what a process runs, with the arguments of :func:`~spikingjelly_ckd.recipes.compare.one_seed.run_seed`.
         part: what a seed is called, where it is none.
 
@@ -125,15 +126,16 @@ def run_seeds(
     outcome = Outcome(done=[seed for seed in seeds if not plan.without_record(seed)])
     missing = [seed for seed in seeds if seed not in outcome.done]
     begun = {seed for seed in missing if any(plan.checkpoints(seed).glob("*.ckpt"))}
-    if budget is not None and missing and not begun and expected > budget:
+    if budget is not None and missing and not begun and expected > budget - spent:
+        before = f", and what comes before it took {time_words(spent)}" if spent >= 1 else ""
         raise ArgumentValueError(
             "budget",
             f"of {time_words(budget)} does not hold one {part} of {len(plan.arms)} arms, which takes about "
-            f"{time_words(expected)}: pass fewer --methods, --epochs or --train-images, or a larger budget",
+            f"{time_words(expected)}{before}: pass fewer --methods, --epochs or --train-images, or a larger budget",
         )
     waiting = deque((seed, 0) for seed in sorted(missing, key=lambda seed: seed not in begun))
-    end = None if budget is None else time.monotonic() + budget
-    said, workers = time.monotonic(), list[_Worker]()
+    end = None if budget is None else time.monotonic() + budget - spent
+    said, last, workers = time.monotonic(), "", list[_Worker]()
     with _stopped_by_sigterm(workers):
         while waiting or workers:
             while waiting and len(workers) < jobs:
@@ -150,8 +152,10 @@ def run_seeds(
                     workers.remove(worker)
                     _settle(worker, word, outcome, waiting, part)
             if time.monotonic() - said > SAY_EVERY and workers:
-                say(_progress(workers, len(waiting), outcome, len(seeds), jobs, part))
-                said = time.monotonic()
+                text, said = _progress(workers, len(waiting), outcome, len(seeds), jobs, part), time.monotonic()
+                if text != last:
+                    say(text)
+                last = text
     return outcome
 
 
@@ -209,7 +213,10 @@ def _settle(
 def _progress(
     workers: Sequence[_Worker], waiting: int, outcome: Outcome, seeds: int, jobs: int, part: str = "seed"
 ) -> str:
-    parts = [f"{part} {worker.seed} {100 * worker.done:.0f} %" for worker in workers]
+    parts = [
+        f"{part} {worker.seed} {'begins' if worker.first is None else f'{100 * worker.done:.0f} %'}"
+        for worker in workers
+    ]
     text = f"{len(outcome.done)} of {seeds} {part}s done; {', '.join(parts)}"
     left = [worker.left() for worker in workers]
     known = [one for one in left if one is not None]
@@ -217,15 +224,3 @@ def _progress(
         return text
     whole = max(one / max(1e-9, 1 - worker.done) for one, worker in zip(known, workers, strict=True))
     return f"{text}; about {time_words(max(known) + -(-waiting // jobs) * whole)} left"
-
-
-def time_words(seconds: float) -> str:
-    """A time in words.
-
-    Example:
-        >>> time_words(42.4), time_words(600), time_words(9000)
-        ('42 s', '10 min', '2.5 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

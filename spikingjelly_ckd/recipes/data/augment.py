@@ -252,4 +252,5 @@ def _check_unused(options: DataOptions, kind: str, names: tuple[str, ...]) -> No
     for name in names:
         value = getattr(options, name)
         if value:
-            raise ArgumentValueError(name, f"does nothing to {kind}, which this data has; leave it out, got {value!r}")
+            off = {name: type(value)()}  # False, 0 or no policy
+            raise ArgumentValueError(name, f"does nothing to {kind}, which this data has", remedy=off)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
@@ -17,10 +18,12 @@ from .augment import event_transform, image_transform
 from .options import DataOptions
 from .splits import Sample, hold_out, split_hash, stratified_subset
 
-__all__ = ["Data", "Normalisation", "Part", "TransformedSubset", "content_hash", "make_data", "make_part"]
+__all__ = ["Data", "Normalisation", "Part", "TransformedSubset", "make_data", "make_part"]
 
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of each channel, for images from 0 to 1."""
+SAMPLES_OF_CONTENT = 16
+"""How many at least are looked at to tell data with equal names apart."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Data:
         complete: False if the files differ from the official ones (``allow_partial``): results on them do not belong
             in a table beside results on the official data.
         validation: the part held out of the training part, as in ``test``; None where there is none.
+        centre_crop: whether test images are resized to a shorter side of ``size / 0.875`` and cropped in the middle,
+            as photographs are.
     """
 
     name: str
@@ -62,6 +67,7 @@ class Data:
     split_hash: str
     complete: bool
     validation: Dataset[tuple[Tensor, int]] | None = None
+    centre_crop: bool = False
 
     @property
     def measured(self) -> Dataset[tuple[Tensor, int]]:
@@ -77,6 +83,18 @@ class Data:
     def num_classes(self) -> int:
         """``K``, the number of classes."""
         return len(self.classes)
+
+    @cached_property
+    def content(self) -> str:
+        """Eight digits of a sha256 over some samples of the test part, which tell data with equal names apart.
+
+        They are evenly spaced, and taken as a network gets them, so of one size and one number of time steps.
+        """
+        digest, total = hashlib.sha256(), len(cast(Any, self.test))
+        for index in range(0, total, max(1, total // SAMPLES_OF_CONTENT)):
+            sample, label = self.test[index]
+            digest.update(sample.contiguous().numpy().tobytes() + str(label).encode())
+        return digest.hexdigest()[:8]
 
 
 class Part(NamedTuple):
@@ -109,20 +127,6 @@ class TransformedSubset(Dataset[tuple[Tensor, int]]):
         if isinstance(sample, np.ndarray):
             sample = torch.from_numpy(sample)
         return self.transform(sample), int(label)
-
-
-def content_hash(data: Data, count: int = 16) -> str:
-    """Eight digits of a sha256 over some samples of the test part, which tell data with equal names apart.
-
-    Args:
-        data: whose test part is looked at.
-        count: how many samples at least, evenly spaced, as they are without augmentation.
-    """
-    digest, total = hashlib.sha256(), len(cast(Any, data.test))
-    for index in range(0, total, max(1, total // count)):
-        sample, label = data.test[index]
-        digest.update(sample.contiguous().numpy().tobytes() + str(label).encode())
-    return digest.hexdigest()[:8]
 
 
 def make_part(source: Any, samples: list[Sample], rows: Sequence[int] | Tensor | None = None) -> Part:
@@ -203,6 +207,7 @@ def make_data(
         split=split_name,
         split_hash=split_hash({part_name: part.samples for part_name, part in named.items()}),
         complete=complete,
+        centre_crop=normalisation is not None and bool(centre_crop or options.resized_crop),
     )
 
 

@@ -92,12 +92,13 @@ def data_from(
     if kind != "finished":
         _check_steps(kind, shape, options)
         return make_data(name, parts, options, normalisation=known, **about)
-    idle = [option for option in (*OF_PICTURES, *OF_EVENTS) if getattr(options, option)]
+    idle = {name: type(value)() for name in (*OF_PICTURES, *OF_EVENTS) if (value := getattr(options, name))}
     if idle:
         raise ArgumentValueError(
-            idle[0],
+            next(iter(idle)),
             "does nothing to tensors of real numbers, which are taken as they are; switch it off, or let the "
-            "dataset return pictures",
+            "dataset return pictures: pass {remedy}",
+            remedy=idle,
         )
     if shape[-2:] != (options.size, options.size):
         raise ArgumentValueError("size", f"must be that of the images, {tuple(shape)}, got {options.size}")

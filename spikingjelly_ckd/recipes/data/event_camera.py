@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...functional.checks import check_count, check_non_negative
+from ..progress import tracked
 
 __all__ = ["EventCamera", "random_paths"]
 
@@ -110,7 +111,7 @@ class EventCamera:
             scene = F.interpolate(scene, size=(self.size, self.size), mode="bilinear", align_corners=False)
         frames = torch.zeros(time_steps, len(images), 2, self.size, self.size)
         reference = _shifted(scene, paths[:, 0]).log()
-        for moment in range(moments):
+        for moment in tracked(range(moments), "Event camera", moments):
             difference = _shifted(scene, paths[:, moment + 1]).log() - reference
             # the margin keeps rounding from deciding a difference of exactly one threshold
             crossings = (difference / thresholds * (1 + 1e-5)).trunc()

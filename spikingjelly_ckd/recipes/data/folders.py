@@ -35,6 +35,8 @@ __all__ = [
     "class_folders",
     "folder_data",
     "image_folder",
+    "is_litter",
+    "list_samples",
     "read_tree",
 ]
 
@@ -172,7 +174,7 @@ def class_folders(directory: Path) -> list[str]:
     """
     entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
     folders = [entry.name for entry in entries if entry.is_dir()]
-    files = [entry.name for entry in entries if not entry.is_dir() and not _is_litter(entry.name)]
+    files = [entry.name for entry in entries if not entry.is_dir() and not is_litter(entry.name)]
     packed = [name for name in files if name.lower().endswith(ARCHIVES)]
     if packed:
         raise ValueError(
@@ -184,7 +186,7 @@ def class_folders(directory: Path) -> list[str]:
             f"{directory} must hold one folder for each class, but {len(loose)} samples lie loose in it, such as "
             f"{loose[0]}; sort them into class folders"
         )
-    litter = [name for name in folders if _is_litter(name)]
+    litter = [name for name in folders if is_litter(name)]
     if litter:
         raise ValueError(f"{directory} holds {first_names(litter)}, which would count as a class; delete it")
     if not folders:
@@ -192,7 +194,7 @@ def class_folders(directory: Path) -> list[str]:
     return folders
 
 
-def _is_litter(name: str) -> bool:
+def is_litter(name: str) -> bool:
     """Whether a file or folder is hidden, or left by another program."""
     return name.startswith(".") or name in LITTER
 
@@ -230,27 +232,32 @@ def _files_of(folder: Path, classes: Sequence[str]) -> tuple[Path, list[str]]:
         ValueError: more folders, files beside a folder, or a folder with the name of another class, so that images
             would count for the wrong class or twice.
     """
-    entries = [entry for entry in os.scandir(folder) if not _is_litter(entry.name)]
+    entries = [entry for entry in os.scandir(folder) if not is_litter(entry.name)]
     nested = sorted(entry.name for entry in entries if entry.is_dir())
     names = sorted(entry.name for entry in entries if not entry.is_dir())
     if not nested:
         return folder, names
     inner = folder / nested[0]
     known = len(nested) == 1 and not names and (nested[0] not in classes or nested[0] == folder.name)
-    if not known or any(entry.is_dir() and not _is_litter(entry.name) for entry in os.scandir(inner)):
+    if not known or any(entry.is_dir() and not is_litter(entry.name) for entry in os.scandir(inner)):
         raise ValueError(
             f"{folder} holds folders ({first_names(nested)}) whose images would count for class {folder.name}; move "
             "them to their own class, or delete them if they are copies"
         )
-    return inner, sorted(entry.name for entry in os.scandir(inner) if not _is_litter(entry.name))
+    return inner, sorted(entry.name for entry in os.scandir(inner) if not is_litter(entry.name))
 
 
-def _scan(
-    directory: Path,
-    classes: Sequence[str],
-    suffixes: tuple[str, ...],
-    loader: Callable[[str], Any],
-) -> Part:
+def list_samples(directory: Path, classes: Sequence[str], suffixes: tuple[str, ...]) -> list[tuple[str, int]]:
+    """Path and label of each sample in the class folders of a part of a tree, sorted.
+
+    Args:
+        directory: the part.
+        classes: names of its class folders; a label is an index into them.
+        suffixes: that the files of samples end in.
+
+    Raises:
+        ValueError: a class folder without samples, or with folders inside whose class is not clear.
+    """
     samples: list[tuple[str, int]] = []
     empty = []
     for label, title in enumerate(classes):
@@ -264,6 +271,16 @@ def _scan(
             f"{directory} has class folders without samples: {first_names(empty)}; unpack them again or delete them "
             f"(samples end in {', '.join(suffixes)})"
         )
+    return samples
+
+
+def _scan(
+    directory: Path,
+    classes: Sequence[str],
+    suffixes: tuple[str, ...],
+    loader: Callable[[str], Any],
+) -> Part:
+    samples = list_samples(directory, classes, suffixes)
     start = len(str(directory)) + 1
     named = [(path[start:].replace(os.sep, "/"), label) for path, label in samples]
     return make_part(FolderSamples(samples, loader), named)

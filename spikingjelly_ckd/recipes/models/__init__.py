@@ -20,6 +20,7 @@ from .libraries import (
     spiking_vgg16,
     vgg16,
 )
+from .memory import checkpoint_neurons, without_checkpoints
 from .neurons import lif, make_neuron
 from .norms import make_norm, synchronise_norms, with_membrane_norm
 from .resnet import ResNet, SpikingResNet
@@ -29,6 +30,7 @@ from .resnet19_20 import resnet19, resnet20, spiking_resnet19, spiking_resnet20
 __all__ = [
     "ResNet",
     "SpikingResNet",
+    "checkpoint_neurons",
     "lif",
     "make_neuron",
     "make_norm",
@@ -49,4 +51,5 @@ __all__ = [
     "synchronise_norms",
     "vgg16",
     "with_membrane_norm",
+    "without_checkpoints",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..untrusted import FLAG, HASH, MAPPING, TEXT, Kind, check_kinds, list_of, mapping_of, number, optional, whole
-from .records import summary
+from .records import is_over, summary
 
 __all__ = ["check_record"]
 
@@ -32,6 +32,7 @@ KINDS: dict[str, dict[str, Kind]] = {
         "teacher": optional(MAPPING),
         "network": optional(MAPPING),
         "init": optional(MAPPING),
+        "acceleration": optional(MAPPING),
         "chosen": optional(MAPPING),
         "preflight": optional(MAPPING),
         "resumed_after_epochs": list_of(whole(0, MOST)),
@@ -53,6 +54,7 @@ KINDS: dict[str, dict[str, Kind]] = {
         "complete": FLAG,
         "classes": optional(whole(1, MOST)),
         "val_images": optional(whole(1, MOST)),
+        "content": optional(HASH),
     },
     "student": {"build": TEXT, "arguments": MAPPING, "parameters": whole(0, MOST), "sha256": optional(HASH)},
     "teacher": {"source": TEXT, "sha256": optional(HASH), "accuracy": optional(PERCENT)},
@@ -65,7 +67,7 @@ KINDS: dict[str, dict[str, Kind]] = {
         "part": PART,
     },
     "test": {"last": PERCENT, "best": optional(PERCENT)},
-    "recipe": {"epochs": EPOCHS},
+    "recipe": {"epochs": EPOCHS, "early_stop": whole(0, MOST)},
     "energy": {"student": MAPPING},
     "energy.student": {"compute_mj": number(0, MOST), "firing_rate": optional(number(0, MOST))},
 }
@@ -93,18 +95,20 @@ def check_record(content: Mapping[str, Any]) -> None:
 def _check_history(content: Mapping[str, Any]) -> None:
     """Raise where ``finished`` and ``accuracy`` are not those of the history; older data without one is taken as is."""
     accuracy, finished = content.get("accuracy"), content.get("finished", False)
-    epochs = content.get("recipe", {}).get("epochs")
+    recipe = content.get("recipe", {})
+    epochs, early_stop = recipe.get("epochs"), recipe.get("early_stop", 0)
     if "history" not in content:
-        if finished and (accuracy is None or (epochs is not None and accuracy.get("epochs", epochs) < epochs)):
+        least = 1 if early_stop else epochs
+        if finished and (accuracy is None or (epochs is not None and accuracy.get("epochs", least) < least)):
             raise ValueError(f"the record says that it is finished, and not all of its {epochs} epochs were trained")
         return
     rows = content["history"]
-    if finished != (bool(rows) and (epochs is None or len(rows) >= epochs)):
-        raise ValueError(f"the record says finished={finished}, and its history has {len(rows)} of {epochs} epochs")
     part = (accuracy or {}).get("part", "test")
     reached = [row.get(f"{part}_acc1") for row in rows]
     if not all(map(PERCENT.fits, reached)):
         raise ValueError(f"the record: {part}_acc1 must be a number from 0 to 100 in each row of the history")
+    if finished != is_over(reached, epochs or 1, early_stop):
+        raise ValueError(f"the record says finished={finished}, and its history has {len(rows)} of {epochs} epochs")
     if (accuracy is None) != (not rows):
         raise ValueError(f"the record has {len(rows)} epochs in its history, and accuracy={accuracy}")
     for name, value in (summary(reached) if rows else {}).items():

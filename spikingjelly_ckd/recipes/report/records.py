@@ -13,7 +13,7 @@ from ..files import whole_file
 from ..untrusted import json_text, read_json
 from .environment import environment
 
-__all__ = ["FORMAT", "environment", "read_record", "summary", "write_record"]
+__all__ = ["FORMAT", "environment", "is_over", "read_record", "summary", "write_record"]
 
 FORMAT = 2
 READABLE = (1, 2)
@@ -51,6 +51,23 @@ def summary(accuracies: Sequence[float]) -> dict[str, Any]:
         "best_epoch": list(accuracies).index(best) + 1,
         "epochs": len(accuracies),
     }
+
+
+def is_over(accuracies: Sequence[float], epochs: int, early_stop: int = 0) -> bool:
+    """Whether a training has ended.
+
+    Args:
+        accuracies: after each epoch so far.
+        epochs: of the whole.
+        early_stop: epochs without a better one that end it before; 0 for none.
+
+    Example:
+        >>> is_over([50.0, 60.0, 60.0], 9), is_over([50.0, 60.0, 60.0], 9, early_stop=1)
+        (False, True)
+    """
+    if not accuracies or len(accuracies) >= epochs:
+        return bool(accuracies)
+    return 0 < early_stop <= len(accuracies) - int(summary(accuracies)["best_epoch"])
 
 
 def write_record(path: str | Path, record: Mapping[str, Any]) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .record_checks import check_record
-from .records import FORMAT, environment, read_record, summary, write_record
+from .records import FORMAT, environment, is_over, read_record, summary, write_record
 
 if TYPE_CHECKING:  # a table needs neither data sets nor Lightning
     from ..build import Built
@@ -33,6 +33,7 @@ class RecordedData:
         complete: False where files are missing or others.
         classes: how many; None in a record that does not say it.
         val_images: how many were held out of the training part for validation; None for none.
+        content: eight digits of a sha256 over some samples; None in a record that does not say it.
     """
 
     name: str
@@ -41,6 +42,7 @@ class RecordedData:
     complete: bool = True
     classes: int | None = None
     val_images: int | None = None
+    content: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,13 +147,15 @@ class Record:
         network: in the training of a teacher: its function and keywords.
         init: what the student began with, where it was not its own first weights: source, how many tensors fitted and
             which did not, and its accuracy before the first step.
+        acceleration: what was tried to make steps cheaper and is on, where it was asked for, see
+            :class:`~spikingjelly_ckd.acceleration.Acceleration`.
         chosen: what the distiller decided at run time: layers, layouts, read-outs, automatic weights.
         preflight: its report; None where there was none.
         resumed_after_epochs: at which epochs it was interrupted and resumed.
         teacher_cache: folder, views, size and time of filling, if one was used.
         neurons: what the student's neurons ran on.
         processes: how many trained.
-        finished: whether all epochs are done.
+        finished: whether all epochs are done, or early stopping ended them.
         accuracy: None before the first epoch.
         test: of a run with a validation part, once it is done; None where the test set was looked at after each epoch.
         accuracy_by_step: percent in the last evaluation, of the test set once the run is done, by the mean of the
@@ -177,6 +181,7 @@ class Record:
     teacher: RecordedTeacher | None = None
     network: dict[str, Any] | None = None
     init: dict[str, Any] | None = None
+    acceleration: dict[str, Any] | None = None
     chosen: dict[str, Any] | None = None
     preflight: dict[str, Any] | None = None
     resumed_after_epochs: list[int] = field(default_factory=list)
@@ -227,6 +232,7 @@ class Record:
                 complete=data.complete,
                 classes=data.num_classes,
                 val_images=None if data.validation is None else len(data.validation),  # type: ignore[arg-type]
+                content=data.content,
             ),
             recipe=recipe.to_json(),
             sources=recipe.sources,
@@ -241,10 +247,11 @@ class Record:
     def after(self, rows: Sequence[dict[str, float]]) -> Record:
         """The record after the epochs of these rows of the history."""
         part: Literal["val", "test"] = "test" if self.data.val_images is None else "val"
+        reached = [row[f"{part}_acc1"] for row in rows]
         return replace(
             self,
-            finished=len(rows) >= self.recipe["epochs"],
-            accuracy=Accuracy(**summary([row[f"{part}_acc1"] for row in rows]), part=part),
+            finished=is_over(reached, self.recipe["epochs"], self.recipe.get("early_stop", 0)),
+            accuracy=Accuracy(**summary(reached), part=part),
             seconds=round(sum(row["seconds"] for row in rows), 1),
             history=list(rows),
         )
@@ -271,11 +278,13 @@ class Record:
         """Plain data but for paths; networks that this kind of run has not are left out."""
         content = asdict(self)
         del content["path"]
-        optional_parts = ("student", "teacher", "network", "init", "test", "accuracy_by_step")
+        optional_parts = ("student", "teacher", "network", "init", "acceleration", "test", "accuracy_by_step")
         absent = [name for name in optional_parts if content[name] is None]
         if self.data.val_images is None:  # as in records from before there was a validation part
             del content["data"]["val_images"]
             (content["accuracy"] or {}).pop("part", None)
+        if self.data.content is None:  # likewise
+            del content["data"]["content"]
         return {name: value for name, value in content.items() if name not in absent}
 
     @classmethod

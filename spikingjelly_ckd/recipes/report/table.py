@@ -1,11 +1,11 @@
-"""Run records into one table: ``python -m spikingjelly_ckd table RECORD.json ...``.
+"""Run records into one table: ``python -m spikingjelly_ckd table RECORD.json ...``, or a folder that holds them.
 
 One line for each row, method and setting over its seeds: mean, standard deviation and 95 % interval, the paper's number
 beside them, and the difference to plain training paired by seed. Figures are of the test set: after the last epoch, the
 mean of the last five, and at the epoch that was best on the validation part of runs that have one. The best epoch on
 the test set itself, as in papers of the field, is shown only where it is asked for, and never alone. Records of one
-data set on different splits are refused. Texts of a record are shown as they are: neither a terminal nor Markdown acts
-on them.
+data set on different splits are refused, and those of one setting on samples that differ under equal names. Texts of a
+record are shown as they are: neither a terminal nor Markdown acts on them.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from pathlib import Path
 from typing import Any, cast
 
 from ...functional.installed import needs_packages
+from ..compare.table import render
+from ..files import until_reader_leaves
 from ..untrusted import markdown_cell, shown_text
 from .schema import Record
+from .search import LINE, Found, find_records
 
 with needs_packages("the table of records"):
     from scipy.stats import t as student_t
 
-__all__ = ["interval95", "main", "tabulate"]
+__all__ = ["interval95", "main", "run_key", "settings_text", "shared_settings", "tabulate"]
 
 BEST_ON_TEST = "best on test"
-LINE = 2000
-"""Characters of a message."""
 FIGURES: dict[str, Callable[[Record], float | None]] = {
     "last epoch": lambda run: run.test_accuracy,
     "mean of last 5": lambda run: run.result.mean_last_5 if run.result.part == "test" else None,
@@ -41,7 +42,7 @@ FIGURES: dict[str, Callable[[Record], float | None]] = {
 NOT_SETTINGS = ("name", "paper_accuracy", "method", "parts")
 OF_TEACHING = (
     *("variant", "map_temperature", "temperature", "noise_weight", "beta", "gamma", "target_class"),
-    *("student_layer", "teacher_layer", "teacher", "teacher_epochs", "teacher_lr"),
+    *("student_layer", "teacher_layer", "teacher", "teacher_epochs", "teacher_lr", "teacher_cache"),
 )
 """Settings that do not touch plain training."""
 OF_TEACHER = ("teacher_epochs", "teacher_lr")
@@ -95,7 +96,7 @@ def tabulate(
     heads = (*heads, "paired to plain", "firing rate; energy")
     groups: dict[tuple[str, str, str], dict[int, Record]] = defaultdict(dict)
     for run in runs:
-        key = (run.row, _text(_settings(run)), run.method)
+        key = run_key(run)
         twin = groups[key].get(run.seed)
         if twin is not None:
             paths = " and ".join(str(item.path) for item in (twin, run) if item.path is not None)
@@ -108,7 +109,7 @@ def tabulate(
 
     def place(key: tuple[str, str, str]) -> tuple[str, ...]:
         row, setting, method = key
-        return row, _text(_shared(_first(groups[key]))), "" if method == "plain" else method, setting
+        return row, settings_text(shared_settings(_first(groups[key]))), "" if method == "plain" else method, setting
 
     lines = [_line(groups, key, varying, figures, gap) for key in sorted(groups, key=place)]
     ran = {run.row for run in runs}
@@ -124,6 +125,7 @@ def tabulate(
 
 def _refuse(records: Sequence[Record], *, best_on_test: bool) -> None:
     splits: dict[str, dict[str, str]] = defaultdict(dict)
+    contents: dict[tuple[str, str], set[str]] = defaultdict(set)
     for record in records:
         path = "" if record.path is None else f"{record.path}: "
         label = f"{path}row {record.row}, method {record.method}, seed {record.seed}"
@@ -141,16 +143,25 @@ def _refuse(records: Sequence[Record], *, best_on_test: bool) -> None:
         own = data.name in ("folder", "event-folder")
         name = f"{record.row}: {data.name}" if own else data.name
         splits[name][data.split_hash] = f"{data.split} {data.split_hash[:8]}"
+        if data.content is not None:
+            contents[name, settings_text(shared_settings(record))].add(data.content)
     for name, found in splits.items():
         if len(found) > 1:
             raise ValueError(
                 f"{name} is there on {len(found)} splits ({', '.join(sorted(found.values()))}); their accuracies "
                 "cannot be compared, so make one table for each"
             )
+    for (name, _), digests in contents.items():
+        if len(digests) > 1:
+            raise ValueError(
+                f"{name} is there with {len(digests)} contents under equal names ({', '.join(sorted(digests))}: digits "
+                'of "content" in the records); their accuracies cannot be compared, so make one table for each'
+            )
 
 
 def _settings(record: Record) -> dict[str, Any]:
     elsewhere = {"data": record.data.name, "processes": record.processes or 1}
+    elsewhere["teacher_cache"] = record.options.get("teacher_cache")
     settings = record.recipe | elsewhere  # a row's script also runs on other data and on several devices
     out: tuple[str, ...] = OF_TEACHING if record.method == "plain" else ()
     teacher = record.teacher
@@ -160,12 +171,18 @@ def _settings(record: Record) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in (*NOT_SETTINGS, *out)}
 
 
-def _shared(record: Record) -> dict[str, Any]:
+def run_key(record: Record) -> tuple[str, str, str]:
+    """Row, settings and method: runs that share them differ in their seed alone."""
+    return record.row, settings_text(_settings(record)), record.method
+
+
+def shared_settings(record: Record) -> dict[str, Any]:
     """The settings that a run has in common with its plain twin."""
     return {name: value for name, value in _settings(record).items() if name not in OF_TEACHING}
 
 
-def _text(settings: Mapping[str, Any]) -> str:
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Settings in a line, by name."""
     return "; ".join(f"{name}={value}" for name, value in sorted(settings.items()))
 
 
@@ -218,9 +235,9 @@ def _paired(groups: Mapping[tuple[str, str, str], Mapping[int, Record]], key: tu
     """Last epoch minus that of plain training with the same seed and settings."""
     if key[2] == "plain":
         return ""
-    wanted = _shared(_first(groups[key]))
+    wanted = shared_settings(_first(groups[key]))
     for (row, _, method), runs in groups.items():
-        if (row, method) == (key[0], "plain") and _shared(_first(runs)) == wanted:
+        if (row, method) == (key[0], "plain") and shared_settings(_first(runs)) == wanted:
             seeds = sorted(set(runs) & set(groups[key]))
             gaps = [_test(groups[key][seed]) - _test(runs[seed]) for seed in seeds]
             return _spread(gaps, sign="+") if gaps else "no common seed"
@@ -254,36 +271,6 @@ def _cost(runs: Mapping[int, Record]) -> str:
     return f"{statistics.mean(rates):.1f} %; {energy}" if rates else energy
 
 
-def _found(path: Path) -> list[Record]:
-    """The records of runs at a path: of the file, or of those under a folder that belong in a table.
-
-    Raises:
-        FileNotFoundError: nothing is there, or no ``record.json`` under the folder.
-        ValueError: the file is no record.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such file or folder")
-    if not path.is_dir():
-        return [Record.read(path)]
-    files = sorted(path.rglob("record.json"))
-    if not files:
-        raise FileNotFoundError(f"{path}: there is no record.json in this folder or below it; a run writes one")
-    records: list[Record] = []
-    for file in files:
-        try:
-            record = Record.read(file)
-        except ValueError as error:
-            print(f"table: left out: {shown_text(error, LINE)}", file=sys.stderr)
-            continue
-        if record.method == "teacher":
-            continue
-        if record.smoke:
-            print(f"table: left out: {shown_text(file, LINE)} is of a smoke run", file=sys.stderr)
-            continue
-        records.append(record)
-    return records
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line.
 
@@ -294,12 +281,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, or 1 where the records cannot stand in one table.
     """
     parser = argparse.ArgumentParser("python -m spikingjelly_ckd table", description="Run records into one table.")
-    parser.add_argument("records", nargs="+", type=Path, help="record.json files, or folders to search for them")
+    parser.add_argument("records", nargs="+", type=Path, help="records, or folders to search for them")
     parser.add_argument("--best-on-test", action="store_true", help="show the best epoch, chosen on the test set, too")
     arguments = parser.parse_args(argv)
     try:
-        records = [record for path in arguments.records for record in _found(path)]
-        print(tabulate(records, best_on_test=arguments.best_on_test))
+        found = Found()
+        for path in arguments.records:
+            find_records(path, found)
+        tables = [tabulate(found.rows, best_on_test=arguments.best_on_test)] if found.rows else []
+        for folder, records in found.comparisons.items():
+            tables.append(f"Comparison in {shown_text(folder, LINE)}\n\n{render(records)}")
+        with until_reader_leaves():
+            print("\n\n".join(tables))
     except (OSError, ValueError) as error:
         print(f"table: {shown_text(error, LINE)}", file=sys.stderr)
         return 1

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 
 from ...functional.errors import InvalidStepError
@@ -20,7 +20,7 @@ from ..data.loading import seed_all
 from ..files import whole_file
 from .resume import BEST, LATEST, SETTINGS
 
-__all__ = ["FailureNotes", "FastNeurons", "History", "StepSeeds", "checkpoints"]
+__all__ = ["FailureNotes", "FastNeurons", "History", "StepSeeds", "StopEarly", "checkpoints"]
 
 
 class StepSeeds(Callback):
@@ -102,6 +102,21 @@ class History(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The rows of the checkpoint."""
         self.rows = list(state_dict["rows"])
+
+
+class StopEarly(EarlyStopping):
+    """End the training where the validation part was no better for some epochs; one that ended so is not gone on with.
+
+    Args:
+        patience: how many epochs.
+    """
+
+    def __init__(self, patience: int) -> None:
+        super().__init__("val_acc1", patience=patience, mode="max", verbose=True)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Train no more after a checkpoint of the last epoch."""
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
 
 class FailureNotes(Callback):

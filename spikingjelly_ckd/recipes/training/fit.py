@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import copy
-import signal
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -20,22 +17,23 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers import Logger as LightningLogger
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from timm.data import Mixup
 
 from ...functional.errors import ArgumentValueError
 from ..cache import CachedData, TeacherCache
 from ..data import Data
 from ..data.loading import ReproducibleDataModule
-from ..files import say
 from ..options import Run
+from ..quiet import without_chatter
 from ..recipe import Recipe
 from ..report.records import summary
 from ..report.schema import TestFigures
 from ..teacher_input import Teacher
-from .callbacks import FailureNotes, FastNeurons, History, StepSeeds, checkpoints
+from .callbacks import FailureNotes, FastNeurons, History, StepSeeds, StopEarly, checkpoints
 from .distillation_callback import DistillationCallback
+from .map_images import MapImages, fixed_images
 from .module import DistillationModule, TrainingModule
+from .progress import progress_callback
 from .resume import (
     BEST,
     SETTINGS,
@@ -47,11 +45,9 @@ from .resume import (
     read_checkpoint,
     settings_of,
 )
+from .stopping import StopTogether
 
 __all__ = ["FitResult", "fit", "optimisation", "preflight_report"]
-
-TERMINATED = 128 + signal.SIGTERM
-"""Exit status of a process that SIGTERM ended, as a shell says it."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +74,7 @@ class FitResult:
         return self.rows[-1]["test_acc1"] if self.test is None else self.test.last
 
 
+@without_chatter()
 def fit(
     module: TrainingModule,
     data: Data,
@@ -95,7 +92,7 @@ def fit(
     Args:
         module: a :class:`~spikingjelly_ckd.recipes.training.TrainingModule`.
         data: to train and test on.
-        recipe: epochs, batch, precision, clipping, accumulation, EMA.
+        recipe: epochs, early stopping, batch, precision, clipping, accumulation, EMA.
         run: seed, devices, workers and the other flags.
         folder: where everything is written.
         on_row: called after each epoch with all rows of the history.
@@ -115,7 +112,9 @@ def fit(
     checkpoint = find_checkpoint(resume, folder)
     history = History(folder / "history.csv", on_row)
     settings = dict(settings_of(recipe, run, data, teacher) if settings is None else settings)
+    stop = StopTogether()
     callbacks: list[Callback] = [
+        stop,
         StepSeeds(run.seed),
         FailureNotes(),
         history,
@@ -123,6 +122,14 @@ def fit(
     ]
     if isinstance(module, DistillationModule):
         callbacks.append(FastNeurons())
+        if run.logger == "tensorboard":
+            load = partial(fixed_images, data)
+            callbacks.append(MapImages(load, classes=data.classes, mean=data.mean, std=data.std))
+    if recipe.early_stop:
+        callbacks.append(StopEarly(recipe.early_stop))
+    if not run.no_progress:
+        what = "Student" if isinstance(module, DistillationModule) else "Teacher"
+        callbacks.append(progress_callback(what, is_smoke=run.smoke))
     average = EMAWeightAveraging(decay=recipe.ema) if recipe.ema else None
     if average is not None:
         callbacks.append(average)
@@ -142,7 +149,7 @@ def fit(
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             enable_model_summary=False,
-            enable_progress_bar=not run.no_progress,
+            enable_progress_bar=not run.no_progress and sys.stderr.isatty(),
             limit_train_batches=run.most_steps,
             limit_val_batches=run.most_steps,
             limit_test_batches=run.most_steps,
@@ -160,13 +167,12 @@ def fit(
     else:
         begin_anew(folder)
     loaders = _loaders(module, data, recipe, run, folder)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*exists and is not empty")  # it is ours: resumed, or written to just now
-        with _exit_status(trainer):
-            trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
-    if average is not None:
-        average.on_train_end(trainer, module)  # Lightning leaves it out where the checkpoint had no epoch left to train
-    test = None if data.validation is None else _look_at_test(trainer, module, loaders, history.rows, folder / BEST)
+    with stop.watch(trainer):
+        trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
+        if average is not None:
+            average.on_train_end(trainer, module)  # Lightning leaves it out where no epoch was left to train
+        rows, best = history.rows, folder / BEST
+        test = None if data.validation is None else _look_at_test(trainer, module, loaders, rows, best)
     return FitResult(history.rows, trainer, preflight_report(trainer), _cache(loaders), test)
 
 
@@ -210,37 +216,6 @@ def _plugins() -> list[Any]:
     """Whole checkpoints; and on SLURM no requeueing by Lightning, whose checkpoint is of the middle of an epoch."""
     slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
     return [WholeCheckpoints(), *([SLURMEnvironment(auto_requeue=False)] if slurm else [])]
-
-
-@contextmanager
-def _exit_status(trainer: Trainer) -> Iterator[None]:
-    """After SIGTERM end with 128 + 15, where Lightning ends with 0, as if the run were done.
-
-    A loading process that got the signal too raises an error of its own, or the step it was waited for in.
-    """
-    try:
-        yield
-    except (SIGTERMException, Exception) as error:
-        if not trainer.received_sigterm:
-            _end_children_at_exit(trainer)
-            raise
-        cause: BaseException | None = error
-    else:
-        cause = None
-    if trainer.received_sigterm:
-        say("Stopped by SIGTERM. Go on from the end of the last epoch with --resume latest")
-        raise SystemExit(TERMINATED) from cause
-
-
-def _end_children_at_exit(trainer: Trainer) -> None:
-    """Where this process started the others, let them not outlive it: they would wait for it in a collective call.
-
-    In the other direction Lightning watches: where one of them fails, it ends all. At the exit, and not at once, since
-    it would end this process too before the message is out.
-    """
-    launcher = trainer.strategy.launcher
-    if launcher is not None:
-        atexit.register(launcher.kill, signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM)
 
 
 def _loaders(module: TrainingModule, data: Data, recipe: Recipe, run: Run, folder: Path) -> ReproducibleDataModule:

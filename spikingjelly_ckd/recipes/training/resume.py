@@ -142,6 +142,7 @@ def resumed(record: Record, checkpoint: Path, before: Record | None) -> Record:
     stops = [] if before is None else before.resumed_after_epochs
     if before is not None:
         record = replace(record, preflight=before.preflight, accuracy_by_step=before.accuracy_by_step)
+        record = replace(record, acceleration=before.acceleration)
     return replace(record, resumed_after_epochs=[*stops, epochs])
 
 
@@ -213,6 +214,7 @@ def settings_of(recipe: Recipe, run: Run, data: Data | None = None, teacher: Tea
     settings = {name: value for name, value in recipe.to_json().items() if name not in FREE} | {"seed": run.seed}
     if data is not None:
         settings["data set"] = data_set(data.name, data.split, data.split_hash)
+        settings["content of the data set"] = data.content
     if teacher is not None:
         settings["teacher_cache"] = run.teacher_cache
         settings["teacher file"] = teacher.source if teacher.sha256 is None else f"of sha256 {teacher.sha256[:8]}"

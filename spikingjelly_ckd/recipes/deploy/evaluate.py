@@ -1,0 +1,195 @@
+"""Predictions and accuracy of an exported network: ``python -m spikingjelly_ckd evaluate STUDENT FOLDER``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from ...functional.checks import check_count
+from ...functional.errors import ArgumentValueError
+from ...functional.installed import needs_packages
+from ..names import resolve_name
+from ..untrusted import shown_text
+from .exported import ExportedNetwork, read_exported
+
+with needs_packages("spikingjelly_ckd.recipes.deploy"):
+    from tqdm import tqdm
+
+__all__ = ["Evaluation", "Prediction", "batches_of", "evaluate", "evaluate_exported", "main"]
+
+PROGRAM = "evaluate"
+PATIENCE = 5
+"""Seconds after which progress is shown, on a terminal."""
+MESSAGE = 2000
+"""Characters of an error that are shown."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of one sample.
+
+    Attributes:
+        path: of its file.
+        label: name of the class with the largest logit.
+        confidence: its softmax, from 0 to 1.
+        expected: name of the class that its folder says; None without class folders.
+    """
+
+    path: str
+    label: str
+    confidence: float
+    expected: str | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network says of some samples; ``print`` shows it.
+
+    Attributes:
+        network: path of its file.
+        predictions: one for each sample, sorted by path.
+        accuracy: percent; None without class folders.
+    """
+
+    network: str
+    predictions: tuple[Prediction, ...]
+    accuracy: float | None
+
+    def __str__(self) -> str:
+        if self.accuracy is not None:
+            return f"accuracy {self.accuracy:.2f} % on {len(self.predictions)} samples, {shown_text(self.network)}"
+        return "\n".join(
+            f"{shown_text(found.path)}: {shown_text(found.label)} ({100 * found.confidence:.1f} %)"
+            for found in self.predictions
+        )
+
+
+def evaluate(
+    path: str | Path,
+    images: str | Path,
+    *,
+    build: Callable[..., nn.Module] | None = None,
+    batch_size: int = 64,
+    device: str | torch.device = "cpu",
+) -> Evaluation:
+    """Run an exported network on an image or on a folder of images, prepared as those that it was tested on.
+
+    Args:
+        path: of the ``.safetensors`` file of a run, with its JSON beside it, or ``hf://owner/name``; a teacher's file
+            serves too.
+        images: an image; a folder of images; or a folder of class folders named like the network's classes (or of
+            ``test`` or ``val`` with such), which gives accuracy. Of an event network ``.npz`` files with the key
+            ``frames``.
+        build: makes the network; needed for a function that is not of this package.
+        batch_size: samples run at once.
+        device: where it runs.
+
+    Returns:
+        :class:`Evaluation`.
+
+    Raises:
+        FileNotFoundError: a file or folder is not there.
+        ValueError: a file that cannot be read or does not say what is needed, or folders that are no classes.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> from spikingjelly_ckd.recipes.export import save_network
+        >>> from spikingjelly_ckd.recipes.models import spiking_resnet8
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> about = {"time_steps": 2, "size": 32, "mean": [0.5] * 3, "std": [0.5] * 3, "classes": ["cat", "dog"]}
+        >>> network = spiking_resnet8(2)
+        >>> path = save_network(folder / "net.safetensors", network, spiking_resnet8, {"num_classes": 2}, **about)
+        >>> Image.new("RGB", (40, 40)).save(folder / "a.png")
+        >>> evaluate(path, folder / "a.png").predictions[0].label in ("cat", "dog")
+        True
+    """
+    return evaluate_exported(read_exported(path, build, device=device), images, batch_size=batch_size)
+
+
+def evaluate_exported(network: ExportedNetwork, images: str | Path, *, batch_size: int = 64) -> Evaluation:
+    """As :func:`evaluate`, of a network that was read.
+
+    Args:
+        network: see :func:`.exported.read_exported`.
+        images: as for :func:`evaluate`.
+        batch_size: samples run at once.
+    """
+    samples, classes = network.samples(images), network.classes
+    chosen, confidences, expected = [], [], []
+    for inputs, labels in batches_of(samples.dataset, batch_size, network):
+        best = network.logits(inputs).mean.softmax(1).topk(1)
+        chosen += best.indices[:, 0].tolist()
+        confidences += best.values[:, 0].tolist()
+        expected += labels.tolist()
+    found = zip(samples.paths, chosen, confidences, expected, strict=True)
+    predictions = tuple(
+        Prediction(file, classes[label], confidence, classes[right] if samples.has_labels else None)
+        for file, label, confidence, right in found
+    )
+    right = sum(one == other for one, other in zip(chosen, expected, strict=True))
+    return Evaluation(network.path, predictions, 100 * right / len(chosen) if samples.has_labels else None)
+
+
+def batches_of(
+    dataset: Dataset[tuple[Tensor, int]], batch_size: int, network: ExportedNetwork
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Inputs and labels on the network's device, with progress on a terminal where it takes long."""
+    loader = DataLoader(dataset, check_count("batch_size", batch_size))
+    device = next(network.network.parameters()).device
+    for inputs, labels in tqdm(loader, unit="batch", delay=PATIENCE, disable=None):
+        yield inputs.to(device), labels.to(device)
+
+
+def _at_every_step(network: ExportedNetwork, images: Path, batch_size: int) -> str:
+    from .steps import evaluate_steps  # which needs Lightning
+
+    samples = network.samples(images)
+    if network.runner is None or not samples.has_labels:
+        raise ArgumentValueError("steps", "needs a spiking network, and images in folders of their classes")
+    steps, way = network.runner.time_steps, network.runner.student_steps
+    batches = batches_of(samples.dataset, batch_size, network)
+    return str(evaluate_steps(network.network, batches, time_steps=steps, student_steps=way, batch_first=True))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line.
+
+    Args:
+        argv: None for ``sys.argv``.
+
+    Returns:
+        0, or 1 where something does not fit.
+    """
+    parser = argparse.ArgumentParser(
+        f"python -m spikingjelly_ckd {PROGRAM}",
+        description="Predictions of an exported network for images; accuracy where folders say the classes.",
+    )
+    parser.add_argument("student", help="student.safetensors of a run, with its .json beside it; or hf://OWNER/NAME")
+    parser.add_argument("images", type=Path, help="an image, a folder of images, or a folder of class folders")
+    parser.add_argument("--build", metavar="MODULE:FUNCTION", help="makes the network, where it is a function of yours")
+    parser.add_argument("--steps", action="store_true", help="accuracy, firing rate and energy at every time step too")
+    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="samples run at once (default: 64)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or cuda:N")
+    given = parser.parse_args(argv)
+    try:
+        build = None if given.build is None else resolve_name(given.build)
+        network = read_exported(given.student, build, device=given.device)
+        print(evaluate_exported(network, given.images, batch_size=given.batch_size))
+        if given.steps:
+            print(f"\n{_at_every_step(network, given.images, given.batch_size)}")
+    except (OSError, RuntimeError, ValueError) as error:
+        print(f"{PROGRAM}: error: {shown_text(error, MESSAGE)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

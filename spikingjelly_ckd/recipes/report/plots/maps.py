@@ -1,0 +1,367 @@
+"""Where teacher and student look: maps over the input, their difference, and how far they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ....distiller import Distiller
+from ....functional.errors import ArgumentValueError
+from ....functional.installed import needs_packages
+from ....functional.logits import correlation
+from ....functional.maps import at_least_float32, is_constant, match_maps, normalize_map
+from ....functional.shapes import check_shapes
+from ...untrusted import shown_text
+from .looking import SeenMaps, see_maps
+from .panels import Column, Panel, Scale, coloured, draw_sheet, enlarged
+from .style import EVIDENCE, SIGNED, styled
+
+with needs_packages("spikingjelly_ckd.recipes.report.plots"):
+    from matplotlib.figure import Figure
+
+__all__ = ["Agreement", "map_agreement", "plot_distiller_maps", "plot_maps", "plot_seen_maps"]
+
+_MAP = Scale(EVIDENCE, 0.0, 1.0, "map, 0 to 1 of its own range")
+_DIFFERENCE = Scale(SIGNED, -1.0, 1.0, "student's map − teacher's map")
+_LEAST_PIXELS = 96
+_LIGHT = 0.5
+"""Darkest grey of an input below a map, so that the map's colours stay readable."""
+_LONGEST = 14
+_LEGEND = (
+    "○ largest value of the teacher's map, × of the student's",
+    "r: correlation of both maps; pointing: share of × where the teacher's map has at least half of its range",
+)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far a student's map is like its teacher's, image by image; NaN where one of the two is constant.
+
+    Attributes:
+        correlation: Pearson's correlation over the positions, ``[N]``, in [-1, 1]. The softened maps that SAMD compares
+            are nearly a line of the maps themselves, so theirs is nearly the same.
+        pointing: share of the positions at which the student's map is largest (one, but for ties) where the teacher's
+            map has at least half of its range, ``[N]``, in [0, 1]. Ours, after the pointing game, which asks whether
+            the largest value lies on the object.
+    """
+
+    correlation: Tensor
+    pointing: Tensor
+
+
+def map_agreement(student: Tensor, teacher: Tensor) -> Agreement:
+    """Compare the maps of two networks for the same images.
+
+    Args:
+        student: ``[N, h, w]``.
+        teacher: ``[N, h', w']``; the larger map is averaged down to the smaller one's size.
+
+    Returns:
+        :class:`Agreement`.
+
+    Raises:
+        ValueError: not two maps of as many images, or a single position.
+
+    Example:
+        >>> ramp = torch.arange(4.0).view(1, 2, 2)
+        >>> found = map_agreement(ramp, 3 * ramp + 1)
+        >>> round(found.correlation.item(), 4), found.pointing.item()
+        (1.0, 1.0)
+        >>> map_agreement(torch.ones(1, 2, 2), ramp).correlation
+        tensor([nan])
+    """
+    student, teacher = match_maps(student.detach(), teacher.detach())
+    undefined = is_constant(student) | is_constant(teacher)
+    ours, theirs = (_own_range(maps).flatten(1) for maps in (student, teacher))
+    peaks = ours == ours.amax(1, keepdim=True)
+    share = (peaks & (theirs >= 0.5)).sum(1) / peaks.sum(1)
+    return Agreement(*(value.masked_fill(undefined, torch.nan) for value in (correlation(ours, theirs, dim=1), share)))
+
+
+@styled
+def plot_maps(
+    images: Tensor,
+    teacher: Tensor | None,
+    students: Mapping[str, Tensor],
+    *,
+    labels: Tensor | None = None,
+    answers: Mapping[str, Tensor] | None = None,
+    classes: Sequence[str] | None = None,
+    grid: tuple[int, int] | None = None,
+    difference: bool = True,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Figure:
+    """Input, teacher's class map, students' spike maps over the input, and their differences: one row an image.
+
+    Every map is shown from 0 to 1 of its own range, with cells as large as the network has them. A circle is where the
+    teacher's map is largest, a cross where the student's is. A map that is constant is not drawn, and its panel says
+    so.
+
+    Args:
+        images: ``[N, C, H, W]`` with 1 or 3 channels; ``[N, 2, H, W]`` with counts of ON and OFF events; or event
+            frames ``[T, N, 2, H, W]``, whose counts are summed over time.
+        teacher: ``[N, h, w]``, or values of tokens ``[N, L]`` with ``grid``; None where there is none.
+        students: heading -> map, as for ``teacher``: such as ``{"before": ..., "after": ...}`` of one student, or
+            ``{"plain": ..., "CKD": ...}`` of two.
+        labels: true classes, ``[N]``; answers are then marked as right or wrong.
+        answers: ``"teacher"`` and headings of students -> what they answered: classes ``[N]``, or logits ``[N, K]``.
+        classes: names of the classes; None shows their indices.
+        grid: ``(h, w)`` of token maps. The last ``h * w`` values are positions, so a class token in front is left out.
+        difference: also show each student's map minus the teacher's.
+        mean: of each channel that the images were normalised with; they are then shown as they were.
+        std: standard deviation of each channel, likewise. Images outside of [0, 1] without it are shown by their own
+            range, and the heading says so.
+
+    Returns:
+        The figure, as wide as a page.
+
+    Raises:
+        TypeError: something is no tensor.
+        ValueError: axes that do not fit each other, no student, or values that are not finite.
+
+    Example:
+        >>> images, teacher, student = torch.rand(2, 3, 16, 16), torch.rand(2, 4, 4), torch.rand(2, 8, 8)
+        >>> figure = plot_maps(images, teacher, {"student": student}, labels=torch.tensor([3, 7]))
+        >>> [axes.get_xlabel() for axes in figure.axes[1:]]
+        ['map, 0 to 1 of its own range', "student's map − teacher's map"]
+    """
+    if not students:
+        raise ArgumentValueError("students", "must hold at least one map, heading -> [N, h, w], got none")
+    named = {} if teacher is None else {"teacher": _as_maps("teacher", teacher, grid)}
+    if "teacher" in students:
+        raise ArgumentValueError("students", "has a heading 'teacher', which is the teacher's own; rename it")
+    named |= {name: _as_maps(name, maps, grid) for name, maps in students.items()}
+    count = len(next(iter(named.values())))
+    for name, maps in named.items():
+        if len(maps) != count:
+            raise ArgumentValueError(name, f"has maps of {len(maps)} images and the others of {count}")
+    if labels is not None:
+        check_shapes(labels=(labels, "N"), maps=(next(iter(named.values())), "N h w"))
+    shown, shade, scale, note = _show_inputs(images, count, mean, std)
+    size = (shown.shape[1], shown.shape[2])
+    said = {name: _classes_of(name, value, count) for name, value in (answers or {}).items()}
+    truth = None if labels is None else labels.tolist()
+    columns = [Column("input", [Panel(pixels) for pixels in shown], (note,) if note else ())]
+    peaks = {name: [_peaks(one) for one in maps] for name, maps in named.items()}
+    differences = []
+    for name, maps in named.items():
+        pixels = shade.unsqueeze(-1) * coloured(enlarged(_own_range(maps), size), _MAP)
+        flat = is_constant(maps).tolist()
+        found = None if teacher is None or name == "teacher" else map_agreement(maps, named["teacher"])
+        panels = []
+        for i in range(count):
+            lines, right = _caption(said.get(name), truth, classes, i, found)
+            circles = peaks["teacher"][i] if teacher is not None else ()
+            if flat[i]:
+                panels.append(Panel(None, lines, right, note="constant map:\nno position"))
+            else:
+                panels.append(Panel(pixels[i], lines, right, circles, () if name == "teacher" else peaks[name][i]))
+        columns.append(Column(shown_text(name, _LONGEST), panels, _summary(found)))
+        if found is not None and difference:
+            ours, theirs = match_maps(maps, named["teacher"])
+            gap = _own_range(ours) - _own_range(theirs)
+            colours = coloured(enlarged(gap, size), _DIFFERENCE)
+            undefined = found.correlation.isnan().tolist()
+            cells = [
+                Panel(None, note="not defined") if undefined[i] else Panel(colours[i], circles=panels[i].circles)
+                for i in range(count)
+            ]
+            differences.append(Column(shown_text(name, _LONGEST), cells, ("minus the teacher",)))
+    scales = [*([] if scale is None else [scale]), _MAP, *([_DIFFERENCE] if differences else [])]
+    rows = [] if truth is None else [f"true {_class_name(label, classes)}" for label in truth]
+    legend = ["× largest value of the map"] if teacher is None else list(_LEGEND)
+    return draw_sheet(
+        [*columns, *differences], scales, rows=rows, legend=legend, aspect=images.shape[-2] / images.shape[-1]
+    )
+
+
+def plot_seen_maps(
+    students: Mapping[str, SeenMaps],
+    *,
+    classes: Sequence[str] | None = None,
+    difference: bool = True,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Figure:
+    """As :func:`plot_maps`, of what :func:`~.looking.see_maps` saw: of one student at two times, or of two students.
+
+    Args:
+        students: heading -> what was seen, of the same images; images, labels and the teacher are those of the last.
+        classes: as for :func:`plot_maps`.
+        difference: as for :func:`plot_maps`.
+        mean: as for :func:`plot_maps`.
+        std: as for :func:`plot_maps`.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: none, or they are of unlike images.
+
+    Example:
+        ``plot_seen_maps({"before": before, "after": see_maps(distiller, images, labels)})``
+    """
+    if not students:
+        raise ArgumentValueError("students", "must hold what was seen, heading -> SeenMaps, got none")
+    last = list(students.values())[-1]
+    for name, seen in students.items():
+        if seen.images.shape != last.images.shape or not torch.equal(seen.images, last.images):
+            raise ArgumentValueError("students", f"must be of the same images; those of {name!r} are others")
+    answers = {name: seen.student_logits for name, seen in students.items()}
+    if last.teacher_logits is not None:
+        answers["teacher"] = last.teacher_logits
+    return plot_maps(
+        last.images,
+        last.teacher,
+        {name: seen.student for name, seen in students.items()},
+        labels=last.labels,
+        answers=answers,
+        classes=classes,
+        difference=difference,
+        mean=mean,
+        std=std,
+    )
+
+
+def plot_distiller_maps(
+    distillers: Distiller | Mapping[str, Distiller],
+    images: Tensor,
+    labels: Tensor | None = None,
+    *,
+    before: SeenMaps | None = None,
+    classes: Sequence[str] | None = None,
+    difference: bool = True,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Figure:
+    """Look at a batch with one distiller, or with several of one teacher, and draw it as :func:`plot_maps` does.
+
+    Args:
+        distillers: one, or heading -> distiller.
+        images: as for :meth:`~spikingjelly_ckd.Distiller.forward`; every image becomes a row, so pass a few.
+        labels: class indices ``[N]``.
+        before: what :func:`~.looking.see_maps` saw of the same images before the training, for a column of its own.
+        classes: as for :func:`plot_maps`.
+        difference: as for :func:`plot_maps`.
+        mean: as for :func:`plot_maps`.
+        std: as for :func:`plot_maps`.
+
+    Returns:
+        The figure. Both networks are left as they were.
+
+    Raises:
+        TypeError: as for :func:`plot_maps`.
+        ValueError: as for :func:`plot_maps`, or no layer serves.
+
+    Example:
+        ``plot_distiller_maps({"plain": plain, "CKD": ckd}, images[:5], labels[:5])``
+    """
+    several = distillers if isinstance(distillers, Mapping) else {"student" if before is None else "after": distillers}
+    seen = {name: see_maps(distiller, images, labels) for name, distiller in several.items()}
+    first = {} if before is None else {"before": before}
+    return plot_seen_maps(first | seen, classes=classes, difference=difference, mean=mean, std=std)
+
+
+def _own_range(maps: Tensor) -> Tensor:
+    maps = at_least_float32(maps)
+    return normalize_map(maps, "sample", eps=torch.finfo(maps.dtype).tiny)
+
+
+def _as_maps(name: str, values: Tensor, grid: tuple[int, int] | None) -> Tensor:
+    check_shapes("pass grid=(h, w) with token maps [N, L]", **{name: (values, "N h w | N L")})
+    if not values.isfinite().all():
+        raise ArgumentValueError(name, "holds NaN or inf, which has no colour")
+    values = values.detach().cpu()
+    if values.ndim == 3:
+        if values.shape[1:].numel() == 1:
+            raise ArgumentValueError(name, "has one position only, so there is nothing to see: record an earlier layer")
+        return values
+    if grid is None or values.shape[1] < grid[0] * grid[1]:
+        text = f"must be (h, w) with at most the {values.shape[1]} tokens of {name}, got {grid}"
+        raise ArgumentValueError("grid", text)
+    return values[:, values.shape[1] - grid[0] * grid[1] :].reshape(-1, *grid)
+
+
+def _show_inputs(
+    images: Tensor, count: int, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> tuple[Tensor, Tensor, Scale | None, str]:
+    """Colours ``[N, H, W, 3]``, greys to lay maps on ``[N, H, W]``, the scale of events, a note for the heading."""
+    check_shapes(images=(images, "N C H W | T N C H W"))
+    size, channels = images.shape[-4], images.shape[-3]
+    if size != count:
+        swapped = images.ndim == 5 and images.shape[0] == count
+        hint = "; the frames are batch-first: pass images.transpose(0, 1)" if swapped else ""
+        raise ArgumentValueError("images", f"are {size} and the maps of {count}: {tuple(images.shape)}{hint}")
+    if channels not in (1, 2, 3):
+        text = f"must have 1 or 3 channels, or 2 polarities, got {channels}: {tuple(images.shape)}"
+        raise ArgumentValueError("images", text)
+    if not images.isfinite().all():
+        raise ArgumentValueError("images", "hold NaN or inf, which has no colour")
+    images = images.detach().float().cpu()
+    height, width = images.shape[-2:]
+    finer = -(-_LEAST_PIXELS // min(height, width))
+    pixels = (height * finer, width * finer)
+    if channels == 2:
+        counts = images.sum(0) if images.ndim == 5 else images
+        events = enlarged(counts[:, 0] - counts[:, 1], pixels)
+        reach = max(events.abs().max().item(), torch.finfo(events.dtype).tiny)
+        scale = Scale(SIGNED, -reach, reach, "events a pixel, ON − OFF")
+        return coloured(events, scale), 1 - _LIGHT * events.abs() / reach, scale, ""
+    still = images.mean(0) if images.ndim == 5 else images
+    if mean is not None and std is not None:
+        still = still * torch.tensor(std).view(-1, 1, 1) + torch.tensor(mean).view(-1, 1, 1)
+        still = still.clamp(0, 1)
+    note = "mean of the frames" if images.ndim == 5 else ""
+    if still.min() < 0 or still.max() > 1:
+        low, high = still.amin((1, 2, 3), keepdim=True), still.amax((1, 2, 3), keepdim=True)
+        still, note = (still - low) / (high - low).clamp_min(torch.finfo(still.dtype).tiny), "by its own range"
+    grey = enlarged(still.mean(1), pixels)
+    colours = torch.stack([enlarged(channel, pixels) for channel in still.expand(-1, 3, -1, -1).unbind(1)], -1)
+    return colours, _LIGHT + (1 - _LIGHT) * grey, None, note
+
+
+def _peaks(values: Tensor) -> tuple[tuple[float, float], ...]:
+    """The positions of the largest value of one map ``[h, w]``, as shares of width and height; none of a constant."""
+    if is_constant(values.unsqueeze(0)).item():
+        return ()
+    height, width = values.shape
+    return tuple(((x + 0.5) / width, (y + 0.5) / height) for y, x in (values == values.max()).nonzero().tolist())
+
+
+def _classes_of(name: str, answers: Tensor, count: int) -> list[int]:
+    check_shapes(**{f"answers[{name!r}]": (answers, "N | N K")})
+    if len(answers) != count:
+        raise ArgumentValueError("answers", f"of {name!r} are {len(answers)} and the images {count}")
+    return (answers.argmax(1) if answers.ndim == 2 else answers).tolist()
+
+
+def _caption(
+    said: list[int] | None,
+    truth: list[int] | None,
+    classes: Sequence[str] | None,
+    row: int,
+    found: Agreement | None,
+) -> tuple[tuple[str, ...], bool | None]:
+    """The lines below a panel, and whether the answer is right."""
+    lines = [] if said is None else [f"answer {_class_name(said[row], classes)}"]
+    if found is not None:
+        value = found.correlation[row].item()
+        lines.append("r not defined" if value != value else f"r = {value:.2f}".replace("-", "−"))
+    right = None if said is None or truth is None else said[row] == truth[row]
+    return tuple(lines), right
+
+
+def _summary(found: Agreement | None) -> tuple[str, ...]:
+    """Means over the images where the agreement is defined."""
+    if found is None or found.correlation.isnan().all():
+        return () if found is None else ("agreement not defined",)
+    mean = f"mean r = {found.correlation.nanmean().item():.2f}".replace("-", "−")
+    return (mean, f"pointing {found.pointing.nanmean().item():.2f}")
+
+
+def _class_name(index: int, classes: Sequence[str] | None) -> str:
+    return shown_text(index if classes is None else classes[index], _LONGEST)

@@ -1,0 +1,191 @@
+"""NIR: what is written, read back, is the student; what NIR cannot hold is named."""
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from conftest import tiny_student
+from spikingjelly.activation_based import functional, layer, neuron
+from torch import nn
+
+from spikingjelly_ckd.recipes.deploy import nir as of_nir
+from spikingjelly_ckd.recipes.deploy.nir import export_nir
+from spikingjelly_ckd.recipes.export import save_network
+from spikingjelly_ckd.recipes.models import SpikingResNet, make_neuron, spiking_resnet8, spiking_resnet20
+
+nir = pytest.importorskip("nir", reason="the extra [nir] is not installed")
+pytest.importorskip("spikingjelly.activation_based.nir_exchange", reason="SpikingJelly 2.x")
+
+KINDS = {
+    "lif": make_neuron("lif"),
+    "plif": make_neuron("plif"),
+    "if": make_neuron("if"),
+    "cubalif": partial(neuron.CUBALIFNode, 0.5, 0.5),
+    "leaky input": partial(neuron.LIFNode, 3.0, decay_input=False, v_threshold=0.5, step_mode="m"),
+}
+
+
+def awake(network, *shape):
+    """With statistics and weights of BatchNorm under which every layer of neurons fires."""
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.weight.uniform_(1.5, 3)
+                module.bias.uniform_(-0.5, 1)
+                module.momentum = 1.0
+        network(torch.randn(*shape))
+    functional.reset_net(network)
+    return network.eval()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_resnet8_comes_back(tmp_path, kind):
+    network = awake(spiking_resnet8(10, neuron=KINDS[kind]), 4, 8, 3, 16, 16)
+    found = export_nir(network, tmp_path / "a.nir", torch.randn(5, 3, 16, 16), time_steps=4)
+    assert (found.nodes, found.neurons, found.folded, found.pools, found.samples) == (23, 7, 9, ("avgpool",), 5)
+    assert found.firing_rate > 0.05
+    assert found.largest > 0.01
+    assert found.drift <= 1e-5 * found.largest
+    assert found.agreement == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nir"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["lif", "plif", "if"])
+def test_resnet20_comes_back(tmp_path, kind):
+    network = awake(spiking_resnet20(10, neuron=KINDS[kind]), 2, 8, 3, 16, 16)
+    found = export_nir(network, tmp_path / "a.nir", torch.randn(2, 3, 16, 16), time_steps=4)
+    assert found.drift <= 1e-5 * found.largest
+    assert found.firing_rate > 0.05
+
+
+def test_two_linear_layers_and_threshold_dependent_norms(tmp_path):
+    network = SpikingResNet((4, 8, 16), (1, 1, 1), 5, hidden=7, norm="tdbn")
+    found = export_nir(awake(network, 2, 8, 3, 16, 16), tmp_path / "a.nir", torch.randn(2, 3, 16, 16), time_steps=3)
+    assert found.drift <= 1e-5 * found.largest
+    assert (found.folded, found.nodes) == (9, 24)
+
+
+def test_event_frames_and_one_call_a_step(tmp_path):
+    network = awake(tiny_student(channels=2), 3, 4, 2, 8, 8)
+    frames = torch.rand(3, 4, 2, 8, 8)
+    found = export_nir(network, tmp_path / "a.nir", frames)
+    functional.set_step_mode(network, "s")
+    again = export_nir(network, tmp_path / "b.nir", frames, student_steps="loop")
+    assert (found.drift, found.largest) == pytest.approx((again.drift, again.largest))
+    assert found.drift <= 1e-5 * found.largest
+
+
+def test_the_drift_is_that_of_the_file(tmp_path, monkeypatch):
+    network = awake(spiking_resnet8(10), 4, 8, 3, 16, 16)
+    exporter, importer, write = of_nir._exchange()
+
+    def spoiled(*args, **options):
+        graph = exporter(*args, **options)
+        graph.nodes["fc"].bias[3] += 0.25
+        return graph
+
+    monkeypatch.setattr(of_nir, "_exchange", lambda: (spoiled, importer, write))
+    found = export_nir(network, tmp_path / "a.nir", torch.randn(2, 3, 16, 16), time_steps=2)
+    assert found.drift == pytest.approx(0.25, rel=1e-3)
+
+
+def test_a_second_export_is_equal_and_the_student_as_it_was(tmp_path):
+    network = awake(spiking_resnet8(10), 4, 8, 3, 16, 16).train()
+    before, images = copy.deepcopy(network.state_dict()), torch.randn(2, 3, 16, 16)
+    first = export_nir(network, tmp_path / "a.nir", images, time_steps=2)
+    assert export_nir(network, tmp_path / "a.nir", images, time_steps=2) == first
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert isinstance(network.avgpool, layer.AdaptiveAvgPool2d)
+
+
+def test_an_exported_student_says_how_it_is_fed(tmp_path):
+    network = awake(spiking_resnet8(10), 4, 8, 3, 16, 16)
+    about = {"time_steps": 2, "size": 16, "student_steps": "multi"}
+    path = save_network(tmp_path / "s.safetensors", network, spiking_resnet8, {"num_classes": 10}, **about)
+    found = export_nir(path, tmp_path / "s.nir")
+    assert found == export_nir(path, tmp_path / "s.nir")
+    assert found.drift <= 1e-5 * found.largest
+    assert nir.read(tmp_path / "s.nir").nodes["conv1"].input_shape.tolist() == [16, 16]
+    assert "23 nodes, 7 of them neurons" in str(found)
+
+
+class Odd(nn.Module):
+    """Everything that NIR has no node for."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = layer.Conv2d(3, 4, 3, groups=1, padding=1, step_mode="m")
+        self.grouped = layer.Conv2d(4, 4, 3, groups=2, padding=1, step_mode="m")
+        self.norm = layer.BatchNorm2d(4, step_mode="m")
+        self.soft = neuron.LIFNode(v_reset=None, step_mode="m")
+        self.pool = layer.MaxPool2d(2, step_mode="m")
+        self.uneven = layer.AdaptiveAvgPool2d(3, step_mode="m")
+        self.twice = neuron.IFNode(step_mode="m")
+        self.scale = nn.Parameter(torch.ones(1))
+        self.flatten = layer.Flatten(step_mode="m")
+        self.fc = layer.Linear(36, 5, step_mode="m")
+
+    def forward(self, frames):
+        if frames.ndim != 5:
+            raise ValueError("no frames")
+        x = self.norm(self.soft(self.grouped(self.conv(frames))))
+        x = self.twice(self.twice(self.pool(x))) * self.scale
+        return self.fc(self.flatten(self.uneven(x).relu()))
+
+
+def test_what_nir_cannot_hold_is_named_with_its_layer(tmp_path):
+    with pytest.raises(ValueError, match="student cannot be held by NIR") as raised:
+        export_nir(Odd(), tmp_path / "a.nir", torch.randn(2, 3, 8, 8), time_steps=2)
+    for words in (
+        "layer 'grouped' (Conv2d) has groups or a padding",
+        "layer 'norm' (BatchNorm2d) cannot be folded",
+        "layer 'soft' (LIFNode) has a soft reset",
+        "layer 'pool' (MaxPool2d) has no node in NIR",
+        "layer 'uneven' (AdaptiveAvgPool2d) has no node in NIR",
+        "layer 'twice' is used 2 times",
+        "mul() behind layer 'twice' is no sum",
+        "the tensor 'scale' is used by itself",
+        "relu() behind layer 'uneven' is no sum",
+    ):
+        assert words in str(raised.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_packages_own_networks_that_cannot_be_held(tmp_path):
+    images = torch.randn(2, 3, 16, 16)
+    for options, words in (
+        ({"last_activation": "relu"}, r"layer 'layer3.0.act2' \(ReLU\) has no node"),
+        ({"norm": "tebn", "norm_steps": 2}, r"layer 'bn1' \(TemporalEffectiveBatchNorm2d\) cannot be folded"),
+        ({"norm": "mpbn"}, r"layer 'act1' \(MPBNLIFNode\) has no node"),
+        ({"neuron": partial(neuron.LIFNode, v_reset=None, step_mode="m")}, "layer 'act1'.*soft reset"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            export_nir(SpikingResNet((4, 8, 16), (1, 1, 1), 5, **options), tmp_path / "a.nir", images, time_steps=2)
+
+
+class Wanders(nn.Module):
+    def forward(self, frames):
+        return frames.flatten(2)[:, :, : int(frames.sum())]
+
+
+def test_what_is_refused(tmp_path):
+    network = tiny_student()
+    with pytest.raises(TypeError, match="images must be given"):
+        export_nir(network, tmp_path / "a.nir", time_steps=2)
+    with pytest.raises(ValueError, match="dt must be above 0"):
+        export_nir(network, tmp_path / "a.nir", torch.randn(2, 3, 8, 8), time_steps=2, dt=0)
+    with pytest.raises(ValueError, match="time_steps must be given for images"):
+        export_nir(network, tmp_path / "a.nir", torch.randn(2, 3, 8, 8))
+    with pytest.raises(ValueError, match="'internal' repeats images inside"):
+        export_nir(network, tmp_path / "a.nir", torch.randn(2, 3, 8, 8), student_steps="internal")
+    with pytest.raises(ValueError, match="the forward of Wanders cannot be followed"):
+        export_nir(Wanders(), tmp_path / "a.nir", torch.ones(1, 1, 2, 2), time_steps=1)
+
+
+def test_an_older_spikingjelly_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(of_nir, "EXCHANGE", "spikingjelly.activation_based.no_such_exchange")
+    with pytest.raises(RuntimeError, match="has no exporter for NIR; it needs generation 2"):
+        export_nir(tiny_student(), tmp_path / "a.nir", torch.randn(2, 3, 8, 8), time_steps=2)

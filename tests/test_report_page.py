@@ -1,0 +1,132 @@
+"""The report in a browser: nothing of a record runs in it, and it can be used with a mouse, a keyboard and a phone."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from report_cases import SCRIPT, comparison, hostile_folder, row, written
+
+from spikingjelly_ckd.recipes.report.found import find_studies
+from spikingjelly_ckd.recipes.report.page import write_page
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed; the extra [test] has it")
+pytestmark = pytest.mark.slow
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1100, "height": 900}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        own = Path(started.chromium.executable_path)
+        path = own if own.exists() else next(filter(None, map(shutil.which, NAMES)), None)
+        if path is None:
+            pytest.skip("there is no Chromium: playwright install --with-deps chromium, or the system's own package")
+        sandbox = [] if os.geteuid() else ["--no-sandbox"]  # Chromium starts for root without its sandbox alone
+        try:
+            opened = started.chromium.launch(executable_path=path, args=sandbox)
+        except playwright.Error as error:
+            pytest.skip(f"Chromium does not start here: {error.message.splitlines()[0]}")
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """Of a page with an honest comparison, a row, and everything that somebody hostile wrote."""
+    folder = tmp_path_factory.mktemp("report")
+    comparison(folder / "honest")
+    written(folder / "row/record.json", row())
+    hostile_folder(folder / "hostile")
+    return write_page(folder / "report.html", *find_studies([folder])).as_uri()
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Opens the page; what the browser complains of, and what it asks the network for, ends the test."""
+    opened, complaints = [], []
+
+    def at(viewport=DESK, **context):
+        opened.append(browser.new_context(viewport=viewport, **context))
+        page = opened[-1].new_page()
+        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append("a dialog opened"))
+        page.on("request", lambda request: request.url.startswith(("file:", "data:")) or complaints.append(request.url))
+        page.goto(address)
+        return page
+
+    yield at
+    for context in opened:
+        context.close()
+    assert complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_nothing_runs_and_everything_is_there(visit, scheme, viewport):
+    page = visit(viewport, color_scheme=scheme)
+    assert page.evaluate("window.hit") is None
+    assert page.evaluate("document.scripts.length") == 1
+    widths = page.evaluate("[...document.images].map((image) => image.complete && image.naturalWidth)")
+    assert len(widths) >= 8
+    assert all(widths)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert SCRIPT in page.inner_text("main")
+    assert page.evaluate("[...document.links].every((link) => link.getAttribute('href').startsWith('#study-'))")
+
+
+def test_the_table_sorts_by_click_and_by_key(visit):
+    page = visit()
+    honest = page.locator("article", has_text="Better than plain training: kd").first
+    table = honest.locator("table").first
+
+    def order():
+        return table.locator("tbody th").all_inner_texts()
+
+    assert order() == ["kd", "ckd", "plain"]
+    head = table.locator("thead th", has_text="test minus control")
+    head.locator("button").click()
+    assert (head.get_attribute("aria-sort"), order()) == ("descending", ["kd", "ckd", "plain"])
+    head.locator("button").focus()
+    page.keyboard.press("Enter")
+    assert (head.get_attribute("aria-sort"), order()) == ("ascending", ["ckd", "kd", "plain"])  # nothing comes last
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Space")  # the head before it, test
+    assert head.get_attribute("aria-sort") is None
+    assert order() == ["kd", "ckd", "plain"]
+    name = table.locator("thead th").first
+    name.locator("button").click()
+    assert (name.get_attribute("aria-sort"), order()) == ("ascending", ["ckd", "kd", "plain"])
+
+
+def test_wide_parts_scroll_by_key_inside_the_page(visit):
+    page = visit(PHONE)
+    figure = page.locator("figure .scroll").first
+    figure.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("(one) => one.scrollLeft > 0", arg=figure.element_handle())
+    assert page.evaluate("scrollX") == 0
+
+
+def test_the_schemes_and_the_print_differ(visit):
+    def ground(page):
+        return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    assert ground(visit(color_scheme="light")) == "rgb(255, 255, 255)"
+    dark = visit(color_scheme="dark")
+    assert ground(dark) == "rgb(20, 23, 28)"
+    dark.emulate_media(media="print", color_scheme="dark")
+    assert ground(dark) == "rgb(255, 255, 255)"
+    assert not dark.locator(".copy").first.is_visible()
+
+
+def test_a_long_text_stays_in_its_place(visit):
+    page = visit(PHONE)
+    wide = page.evaluate(
+        "[...document.querySelectorAll('main *')].filter((one) => !one.closest('.scroll')"
+        " && one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.outerHTML.slice(0, 80))"
+    )
+    assert wide == []

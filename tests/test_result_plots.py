@@ -1,0 +1,165 @@
+"""Plots of what runs left: the numbers are those of the records, and no name of a run breaks them."""
+
+import math
+import warnings
+
+import pytest
+import torch
+from report_cases import HOSTILE, arm
+
+from spikingjelly_ckd.recipes.report.plots.results import (
+    differences,
+    plot_accuracy_and_energy,
+    plot_confusion,
+    plot_forest,
+    plot_layer_rates,
+    plot_training,
+)
+from spikingjelly_ckd.recipes.report.plots.style import save_figure
+
+PLAIN = [arm("plain", seed, value) for seed, value in enumerate((60.0, 62.0, 61.0))]
+KD = [arm("kd", seed, value) for seed, value in enumerate((70.1, 71.9, 71.2))]
+SAME = [arm("nld", seed, value) for seed, value in enumerate((60.2, 61.9, 61.1))]
+
+
+def texts(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+def test_the_forest_says_the_differences_and_marks_those_told_apart():
+    records = [*PLAIN, *SAME, *KD]
+    axes = plot_forest(records).axes[0]
+    found = differences(records)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["kd", "nld"]  # the best first
+    assert texts(axes) == [str(found["kd"][1]), str(found["nld"][1])]
+    bars = {line.get_ydata()[0]: line.get_xdata() for line in axes.lines[1:] if line.get_marker() == "None"}
+    assert list(bars[0]) == pytest.approx([found["kd"][1].low, found["kd"][1].high])
+    filled = [line.get_markerfacecolor() != "none" for line in axes.lines if line.get_marker() not in ("None", "")]
+    assert filled == [True, False]
+
+
+def test_one_ruined_arm_hides_no_other():
+    ruined = [arm("mgd", seed, 10.0 + seed) for seed in range(3)]
+    axes = plot_forest([*PLAIN, *SAME, *KD, *ruined]).axes[0]
+    low, high = axes.get_xlim()
+    assert low > -40
+    assert high < 40
+    assert "<" in [line.get_marker() for line in axes.lines]
+    assert texts(axes)[-1].startswith("-50")
+
+
+def test_each_arm_of_a_forest_has_its_own_control():
+    control = [arm("plain, ReLU", seed, 64.0 + seed, control="plain, ReLU") for seed in range(3)]
+    enof = [arm("enof", seed, 65.0 + seed, control="plain, ReLU") for seed in range(3)]
+    records = [*PLAIN, *KD, *control, *enof]
+    assert differences(records)["enof"][0] == "plain, ReLU"
+    assert differences(records)["enof"][1].mean == pytest.approx(1.0)
+    labels = [label.get_text() for label in plot_forest(records).axes[0].get_yticklabels()]
+    assert "enof\nbeside plain, ReLU" in labels
+
+
+def test_curves_are_means_in_bands_from_the_lowest_to_the_highest():
+    figure = plot_training([*PLAIN, *KD])
+    axes = figure.axes[0]
+    plain, kd = axes.lines
+    assert list(plain.get_xdata()) == [1, 2, 3]
+    assert list(plain.get_ydata()) == pytest.approx([41.0, 56.0, 61.0])
+    band = axes.collections[0].get_paths()[0].vertices
+    assert band[:, 1].min() == 40.0
+    assert band[:, 1].max() == 62.0
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "validation accuracy, %")
+    assert kd.get_linestyle() != plain.get_linestyle()
+
+
+def test_many_arms_have_a_field_each_with_their_control():
+    many = [record for name in "abcdef" for record in (arm(name, 0, 70.0), arm(name, 1, 72.0))]
+    figure = plot_training([*PLAIN, *many], part="test")
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title() for axes in shown] == list("abcdef")
+    assert all(len(axes.lines) == 2 for axes in shown)
+
+
+def test_epochs_without_an_accuracy_are_gaps():
+    holes = arm("kd", 0, 70.0, history=[{"val_accuracy": None}, {"loss": 1.0}, {"val_accuracy": 50.0}])
+    assert list(plot_training([holes]).axes[0].lines[0].get_xdata()) == [3]
+    with pytest.raises(ValueError, match="no curve"):
+        plot_training([arm("kd", 0, None)])
+
+
+def test_energy_has_the_range_over_the_seeds():
+    axes = plot_accuracy_and_energy([*PLAIN, *KD, arm("far", 0, 60.0, energy_mj=1e300)]).axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("energy of one image, mJ", "test accuracy, %")
+    assert len(axes.containers) == 2  # what no axis holds is left out
+    assert axes.containers[0].lines[0].get_xdata()[0] == pytest.approx(0.0041)
+    with pytest.raises(ValueError, match="nothing to draw"):
+        plot_accuracy_and_energy([arm("kd", 0, 60.0, energy_mj=None)])
+
+
+def test_an_accuracy_of_zero_is_one():
+    assert plot_accuracy_and_energy([arm("kd", 0, 0.0)]).axes[0].containers
+
+
+def test_rates_stand_beside_their_layers():
+    axes = plot_layer_rates({"kd": {"a": 0.25, "b": 0.5}, "plain": {"b": 0.1}}).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+    kd, plain = axes.lines
+    assert list(kd.get_xdata()) == [25.0, 50.0]
+    assert (list(plain.get_xdata()), list(plain.get_ydata())) == ([10.0], [1])
+    with pytest.raises(ValueError, match="no firing rate"):
+        plot_layer_rates({"kd": {}})
+
+
+def test_confusions_are_shares_of_the_true_class():
+    figure = plot_confusion(torch.tensor([[8, 2, 0], [0, 0, 0], [1, 1, 2]]), ["a", "b", "c"])
+    axes, scale = figure.axes
+    shown = axes.images[0].get_array().filled(math.nan)
+    assert shown[0].tolist() == [80, 20, 0]
+    assert all(map(math.isnan, shown[1]))
+    assert texts(axes) == ["80", "20", "25", "25", "50"]
+    assert scale.get_ylabel() == "share of the true class, %"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
+
+
+@pytest.mark.parametrize(
+    ("counts", "names", "words"),
+    [
+        (torch.ones(2, 3), None, r"\[K, K\]"),
+        (torch.tensor([[1.0, -1.0], [0.0, 1.0]]), None, "below 0"),
+        (torch.tensor([[1.0, math.nan], [0.0, 1.0]]), None, "finite"),
+        (torch.zeros(2, 2), None, "hold an image"),
+        (torch.ones(2, 2), ["a"], "one for each class"),
+    ],
+)
+def test_what_is_no_confusion_matrix_is_refused(counts, names, words):
+    with pytest.raises(ValueError, match=words):
+        plot_confusion(counts, names)
+
+
+def test_a_hundred_classes_are_readable():
+    axes = plot_confusion(torch.eye(100)).axes[0]
+    assert len(axes.get_yticks()) <= 25
+    assert not axes.texts
+
+
+def test_no_name_of_a_run_breaks_a_plot(tmp_path):
+    records = [*PLAIN, *(arm(text, seed, 65.0 + seed) for text in HOSTILE for seed in range(3))]
+    few = [*PLAIN, *(arm(text, seed, 65.0 + seed) for text in HOSTILE[6:8] for seed in range(3))]
+    rates = {text: {other: 0.1 for other in HOSTILE} for text in HOSTILE[:4]}
+    figures = [
+        plot_forest(records),
+        plot_training(records),
+        plot_training(few),
+        plot_accuracy_and_energy(records),
+        plot_accuracy_and_energy(few),
+        plot_layer_rates(rates),
+        plot_confusion(torch.eye(len(HOSTILE)), HOSTILE),
+    ]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")
+        for number, figure in enumerate(figures):
+            svg = save_figure(figure, tmp_path / f"{number}.svg").read_text("utf8")
+            assert "<script" not in svg
+            assert "\u202e" not in svg
+    assert "hidden" in (tmp_path / "2.svg").read_text("utf8")  # matplotlib leaves out names with an underscore
+    with pytest.raises(ValueError, match="no arm shares a seed"):
+        plot_forest(KD)
