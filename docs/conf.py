@@ -13,7 +13,10 @@ author = "the spikingjelly-ckd contributors"
 copyright = author
 release = re.search(r'^__version__ = "(.+)"$', (ROOT / "spikingjelly_ckd/__init__.py").read_text("utf8"), re.M)[1]
 
-extensions = ["mathml", "myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+extensions = [
+    *("mathml", "plain_diff"),  # in docs/_ext
+    *("myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"),
+]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3

@@ -196,6 +196,7 @@ def test_sphinx_builds_without_a_warning(tmp_path):
     pages = {path: path.read_text("utf8") for path in (tmp_path / "html").rglob("*.html")}
     fetched = re.compile(r"<(?:script|img|link rel=.(?:stylesheet|preload).)[^>]*(?:src|href)=.https?:")
     assert [name for name, page in pages.items() if fetched.search(page)] == []  # all of it is there without a network
+    assert [name for name, page in pages.items() if str(ROOT) in page] == []  # nor where it was built
     card = pages[tmp_path / "html/methods/kd.html"]
     assert "<math" in card
     assert "copybutton.js" in card
