@@ -113,6 +113,13 @@ def test_a_smoke_run_is_marked():
     assert render(smoke).startswith("SMOKE RUN")
 
 
+def test_settings_that_an_earlier_version_did_not_know_are_those_by_default():
+    later = [replace(record, asked=ASKED | {"early_stop": 0, "memopt": None}) for record in GOOD]
+    assert "| kd |" in render([*PLAIN, *later])
+    with pytest.raises(ValueError, match="differ in early_stop"):
+        render([*PLAIN, *(replace(record, asked=ASKED | {"early_stop": 3}) for record in GOOD)])
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [({"data": DATA | {"split_hash": "1"}}, "other data"), ({"asked": ASKED | {"epochs": 3}}, "differ in epochs")],

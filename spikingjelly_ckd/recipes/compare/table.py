@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, fields
 from statistics import fmean
+from typing import Any
 
+from ..recipe import Recipe
 from ..untrusted import markdown_cell
 from .arms import CONTROL, LOUDER, TUNED
 from .records import ArmRecord
@@ -108,16 +111,23 @@ def check_comparable(records: Sequence[ArmRecord]) -> None:
         ValueError: they are not; the message names what differs.
     """
     first = records[0]
+    asked = _asked(first)
     for other in records[1:]:
-        if other.data != first.data:
+        if any(other.data[key] != value for key, value in first.data.items() if key in other.data):
             raise ValueError(f"{other.arm} seed {other.seed} is on other data than {first.arm} seed {first.seed}")
-        keys = (first.asked.keys() | other.asked.keys()) - {"build_options"}
-        differing = sorted(key for key in keys if first.asked.get(key) != other.asked.get(key))
+        there = _asked(other)
+        differing = sorted(key for key in asked.keys() | there.keys() if asked.get(key) != there.get(key))
         if differing:
             raise ValueError(
                 f"{other.arm} seed {other.seed} and {first.arm} seed {first.seed} differ in {', '.join(differing)}: "
                 "they are no comparison"
             )
+
+
+def _asked(record: ArmRecord) -> dict[str, Any]:
+    """The settings of a run; one that its version did not know yet is what it is by default."""
+    known = {item.name: item.default for item in fields(Recipe) if item.default is not MISSING}
+    return {name: value for name, value in (known | record.asked).items() if name != "build_options"}
 
 
 def answer(records: Sequence[ArmRecord], shown: Callable[[object], str] = markdown_cell) -> str:
