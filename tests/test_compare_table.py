@@ -108,6 +108,15 @@ def test_the_control_is_named():
     assert "its control is plain (tuned)" in next(x for x in both.splitlines() if x.startswith("| kd (tuned) |"))
 
 
+def test_plain_training_with_a_value_of_its_own_is_compared_with_plain_training():
+    other = [replace(record, arm="plain@lr=0.3", control="plain@lr=0.3") for record in GOOD]
+    line = next(x for x in render([*PLAIN, *other]).splitlines() if x.startswith("| plain@lr=0.3 |"))
+    assert line.replace("plain@lr=0.3", "kd") == next(
+        x for x in render([*PLAIN, *GOOD]).splitlines() if x.startswith("| kd |")
+    )
+    assert "plain@lr=0.3 +" in answer([*PLAIN, *other])
+
+
 def test_a_smoke_run_is_marked():
     smoke = [replace(record, asked=ASKED | {"smoke": True}) for record in [*PLAIN, *GOOD]]
     assert render(smoke).startswith("SMOKE RUN")

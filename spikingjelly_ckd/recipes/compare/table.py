@@ -20,6 +20,7 @@ __all__ = [
     "cells_of",
     "check_comparable",
     "compare_records",
+    "control_of",
     "heads_of",
     "render",
 ]
@@ -53,10 +54,15 @@ def compare_records(records: Sequence[ArmRecord], control: str = CONTROL) -> Com
     accuracies = {
         arm: {record.seed: record.test_accuracy for record in rows if record.test_accuracy is not None}
         for arm, rows in arms_of(records).items()
-        if arm == control or rows[0].control == control or LOUDER_OF.get(rows[0].control) == control
+        if control in (arm, control_of(rows[0]), LOUDER_OF.get(rows[0].control))
     }
     accuracies = {arm: of_seeds for arm, of_seeds in accuracies.items() if of_seeds}
     return compare_arms(accuracies, control) if control in accuracies else None
+
+
+def control_of(record: ArmRecord) -> str:
+    """What is subtracted from an arm; an arm that is a control itself, such as another learning rate, has plain's."""
+    return CONTROL if record.control == record.arm else record.control
 
 
 def render(records: Sequence[ArmRecord], does_not_fit: Mapping[str, str] | None = None) -> str:
@@ -93,7 +99,7 @@ def heads_of(records: Sequence[ArmRecord]) -> list[str]:
 def cells_of(records: Sequence[ArmRecord]) -> list[list[str]]:
     """The lines of the table under :func:`heads_of`, the best arm first, as texts that are not yet escaped."""
     arms = arms_of(records)
-    found = {control: compare_records(records, control) for control in {rows[0].control for rows in arms.values()}}
+    found = {control: compare_records(records, control) for control in {control_of(rows[0]) for rows in arms.values()}}
     control = _usual_control(arms)
     step = _mean(record.step_ms for record in arms.get(control, []))
     best_first = sorted(arms, key=lambda name: -(_mean(record.test_accuracy for record in arms[name]) or 0.0))
@@ -137,7 +143,7 @@ def answer(records: Sequence[ArmRecord], shown: Callable[[object], str] = markdo
         records: of one comparison.
         shown: makes the name of an arm harmless where the sentence goes; what is there is Markdown.
     """
-    found = {control: compare_records(records, control) for control in {record.control for record in records}}
+    found = {control: compare_records(records, control) for control in {control_of(record) for record in records}}
     compared = [one for one in found.values() if one is not None and one.differences]
     if not compared:
         return "Nothing can be said yet: a control and another arm need a run of one seed at least."
@@ -158,12 +164,12 @@ def answer(records: Sequence[ArmRecord], shown: Callable[[object], str] = markdo
         seeds = max((one.seeds for one in told.values()), default=0)
         return f"No method is told apart as better than plain training on {seeds} paired seeds.{tail}{need}"
     louder = {name: compare_records(records, name) for name in LOUDER_OF.values()}
-    control_of = {record.arm: record.control for record in records}
+    controls = {record.arm: control_of(record) for record in records}
     names = []
     for arm in above:
-        other = louder.get(LOUDER_OF.get(control_of[arm], ""))
+        other = louder.get(LOUDER_OF.get(controls[arm], ""))
         beside = None if other is None else other.differences.get(arm)
-        control = control_of[arm]
+        control = controls[arm]
         hint = "" if beside is None or beside.verdict == "above" else f", not told apart from {LOUDER_OF[control]}"
         than = "" if control in LOUDER_OF else f" beside {shown(control)}"
         names.append(f"{shown(arm)} {told[arm]} points{than}{hint}")
@@ -197,7 +203,7 @@ def _row(
     plain_step: float | None,
 ) -> Iterable[str]:
     done = [record for record in rows if record.failed is None]
-    compared = found[rows[0].control]
+    compared = found.get(control_of(rows[0]))
     difference = None if compared is None else compared.differences.get(arm)
     step = _mean(record.step_ms for record in done)
     yield arm

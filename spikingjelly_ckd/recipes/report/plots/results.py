@@ -17,7 +17,7 @@ from torch import Tensor
 from ....functional.installed import needs_packages
 from ...compare.records import ArmRecord
 from ...compare.statistics import Difference
-from ...compare.table import arms_of, compare_records
+from ...compare.table import arms_of, compare_records, control_of
 from ...untrusted import shown_text
 from .style import COLORS, EVIDENCE, WIDTHS, add_scale, new_figure, series_style, styled
 
@@ -115,7 +115,7 @@ def _edge(found: Sequence[Difference]) -> float | None:
 def differences(records: Sequence[ArmRecord]) -> dict[str, tuple[str, Difference]]:
     """Each arm with the name of its control and its difference to that, where they share a seed."""
     found: dict[str, tuple[str, Difference]] = {}
-    own = {arm: rows[0].control for arm, rows in arms_of(records).items()}
+    own = {arm: control_of(rows[0]) for arm, rows in arms_of(records).items()}
     for control in dict.fromkeys(own.values()):
         compared = compare_records(records, control)
         for arm, difference in ({} if compared is None else compared.differences).items():
