@@ -23,6 +23,7 @@ import ablations
 import gpu_tables
 import methods
 import speed_tables
+import study_tables
 from anchors import render_anchors
 from cache import render as render_cache
 from weights import ARMS
@@ -85,40 +86,6 @@ def quickstart() -> str:
 def cifar() -> str:
     """ResNet-20 on a CIFAR-10 subset, plain and CKD, over the seeds."""
     return tabulate(load("cifar10_r20_T*.json"), best_on_test=True)
-
-
-HEADS = {
-    "en": ("data, training", "T", "ANN teacher, %", "plain SNN, %", "CKD SNN, %", "CKD - plain (95 %)"),
-    "cn": ("数据与训练", "T", "ANN 教师，%", "普通 SNN，%", "CKD SNN，%", "CKD - 普通（95 %）"),
-}
-SETTINGS = {
-    "en": ("event digits, {} epochs", "{} images of CIFAR-10, {} epochs"),
-    "cn": ("手写数字事件，{} 轮", "CIFAR-10 的 {} 张图像，{} 轮"),
-}
-
-
-def headline(language: str) -> str:
-    """What README shows: teacher, plain SNN and CKD SNN at the last epoch, over the seeds."""
-    digits, images = SETTINGS[language]
-    runs = load("quickstart_seed*.json")
-    args = runs[0]["args"]
-    last = {name: [run["results"][name]["accuracy"]["last"] for run in runs] for name in ("teacher", "plain", "ckd")}
-    rows = [(digits.format(args["epochs"]), args["T"], last["teacher"], last["plain"], last["ckd"])]
-    for steps in (1, 4):
-        found = {name: load(f"cifar10_r20_T{steps}_{name}_seed*.json") for name in ("plain", "ckd")}
-        if [run["seed"] for run in found["plain"]] != [run["seed"] for run in found["ckd"]]:
-            raise ValueError(f"the records of ResNet-20 at T={steps} are not paired")
-        run = found["ckd"][0]
-        count = run["data"]["split"].partition("[")[2].partition("+")[0]
-        last = {name: [each["accuracy"]["last"] for each in found[name]] for name in found}
-        teacher = [run["teacher"]["accuracy"]]
-        rows.append((images.format(count, run["recipe"]["epochs"]), steps, teacher, last["plain"], last["ckd"]))
-    lines = [f"| {' | '.join(HEADS[language])} |", "|---" * len(HEADS[language]) + "|"]
-    for setting, steps, teacher, plain, ckd in rows:
-        gains = [with_it - without for without, with_it in zip(plain, ckd, strict=True)]
-        gain = f"{statistics.fmean(gains):+.1f} ± {interval95(gains):.1f}"
-        lines.append(f"| {setting} | {steps} | {' | '.join(map(spread, (teacher, plain, ckd)))} | {gain} |")
-    return "\n".join(lines)
 
 
 def claims() -> dict[str, float | None]:
@@ -244,8 +211,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "ablations_digits": lambda: compared("ablations_digits", ablations.ARMS, ablations.PAPER),
     "quickstart": quickstart,
     "cifar": cifar,
-    "headline": lambda: headline("en"),
-    "headline_cn": lambda: headline("cn"),
     "rows": rows,
     "anchors": lambda: render_anchors(claims()),
     "weights": weights,
@@ -253,6 +218,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cache_views": cache_views,
     **speed_tables.TABLES,
     **gpu_tables.TABLES,
+    **study_tables.TABLES,
 }
 
 
