@@ -190,7 +190,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(ground, unint
 def test_a_record_says_what_ran(uninterrupted):
     record = read_record(uninterrupted / "record.json")
     assert record == Record.read(uninterrupted / "record.json").to_json(), "the schema says all that is there"
-    assert set(record) == {item.name for item in fields(Record)} - {"path", "network", "test", "init"}
+    assert set(record) == {item.name for item in fields(Record)} - {"path", "network", "test", "init", "acceleration"}
     json.dumps(record["chosen"])
     assert record["chosen"] is not None
     assert (record["processes"], record["teacher_cache"]) == (1, None)
@@ -290,7 +290,7 @@ def test_a_network_and_a_set_of_ones_own(tmp_path):
         (("-b", "5", "--mixup", "0.2"), "pass an even batch size"),
         (("--warmup-epochs", "400"), "must be below epochs"),
         (("--lr", "-1"), "lr"),
-        (("-T", "0"), "time_steps must be at least 1"),
+        (("-T", "0"), "--time-steps must be at least 1"),
         (("--amp", "half"), "invalid choice"),
     ],
 )

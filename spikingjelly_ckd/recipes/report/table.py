@@ -20,14 +20,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from ...functional.installed import needs_packages
-from ..compare.table import render
 from ..files import until_reader_leaves
 from ..untrusted import markdown_cell, shown_text
 from .schema import Record
-from .search import LINE, Found, find_records
 
 with needs_packages("the table of records"):
     from scipy.stats import t as student_t
+
+    from ..compare.table import render
+    from .search import LINE, Found, find_records
 
 __all__ = ["interval95", "main", "run_key", "settings_text", "shared_settings", "tabulate"]
 
