@@ -48,6 +48,8 @@ NEEDS_EXTRAS = (
     *("tests/test_rows.py", "tests/test_samples.py", "tests/test_soak.py", "tests/test_strangers.py"),
     *("tests/test_table.py", "tests/test_teachers.py", "tests/test_tooling.py", "tests/test_training.py"),
     *("tests/test_unpickling.py", "tests/test_plots.py", "tests/test_map_images.py"),
+    *("tests/test_cuda.py", "tests/test_gpu_pack.py", "tests/test_row_output.py", "tests/test_seeds.py"),
+    "tests/test_ten_minutes.py",  # its scripts load scikit-learn's digits
 )
 """Files that cannot be imported, or whose tests cannot pass, without an extra."""
 

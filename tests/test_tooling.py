@@ -3,6 +3,7 @@
 import ast
 import re
 import runpy
+import subprocess
 import sys
 import tomllib
 import types
@@ -103,6 +104,32 @@ def test_the_core_is_all_but_what_trains(monkeypatch):
     parts = {path.name for path in (ROOT / "spikingjelly_ckd").iterdir() if (path / "__init__.py").exists()}
     parts |= {path.name for path in (ROOT / "spikingjelly_ckd").glob("[!_]*.py")}
     assert parts - set(constants(monkeypatch)["CORE"]) == {"recipes"}
+
+
+IMPORT_WITHOUT_EXTRAS = """
+import importlib, sys
+from _pytest.outcomes import Skipped
+
+for name in ("lightning", "timm", "sklearn", "optuna", "jinja2", "safetensors", "torchmetrics"):
+    sys.modules[name] = None  # as where it is not installed
+sys.path[:0] = ["tests", "benchmarks"]
+for module in sys.argv[1:]:
+    try:
+        importlib.import_module(module)
+    except Skipped:
+        pass
+    except ImportError as error:
+        print(f"{module}: {error}")
+"""
+
+
+@pytest.mark.slow
+def test_the_files_of_the_oldest_lane_are_imported_without_an_extra(monkeypatch):
+    needs = {Path(path).stem for path in constants(monkeypatch)["NEEDS_EXTRAS"]}
+    modules = sorted({path.stem for path in (ROOT / "tests").glob("test_*.py")} - needs)
+    command = [sys.executable, "-c", IMPORT_WITHOUT_EXTRAS, *modules]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert (done.stdout, done.returncode) == ("", 0), done.stderr
 
 
 # --- commands and markers --------------------------------------------------------------------------------------------
