@@ -4,9 +4,10 @@ import runpy
 from dataclasses import replace
 from pathlib import Path
 
-import tiny_nets
-
 from spikingjelly_ckd.recipes.row import run_row
+
+# isort: split
+import tiny_nets  # after the package: SpikingJelly 0.0.0.0.14, imported alone, gives the root logger a handler
 
 if __name__ == "__main__":
     script = Path(__file__).parents[1] / "examples" / "cifar10_r20.py"

@@ -118,6 +118,12 @@ def test_importing_pulls_in_nothing_heavy():
     assert ours == core_alone
 
 
+def test_importing_gives_the_root_logger_no_handler():
+    code = "import logging, spikingjelly_ckd; print(logging.getLogger().handlers)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_star_imports_are_the_public_names():
     import spikingjelly_ckd
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from types import TracebackType
 
 import torch
 
-__all__ = ["InstallationError", "cure", "needs_packages"]
+__all__ = ["InstallationError", "cure", "needs_packages", "root_logger_untouched"]
 
 OURS = "spikingjelly-ckd"
 TOGETHER = ("torch", "torchvision", "torchaudio")
@@ -50,6 +51,29 @@ installed: pip install 'no_such_package'
         raise
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         raise InstallationError(cure(error, part)) from error
+
+
+@contextmanager
+def root_logger_untouched() -> Iterator[None]:
+    """For the import of a package that logs while it is imported: the process gets no handler by it.
+
+    ``logging.info`` gives the root logger a handler where it has none, and every library then prints through it,
+    Lightning among them. SpikingJelly 0.0.0.0.14 does so where CuPy is missing.
+
+    Example:
+        >>> import logging
+        >>> before = list(logging.getLogger().handlers)
+        >>> with root_logger_untouched():
+        ...     logging.info("said at import")
+        >>> logging.getLogger().handlers == before
+        True
+    """
+    root, silent = logging.getLogger(), logging.NullHandler()
+    root.addHandler(silent)
+    try:
+        yield
+    finally:
+        root.removeHandler(silent)
 
 
 def cure(error: Exception, part: str) -> str:

@@ -19,10 +19,10 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..functional.installed import cure, needs_packages
+from ..functional.installed import cure, needs_packages, root_logger_untouched
 from .fused_neurons import SURROGATES, Dynamics, Leak, fused_steps
 
-with needs_packages("spikingjelly_ckd"):
+with needs_packages("spikingjelly_ckd"), root_logger_untouched():
     from spikingjelly.activation_based import base, functional, layer, neuron, surrogate
 
 __all__ = [

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...functional.errors import ArgumentNotFoundError, ArgumentValueError
-from ...functional.installed import needs_packages
+from ...functional.installed import needs_packages, root_logger_untouched
 from .folders import EVENT_SUFFIX, class_folders
 from .options import DataOptions
 from .samples import FrameLoader, check_events
@@ -129,7 +129,7 @@ def read_frames(
 
 def _class(source: str) -> Any:
     module, _, name = source.partition(":")
-    with needs_packages(f"reading {name} with spikingjelly.datasets"):
+    with needs_packages(f"reading {name} with spikingjelly.datasets"), root_logger_untouched():
         return getattr(importlib.import_module(f"spikingjelly.datasets.{module}"), name)
 
 
