@@ -91,9 +91,16 @@ def peak(name: str, batch: int, time_steps: int, arm: str, device: str, threads:
             return torch.cuda.max_memory_allocated() / 2**20
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
+    def held() -> float:
+        """At this moment, and not at its peak so far, which the imports may have set."""
+        if cuda:
+            return torch.cuda.memory_allocated() / 2**20
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * resource.getpagesize() / 2**20
+
     if cuda:
         torch.cuda.reset_peak_memory_stats()
-    before = used()
+    before = held()
     for _ in range(3):
         step()
     wait(bench.device)

@@ -150,7 +150,7 @@ def small_row(bench: Bench, rounds: int, seconds: dict[str, list[float]], base: 
     """The row of a measurement on the small network."""
     of_it = {"title": f"one block a stage, T=1, {SIZE} px", "time_steps": 1, "batch": BATCH, "size": SIZE}
     return (
-        about(bench)
+        about_small(bench)
         | of_it
         | {
             "rounds": rounds,
@@ -159,6 +159,11 @@ def small_row(bench: Bench, rounds: int, seconds: dict[str, list[float]], base: 
             "raw": {name: [round(value, 6) for value in values] for name, values in seconds.items()},
         }
     )
+
+
+def about_small(bench: Bench) -> Row:
+    """As for a pair, without the neurons of the pair's student, which is another network."""
+    return {name: value for name, value in about(bench).items() if name != "neurons"}
 
 
 def train_arms(arms: Sequence[Arm], data: Data, batches: Batches, teacher: nn.Module) -> Seed:
@@ -224,7 +229,7 @@ def accuracy(bench: Bench, rounds: int) -> Row:
                 logits = distiller.eval().predict(test_frames)
             found[name].append(100 * (logits.argmax(1) == test_labels).float().mean().item())
     settings = {"title": "ResNet-8, event digits, T=4", "time_steps": 4, "batch": ACCURACY_BATCH, "size": 16}
-    return about(bench) | settings | {"rounds": rounds, "epochs": ACCURACY_EPOCHS, "accuracy": found}
+    return about_small(bench) | settings | {"rounds": rounds, "epochs": ACCURACY_EPOCHS, "accuracy": found}
 
 
 def stacked(part: Any) -> tuple[Tensor, Tensor]:

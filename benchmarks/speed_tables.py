@@ -226,10 +226,12 @@ def below() -> str:
         ("r20_t4", "ResNet-20, T=4", 0.60),
         ("spikformer", "Spikformer-4-384, T=1", 0.60),
     ):
-        ratio = found[name]["ratio"]["everything on"] if name in found else None
+        row = found.get(f"{name}_compile", found.get(name))
+        ratio = None if row is None else row["ratio"]["everything on"]
         add(f"CKD step, everything on / plain eager fp32 step, {title}", goal, ratio)
-    cached = found["r20_t1"]["ratio"]["everything on, teacher cache"] if "r20_t1" in found else None
-    add("the same with a teacher cache, ResNet-20, T=1", 0.45, cached)
+        if name == "r20_t1":
+            cached = None if row is None else row["ratio"]["everything on, teacher cache"]
+            add(f"the same with a teacher cache, {title}", 0.45, cached)
     for what, title, goal, key in (
         ("lockstep", "`compare` in lock-step, images a second / a loop of one arm after the other", 3.0, "speedup"),
         ("loading", "epoch with images from memory / with PIL in loading processes", 0.60, "ratio"),
@@ -254,12 +256,14 @@ def switches() -> str:
     rows = []
     for row in pairs("goals").values():
         report = row["reports"]["everything on"]
+        tried = any(trial["switch"] == "compile" for trial in report["trials"])
+        title = networks(row) + (", with torch.compile" if tried else "")
         for trial in report["trials"]:
             ratio = "-" if trial["ratio"] is None else f"{trial['ratio']:.2f}"
             moved = ["-" if trial[key] is None else f"{trial[key]:.1e}" for key in ("logit_error", "map_error")]
-            rows.append([networks(row), trial["switch"], "on" if trial["on"] else "off", ratio, *moved, trial["note"]])
+            rows.append([title, trial["switch"], "on" if trial["on"] else "off", ratio, *moved, trial["note"]])
         noise = ["-" if value is None else f"{value:.1e}" for value in report["sensitivity"]]
-        rows.append([networks(row), "noise of 0.4 % on the images", "", "", *noise, ""])
+        rows.append([title, "noise of 0.4 % on the images", "", "", *noise, ""])
     if not rows:
         return NOT_RUN
     return table(["networks", "switch", "", "step's time", "logits moved", "maps moved", "note"], rows)
