@@ -10,9 +10,8 @@ and writes ``quickstart.png`` (events, and where the networks look) and ``quicks
 The task was made for this script and says nothing about other data. Its difficulty was chosen on the validation part so
 that plain training leaves room; the weights are the paper's (beta = gamma = 1). Three seeds: docs/results.md.
 
-The gain belongs to this short schedule, in which the plain network is far from done. With ``-b 16 --epochs 40`` (2.6
-times the updates) the validation part gave, last epoch: seed 0 plain 86.1, CKD 78.8, NLD alone (``--beta 0``) 87.7;
-seed 1 plain 84.4, CKD 83.6 (benchmarks/results/quickstart_longer_*.json).
+The gain belongs to this short schedule, in which the plain network is far from done; with more updates CKD fell below
+it (docs/results.md).
 """
 
 import argparse

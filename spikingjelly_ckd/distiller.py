@@ -66,7 +66,7 @@ class Distiller(WithFrozenTeacher):
             built, here instead of at the first step. State, modes, buffers and random numbers stay as they are.
         check: raise where a value check fails (finite outputs, label range, constant maps); one device read a step.
         teacher_stream: on a GPU, run the teacher on a stream of its own, beside the student's forward. It takes memory,
-            and saves time only where one network leaves the GPU idle. Not measured on a GPU.
+            and saves time only where one network leaves the GPU idle; how much has not been measured.
         schedule: name of a loss, or ``"task"`` -> function of the progress in ``[0, 1]`` that gives a factor of its
             weight, see :mod:`spikingjelly_ckd.step.schedule`; advanced by :meth:`progress`.
 

@@ -109,7 +109,7 @@ def check_both(first_name: str, first: object, second_name: str, second: object)
     """Raise if one of two arguments that belong together is None and the other is not.
 
     Raises:
-        ValueError: so it is.
+        ValueError: one of them alone is None.
 
     Example:
         >>> check_both("student_channels", None, "teacher_channels", None)

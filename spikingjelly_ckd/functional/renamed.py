@@ -73,7 +73,10 @@ def renamed_argument(old: str, new: str) -> Callable[[Callable[_Arguments, _Resu
         new: name to use.
 
     Returns:
-        The decorator. What it makes raises a ``TypeError`` where both names are given.
+        The decorator.
+
+    Raises:
+        TypeError: when the decorated function is called with both names.
 
     Example:
         >>> @renamed_argument("colour", "color")

@@ -229,8 +229,8 @@ class StepOutput:
         weights: of each term as used in this step.
         maps: ``{"teacher", "student"}``, ``[N, h, w]`` each, detached, size-matched and normalised, before the
             softmax; empty without a map loss, and ``"name/teacher"``, ``"name/student"`` with several.
-        skipped: how many images the losses left out since their teacher map is constant, summed over the losses; a
-            number, or with ``check=False`` a scalar tensor that was not waited for.
+        skipped: how many images the losses left out, such as those with a constant teacher map, summed over the losses;
+            a number, or with ``check=False`` a scalar tensor that was not waited for.
         values: the terms with their graphs, for gradients of one term alone.
     """
 
