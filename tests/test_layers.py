@@ -416,12 +416,12 @@ def test_a_block_that_adds_spikes_up_comes_before_its_neuron(inplace):
     assert (found.path, found.reason) == ("2", "last block of spikes with positions")
 
 
-def test_a_silent_block_and_a_real_valued_one_are_no_spikes():
+def test_a_silent_block_is_judged_by_what_it_returns_where_it_fires_and_a_real_valued_one_is_no_spikes():
     head = (layer.Flatten(), layer.Linear(784, 5))
     silent = spiking(layer.Conv2d(3, 4, 3), neuron.LIFNode(), Block(threshold=1e6), *head)
     nn.init.zeros_(silent[0].weight)
     nn.init.zeros_(silent[0].bias)
-    assert find_layer(silent, FRAMES).path == "2.lif"
+    assert find_layer(silent, FRAMES).path == "2"
     membranes = spiking(layer.Conv2d(3, 4, 3), Block(), *head)
     assert find_layer(membranes, FRAMES).path == "1.lif"
 

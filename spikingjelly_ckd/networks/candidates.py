@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from . import compat
+from .guards import firing
 from .recording import watch
 
 __all__ = ["Ran", "blocks_around", "is_skipped", "spiking_kind", "what_ran"]
@@ -51,9 +52,22 @@ def what_ran(module: nn.Module, forward: Callable[[], object], *, integers: bool
     Raises:
         RuntimeError: no module was seen running.
     """
-    notes = _Notes(dict(module.named_modules()), integers=integers)
+    modules = dict(module.named_modules())
+    notes, lively = _Notes(modules, integers=integers), _Notes(modules, integers=integers)
     with torch.no_grad(), watch(module, notes.add):
         forward()
+    silent = [
+        path
+        for path in notes.silent_blocks()
+        if compat.has_neurons(modules[path]) and not isinstance(modules[path], nn.Sequential)
+    ]
+    if integers and silent:  # it cannot be told what they return, unless their neurons fire
+        compat.reset(module)
+        with torch.no_grad(), firing(module), watch(module, lively.add):
+            forward()
+        for path in silent:
+            if path in lively.ran:
+                notes.ran[path].whole, notes.ran[path].silent = lively.ran[path].whole, lively.ran[path].silent
     if not notes.ran:
         raise RuntimeError(
             f"no layer of {type(module).__name__} was seen running, so none can be chosen: a network that "
@@ -101,6 +115,10 @@ class _Notes:
         self._integers = integers
         self._holders = {path for path, child in names.items() if next(child.children(), None) is not None}
         self._makers: dict[int, tuple[weakref.ref[Tensor], int, str]] = {}
+
+    def silent_blocks(self) -> list[str]:
+        """Modules with children that made a tensor of zeros."""
+        return [p for p, seen in self.ran.items() if p in self._holders and seen.silent and seen.source is None]
 
     def add(self, path: str, tensor: Tensor) -> None:
         seen = self.ran.pop(path, None) or Ran()

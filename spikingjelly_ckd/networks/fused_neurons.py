@@ -27,6 +27,11 @@ _BLOCK_BYTES = 2**20
 _SMALLEST_BLOCK = 2**15
 """Elements of a time step in a block at least, for each thread: below, calls take longer than what they compute."""
 
+_NEEDS_ITS_INPUT = (
+    "a fast neuron computes its potentials again from its input, which was written to after it had run (as by "
+    "`x += block(x)`): write x = x + ..., or call use_fast_neurons(student, enable=False)"
+)
+
 
 def _sigmoid(u: Tensor, alpha: float, spare: Tensor) -> Tensor:
     s = u.mul_(alpha).sigmoid_()
@@ -142,7 +147,12 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, Tensor | None, None]:
-        (x, share), dynamics = ctx.saved_tensors, ctx.dynamics
+        try:
+            x, share = ctx.saved_tensors
+        except RuntimeError as error:
+            error.add_note(_NEEDS_ITS_INPUT)
+            raise
+        dynamics = ctx.dynamics
         if torch.is_grad_enabled():
             return *_with_graph(x, share, dynamics, grads, ctx.needs_input_grad), None
         of_spikes = x.new_zeros(()).expand_as(x) if grads[0] is None else grads[0]

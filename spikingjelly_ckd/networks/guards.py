@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from . import compat
 
-__all__ = ["outside_inference", "preserve_state", "reset_states"]
+__all__ = ["firing", "outside_inference", "preserve_state", "reset_states"]
 
 _PLAIN = frozenset({int, float, bool, str, type(None)})
 _TORCHS_OWN = frozenset(vars(nn.Module()))
@@ -113,6 +113,38 @@ def preserve_state(*networks: nn.Module) -> Iterator[None]:
                     saved.restore()
             for parameter, gradient in gradients:
                 parameter.grad = gradient
+
+
+@contextmanager
+def firing(network: nn.Module) -> Iterator[None]:
+    """Let neurons fire at any potential that is not negative, so that a network says something before its training.
+
+    Left alone are neurons whose threshold is no number.
+
+    Args:
+        network: runs inside the block.
+
+    Example:
+        >>> import torch
+        >>> from spikingjelly.activation_based import neuron
+        >>> net = neuron.IFNode()
+        >>> with firing(net):
+        ...     net(torch.tensor([0.1, -0.1]))
+        tensor([1., 0.])
+        >>> net.v_threshold
+        1.0
+    """
+    neurons: list[Any] = [module for module in network.modules() if compat.is_neuron(module)]
+    saved = [
+        (module, module.v_threshold) for module in neurons if type(vars(module).get("v_threshold")) in (int, float)
+    ]
+    try:
+        for module, _ in saved:
+            module.v_threshold = 0.0
+        yield
+    finally:
+        for module, threshold in saved:
+            module.v_threshold = threshold
 
 
 _SavedBuffers = list[tuple[dict[str, Tensor | None], str, Tensor, Tensor]]

@@ -36,7 +36,8 @@ def read_logits(output: Any, *, role: Role, size: int, steps: int | None = None)
     """The logits in what a network returned.
 
     Args:
-        output: ``[N, K]``, ``[T, N, K]``, a tuple or list that begins with one, or an object with ``.logits``.
+        output: ``[N, K]``, ``[T, N, K]``, an object with ``.logits``, or a tuple or list that begins with one. A
+            student's must not hold several ``[N, K]`` and nothing else where these can be its time steps.
         role: ``"student"`` or ``"teacher"``, for the message.
         size: ``N``.
         steps: ``T`` where it is known.
@@ -46,20 +47,29 @@ def read_logits(output: Any, *, role: Role, size: int, steps: int | None = None)
 
     Raises:
         TypeError: no tensor in it.
-        ValueError: a shape that cannot be logits of this batch, or a single class.
+        ValueError: a shape that cannot be logits of this batch, a single class, or tensors that can be time steps as
+            well as several heads.
 
     Example:
         >>> import torch
         >>> read_logits((torch.ones(4, 2, 10), None), role="student", size=2).mean.shape
         torch.Size([2, 10])
     """
-    first = output[0] if isinstance(output, tuple | list) and output else getattr(output, "logits", output)
+    named = getattr(output, "logits", None)
+    several = output if isinstance(output, tuple | list) and not isinstance(named, Tensor) else ()
+    first = named if isinstance(named, Tensor) else several[0] if several else output
     if not isinstance(first, Tensor):
         raise TypeError(
             f"the {role} returned {type(output).__name__}, expected logits {_WANTED[role]}; wrap it in a module that "
             "returns its logits"
         )
     shape = tuple(first.shape)
+    alike = sum(isinstance(each, Tensor) and each.shape == first.shape for each in several)
+    if role == "student" and first.ndim == 2 and 1 < len(several) == alike and steps in (None, alike):
+        raise ValueError(
+            f"the student returned {alike} tensors of shape {shape}, which can be its time steps or several heads: "
+            "return torch.stack of them, [T, N, K], if they are time steps, or else the logits alone"
+        )
     if first.ndim == 3 and role == "student" and shape[1] != size and shape[0] == size:
         raise ValueError(f"the student returned {shape}, which looks batch-first; expected [T, N, K] with N={size}")
     fits = shape[-2:-1] == (size,) and first.ndim in ((2, 3) if role == "student" else (2,))

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from ..networks.outputs import Role
+
 __all__ = ["Batch", "read_batch"]
+
+_WROTE: dict[Role, str] = {
+    "teacher": "the teacher wrote into the images that the student gets too (as by x.sub_(mean), x /= std or an "
+    "in-place activation in front); let it compute a new tensor, or pass teacher_input=torch.clone",
+    "student": "the student wrote into its input, which is the batch itself, repeated over time without a copy (as by "
+    "x[t] += ..., x.mul_(2) or an in-place activation in front); let it compute a new tensor, or begin with x.clone()",
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,20 @@ class Batch:
     size: int
     steps: int | None
     teacher_input: Callable[[Tensor], Tensor] | None = None
+    _version: int | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_version", _version(self.images))
+
+    def check_kept(self, role: Role) -> None:
+        """Raise if the network that ran last has written into the images, which are everybody's.
+
+        Raises:
+            ValueError: it has; the images of this batch are spoilt.
+        """
+        version = _version(self.images)
+        if version != self._version and None not in (version, self._version):
+            raise ValueError(_WROTE[role])
 
     @property
     def is_event(self) -> bool:
@@ -119,6 +142,11 @@ def read_batch(
         )
     steps = images.shape[0] if images.ndim == 5 else time_steps
     return Batch(images, labels, size, steps, teacher_input)
+
+
+def _version(images: Tensor) -> int | None:
+    """How often the memory of the images was written to; unknown in ``torch.inference_mode`` and while compiled."""
+    return None if images.is_inference() or torch.compiler.is_compiling() else images._version
 
 
 def _read_labels(images: Tensor, labels: Tensor, size: int) -> Tensor:

@@ -112,12 +112,13 @@ class Observer:
         with preserve_state(network), torch.no_grad():
             with record(network.eval(), {layer.path for layer in layers}) as seen:
                 self.run(network, self.inputs(batch))
+            batch.check_kept(self.role)
             return {layer: self._arranged(network, layer, seen.calls(layer.path), batch).shape for layer in layers}
 
     def _observe(
         self, network: nn.Module, inputs: Tensor, batch: Batch, more_paths: Collection[str] = (), **how: Any
     ) -> ObservedForward:
-        return observe_forward(
+        seen = observe_forward(
             network,
             inputs,
             [*self._paths(self.layers), *more_paths],
@@ -127,6 +128,8 @@ class Observer:
             cam_paths=self._paths(self.cam_targets),
             **how,
         )
+        batch.check_kept(self.role)
+        return seen
 
     def _chosen_paths(self) -> list[str]:
         return [*self._paths(self.layers), *([] if self.head_path is None else [self.head_path])]

@@ -138,11 +138,13 @@ class Pair(nn.Module):
     def _choose(self, student: nn.Module, teacher: nn.Module | None, batch: Batch) -> None:
         if not batch.images.isfinite().all():
             raise ValueError("images hold NaN or inf, so no layer can be chosen on them")
-        frames = self.student.inputs(batch)
-        if self.student.student_steps == "multi" and batch.steps is not None:
-            check_step_modes(student, frames, batch.steps, batch.size, run=self.student.run)
-        if self.student.student_steps == "internal":
-            check_own_time_axis(student, frames, batch.steps, batch.size, run=self.student.run)
+        batch = replace(batch)  # as its memory is now: a compiled step does not know
+        frames, run = self.student.inputs(batch), self.student.run
+        if frames.ndim == 4:
+            check_own_time_axis(student, frames, batch.steps, batch.size, run=run)
+        elif self.student.student_steps != "loop":
+            check_step_modes(student, frames, len(frames), batch.size, run=run)
+        batch.check_kept("student")
         if batch.steps is not None and batch.steps == batch.size > 1:
             self._check_axes(student, batch)
         if self._is_chosen:
@@ -160,7 +162,8 @@ class Pair(nn.Module):
                 elif theirs is not None:
                     _choose_pair(name, choice, ours, theirs)
             if self.student.wants_per_step_logits and batch.steps != 1:
-                self.student.readout = find_per_step_logits(student, frames, batch.size, run=self.student.run)
+                self.student.readout = find_per_step_logits(student, frames, batch.size, run=run)
+        self.student.check_places(student, batch)
         self._is_chosen = self._is_checked = True
 
     def _check_axes(self, student: nn.Module, batch: Batch) -> None:
@@ -254,6 +257,7 @@ class _Side:
                 found = find_stages(self.network, inputs, role=role, run=run)
             else:
                 found = (find_layer(self.network, inputs, role=role, run=run),)
+            self.batch.check_kept(role)
             self._found[stages] = tuple(replace(layer, grid=None) for layer in found)
         return self._found[stages]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -11,7 +12,10 @@ from torch import Tensor, nn
 
 from ..networks import compat
 from ..networks.failures import advice_on, find_failure
+from ..networks.guards import firing, preserve_state
+from ..networks.layer import Layer
 from ..networks.outputs import Logits, read_logits
+from ..networks.recording import record
 from .batch import Batch
 from .observer import Observer, target_classes
 from .output import Observation
@@ -76,9 +80,61 @@ class StudentObserver(Observer):
         note = f"raised by the student{where}, on input {shape} with student_steps={self.student_steps!r}"
         return f"{note}. {advice}" if advice else note
 
+    def check_places(self, network: nn.Module, batch: Batch) -> None:
+        """Raise if what is read as one image is another, where shapes leave open which axis is time.
+
+        That is so where time and batch are folded into one axis, or are equal. The network runs twice, the second time
+        with another first image: what answers to it has to be the first image of every step. It is left as it was
+        found.
+
+        Args:
+            network: the student.
+            batch: what it takes.
+
+        Raises:
+            ValueError: a layer or the output has the batch in front of time.
+        """
+        layers = {layer for of in self.layers.values() for layer in of}
+        by_shape = batch.steps not in (None, batch.size) and batch.size > 1
+        if batch.steps == 1 or (by_shape and all((layer.layout or "").startswith("T") for layer in layers)):
+            return
+        axis = batch.images.ndim - 4
+        if batch.size == 1:
+            batch = replace(batch, images=torch.cat([batch.images, batch.images], axis), size=2)
+            try:
+                with preserve_state(network), torch.no_grad():
+                    self.run(network.eval(), self.inputs(batch))
+            except Exception:  # it is made for one image
+                return
+        first, rest = batch.images.narrow(axis, 0, 1), batch.images.narrow(axis, 1, batch.size - 1)
+        other = replace(batch, images=torch.cat([1 - first.flip(-1), rest], axis))
+        before, after = (self._read_all(network, layers, each) for each in (batch, other))
+        for name, tensor in before.items():
+            steps, size = tensor.shape[:2]
+            moved = (tensor != after[name]).flatten(2).any(2)
+            places = moved.flatten().nonzero().flatten()  # t * N + n; of [N, T], the first image has those below T
+            if moved[:, 1:].any() and bool((places < steps).all()):
+                raise ValueError(
+                    f"the student's {name} has the batch in front of time, [N, T, ...] or both folded into one axis in "
+                    f"that order, and would be read as {steps} time steps of {size} images, with images mixed: let it "
+                    "return [T, N, ...]"
+                )
+
+    def _read_all(self, network: nn.Module, layers: Iterable[Layer], batch: Batch) -> dict[str, Tensor]:
+        """Name -> what a layer, or the output, says of every time step and image, ``[T, N, ...]``."""
+        with preserve_state(network), firing(network), torch.no_grad():
+            with record(network.eval(), {layer.path for layer in layers}) as seen:
+                logits = self.logits(network, batch)
+            found = {
+                f"layer {layer.path!r}": self._arranged(network, layer, seen.calls(layer.path), batch)
+                for layer in layers
+            }
+        return found if logits.steps is None else found | {"output": logits.steps}
+
     def logits(self, network: nn.Module, batch: Batch) -> Logits:
         """What the network returns, and nothing else."""
         output = self.run(network, self.inputs(batch))
+        batch.check_kept(self.role)
         return read_logits(output, role="student", size=batch.size, steps=batch.steps)
 
     def observe(self, network: nn.Module, batch: Batch, teacher_logits: Tensor | None) -> Observation:

@@ -107,12 +107,14 @@ class TeacherObserver(Observer):
                 return network(inputs)
             with reset_states(network):
                 output = run_over_time(network, inputs, self.time_steps)
-            size = inputs.shape[1] if inputs.ndim == 5 else inputs.shape[0]
-            return read_logits(output, role="student", size=size).mean
+            steps, size = inputs.shape[:2] if inputs.ndim == 5 else (None, inputs.shape[0])
+            return read_logits(output, role="student", size=size, steps=steps).mean
 
     def logits(self, network: nn.Module, batch: Batch) -> Tensor:
         """``[N, K]``, and nothing else."""
-        return read_logits(self.run(network, self.inputs(batch)), role="teacher", size=batch.size).mean
+        output = self.run(network, self.inputs(batch))
+        batch.check_kept(self.role)
+        return read_logits(output, role="teacher", size=batch.size).mean
 
     def replay(self, cached: TeacherOutput) -> Observation:
         """The observation that a cached output stands for; no network runs."""

@@ -25,6 +25,19 @@ __all__ = [
     "run_over_time",
 ]
 
+_SECOND_AXIS = (
+    nn.modules.batchnorm._BatchNorm,
+    nn.modules.instancenorm._InstanceNorm,
+    nn.GroupNorm,
+    nn.LocalResponseNorm,
+    nn.CrossMapLRN2d,
+    nn.ChannelShuffle,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.FeatureAlphaDropout,
+)
+
 StudentSteps = Literal["multi", "loop", "internal"]
 """How a student takes its time steps: all in one call, one call for each, or by itself, from images."""
 
@@ -38,7 +51,7 @@ def run_over_time(network: nn.Module, frames: Tensor, steps: StudentSteps) -> An
     """
     if steps != "loop":
         return network(frames)
-    return torch.stack([read_logits(network(x), role="student", size=x.shape[0]).mean for x in frames])
+    return torch.stack([read_logits(network(x), role="student", size=x.shape[0], steps=1).mean for x in frames])
 
 
 def check_step_modes(
@@ -46,10 +59,10 @@ def check_step_modes(
 ) -> None:
     """Raise if a module treats the time axis as part of the batch.
 
-    Asked are modules that SpikingJelly gives a step mode and that are in single-step mode, and every normalisation of
-    PyTorch, which takes the second axis for channels. Only a network that has such modules is run, in eval mode; it is
-    left as it was found. A module that is called once a step, in a loop of its own, is no fault, and neither is a layer
-    that treats every entry of the leading axes alike (``Linear``, activations).
+    Asked are modules that SpikingJelly gives a step mode and that are in single-step mode, and layers of PyTorch that
+    take the second axis for channels (normalisations, ``Dropout2d``). Only a network that has such modules is run, in
+    eval mode; it is left as it was found. A module that is called once a step, in a loop of its own, is no fault, and
+    neither is a layer that treats every entry of the leading axes alike (``Linear``, activations).
 
     Args:
         network: the student, in multi-step mode.
@@ -66,23 +79,10 @@ def check_step_modes(
         >>> network = nn.Sequential(neuron.IFNode(step_mode="m"))
         >>> check_step_modes(network, torch.zeros(2, 1, 3), 2, 1, run=lambda network, frames: network(frames))
     """
-    single = {
-        path: module
-        for path, module in network.named_modules()
-        if compat.is_in_single_step_mode(module) or _is_plain_normalisation(module)
-    }
-    for path in compat.inside_containers(network):
-        single.pop(path, None)
-    if steps == 1 or not single:
+    single = _in_doubt(network, steps)
+    if not single or steps == batch == 1:
         return
-    seen: dict[str, list[torch.Size]] = {}
-
-    def note(path: str, output: Tensor) -> None:
-        seen.setdefault(path, []).append(output.shape)
-
-    with preserve_state(network), torch.no_grad(), watch(network.eval(), note):
-        run(network, frames)
-    for path, shapes in seen.items():
+    for path, shapes in _shapes(network, frames, run).items():
         if path not in single or len(shapes) > 1:
             continue
         module, shape = single[path], shapes[0]
@@ -94,10 +94,12 @@ def check_step_modes(
 def check_own_time_axis(
     network: nn.Module, images: Tensor, steps: int | None, batch: int, *, run: Callable[[nn.Module, Tensor], Any]
 ) -> None:
-    """Raise if a student that keeps time itself has multi-step neurons that get images without a time axis.
+    """Raise if a student that takes images, and keeps time itself, has modules that confuse time steps and images.
 
-    Such neurons take the images of a batch for time steps of one. It is left as it was found; where the first two axes
-    are alike, nothing can be said.
+    These are multi-step neurons that get images without a time axis, which they take for time steps of one, and modules
+    in single-step mode that get all time steps in one call (see :func:`check_step_modes`). The network runs with two
+    numbers of images, which tell which axis is the batch, and is left as it was found. Where it runs with one number
+    only and the first two axes are alike, nothing can be said.
 
     Args:
         network: the student, which takes ``[N, C, H, W]``.
@@ -107,7 +109,7 @@ def check_own_time_axis(
         run: how to run it.
 
     Raises:
-        ValueError: a neuron does, or all of them see another number of time steps than ``steps``.
+        ValueError: a module does, or all multi-step neurons see another number of time steps than ``steps``.
 
     Example:
         >>> from spikingjelly.activation_based import neuron
@@ -119,39 +121,77 @@ def check_own_time_axis(
         single-step mode
     """
     multi = {path for path, mode in compat.neuron_step_modes(network).items() if mode == "m"}
-    if not multi or batch == 1:
+    single = _in_doubt(network, steps)
+    if not multi and not single:
         return
-    seen: dict[str, list[torch.Size]] = {}
-
-    def note(path: str, output: Tensor) -> None:
-        seen.setdefault(path, []).append(output.shape)
-
-    with preserve_state(network), torch.no_grad(), watch(network.eval(), note):
-        run(network, images)
-    called = {path: shapes for path, shapes in seen.items() if path in multi}
-    for path, shapes in called.items():
-        for shape in shapes:
-            if shape[0] == batch and shape[1:2] != (batch,):
-                kind = type(network.get_submodule(path)).__name__
-                raise ValueError(
-                    f"the student's {kind} {path!r} is in multi-step mode and got {tuple(shape)}, images without a "
-                    f"time axis: it takes the {batch} images of the batch for time steps. Let the network repeat them, "
-                    "[T, N, ...], or put its neurons in single-step mode"
-                )
-    own = {shape[0] for shapes in called.values() for shape in shapes if shape[1:2] == (batch,)}
-    if steps is not None and len(own) == 1 and not own & {steps, batch}:
+    runs = [(batch, _shapes(network, images, run))]
+    others = images[1:] if batch > 1 else torch.cat([images, images])
+    try:
+        runs.append((len(others), _shapes(network, others, run)))
+    except Exception:  # it is made for one number of images
+        if batch == 1:
+            return
+    own: set[int] = set()
+    for path, shapes in runs[0][1].items():
+        leads = [_is_batch(axis, path, runs) for axis in (0, 1)]
+        if path in multi and leads == [True, False]:
+            size, seen = max(runs, key=lambda one: one[0])
+            raise ValueError(
+                f"the student's {type(network.get_submodule(path)).__name__} {path!r} is in multi-step mode and got "
+                f"{tuple(seen[path][0])}, images without a time axis: it takes the {size} images of the batch for time "
+                "steps. Let the network repeat them, [T, N, ...], or put its neurons in single-step mode"
+            )
+        if path in multi and leads == [False, True]:
+            own |= {shape[0] for shape in shapes}
+        if path not in single or len(shapes) > 1:
+            continue
+        module, found = single[path], shapes[0][0] if leads == [False, True] else None
+        flattened = steps not in (None, 1) and shapes[0][0] == steps * batch and compat.keeps_state(module)
+        if flattened or (found is not None and (found > 1 or _takes_second_axis(module))):
+            raise ValueError(_taken_for_images(path, module, found or steps or 1))
+    if steps is not None and len(own) == 1 and own != {steps}:
         raise ValueError(f"the student runs {own.pop()} time steps, and time_steps is {steps}: pass what it has")
 
 
-def _is_plain_normalisation(module: nn.Module) -> bool:
-    """Whether it takes the second axis for channels, or normalises over the leading axes, whatever they mean."""
-    kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm)
-    return isinstance(module, kinds) and not hasattr(module, "step_mode")
+def _is_batch(axis: int, path: str, runs: Sequence[tuple[int, dict[str, list[torch.Size]]]]) -> bool:
+    """Whether an axis of every output of a module has the size of the batch, whatever that is."""
+    return all(path in seen and all(shape[axis : axis + 1] == (size,) for shape in seen[path]) for size, seen in runs)
+
+
+def _shapes(network: nn.Module, inputs: Tensor, run: Callable[[nn.Module, Tensor], Any]) -> dict[str, list[torch.Size]]:
+    """Path -> the shapes that a module returned in one forward in eval mode; the network is left as it was found."""
+    seen: dict[str, list[torch.Size]] = {}
+    with (
+        preserve_state(network),
+        torch.no_grad(),
+        watch(network.eval(), lambda path, output: seen.setdefault(path, []).append(output.shape)),
+    ):
+        run(network, inputs)
+    return seen
+
+
+def _in_doubt(network: nn.Module, steps: int | None) -> dict[str, nn.Module]:
+    """Modules that may take a time axis for the batch: in single-step mode, or PyTorch's with channels second."""
+    found = {
+        path: module
+        for path, module in network.named_modules()
+        if _takes_second_axis(module) or (steps != 1 and compat.is_in_single_step_mode(module))
+    }
+    for path in compat.inside_containers(network):
+        found.pop(path, None)
+    return found
+
+
+def _takes_second_axis(module: nn.Module) -> bool:
+    """Whether it is PyTorch's own and takes the second axis for channels, or mixes the leading axes."""
+    if isinstance(module, nn.PReLU):
+        return module.num_parameters > 1
+    return isinstance(module, _SECOND_AXIS) and not hasattr(module, "step_mode")
 
 
 def _taken_for_images(path: str, module: nn.Module, steps: int) -> str:
     kind = type(module).__name__
-    if not _is_plain_normalisation(module):
+    if not _takes_second_axis(module):
         what = "neuron" if compat.is_neuron(module) else kind
         return (
             f"the student's {what} {path!r} is in single-step mode and got all {steps} time steps in one call, as if "
@@ -257,7 +297,8 @@ def find_per_step_logits(
     with preserve_state(network), torch.no_grad():
         network.eval()
         with watch(network, lambda path, tensor: seen.setdefault(path, []).append(tensor)):
-            output = read_logits(run(network, frames), role="student", size=batch)
+            count = frames.shape[0] if frames.ndim == 5 else None
+            output = read_logits(run(network, frames), role="student", size=batch, steps=count)
     if output.steps is not None:
         return None
     classes = output.mean.shape[1]
