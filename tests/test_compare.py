@@ -25,11 +25,12 @@ from torch import nn
 from spikingjelly_ckd.published import Method
 from spikingjelly_ckd.recipes.compare import command, costs, one_seed, workers
 from spikingjelly_ckd.recipes.compare.arms import read_arms
-from spikingjelly_ckd.recipes.compare.batches import InMemory, Loaded, cropped
+from spikingjelly_ckd.recipes.compare.batches import InMemory, Loaded, batches_of, cropped
 from spikingjelly_ckd.recipes.compare.lockstep import StoppedError
 from spikingjelly_ckd.recipes.compare.plan import Plan
 from spikingjelly_ckd.recipes.compare.records import read_records
 from spikingjelly_ckd.recipes.data import DataOptions, image_folder
+from spikingjelly_ckd.recipes.data.base import TransformedSubset
 from spikingjelly_ckd.recipes.export import save_network
 from spikingjelly_ckd.recipes.rerun import main as rerun_main
 from spikingjelly_ckd.step.method import StudentNeeds
@@ -504,6 +505,21 @@ def test_decoded_images_are_those_of_the_loaders(folder):
         assert torch.allclose(one, other, atol=1e-5)
     memory = InMemory(data, options, 4)
     assert (memory.steps, memory.count("val"), memory.count("test")) == (4, 6, 9)
+
+
+def test_inputs_that_are_no_pictures_keep_their_values(folder):
+    data, options = loaded(folder)
+    parts = {
+        name: TransformedSubset(part.source, part.rows, lambda picture, own=part.transform: 3.7 * own(picture))
+        for name, part in (("train", data.train), ("validation", data.validation), ("test", data.test))
+    }
+    measured = replace(data, **parts)
+    batches = batches_of(measured, options, 4, None)
+    assert isinstance(batches, Loaded)
+    assert torch.equal(next(batches.part("test"))[0][0], parts["test"][0][0])
+    assert isinstance(batches_of(data, options, 4, None), InMemory)
+    with pytest.raises(ValueError, match="no pictures of 8 bit: leave out --crop"):
+        batches_of(measured, options, 4, 16)
 
 
 def test_the_batches_of_an_epoch_follow_from_seed_and_epoch(folder):

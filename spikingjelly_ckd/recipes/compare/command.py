@@ -209,7 +209,8 @@ def _closing(
         say(f"seed {seed} did not fit into the budget; the same command goes on with it")
     for seed, why in failed.items():
         say(f"seed {seed} failed: {why}")
-    say(f"records, table.md and {NAME}: {plan.folder}")
+    what = f"records, table.md and {NAME}" if records else "no run has ended, so there is no table; what was begun"
+    say(f"{what}: {plan.folder}")
     return 1 if failed else 0
 
 
