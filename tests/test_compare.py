@@ -25,11 +25,12 @@ from torch import nn
 from spikingjelly_ckd.published import Method
 from spikingjelly_ckd.recipes.compare import command, costs, one_seed, workers
 from spikingjelly_ckd.recipes.compare.arms import read_arms
-from spikingjelly_ckd.recipes.compare.batches import InMemory, Loaded, cropped
+from spikingjelly_ckd.recipes.compare.batches import InMemory, Loaded, batches_of, cropped
 from spikingjelly_ckd.recipes.compare.lockstep import StoppedError
 from spikingjelly_ckd.recipes.compare.plan import Plan
 from spikingjelly_ckd.recipes.compare.records import read_records
 from spikingjelly_ckd.recipes.data import DataOptions, image_folder
+from spikingjelly_ckd.recipes.data.base import TransformedSubset
 from spikingjelly_ckd.recipes.export import save_network
 from spikingjelly_ckd.recipes.rerun import main as rerun_main
 from spikingjelly_ckd.step.method import StudentNeeds
@@ -368,6 +369,53 @@ def test_a_record_of_others_is_looked_at(compare, tmp_path):
         read_records(tmp_path / "out")
 
 
+def test_a_damaged_record_is_set_aside_and_its_run_done_again(compare, tmp_path, capsys):
+    asked = ("--methods", "kd", "--seeds", "0", "--epochs", "1")
+    whole = compare(*asked)
+    records, old = tmp_path / "out/records", tmp_path / "out/checkpoints/seed0"
+    path = records / "kd_seed0.json"
+    path.write_bytes(path.read_bytes()[:300])
+    for folder in (records, old):  # as a process leaves them that is killed while it writes
+        (folder / "latest.ckpt.abc.part").write_text("half")
+    capsys.readouterr()
+    assert compare(*asked) == whole
+    assert "it was set aside as kd_seed0.json.damaged" in capsys.readouterr().err
+    assert sorted(found.name for found in records.iterdir()) == [
+        "kd_seed0.json", "kd_seed0.json.damaged", "plain-x3_seed0.json", "plain_seed0.json",
+    ]  # fmt: skip
+    assert not list(old.glob("*"))
+
+
+def softened():
+    return Method({}, task_weight=SOFTENED[0])
+
+
+SOFTENED = [1.0]
+
+
+def test_a_method_that_returns_something_else_the_next_day_is_refused(compare):
+    asked = ("--methods", "test_compare:softened", "--epochs", "1", "--seeds", "0")
+    compare(*asked)
+    try:
+        SOFTENED[0] = 0.5
+        with pytest.raises(ValueError, match="what test_compare:softened returns"):
+            compare(*asked, "1")
+    finally:
+        SOFTENED[0] = 1.0
+
+
+def test_no_arm_is_trained_twice_in_other_words():
+    for texts, words in (
+        (["kd", "kd@lr=0.1"], "kd@lr=0.1 is kd in other words"),
+        (["kd", "kd:weight=0.9"], "kd:weight=0.9 is kd in other words"),
+        (["kd:weight=2,temperature=3", "kd:temperature=3.0,weight=2.0"], "in other words"),
+        (["plain@lr=0.1"], "plain@lr=0.1 is plain in other words"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            read_arms(command.RECIPE, texts)
+    assert "plain@lr=0.1" not in [arm.name for arm in read_arms(command.RECIPE, ["all@lr=0.1"])[0]]
+
+
 def test_what_would_do_nothing_is_refused(compare, tmp_path):
     for more, words in (
         (["--methods", "kd", "plain", "kd", "--seeds", "0"], "methods must name each arm once, got kd 2 times"),
@@ -457,6 +505,21 @@ def test_decoded_images_are_those_of_the_loaders(folder):
         assert torch.allclose(one, other, atol=1e-5)
     memory = InMemory(data, options, 4)
     assert (memory.steps, memory.count("val"), memory.count("test")) == (4, 6, 9)
+
+
+def test_inputs_that_are_no_pictures_keep_their_values(folder):
+    data, options = loaded(folder)
+    parts = {
+        name: TransformedSubset(part.source, part.rows, lambda picture, own=part.transform: 3.7 * own(picture))
+        for name, part in (("train", data.train), ("validation", data.validation), ("test", data.test))
+    }
+    measured = replace(data, **parts)
+    batches = batches_of(measured, options, 4, None)
+    assert isinstance(batches, Loaded)
+    assert torch.equal(next(batches.part("test"))[0][0], parts["test"][0][0])
+    assert isinstance(batches_of(data, options, 4, None), InMemory)
+    with pytest.raises(ValueError, match="no pictures of 8 bit: leave out --crop"):
+        batches_of(measured, options, 4, 16)
 
 
 def test_the_batches_of_an_epoch_follow_from_seed_and_epoch(folder):

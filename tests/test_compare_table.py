@@ -138,3 +138,14 @@ def test_records_of_two_comparisons_are_refused(change, words):
         render([*PLAIN, replace(GOOD[0], **change)])
     with pytest.raises(ValueError, match="no record"):
         render([])
+
+
+def test_a_run_that_is_there_twice_is_refused():
+    with pytest.raises(ValueError, match="kd seed 0 is there twice"):
+        render([*PLAIN, *GOOD, GOOD[0]])
+
+
+def test_the_head_names_plain_training_where_that_did_not_run():
+    head = render(GOOD).splitlines()[2]
+    assert "minus plain" in head
+    assert "tuned" not in head

@@ -358,6 +358,10 @@ def test_flags_that_do_not_go_together_are_refused(ground, tmp_path):
     ):
         with pytest.raises(ValueError, match=words):
             command.compare(flags(ground, tmp_path / "out", "--methods", "kd", *more))
+    more = ("--tune", "2", "--tune-epochs", "1")
+    with pytest.raises(ValueError, match=r"tune_epochs must be above warmup_epochs \(1\), got 1"):
+        command.compare(flags(ground, tmp_path / "out", "--methods", "kd@warmup_epochs=1", *more))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_budget_that_the_search_takes_leaves_the_seeds_for_the_next_time(ground, tmp_path, monkeypatch, capsys):

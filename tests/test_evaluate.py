@@ -151,6 +151,41 @@ def test_what_the_file_must_say_is_named(tmp_path, tree, name):
         evaluate(path, images)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"classes": CLASSES[:2]}, "names 2 classes, and the network has 3"),
+        ({"classes": []}, "names 0 classes, and the network has 3"),
+        ({"classes": (*CLASSES, "d")}, "names 4 classes, and the network has 3"),
+        ({"mean": (0.5,) * 2, "std": (0.5,) * 2}, "one number for each channel, 3 or 1, got 2 and 2"),
+        ({"std": (0.5,)}, "one number for each channel, 3 or 1, got 3 and 1"),
+        ({"mean": (), "std": ()}, "got 0 and 0"),
+    ],
+)
+def test_a_file_that_contradicts_its_network_is_refused(student, tree, changes, words):
+    beside = student.with_suffix(".json")
+    beside.write_text(json.dumps(json.loads(beside.read_text()) | changes))
+    with pytest.raises(ValueError, match=words):
+        evaluate(student, tree / "test" / "class000")
+
+
+def test_no_prediction_comes_of_logits_that_are_no_numbers(tmp_path, tree):
+    network = spiking_resnet8(3)
+    network.fc.bias.data[1] = float("inf")
+    path = save_network(tmp_path / "s.safetensors", network, spiking_resnet8, {"num_classes": 3}, **ABOUT)
+    with pytest.raises(ValueError, match=r"its logits of .*\.png are not finite numbers"):
+        evaluate(path, tree / "test" / "class000")
+
+
+def test_a_network_that_is_not_there_is_named(student, tree, tmp_path):
+    for path in (tmp_path / "no.safetensors", tmp_path, student.with_suffix(".json")):
+        with pytest.raises((FileNotFoundError, ValueError), match=r"must be a \.safetensors file that is there"):
+            evaluate(path, tree)
+    student.with_suffix(".json").unlink()
+    with pytest.raises(FileNotFoundError, match="which says how to build the network of student.safetensors"):
+        evaluate(student, tree)
+
+
 def test_what_does_not_fit_is_said(student, tree, tmp_path):
     with pytest.raises(FileNotFoundError, match="must be a file or a folder that is there"):
         evaluate(student, tmp_path / "nowhere")

@@ -221,6 +221,9 @@ HOSTILE = {
     "right to left": "abc\u202efed",
     "zero width": "a\u200bb\ufeffc",
     "half a character": "\ud800",
+    "arabic letter mark": "abc\u061cfed",
+    "tags": "a\U000e0041\U000e007fc",
+    "blank letters": "a\u3164\u2800\u115f\uffa0c",
     "tab": "a\tb",
     "null": "a\x00b",
     "long": "x" * 9000,
@@ -236,6 +239,7 @@ def test_text_of_a_record_is_shown_and_nothing_acts_on_it(tmp_path, capsys, plac
     assert len(lines) == 3
     assert err == ""
     assert out.replace("\n", "").isprintable()
+    assert not set(out) & set("\u3164\u2800\u115f\uffa0"), "letters that nobody sees"
     assert "<" not in out
     assert ">" not in out
     assert "](" not in out, "no link"

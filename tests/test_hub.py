@@ -11,10 +11,12 @@ import pytest
 import torch
 from hub_stand_in import serving
 from huggingface_hub import ModelCard, constants
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from spikingjelly_ckd.recipes.deploy.exported import read_exported
 from spikingjelly_ckd.recipes.deploy.publish import model_card, publish
 from spikingjelly_ckd.recipes.export import file_hash, load_network, read_about, save_network
+from spikingjelly_ckd.recipes.hub import local_file
 from spikingjelly_ckd.recipes.models import spiking_resnet8
 from spikingjelly_ckd.recipes.report.schema import Accuracy, Record, RecordedData, RecordedStudent, RecordedTeacher
 
@@ -157,6 +159,16 @@ def test_what_is_not_there_is_said_in_one_line(hub, run, address):
     hub.commit("me/net", files_of(run))
     with pytest.raises(FileNotFoundError, match=rf"path {address} is not to be had .*needs a login"):
         load_network(address)
+
+
+def test_a_hub_that_cannot_be_reached_is_no_wrong_name(monkeypatch, tmp_path):
+    def offline(*_, **__):
+        raise LocalEntryNotFoundError("cannot find the file on disk")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", offline)
+    with pytest.raises(OSError, match="is not on this machine, and the hub cannot be reached") as caught:
+        local_file("hf://owner/name")
+    assert not isinstance(caught.value, FileNotFoundError)
 
 
 @pytest.mark.parametrize(

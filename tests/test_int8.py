@@ -147,6 +147,13 @@ def test_what_is_refused(student, tmp_path):
     small = export_int8(student, tmp_path / "small.safetensors").path
     with pytest.raises(ValueError, match="has its weights in int8 already"):
         export_int8(small, tmp_path / "smaller.safetensors")
+    network = spiking_resnet8(3)
+    network.fc.weight.data[0, 0] = float("inf")
+    about = {"time_steps": 2, "size": 16}
+    broken = save_network(tmp_path / "broken.safetensors", network, spiking_resnet8, {"num_classes": 3}, **about)
+    with pytest.raises(ValueError, match=r"broken\.safetensors: fc\.weight holds numbers that are not finite"):
+        export_int8(broken, tmp_path / "b.safetensors")
+    assert not list(tmp_path.glob("b.*"))
 
 
 @pytest.mark.parametrize(

@@ -342,7 +342,8 @@ def test_accuracy_at_every_step_and_with_more_steps_than_in_training(ground, tmp
     longer = row(ground, tmp_path / "b", *PLAIN, "--eval-time-steps", "4")
     assert len(longer["accuracy_by_step"]) == 4
     assert longer["history"][0]["train_loss"] == record["history"][0]["train_loss"], "training is as before"
-    network, _ = load_network(tmp_path / "b" / "student.safetensors", tiny_nets.optional_student)
+    network, about = load_network(tmp_path / "b" / "student.safetensors", tiny_nets.optional_student)
+    assert about["time_steps"] == 4, "whoever reads the file gets the accuracy of the record"
     data = cifar10(ground / "data", DataOptions(size=16, allow_partial=True))
     images, labels = zip(*data.test, strict=True)
     with torch.no_grad():
@@ -352,6 +353,26 @@ def test_accuracy_at_every_step_and_with_more_steps_than_in_training(ground, tmp
     assert longer["accuracy"]["last"] == pytest.approx(right[-1])
     validated = row(ground, tmp_path / "a", *PLAIN, "--resume", "latest")
     assert validated["accuracy_by_step"] == record["accuracy_by_step"], "kept where no epoch is left"
+
+
+def test_energy_and_the_first_accuracy_are_of_the_steps_of_the_accuracy(ground, tmp_path, monkeypatch):
+    begun = ("--init", ground / "teacher.safetensors", "--energy-images", "2")
+    monkeypatch.setattr("spikingjelly_ckd.recipes.start.start_from", lambda *_: {"fitted": 1, "tensors": 1, "share": 1})
+    monkeypatch.setattr("spikingjelly_ckd.recipes.row.check_start", lambda *_: None)
+    seen = []
+
+    def note(distiller, *_, **options):
+        seen.append(distiller.time_steps)
+        return 0.0
+
+    monkeypatch.setattr("spikingjelly_ckd.recipes.start.accuracy_of", note)
+    energies = [
+        row(ground, tmp_path / str(steps), *PLAIN, *begun, "--eval-time-steps", steps)["energy"]["student"]
+        for steps in (2, 4)
+    ]
+    assert seen == [2, 4]
+    operations = [energy["macs"] + energy["acs"] for energy in energies]
+    assert operations[1] > 1.5 * operations[0]
 
 
 def test_accuracy_at_every_step_needs_the_steps():

@@ -1,12 +1,14 @@
 """A method as a text: of the catalogue, with arguments, or of the user's own."""
 
 import sys
+from functools import partial
 
 import pytest
 
 from spikingjelly_ckd import KDLoss, published
 from spikingjelly_ckd.functional.errors import ArgumentError
-from spikingjelly_ckd.recipes.methods import folder_name, needs_teacher, read_method
+from spikingjelly_ckd.recipes.methods import describe, folder_name, needs_teacher, read_method
+from spikingjelly_ckd.step.method import Method
 
 MINE = """
 from torch import nn
@@ -106,3 +108,28 @@ def test_folder_names_are_safe_and_short():
         assert not name.startswith(".")
         assert len(name) < 100
     assert folder_name("x" * 200) != folder_name("x" * 201)
+
+
+def test_two_methods_never_share_a_folder():
+    texts = ("mine:\u65b9\u6cd5\u4e00", "mine:\u65b9\u6cd5\u4e8c", "mine:", "\u6211:\u65b9")
+    texts += ("kd@init=a/b", "kd@init=a-b")
+    texts += ("kd@init=a b", "kd@init=a,b", "at:layers=[1,2]", "at:layers=(1,2)", "at:x=-1", "at:x=[1]", "at:x='1'")
+    assert len({folder_name(text) for text in texts}) == len(texts)
+    for usual, name in (
+        ("plain x3", "plain-x3"),
+        ("plain, ReLU read-out@lr=0.03 (tuned)", "plain-ReLU-read-out-lr=0.03-tuned"),
+        ("kd:weight=0.5@init=teacher,lr=1e-05", "kd-weight=0.5-init=teacher-lr=1e-05"),
+    ):
+        assert folder_name(usual) == name
+
+
+def own_task(logits, labels):
+    return logits.sum()
+
+
+def test_a_method_is_described_by_the_same_words_in_every_process():
+    for task in (own_task, partial(own_task), lambda logits, labels: logits.sum()):
+        words = describe(Method({}, task_loss=task))["task"]
+        assert "0x" not in words
+        assert "own_task" in words or "lambda" in words
+        assert "cross-entropy" not in words

@@ -188,6 +188,20 @@ def test_rows_are_compared_with_plain_runs_of_their_settings(tmp_path):
     assert len(page.sources) == 4  # forest, curves, energy, rates
 
 
+def test_runs_with_and_without_a_validation_part_are_other_studies(tmp_path):
+    held_out = row(seed=1, data__val_images=5, test={"last": 50.0, "best": 51.0})
+    held_out["history"] = [{"val_acc1": one["test_acc1"]} for one in held_out["history"]]
+    written(tmp_path / "a/record.json", row())
+    contradicting = {**row(seed=2, data__val_images=5)}
+    written(tmp_path / "c/record.json", contradicting)
+    held_out["accuracy"] = {**held_out["accuracy"], "part": "val"}
+    written(tmp_path / "b/record.json", held_out)
+    studies, left_out = find_studies([tmp_path])
+    assert sorted(study.part for study in studies) == ["test", "val"]
+    assert [Path(path).parent.name for path in left_out] == ["c"]
+    assert render_page(studies, left_out)
+
+
 def test_settings_that_differ_name_the_arms(tmp_path):
     written(tmp_path / "a/record.json", row())
     written(tmp_path / "b/record.json", row(recipe__beta=10.0))

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from report_cases import SCRIPT, comparison, hostile_folder, row, written
+from report_cases import SCRIPT, arm, comparison, hostile_folder, row, written
 
 from spikingjelly_ckd.recipes.report.found import find_studies
 from spikingjelly_ckd.recipes.report.page import write_page
@@ -130,3 +130,17 @@ def test_a_long_text_stays_in_its_place(visit):
         " && one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.outerHTML.slice(0, 80))"
     )
     assert wide == []
+
+
+def test_a_table_takes_the_window_beside_the_text_before_it_scrolls(browser, tmp_path):
+    values = {"method": {"text": "kd", "tuned": {"values": {"lr": 0.05, "weight": 2.31}, "trials": 20}}}
+    begun = {"source": "runs/compare/teacher/teacher.safetensors", "fitted": 126, "tensors": 128, "accuracy": 11.0}
+    for seed in range(2):
+        for name, more in (("plain (tuned)", {}), ("kd:weight=0.5@init=teacher (tuned)", {"init": begun})):
+            told = {"control": "plain (tuned)", "step_ms": 1053.2, "energy_mj": 0.0412345} | values | more
+            arm(name, seed, 60.0 + seed, **told).write(tmp_path / f"records/{len(name)}_{seed}.json")
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    page.goto(write_page(tmp_path / "report.html", *find_studies([tmp_path])).as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate("[...document.querySelectorAll('.scroll')].every((one) => one.scrollWidth <= one.clientWidth)")
+    page.close()

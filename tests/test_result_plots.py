@@ -109,6 +109,21 @@ def test_rates_stand_beside_their_layers():
         plot_layer_rates({"kd": {}})
 
 
+def test_rates_of_many_networks_are_a_map_with_a_scale():
+    rates = {f"kd:weight={number}": {"a": 0.01 * number, "b": 0.5} for number in range(30)}
+    rates["kd:weight=3"] = {"b": 0.5}
+    figure = plot_layer_rates(rates)
+    axes, scale = figure.axes
+    assert axes.images[0].get_array().shape == (2, 30)
+    assert math.isnan(axes.images[0].get_array().filled(math.nan)[0, 3])
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+    assert scale.get_ylabel() == "firing rate, % of neurons and time steps"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure.draw_without_rendering()
+    assert plot_layer_rates({str(number): {"a": 0.0} for number in range(9)}).axes[0].images
+
+
 def test_confusions_are_shares_of_the_true_class():
     figure = plot_confusion(torch.tensor([[8, 2, 0], [0, 0, 0], [1, 1, 2]]), ["a", "b", "c"])
     axes, scale = figure.axes

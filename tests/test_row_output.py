@@ -70,6 +70,10 @@ def test_chatter_is_left_out_inside_the_block_alone(said):
     logger = logging.getLogger(LOGGERS[0])
     logger.setLevel(logging.INFO)
     chatter = ["GPU available: False, used: False", "💡 Tip: this", "`Trainer.fit` stopped: `max_epochs=1` reached."]
+    chatter.append(
+        "The following callbacks returned in `LightningModule.configure_callbacks` will override existing callbacks "
+        "passed to Trainer: DistillationCallback"
+    )
 
     @without_chatter()
     def train():

@@ -83,7 +83,7 @@ def measure_student(network: nn.Module, batches: Iterable[Tensor], recipe: Recip
     way = read_student_steps(network, recipe.student_steps)
     if way == "internal" and not is_event:
         return measure_energy(network, (x[0] for x in batches))
-    steps = recipe.time_steps
+    steps = recipe.evaluated_steps
     over_time = ((x if is_event else x.expand(steps, *x.shape[1:])).contiguous() for x in batches)
     return _measure(network, over_time, looped=way == "loop")
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .._renamed import old_names
-from ..functional.errors import ArgumentValueError
+from ..functional.errors import ArgumentNotFoundError, ArgumentValueError
 from ..functional.installed import needs_packages
 from .files import whole_file
 from .hub import local_file
@@ -166,6 +166,8 @@ def load_network(path: str | Path, build: Callable[..., nn.Module] | None = None
             that the JSON was written for.
     """
     path = local_file(path)
+    if path.suffix != ".safetensors" or not path.is_file():
+        raise ArgumentNotFoundError("path", f"must be a .safetensors file that is there, such as of a run, got {path}")
     about = read_about(path)
     check_pair(path, about)
     network = _build(build or _package_builder(about["build"], path), about["arguments"], path)
@@ -214,6 +216,8 @@ def read_about(path: Path) -> dict[str, Any]:
         ValueError: it is no JSON, says no network, or a value is of another kind than in :data:`ABOUT`.
     """
     beside = path.with_suffix(".json")
+    if not beside.is_file():
+        raise FileNotFoundError(f"{beside} is not there, which says how to build the network of {path.name}; copy both")
     about = read_json(beside)
     if not isinstance(about, dict) or not {"build", "arguments"} <= set(about):
         raise ValueError(f"{beside} does not say how to build the network: it has no 'build' and 'arguments'")

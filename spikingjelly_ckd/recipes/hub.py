@@ -52,11 +52,21 @@ def local_file(path: str | Path) -> Path:
     weights = PurePosixPath(name or NETWORK_FILE)
     with needs_packages("an address that begins with hf://"):
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+        from huggingface_hub.errors import (
+            EntryNotFoundError,
+            LocalEntryNotFoundError,
+            RepositoryNotFoundError,
+            RevisionNotFoundError,
+        )
     try:
         about = Path(hf_hub_download(repo, str(weights.with_suffix(".json")), revision=revision))
         commit = about.parents[len(weights.parts) - 1].name  # so that both files are of one commit
         return Path(hf_hub_download(repo, str(weights), revision=commit))
+    except LocalEntryNotFoundError as error:
+        raise OSError(
+            f"{path} is not on this machine, and the hub cannot be reached: see to the network, or to HF_HUB_OFFLINE "
+            "and HF_ENDPOINT where they are set"
+        ) from error
     except (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise ArgumentNotFoundError(
             "path",

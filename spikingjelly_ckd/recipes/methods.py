@@ -27,12 +27,14 @@ __all__ = [
     "TaskLoss",
     "describe",
     "folder_name",
+    "is_own",
     "needs_teacher",
     "numbers_of",
     "of_one_layer",
     "read_method",
     "resolve_here",
     "with_arguments",
+    "with_defaults",
     "with_layers",
     "with_task_loss",
 ]
@@ -44,6 +46,12 @@ OWN_WEIGHT = 1.0
 LONGEST_NAME = 80
 KEY = r"\s*[A-Za-z_]\w*\s*="
 """Name of an argument and the sign behind it."""
+USUAL_NAME = re.compile(
+    r"[\w.]+(?:,? [\w.-]+)*(?::[\w.]+)?(?:[:@]\w+=[\w.+-]+(?:,\w+=[\w.+-]+)*)*(?: \(\w+\))?", flags=re.ASCII
+)
+"""Texts that a file name tells apart though it has a hyphen for each sign that no file system takes."""
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+"""Where in memory something lies, as Python shows what has no text of its own: another in each process."""
 
 
 def read_method(text: str) -> Method:
@@ -148,6 +156,20 @@ def with_arguments(text: str, values: Mapping[str, Any]) -> str:
     return f"{name}:{','.join(written)}" if written else name
 
 
+def with_defaults(text: str) -> str:
+    """The text of a method with all of its numbers, in one order: equal for texts that mean the same.
+
+    Args:
+        text: as for :func:`read_method`.
+
+    Example:
+        >>> with_defaults("kd"), with_defaults("kd:temperature=4,weight=0.90") == with_defaults("kd")
+        ('kd:task_weight=0.1,temperature=4.0,weight=0.9', True)
+    """
+    name, given = _split(text)
+    return with_arguments(name, dict(sorted((given | numbers_of(text)).items())))
+
+
 def _is_loss_without_weight(make: Callable[..., Any]) -> bool:
     own = isinstance(make, type) and issubclass(make, DistillationLoss)
     return own and "weight" not in inspect.signature(make).parameters
@@ -170,6 +192,17 @@ def _value(text: str) -> Any:
         return ast.literal_eval(text)
     except (SyntaxError, ValueError):
         return text
+
+
+def is_own(text: str) -> bool:
+    """Whether a text names a function of the user's, which may return something else another day.
+
+    Example:
+        >>> is_own("kd:weight=0.5"), is_own("mine:build"), is_own("spikingjelly_ckd:KDLoss")
+        (False, True, False)
+    """
+    name, _ = _split(text)
+    return ":" in name and name.partition(":")[0].partition(".")[0] != __name__.partition(".")[0]
 
 
 def _function(text: str, name: str) -> Callable[..., Any]:
@@ -278,7 +311,7 @@ def describe(method: Method) -> dict[str, str]:
         'TETLoss(lamb=0.0, means=1.0, label_smoothing=0.0), weight 1.0'
     """
     task = method.task_loss or "cross-entropy of the mean logits"
-    if isinstance(task, partial):
+    if isinstance(task, partial) and task.func is F.cross_entropy:
         task = (
             f"cross-entropy of the mean logits, {', '.join(f'{key}={value}' for key, value in task.keywords.items())}"
         )
@@ -286,19 +319,23 @@ def describe(method: Method) -> dict[str, str]:
     words = {}
     for name, (loss, weight) in terms.items():
         factor = f", times {method.schedule[name]}" if name in method.schedule else ""
-        words[name] = f"{' '.join(str(loss).split())}, weight {weight}{factor}"
+        words[name] = f"{ADDRESS.sub('', ' '.join(str(loss).split()))}, weight {weight}{factor}"
     layers = {f"{name} layers": f"{pair[0]} and {pair[1]}" for name, pair in method.layers.items()}
     return {**words, **layers, "needs": str(method.student), "source": method.source}
 
 
 def folder_name(text: str) -> str:
-    """The text of a method as a name that any file system takes.
+    """The text of a method as a name that any file system takes; two texts have two names.
+
+    Digits of its hash stand behind a text of which characters are lost, such as those of another script.
 
     Example:
         >>> folder_name("ckd"), folder_name("kd:weight=0.5,temperature=1.0"), folder_name("mine:build")
         ('ckd', 'kd-weight=0.5-temperature=1.0', 'mine-build')
+        >>> folder_name("kd@init=a/b"), folder_name("kd@init=a-b")
+        ('kd-init=a-b-0feddbbe', 'kd-init=a-b')
     """
     name = re.sub(r"[^\w.=+-]+", "-", text, flags=re.ASCII).strip("-.")
-    if len(name) <= LONGEST_NAME:
+    if len(name) <= LONGEST_NAME and USUAL_NAME.fullmatch(text):
         return name
-    return f"{name[:LONGEST_NAME]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return f"{name[:LONGEST_NAME]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".lstrip("-")

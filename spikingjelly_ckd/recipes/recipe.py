@@ -289,6 +289,11 @@ class Recipe:
         """Whether a loss of the method compares with a teacher, or the student begins with its weights."""
         return self.init == "teacher" or needs_teacher(self.read_method())
 
+    @property
+    def evaluated_steps(self) -> int:
+        """``T`` of the student that a run measures and writes."""
+        return self.eval_time_steps or self.time_steps
+
     def _ckd(self) -> Method:
         return published.ckd(
             self.variant,

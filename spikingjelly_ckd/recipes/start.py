@@ -63,7 +63,8 @@ def start_student(
     if recipe.init is None:
         return None
     source, weights = initial_weights(recipe.init, teacher)
-    fitted = start_from(student, weights)
+    fitted, steps = start_from(student, weights), distiller.time_steps
+    distiller.time_steps = recipe.eval_time_steps or steps
     accuracy = accuracy_of(
         distiller,
         data,
@@ -72,6 +73,7 @@ def start_student(
         limit=run.most_steps,
         device=run.torch_device,
     )
+    distiller.time_steps = steps
     rank_zero_info(
         f"Student: {fitted['fitted']} of {fitted['tensors']} tensors are those of {source}, "
         f"{100 * fitted['share']:.1f} % of the parameters; {accuracy:.2f} % before the first step"

@@ -45,7 +45,10 @@ LONGEST = 200
 LONGEST_TEXT = 10_000
 MOST_ITEMS = 1_000_000
 HEX = re.compile("[0-9a-f]{8,64}")
-HIDDEN = re.compile("[^\\S ]|[\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+HIDDEN = re.compile(
+    "[^\\S ]|[\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\u2800\u3164\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 """What moves the cursor, ends a line, turns the direction of writing or is not seen, and half characters."""
 OF_MARKDOWN = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "\\|", "`": "'", "\\": "\\\\"})
 

@@ -11,7 +11,7 @@ from ... import published
 from ...functional.errors import ArgumentValueError
 from ..build import build_student
 from ..data import Data
-from ..methods import folder_name
+from ..methods import folder_name, with_defaults
 from ..options import Run
 from ..recipe import Recipe
 from ..start import check_start
@@ -94,7 +94,7 @@ def read_arms(recipe: Recipe, methods: Sequence[str]) -> tuple[list[Arm], dict[s
         The arms, and name of each method of ``"all"`` that these settings leave out -> why.
 
     Raises:
-        ValueError: a text names no method, or one that these settings rule out, or is there twice.
+        ValueError: a text names no method, or one that these settings rule out, or is there twice, also in other words.
 
     Example:
         >>> from spikingjelly_ckd.recipes.compare.command import RECIPE
@@ -122,9 +122,27 @@ def read_arms(recipe: Recipe, methods: Sequence[str]) -> tuple[list[Arm], dict[s
             if text in texts:
                 raise
             left_out[text] = str(error)
+    arms = _unlike(arms, texts)
     controls: list[Arm] = []
     arms = [replace(arm, control=_control(arm, recipe, [*arms, *controls], controls)) for arm in arms]
     return [*arms, *controls], left_out
+
+
+def _unlike(arms: Sequence[Arm], named: Sequence[str]) -> list[Arm]:
+    """The arms, each training once: what is there twice would count as two in the intervals.
+
+    Raises:
+        ValueError: an arm that was named is another one in other words.
+    """
+    found: dict[str, Arm] = {}
+    for arm in arms:
+        values = vars(arm.recipe) | {"sources": None, "method": with_defaults(arm.recipe.method), "factor": arm.factor}
+        first = found.setdefault(repr(values), arm)
+        if first is not arm and arm.name in named:
+            raise ArgumentValueError(
+                "methods", f"must name each arm once, and {arm.name} is {first.name} in other words: leave one out"
+            )
+    return list(found.values())
 
 
 def split_arm(text: str) -> tuple[str, dict[str, Any]]:

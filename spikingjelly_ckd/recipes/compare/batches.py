@@ -28,6 +28,12 @@ EVALUATED = 256
 """Images of a batch where nothing is trained."""
 MEMORY = 4 << 30
 """Bytes of decoded images that are kept."""
+ROUNDING = 0.01
+"""Of 255 levels: by how much normalisation and back may change a picture of 8 bit."""
+
+
+class _NoPictureError(ValueError):
+    """Inputs that do not fit into 8 bit, such as measured values of a user's own data."""
 
 
 class Batches(Protocol):
@@ -161,7 +167,13 @@ def batches_of(data: Data, options: DataOptions, batch_size: int, crop: int | No
             "--crop-padding and --flip alone"
         )
     fits = simple and count * data.in_channels * options.size**2 <= MEMORY
-    batches: Batches = InMemory(data, options, batch_size, crop) if fits else Loaded(data, batch_size, workers)
+    batches: Batches = Loaded(data, batch_size, workers)
+    if fits:
+        try:
+            batches = InMemory(data, options, batch_size, crop)
+        except _NoPictureError:
+            if crop is not None:
+                raise
     if batches.steps < 1:
         raise ValueError(
             f"-b {batch_size}: the training part has {len(cast(Any, data.train))} images; pass a smaller batch"
@@ -199,12 +211,19 @@ def _part(data: Data, name: Part) -> Dataset[Any]:
 
 
 def _decoded(part: Dataset[Any], data: Data) -> Batch:
-    """Images as the data's own test transform gives them, before normalisation, uint8 ``[N, C, H, W]``; and labels."""
+    """Images as the data's own test transform gives them, before normalisation, uint8 ``[N, C, H, W]``; and labels.
+
+    Raises:
+        _NoPictureError: an input has more than the 256 levels of a picture.
+    """
     subset, transform = cast(TransformedSubset, part), cast(TransformedSubset, data.test).transform
     mean, std = (torch.tensor(cast(Any, values)).view(-1, 1, 1) for values in (data.mean, data.std))
     images, labels = [], []
     for row in subset.rows.tolist():
         picture, label = subset.source[row]
-        images.append(((transform(picture) * std + mean) * 255).round().to(torch.uint8))
+        levels = (transform(picture) * std + mean) * 255
+        if (levels - levels.round().clamp(0, 255)).abs().max() > ROUNDING:
+            raise _NoPictureError("the inputs are no pictures of 8 bit: leave out --crop")
+        images.append(levels.round().to(torch.uint8))
         labels.append(int(label))
     return torch.stack(images), torch.tensor(labels)

@@ -20,8 +20,8 @@ from .. import data as data_sets
 from ..command_line import CHANGEABLE, FLAGS, brief_errors, command_line
 from ..data.digits import digits
 from ..export import file_hash
-from ..files import locked, say
-from ..methods import resolve_here
+from ..files import locked, say, sweep, whole_file
+from ..methods import describe, is_own, read_method, resolve_here
 from ..models import resnet8, resnet20, spiking_resnet8, spiking_resnet20
 from ..options import Run, check_options, check_writable
 from ..progress import time_words
@@ -34,7 +34,7 @@ from ..training.resume import check_same_run, read_settings, write_settings
 from .arms import CONTROL, Arm, read_arms
 from .batches import cropped
 from .plan import Plan
-from .records import ArmRecord, read_records
+from .records import ArmRecord, read_records, set_damaged_aside
 from .rehearsal import check_students, rehearsed
 from .search import needs_optuna
 from .table import render
@@ -122,6 +122,9 @@ def compare(argv: Sequence[str]) -> int:
     check_options(recipe, run)
     check_writable(folder)
     with locked(folder):
+        for inside in filter(Path.is_dir, (folder / "records", folder / "tuning", *folder.glob("checkpoints/*"))):
+            sweep(inside)
+        set_damaged_aside(folder / "records")
         plan, more, expected = _prepare(recipe, run, arms, own, folder, argv)
         left_out |= more
         seeds = own["seeds"]
@@ -158,10 +161,9 @@ def _check_tuning(own: dict[str, Any], recipe: Recipe, run: Run, arms: Sequence[
     needs_optuna()
     arms_to_tune(arms, own["tune_methods"])
     own["tune_epochs"] = recipe.epochs if run.smoke or own["tune_epochs"] is None else own["tune_epochs"]
-    if own["tune_epochs"] <= recipe.warmup_epochs:
-        raise ArgumentValueError(
-            "tune_epochs", f"must be above warmup_epochs ({recipe.warmup_epochs}), got {own['tune_epochs']}"
-        )
+    warmup = max(arm.recipe.warmup_epochs for arm in arms)
+    if own["tune_epochs"] <= warmup:
+        raise ArgumentValueError("tune_epochs", f"must be above warmup_epochs ({warmup}), got {own['tune_epochs']}")
 
 
 def _tuned(
@@ -196,7 +198,8 @@ def _closing(
         records = list[ArmRecord]()
     if records:
         text = render(records, left_out)
-        (plan.folder / "table.md").write_text(text + "\n", "utf8")
+        with whole_file(plan.folder / "table.md") as file:
+            file.write(f"{text}\n".encode())
         print(text)
         notes = [f"{arm} does not fit: {why}" for arm, why in left_out.items()]
         notes += [f"seed {seed} did not fit into the budget" for seed in too_long]
@@ -206,7 +209,8 @@ def _closing(
         say(f"seed {seed} did not fit into the budget; the same command goes on with it")
     for seed, why in failed.items():
         say(f"seed {seed} failed: {why}")
-    say(f"records, table.md and {NAME}: {plan.folder}")
+    what = f"records, table.md and {NAME}" if records else "no run has ended, so there is no table; what was begun"
+    say(f"{what}: {plan.folder}")
     return 1 if failed else 0
 
 
@@ -254,6 +258,8 @@ def _prepare(
         command=f"{PROGRAM} {shlex.join(argv)}",
     )
     asked = plan.asked() | {"teacher": run.teacher or "trained here"}
+    own_methods = {arm.recipe.method for arm in arms if is_own(arm.recipe.method)}
+    asked |= {f"what {text} returns": describe(read_method(text)) for text in sorted(own_methods)}
     begun = read_settings(folder) or {}
     check_same_run(folder, begun, asked)
     data = plan.load_data()

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ..files import set_aside
 from ..report.records import read_record, write_record
 from ..untrusted import MAPPING, TEXT, Kind, check_kinds, list_of, mapping_of, number, optional, whole
 
-__all__ = ["ArmRecord", "read_records"]
+__all__ = ["ArmRecord", "read_records", "set_damaged_aside"]
 
 KIND = "comparison"
 PERCENT = optional(number(0, 100))
@@ -144,6 +145,19 @@ def read_records(folder: Path) -> list[ArmRecord]:
     if not records:
         raise FileNotFoundError(f"{folder} holds no record of a comparison")
     return records
+
+
+def set_damaged_aside(folder: Path) -> None:
+    """Rename the records that cannot be read, so that their runs are done again and the others are kept.
+
+    Args:
+        folder: with the records; none where it is not there.
+    """
+    for path in sorted(folder.glob("*.json")):
+        try:
+            ArmRecord.read(path)
+        except ValueError as error:
+            set_aside(path, error)
 
 
 def _check(path: Path, content: Mapping[str, Any]) -> None:

@@ -107,16 +107,20 @@ def cells_of(records: Sequence[ArmRecord]) -> list[list[str]]:
 
 
 def _usual_control(arms: Mapping[str, Sequence[ArmRecord]]) -> str:
-    return CONTROL if CONTROL in arms else CONTROL + TUNED
+    return CONTROL if CONTROL in arms or CONTROL + TUNED not in arms else CONTROL + TUNED
 
 
 def check_comparable(records: Sequence[ArmRecord]) -> None:
     """Raise unless all records are of the same data and the same settings, but for the student's last activation.
 
     Raises:
-        ValueError: they are not; the message names what differs.
+        ValueError: they are not, and the message names what differs; or one run is there twice.
     """
-    first = records[0]
+    first, there_already = records[0], set[tuple[str, int]]()
+    for record in records:
+        if (record.arm, record.seed) in there_already:
+            raise ValueError(f"{record.arm} seed {record.seed} is there twice; leave one out")
+        there_already.add((record.arm, record.seed))
     asked = _asked(first)
     for other in records[1:]:
         if any(other.data[key] != value for key, value in first.data.items() if key in other.data):

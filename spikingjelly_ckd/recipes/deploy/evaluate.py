@@ -123,9 +123,19 @@ def evaluate_exported(network: ExportedNetwork, images: str | Path, *, batch_siz
         batch_size: samples run at once.
     """
     samples, classes = network.samples(images), network.classes
-    chosen, confidences, expected = [], [], []
+    chosen, confidences, expected = list[int](), list[float](), list[int]()
     for inputs, labels in batches_of(samples.dataset, batch_size, network):
-        best = network.logits(inputs).mean.softmax(1).topk(1)
+        logits = network.logits(inputs).mean
+        if logits.shape[1] != len(classes):
+            raise ArgumentValueError(
+                "path",
+                f"{network.path}: the JSON beside it names {len(classes)} classes, and the network has "
+                f"{logits.shape[1]}; write both again, save_network(..., classes=)",
+            )
+        if not logits.isfinite().all():
+            broken = samples.paths[len(chosen) + int((~logits.isfinite()).any(1).int().argmax())]
+            raise ArgumentValueError("path", f"{network.path}: its logits of {broken} are not finite numbers")
+        best = logits.softmax(1).topk(1)
         chosen += best.indices[:, 0].tolist()
         confidences += best.values[:, 0].tolist()
         expected += labels.tolist()

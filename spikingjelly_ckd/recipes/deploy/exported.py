@@ -147,6 +147,12 @@ class ExportedNetwork:
         else:
             source = FolderSamples(found, load_image)
             mean, std = tuple(self.said("mean")), tuple(self.said("std"))
+            if len(mean) not in (1, 3) or len(std) != len(mean):
+                raise ArgumentValueError(
+                    "path",
+                    f"{self.path}: mean and std in the JSON beside it must have one number for each channel, 3 or 1, "
+                    f"got {len(mean)} and {len(std)}",
+                )
             crop = bool(self.about.get("centre_crop", False))
             transform = image_transform(options, train=False, mean=mean, std=std, centre_crop=crop)
             if len(mean) == 1:

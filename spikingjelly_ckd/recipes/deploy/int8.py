@@ -151,6 +151,8 @@ def export_int8(
     tensors = dict(network.state_dict())
     weights = [f"{name}.weight" for name, module in network.named_modules() if isinstance(module, LAYERS)]
     for name in weights:
+        if not tensors[name].isfinite().all():
+            raise ArgumentValueError("student", f"{student}: {name} holds numbers that are not finite")
         tensors[name], tensors[name + SCALE] = quantize(tensors[name])
     about = {name: value for name, value in before.about.items() if name not in ("sha256", "accuracy")}
     write_network(path, tensors, about | {"weights": INT8})

@@ -166,7 +166,8 @@ def _kind(content: Mapping[str, Any]) -> Literal["arm", "row", "benchmark"] | No
 def _add_row(record: Record, path: Path, pile: _Pile) -> None:
     if pile.is_new((run_key(record), record.seed, record.data.split_hash), path):
         shared, of_teacher = settings_text(shared_settings(record)), str(record.method == "teacher")
-        own = (record.row, record.data.name, record.data.split_hash, shared, of_teacher, str(record.smoke))
+        data = (record.data.name, record.data.split_hash, str(record.data.val_images))
+        own = (record.row, *data, shared, of_teacher, str(record.smoke))
         pile.rows.setdefault(own, []).append(record)
 
 

@@ -103,7 +103,10 @@ def _check_history(content: Mapping[str, Any]) -> None:
             raise ValueError(f"the record says that it is finished, and not all of its {epochs} epochs were trained")
         return
     rows = content["history"]
-    part = (accuracy or {}).get("part", "test")
+    held_out = content.get("data", {}).get("val_images")
+    part = (accuracy or {}).get("part", "test" if held_out is None else "val")
+    if (part == "val") != (held_out is not None):
+        raise ValueError(f"the record says that its accuracies are of part {part!r}, and val_images={held_out}")
     reached = [row.get(f"{part}_acc1") for row in rows]
     if not all(map(PERCENT.fits, reached)):
         raise ValueError(f"the record: {part}_acc1 must be a number from 0 to 100 in each row of the history")

@@ -18,7 +18,7 @@ from ....functional.installed import needs_packages
 from ...compare.records import ArmRecord
 from ...compare.statistics import Difference
 from ...compare.table import arms_of, compare_records, control_of
-from ...untrusted import shown_text
+from .names import add_legend, legend_name, name_ticks, short_name
 from .style import COLORS, EVIDENCE, WIDTHS, add_scale, new_figure, series_style, styled
 
 with needs_packages("spikingjelly_ckd.recipes.report.plots"):
@@ -37,7 +37,6 @@ __all__ = [
 GREY, PALE = "#6b7480", "#d5dae1"
 OF_VERDICT = {"above": (COLORS["blue"], "o"), "below": (COLORS["vermillion"], "s"), "not told apart": (GREY, "D")}
 WIDTH = WIDTHS["page"]
-LONGEST_NAME = 30
 FAR = 3.0
 """Half intervals from zero, from which on an arm is drawn as an arrow."""
 MOST_ROWS = 60
@@ -94,9 +93,10 @@ def plot_forest(records: Sequence[ArmRecord]) -> Figure:
         axes.text(1.02, row, f"{one}", transform=axes.get_yaxis_transform(), va="center")
     controls = {control for control, _ in found.values()}
     names = [
-        _name(arm) if len(controls) == 1 else f"{_name(arm)}\nbeside {_name(control)}" for arm, (control, _) in shown
+        short_name(arm) if len(controls) == 1 else f"{short_name(arm)}\nbeside {short_name(control)}"
+        for arm, (control, _) in shown
     ]
-    _name_ticks(axes.yaxis, range(len(shown)), names)
+    name_ticks(axes.yaxis, range(len(shown)), names)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.grid(axis="x", color=PALE)
     axes.tick_params(axis="y", length=0)
@@ -163,8 +163,8 @@ def _curves_together(curves: Mapping[str, _Curve], part: str) -> Figure:
     figure = new_figure(WIDTH, 3.4)
     axes = figure.add_subplot()
     for index, (arm, curve) in enumerate(curves.items()):
-        _draw_curve(axes, curve, series_style(index), label=_legend_name(arm))
-    _legend(axes, loc="lower right")
+        _draw_curve(axes, curve, series_style(index), label=legend_name(arm))
+    add_legend(axes, loc="lower right")
     axes.set_xlabel("epoch")
     axes.set_ylabel(f"{part} accuracy, %")
     axes.grid(color=PALE)
@@ -182,7 +182,7 @@ def _curves_apart(curves: Mapping[str, _Curve], controls: Mapping[str, str], par
         if controls[arm] in curves:
             _draw_curve(axes, curves[controls[arm]], {"color": GREY, "linestyle": "--"})
         _draw_curve(axes, curves[arm], {"color": COLORS["blue"]})
-        axes.set_title(_name(arm, 20)).set_parse_math(False)
+        axes.set_title(short_name(arm, 20)).set_parse_math(False)
         axes.grid(color=PALE)
     for axes in list(fields.flat)[len(shown) :]:
         axes.set_visible(False)
@@ -253,13 +253,13 @@ def plot_accuracy_and_energy(records: Sequence[ArmRecord]) -> Figure:
         x, y = fmean(xs), fmean(ys)
         spread: dict[str, Any] = {"xerr": _range(xs, x), "yerr": _range(ys, y), "elinewidth": 0.8}
         if together:
-            axes.errorbar([x], [y], **spread, **series_style(index) | {"linestyle": "none"}, label=_legend_name(arm))
+            axes.errorbar([x], [y], **spread, **series_style(index) | {"linestyle": "none"}, label=legend_name(arm))
         else:
             axes.errorbar([x], [y], **spread, color=GREY, marker="o", linestyle="none")
-            name = axes.annotate(_name(arm, 18), (x, y), (3, 2), textcoords="offset points", fontsize=6)
+            name = axes.annotate(short_name(arm, 18), (x, y), (3, 2), textcoords="offset points", fontsize=6)
             name.set_parse_math(False)
     if together:
-        _legend(axes, loc="best")
+        add_legend(axes, loc="best")
     axes.margins(0.12)
     axes.grid(color=PALE)
     axes.set_xlabel("energy of one image, mJ")
@@ -271,12 +271,14 @@ def plot_accuracy_and_energy(records: Sequence[ArmRecord]) -> Figure:
 def plot_layer_rates(rates: Mapping[str, Mapping[str, float]]) -> Figure:
     """Firing rate of each spiking layer, in the order in which the layers are given.
 
+    Up to seven networks have marks of their own. More of them are the columns of a map.
+
     Args:
         rates: name of each network -> name of each layer -> share of its neurons and time steps that spike, from 0
             to 1.
 
     Returns:
-        Figure with a line for each layer and percent.
+        Figure with a line for each layer and percent, which is an axis or a scale of colours.
 
     Raises:
         ValueError: no rate.
@@ -290,19 +292,36 @@ def plot_layer_rates(rates: Mapping[str, Mapping[str, float]]) -> Figure:
     layers = list(dict.fromkeys(layer for of in known.values() for layer in of))[:MOST_ROWS]
     if not layers:
         raise ValueError("no firing rate was given, so there is nothing to draw")
+    if len(known) > MOST_NAMED:
+        return _rates_as_map(dict(list(known.items())[:MOST_ROWS]), layers)
     figure = new_figure(WIDTH, 1.0 + 0.21 * len(layers))
     axes = figure.add_subplot()
     for index, (name, of) in enumerate(known.items()):
         places = [place for place, layer in enumerate(layers) if layer in of]
         values = [of[layers[place]] for place in places]
-        axes.plot(values, places, label=_legend_name(name), **series_style(index) | {"linestyle": "none"})
-    _name_ticks(axes.yaxis, range(len(layers)), [_name(layer) for layer in layers])
+        axes.plot(values, places, label=legend_name(name), **series_style(index) | {"linestyle": "none"})
+    name_ticks(axes.yaxis, range(len(layers)), [short_name(layer) for layer in layers])
     axes.set_ylim(len(layers) - 0.5, -0.5)
     axes.set_xlim(left=0)
     axes.grid(color=PALE)
     if len(known) > 1:
-        _legend(axes, loc="best")
+        add_legend(axes, loc="best")
     axes.set_xlabel("firing rate, % of neurons and time steps")
+    return figure
+
+
+def _rates_as_map(known: Mapping[str, Mapping[str, float]], layers: Sequence[str]) -> Figure:
+    """Layers are rows, networks columns; a layer that a network lacks is left grey."""
+    table = [[of.get(layer, math.nan) for of in known.values()] for layer in layers]
+    most = max(value for of in known.values() for value in of.values()) or 1.0
+    figure = new_figure(WIDTH, 2.0 + 0.21 * len(layers))
+    axes = figure.add_subplot()
+    axes.set_facecolor(PALE)
+    axes.imshow(table, cmap=EVIDENCE, vmin=0, vmax=most, aspect="auto")
+    add_scale(figure, axes, EVIDENCE, 0.0, most, "firing rate, % of neurons and time steps")
+    name_ticks(axes.yaxis, range(len(layers)), [short_name(layer) for layer in layers])
+    name_ticks(axes.xaxis, range(len(known)), [short_name(name, 18) for name in known])
+    axes.tick_params(axis="x", rotation=90, labelsize=min(7, 300 / len(known)))
     return figure
 
 
@@ -334,7 +353,7 @@ def plot_confusion(counts: Tensor, names: Sequence[str] | None = None) -> Figure
     classes = len(table)
     if names is not None and len(names) != classes:
         raise ValueError(f"names must be {classes}, one for each class, got {len(names)}")
-    labels = [str(number) for number in range(classes)] if names is None else [_name(name, 16) for name in names]
+    labels = [str(number) for number in range(classes)] if names is None else [short_name(name, 16) for name in names]
     share = 100 * table / table.sum(dim=1, keepdim=True)  # NaN, which is drawn blank, for a class without an image
     size = min(WIDTH, 2.6 + 0.42 * classes)
     figure = new_figure(size, 0.85 * size)
@@ -343,7 +362,7 @@ def plot_confusion(counts: Tensor, names: Sequence[str] | None = None) -> Figure
     add_scale(figure, axes, EVIDENCE, 0.0, 100.0, "share of the true class, %")
     places = range(0, classes, max(1, math.ceil(classes / 25)))
     for axis in (axes.xaxis, axes.yaxis):
-        _name_ticks(axis, places, [labels[place] for place in places])
+        name_ticks(axis, places, [labels[place] for place in places])
     if names is not None:
         axes.tick_params(axis="x", rotation=90)
     if classes <= 12:
@@ -360,27 +379,6 @@ def plot_confusion(counts: Tensor, names: Sequence[str] | None = None) -> Figure
 def _range(values: Sequence[float], mean: float) -> list[list[float]]:
     """From a mean down to the lowest value and up to the highest; rounding makes neither negative."""
     return [[max(0.0, mean - min(values))], [max(0.0, max(values) - mean)]]
-
-
-def _name(text: object, most: int = LONGEST_NAME) -> str:
-    return shown_text(text, most)
-
-
-def _legend_name(text: object) -> str:
-    """A name that matplotlib shows: it leaves out those that begin with an underscore."""
-    name = _name(text)
-    return f" {name}" if name.startswith("_") else name
-
-
-def _legend(axes: Any, **where: Any) -> None:
-    for text in axes.legend(**where).get_texts():
-        text.set_parse_math(False)
-
-
-def _name_ticks(axis: Any, places: Iterable[int], names: Sequence[str]) -> None:
-    axis.set_ticks(list(places), labels=names)
-    for text in axis.get_ticklabels():
-        text.set_parse_math(False)
 
 
 def _whole_numbers(axes: Any) -> None:
