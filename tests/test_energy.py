@@ -120,6 +120,12 @@ def test_counts_are_billed_as_macs_and_beside_it_as_additions():
     assert (signed.integer_macs, signed.integer_additions) == ({"": 16}, 3 * 4)
 
 
+def test_a_network_that_diverged_is_counted_too():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2)).eval()
+    found = count_operations(network, torch.full((1, 1, 4, 4), float("inf")))
+    assert found.macs == 2 * 9 * 4 + 8 * 2
+
+
 def test_pooled_spikes_are_real_numbers():
     net = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(2, 3, 1, bias=False))
     pooled = torch.zeros(1, 2, 4, 4)

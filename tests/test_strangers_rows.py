@@ -20,7 +20,7 @@ from torch import nn
 
 from spikingjelly_ckd.networks.layer import Layer
 from spikingjelly_ckd.networks.layouts import RefusedError, read_layout
-from spikingjelly_ckd.recipes.build import build_student
+from spikingjelly_ckd.recipes.build import build_network, build_student
 from spikingjelly_ckd.recipes.command_line import parse
 from spikingjelly_ckd.recipes.export import fill, load_network, read_weights, resolve_name
 from spikingjelly_ckd.recipes.report.records import read_record
@@ -197,6 +197,10 @@ def test_a_network_of_spikingjelly_is_built_by_its_own_names(ground):
         (("--teacher-size", "24", "--teacher"), "teacher_size does nothing without --teacher PATH"),
         (("--teacher-build", "tiny_nets:teacher"), r"checkpoint.pth.tar does not fit ResNet: \d+ tensors are missing"),
         (
+            ("--teacher-build", "tiny_nets:teacher"),
+            r"read as tiny_nets:teacher: .* with --teacher-build MODULE",
+        ),
+        (
             ("--data", "public_nets:no_data"),
             "data public_nets:no_data must return .*Data, got dict; data_from",
         ),
@@ -211,6 +215,22 @@ def test_what_does_not_fit_is_one_line(ground, tmp_path, more, words):
     with pytest.raises((TypeError, ValueError), match=words) as caught:
         run_row(load_row("cifar10_r20"), [*line, *more])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "densenet121", "convnext_tiny"])
+def test_builders_of_torchvision_get_the_keywords_that_their_class_takes(name):
+    build = resolve_name(f"torchvision.models:{name}")
+    network, used = build_network(build, num_classes=7, in_channels=3, size=32)
+    assert used["num_classes"] == 7
+    assert network.eval()(torch.rand(1, 3, 64, 64)).shape == (1, 7)
+
+
+def test_a_keyword_that_fails_deeper_is_an_error():
+    def build(num_classes, **more):
+        return nn.Linear(3, classes=num_classes)
+
+    with pytest.raises(TypeError, match="unexpected keyword argument 'classes'"):
+        build_network(build, num_classes=7, in_channels=3)
 
 
 def test_a_size_of_the_teachers_own(ground):

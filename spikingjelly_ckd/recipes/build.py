@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ __all__ = ["Built", "build_network", "build_student", "check_student"]
 
 ALIASES = {"T": "time_steps", "in_chans": "in_channels", "img_size": "size"}
 """Names that functions of SpikingJelly and timm have for the usual keywords."""
+UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,27 @@ def build_network(build: Callable[..., nn.Module], **wanted: Any) -> tuple[nn.Mo
             f"{shown(build)} asks for {', '.join(others)}: it can take {', '.join(wanted)} by these names, and "
             "anything else needs a default"
         )
-    network = build(**used)
+    network, used = _called(build, used, optional=used.keys() - parameters.keys() - {"num_classes"})
     if not isinstance(network, nn.Module):
         raise TypeError(f"{name_of(build)} must return a torch.nn.Module, got {type(network).__name__}")
     return network, used
+
+
+def _called(
+    build: Callable[..., nn.Module], used: dict[str, Any], optional: Set[str]
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The network, without those optional keywords that the function passes on to one that does not know them.
+
+    The builders of torchvision take any keyword and hand it to the class, which takes few.
+    """
+    try:
+        return build(**used), used
+    except TypeError as error:
+        refused = UNEXPECTED.search(str(error))
+        if refused is None or refused[1] not in optional:
+            raise
+        left = {name: value for name, value in used.items() if name != refused[1]}
+        return _called(build, left, optional)
 
 
 @torch.no_grad()

@@ -274,7 +274,11 @@ def load_teacher(
     classes_of_file = _classes(weights, network, data.num_classes)
     if classes_of_file is not None:
         raise ValueError(f"--teacher: {path} has {classes_of_file} classes, the data {data.num_classes}")
-    fill(network, weights, path)
+    try:
+        fill(network, weights, path)
+    except ValueError as error:
+        other = "where the file is of another network, name its function with --teacher-build MODULE:FUNCTION"
+        raise ValueError(f"{error}; it was read as {name_of(build)}: {other}") from error
     return Teacher(network.eval(), str(spec), file_hash(path), data.mean, data.std, None)
 
 

@@ -284,7 +284,7 @@ def _is_binary(values: Tensor) -> bool:
 
 
 def _is_whole(values: Tensor) -> bool:
-    return bool((values == values.round()).all())
+    return bool(((values == values.round()) & values.isfinite()).all())
 
 
 def check_network(network: nn.Module) -> None:
