@@ -8,6 +8,7 @@ from spikingjelly.activation_based import functional, layer, neuron
 from torch import nn
 
 from spikingjelly_ckd import CKDDistiller, Distiller, KDLoss, accelerate, find_layer
+from spikingjelly_ckd.networks.outputs import read_logits
 
 IMAGES, LABELS = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 5
 
@@ -50,6 +51,13 @@ def test_a_sequence_of_time_steps_is_not_taken_for_its_first(as_sequence):
     student = Then(make_student(), behind=lambda logits: as_sequence(logits.unbind(0)))
     with pytest.raises(ValueError, match="4 tensors of shape .* time steps or several heads"):
         kd(student, time_steps=4)(IMAGES, LABELS)
+
+
+def test_several_heads_come_as_a_tuple_where_no_time_steps_are_known():
+    first, second = torch.zeros(2, 10), torch.ones(2, 10)
+    assert read_logits((first, second), role="student", size=2).mean is first
+    with pytest.raises(ValueError, match="time steps or several heads"):
+        read_logits([first, second], role="student", size=2)
 
 
 def test_a_named_tuple_is_read_by_its_name():

@@ -37,7 +37,8 @@ def read_logits(output: Any, *, role: Role, size: int, steps: int | None = None)
 
     Args:
         output: ``[N, K]``, ``[T, N, K]``, an object with ``.logits``, or a tuple or list that begins with one. A
-            student's must not hold several ``[N, K]`` and nothing else where these can be its time steps.
+            student's must not hold as many ``[N, K]`` as it has time steps, and nothing else; nor be a list of them
+            where its time steps are not known.
         role: ``"student"`` or ``"teacher"``, for the message.
         size: ``N``.
         steps: ``T`` where it is known.
@@ -65,7 +66,8 @@ def read_logits(output: Any, *, role: Role, size: int, steps: int | None = None)
         )
     shape = tuple(first.shape)
     alike = sum(isinstance(each, Tensor) and each.shape == first.shape for each in several)
-    if role == "student" and first.ndim == 2 and 1 < len(several) == alike and steps in (None, alike):
+    unknown = steps is None and isinstance(several, list)  # heads come as a tuple, as those of SpikeDHS
+    if role == "student" and first.ndim == 2 and 1 < len(several) == alike and (unknown or steps == alike):
         raise ValueError(
             f"the student returned {alike} tensors of shape {shape}, which can be its time steps or several heads: "
             "return torch.stack of them, [T, N, K], if they are time steps, or else the logits alone"
