@@ -282,6 +282,14 @@ def test_preflight_notices_probabilities_of_the_student():
     assert found["logits"].data["role"] == "student"
 
 
+@pytest.mark.parametrize("last", [nn.Softmax, nn.LogSoftmax])
+@pytest.mark.parametrize(("axis", "over"), [(0, "the time steps"), (1, "the images of the batch"), (2, "the classes")])
+def test_preflight_names_the_axis_of_the_students_probabilities(last, axis, over):
+    found = preflight(kd(tiny_teacher(), tiny_student().append(last(axis)), time_steps=2), (IMAGES, LABELS))
+    assert (status(found, "logits"), found["logits"].data["role"]) == (["warn"], "student")
+    assert f"probabilities over {over}" in found["logits"].message
+
+
 class Restless(nn.Module):
     """Drops features in eval mode too."""
 

@@ -110,7 +110,7 @@ def preflight(
             *layers(inner, look),
             *spikes(look),
             values(look),
-            *outputs(look),
+            *outputs(inner, look),
             *trains(look),
             *maps(look),
             *shares(inner, look.step, after_training(inner, pairs, steps, lr) if steps else None),
