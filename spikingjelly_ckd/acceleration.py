@@ -135,7 +135,8 @@ def accelerate(
     - ``"static stem"``: the student's layers in front of its first neurons run once for all time steps of an image; the
       same spikes. In train mode that ends at the first BatchNorm.
     - ``"channels-last"``: memory format of the student's convolutions; other rounding.
-    - ``"bfloat16"``: student and losses under autocast, here and in ``predict``; saved with the distiller's state.
+    - ``"bfloat16"``: student and losses under autocast, here and in ``predict``; saved with the distiller's state,
+      and as the state says where one is loaded.
     - ``"teacher"``: :func:`~spikingjelly_ckd.prepare_teacher` in channels-last with folded BatchNorm, in bfloat16 or
       float32, compiled too where ``"compile"`` is asked for: the cheapest of them that agrees.
     - ``"compile"``: the whole distiller by ``torch.compile``. Minutes, once here and once at the first step.

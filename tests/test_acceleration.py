@@ -170,6 +170,9 @@ def test_bfloat16_is_autocast_around_the_step_and_saved_with_the_state():
     assert torch.equal(fresh.eval().predict(IMAGES), distiller.eval().predict(IMAGES))
     assert not torch.equal(fresh.predict(IMAGES), plain.eval().predict(IMAGES))
     assert copy.deepcopy(distiller).observers.autocast
+    with pytest.warns(UserWarning, match="saved without bfloat16"):
+        distiller.load_state_dict(plain.state_dict())
+    assert not distiller.observers.autocast
 
 
 @pytest.mark.parametrize(

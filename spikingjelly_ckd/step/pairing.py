@@ -231,7 +231,11 @@ class Pair(nn.Module):
         elif chosen:
             self.student.restore(chosen["student"])
             self.teacher.restore(chosen["teacher"])
-            self.autocast = chosen.get("autocast", False)
+            autocast = chosen.get("autocast", False)
+            if self.autocast and not autocast:
+                words = "the loaded state was saved without bfloat16, so it is off: accelerate() after loading"
+                warnings.warn(words, stacklevel=2)
+            self.autocast = autocast
             self._is_chosen, self._is_checked = True, False
 
     def _load_from_state_dict(
