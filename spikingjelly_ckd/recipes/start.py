@@ -23,7 +23,7 @@ from .options import Run
 from .progress import tracked
 from .recipe import Recipe
 from .teacher_input import Teacher
-from .training.figures import among_largest
+from .training.figures import among_largest, evaluated_with
 
 __all__ = [
     "FROM_TEACHER",
@@ -63,17 +63,16 @@ def start_student(
     if recipe.init is None:
         return None
     source, weights = initial_weights(recipe.init, teacher)
-    fitted, steps = start_from(student, weights), distiller.time_steps
-    distiller.time_steps = recipe.eval_time_steps or steps
-    accuracy = accuracy_of(
-        distiller,
-        data,
-        batch_size=recipe.batch_size,
-        workers=run.workers,
-        limit=run.most_steps,
-        device=run.torch_device,
-    )
-    distiller.time_steps = steps
+    fitted = start_from(student, weights)
+    with evaluated_with(distiller, recipe.eval_time_steps):
+        accuracy = accuracy_of(
+            distiller,
+            data,
+            batch_size=recipe.batch_size,
+            workers=run.workers,
+            limit=run.most_steps,
+            device=run.torch_device,
+        )
     rank_zero_info(
         f"Student: {fitted['fitted']} of {fitted['tensors']} tensors are those of {source}, "
         f"{100 * fitted['share']:.1f} % of the parameters; {accuracy:.2f} % before the first step"

@@ -1,15 +1,18 @@
-"""The schedule of the learning rate, and how many answers are right."""
+"""The schedule of the learning rate, how many answers are right, and with how many time steps."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["StepAccuracy", "among_largest", "cosine_with_warmup", "topk_accuracy"]
+from ...distiller import Distiller
+
+__all__ = ["StepAccuracy", "among_largest", "cosine_with_warmup", "evaluated_with", "topk_accuracy"]
 
 
 def cosine_with_warmup(epochs: int, steps_per_epoch: int, warmup_epochs: int = 0) -> Callable[[int], float]:
@@ -63,6 +66,22 @@ def topk_accuracy(logits: Tensor, labels: Tensor, top: int = 1) -> Tensor:
         tensor(0.6667)
     """
     return among_largest(logits, labels, top).float().mean()
+
+
+@contextmanager
+def evaluated_with(distiller: Distiller, time_steps: int | None) -> Iterator[None]:
+    """Repeat images over another number of time steps inside the block.
+
+    Args:
+        distiller: whose student is evaluated.
+        time_steps: ``T``; None for the distiller's own.
+    """
+    own = distiller.time_steps
+    distiller.time_steps = time_steps or own
+    try:
+        yield
+    finally:
+        distiller.time_steps = own
 
 
 def among_largest(logits: Tensor, labels: Tensor, top: int) -> Tensor:

@@ -30,7 +30,7 @@ from ..cache import CHANGED, is_stale
 from ..recipe import CHOICES, Optimizer
 from .batches import Unpack, images_of, unpack_batch
 from .distillation_callback import DistillationCallback
-from .figures import StepAccuracy, among_largest, cosine_with_warmup, topk_accuracy
+from .figures import StepAccuracy, among_largest, cosine_with_warmup, evaluated_with, topk_accuracy
 
 __all__ = ["ClassifierModule", "DistillationModule", "TrainingModule", "make_optimizer"]
 
@@ -338,12 +338,8 @@ class DistillationModule(TrainingModule):
 
     def logits(self, images: Tensor) -> Logits:
         """The student's logits, averaged over time and of every step."""
-        steps = self.distiller.time_steps
-        self.distiller.time_steps = self.eval_time_steps or steps
-        try:
+        with evaluated_with(self.distiller, self.eval_time_steps):
             return self.distiller.logits(images)
-        finally:
-            self.distiller.time_steps = steps
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """One batch, or one of a :class:`~spikingjelly_ckd.recipes.cache.CachedData`.
