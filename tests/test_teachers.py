@@ -354,6 +354,17 @@ def test_only_so_many_batches_are_looked_at():
     assert len(teacher.network.seen) == 1
 
 
+def test_a_teacher_of_other_channels_names_its_layer():
+    frames = make_data(torch.rand(3, 4, 2, 8, 8), torch.tensor([0, 1, 2]), event=True)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    words = (
+        r"^the teacher here cannot take inputs \(3, 2, 8, 8\): .*3 channels.* in its layer '0' \(Conv2d\), which got"
+    )
+    with pytest.raises(ValueError, match=words) as caught:
+        check_teacher(Teacher(network, "here", None, None, None, None), frames, batch_size=3)
+    assert "\n" not in str(caught.value)
+
+
 def test_each_image_is_seen_as_the_teacher_was_trained():
     data = colours((0, 1, 2), (0, 1, 2))
     teacher = Teacher(Brightest(), "here", None, (0.0,) * 3, (1.0,) * 3, 16)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ..functional.checks import check_count
 from ..functional.errors import ArgumentValueError
+from ..networks.failures import find_failure
 from .data import Data
 from .export import LARGEST
 from .options import Run
@@ -131,6 +132,27 @@ class Teacher:
         ours = None if data.mean is None or data.std is None else (data.mean, data.std)
         theirs = None if self.mean is None or self.std is None else (self.mean, self.std)
         return TeacherInput(ours, theirs, self.size)
+
+    def run(self, inputs: Tensor) -> Any:
+        """What the network returns.
+
+        Args:
+            inputs: as :meth:`input_for` makes them, ``[N, C, H, W]``.
+
+        Raises:
+            ValueError: it cannot take them, such as for other channels or another size; the layer is named.
+        """
+        try:
+            return self.network(inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            failure = find_failure(self.network, error)
+            where = "" if failure is None else f" in its layer {failure}"
+            raise ValueError(
+                f"the teacher {self.source} cannot take inputs {tuple(inputs.shape)}: {str(error).splitlines()[0]}"
+                f"{where}; pass one that was trained on such data"
+            ) from error
 
 
 def as_told(teacher: Teacher, run: Run, data: Data) -> Teacher:

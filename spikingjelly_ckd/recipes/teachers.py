@@ -364,8 +364,9 @@ def check_teacher(
 
     Raises:
         TypeError: the teacher returned no logits.
-        ValueError: wrong logits, NaN in the images or the logits, or an accuracy that always saying the most frequent
-            class explains (no more than 2 standard errors above its share), from which no student can learn.
+        ValueError: it cannot take the images, wrong logits, NaN in the images or the logits, or an accuracy that always
+            saying the most frequent class explains (no more than 2 standard errors above its share), from which no
+            student can learn.
     """
     device = next(chain(teacher.network.parameters(), teacher.network.buffers()), torch.empty(0)).device
     enter = teacher.input_for(data).to(device)
@@ -375,7 +376,7 @@ def check_teacher(
     loader = DataLoader(part, batch_size, num_workers=workers)
     for images, labels in tracked(islice(loader, limit), "Teacher: accuracy", len(loader)):
         images = images.transpose(0, 1) if images.ndim == 5 else images
-        logits = read_logits(teacher.network(enter(images.to(device))), role="teacher", size=len(labels)).mean
+        logits = read_logits(teacher.run(enter(images.to(device))), role="teacher", size=len(labels)).mean
         if logits.shape[1] != data.num_classes:
             raise ValueError(
                 f"the teacher {teacher.source} returned {tuple(logits.shape)} for {len(labels)} images of "
