@@ -148,8 +148,10 @@ def _distil_locked(folder: Path, recipe: Recipe, run: Run) -> Record:
         synchronise_norms(student.network)
     check_needs(student.network, recipe, data, run)
     check_start(student.network, recipe)
-    write_settings(folder, settings_of(recipe, run))
+    if run.teacher is None:  # its training may be stopped; where nothing is trained, a refused row leaves nothing
+        write_settings(folder, settings_of(recipe, run))
     teacher = obtain_teacher(recipe, run, data)
+    write_settings(folder, settings_of(recipe, run))
     # what is chosen, is chosen before neurons are put into others
     example = None if recipe.memopt is None else torch.stack([data.test[0][0]] * 2).to(run.torch_device)
     with seeded(run.seed, *WEIGHTS_OF_LOSSES):
