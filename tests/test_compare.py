@@ -290,6 +290,15 @@ def test_other_settings_in_the_same_folder_are_refused(compare):
     compare("--methods", "plain", "--seeds", "0", "1", "--epochs", "1", "--jobs", "2", "--budget", "2h")
 
 
+def test_a_refused_teacher_does_not_bar_the_right_one(compare, tmp_path):
+    torch.save({"fc.weight": torch.zeros(10, 16)}, tmp_path / "other.pth")
+    asked = ("--methods", "kd", "--seeds", "0", "--epochs", "1")
+    with pytest.raises(ValueError, match="it was read as tiny_nets:teacher"):
+        compare(*asked, "--teacher", str(tmp_path / "other.pth"))
+    assert not (tmp_path / "out/settings.json").exists()
+    assert ("kd", 0) in compare(*asked)
+
+
 def test_other_data_and_another_teacher_in_the_same_folder_are_refused(compare, ground, tmp_path):
     compare("--methods", "kd", "--seeds", "0", "--epochs", "1")
     other = make_ground(tmp_path / "other", per_class_train=5)
@@ -414,6 +423,15 @@ def test_no_arm_is_trained_twice_in_other_words():
         with pytest.raises(ValueError, match=words):
             read_arms(command.RECIPE, texts)
     assert "plain@lr=0.1" not in [arm.name for arm in read_arms(command.RECIPE, ["all@lr=0.1"])[0]]
+
+
+def test_the_help_shows_what_a_comparison_serves():
+    text = command._parser().format_help()
+    shown = {flag[2:].replace("-", "_") for flag in re.findall(r"^  (?:-\w.*, )?(--[\w-]+)", text, re.M)}
+    assert shown & command.UNSERVED == set()
+    assert shown >= {*command.OWN, "val_images"}
+    assert re.search(r"--val-images .*?without it a tenth", text, re.S)
+    assert "Needed, but for digits" in " ".join(text.split())
 
 
 def test_what_would_do_nothing_is_refused(compare, tmp_path):

@@ -95,7 +95,12 @@ def _idle(recipe: Recipe, given: Iterable[str]) -> list[str]:
 
 
 def command_line(
-    recipe: Recipe, description: str | None = None, parent: argparse.ArgumentParser | None = None
+    recipe: Recipe,
+    description: str | None = None,
+    parent: argparse.ArgumentParser | None = None,
+    *,
+    unserved: Collection[str] = (),
+    texts: Mapping[str, str] | None = None,
 ) -> argparse.ArgumentParser:
     """A parser with one flag for each value of the recipe and of the run. A flag that is not given leaves no trace.
 
@@ -104,6 +109,8 @@ def command_line(
         description: of the script.
         parent: of the script that trains a teacher: its flags come first, and those of teaching are left out of the
             help.
+        unserved: flags that are read, so that they can be refused with the reason, and are left out of the help.
+        texts: name of a flag -> its help, where that is another one here; defaults are not shown then.
     """
     parser = argparse.ArgumentParser(
         usage="%(prog)s --data-path DIR [flags] (see --help)" if parent is None else parent.usage,
@@ -119,8 +126,10 @@ def command_line(
         group = parser if hidden else parser.add_argument_group(title)
         for name, text in flags.items():
             value = None if name in NOT_OF_RECIPE else defaults[name]
-            said = argparse.SUPPRESS if hidden else f"{text}{_default(value, recipe.sources.get(name))}"
-            options = {"dest": name, "help": said.replace("%", "%%"), **_reads(name, without_none(types[name]))}
+            said = (texts or {}).get(name) or f"{text}{_default(value, recipe.sources.get(name))}".replace("%", "%%")
+            options = {"dest": name, "help": said, **_reads(name, without_none(types[name]))}
+            if hidden or name in unserved:
+                options["help"] = argparse.SUPPRESS
             group.add_argument(*filter(None, (SHORT.get(name), _flag(name))), **options)
     return parser
 

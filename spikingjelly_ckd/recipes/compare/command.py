@@ -83,6 +83,13 @@ NOT_SERVED = (
     *("teacher_cache", "teacher_cache_dir", "devices", "num_nodes", "strategy", "mixup", "cutmix", "ema"),
     *("accelerate", "sync_bn", "eval_time_steps", "logger", "energy_images", "best_on_test", "early_stop"),
 )
+UNSERVED = {*ELSEWHERE, *NOT_SERVED, "accumulate", "mixup_off_epoch"}
+"""Flags of rows that are refused."""
+TEXTS = {
+    "data_path": "Folder of the data set, or an ImageFolder tree with train and test or val. Needed, but for digits.",
+    "val_images": "Hold out so many training images, or this share of them; without it a tenth.",
+}
+"""Help of flags that mean something else than in a row."""
 TRAIN = "train"
 """What ``--teacher`` says for one that is trained first, which is the default."""
 HOME = Path("runs") / "compare"
@@ -270,7 +277,8 @@ def _prepare(
     for path in sorted({arm.recipe.init or FROM_TEACHER for arm in arms} - {FROM_TEACHER}):
         asked[f"weights of {path}"] = f"of sha256 {file_hash(Path(path).expanduser())[:8]}"
     check_same_run(folder, begun, asked)
-    write_settings(folder, begun | asked)
+    if run.teacher is None:  # its training may be stopped; where nothing is trained, a refused command leaves nothing
+        write_settings(folder, begun | asked)
     if any(arm.recipe.uses_teacher for arm in arms):
         of_teacher = replace(run, output_dir=folder, seed=0, resume=None)
         # its schedule is that of all arms, whatever an arm has for itself
@@ -278,8 +286,8 @@ def _prepare(
         assert found is not None
         asked["teacher file"] = "timm's own" if found.sha256 is None else f"of sha256 {found.sha256[:8]}"
         check_same_run(folder, begun, asked)
-        write_settings(folder, begun | asked)
         plan = replace(plan, teacher=found.source, teacher_accuracy=found.test_accuracy)
+    write_settings(folder, begun | asked)
     return rehearsed(plan, data, own["methods"], unfit)
 
 
@@ -301,7 +309,7 @@ def settings_of_data(name: str) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = command_line(RECIPE, __doc__)
+    parser = command_line(RECIPE, __doc__, unserved=UNSERVED, texts=TEXTS)
     parser.prog = PROGRAM
     parser.usage = "%(prog)s --methods METHOD ... --data-path DIR [flags] (see --help)"
     # some flags of rows mean something else here
@@ -313,7 +321,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="METHOD",
         help="NAME, NAME:key=value,..., module:function, or all; behind it @init=...,lr=...,warmup_epochs=...",
     )
-    group.add_argument("--seeds", nargs="+", type=_seed, default=[0, 1, 2])
+    group.add_argument(
+        "--seeds", nargs="+", type=_seed, default=[0, 1, 2], metavar="N", help="with spaces between; default: 0 1 2"
+    )
     group.add_argument(
         "--budget", type=_seconds, default=None, metavar="TIME", help="for all of it, such as 90s, 30m or 2h"
     )
@@ -362,7 +372,7 @@ def _refuse(parser: argparse.ArgumentParser, given: dict[str, Any]) -> None:
 
 def _seed(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"seeds are whole numbers of at least 0, got {text!r}")
+        raise argparse.ArgumentTypeError(f"seeds are whole numbers of at least 0 with spaces between, got {text!r}")
     return int(text)
 
 
