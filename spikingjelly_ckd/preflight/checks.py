@@ -346,7 +346,8 @@ def normalisation(distiller: Distiller, look: Look) -> Check:
         return Check(
             "teacher input",
             "warn",
-            f"{text}; it was trained on another normalisation, pass teacher_input= to undo it",
+            f"{text}; it was trained on another normalisation (pass teacher_input=, or --teacher-mean and "
+            "--teacher-std), or hardly trained at all",
             data,
         )
     return Check("teacher input", "ok", text, data)

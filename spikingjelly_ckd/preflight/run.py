@@ -110,11 +110,11 @@ def preflight(
             *layers(inner, look),
             *spikes(look),
             values(look),
-            *outputs(inner, look),
             *trains(look),
             *maps(look),
             *shares(inner, look.step, after_training(inner, pairs, steps, lr) if steps else None),
             *found,
+            *outputs(inner, look),  # runs the student, so behind what walks back through the observed step
             repeats(inner, look),
             accuracy(inner, look, pairs),
             student_accuracy(inner, pairs),
