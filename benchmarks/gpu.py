@@ -5,12 +5,13 @@
     PYTHONPATH=PLACE/site:. python benchmarks/gpu.py run --images PLACE/images --legacy PLACE/legacy --output OUT
 
 DIR is a tree of class folders, ``train`` and ``test``. Repository and pack stay below 64 MiB together where the images
-do. The machine has PyTorch, torchvision, torchaudio, Lightning, timm and pytest; CuPy where it is to be measured.
+do. The machine has PyTorch, torchvision, torchaudio, Lightning, timm, pytest and pytest-xdist, and CuPy where it is to
+be measured.
 
-``run`` takes the parts in order, or those that are named: ``tests`` (the tests that need a GPU), ``neurons`` (on both
-generations of SpikingJelly), ``steps`` (benchmarks/gpu_steps.py), ``rows`` (teacher, plain and CKD of cifar10_r19_t1).
-Each writes into OUT. The same command goes on where it was stopped: parts that ended are not run again, and rows go on
-from the end of an epoch with the same bits. ``--minutes`` is the time of one such piece.
+``run`` takes the parts in order, or those that are named: ``tests`` (the tests that need a GPU) and ``neurons``, both
+on either generation of SpikingJelly, ``steps`` (benchmarks/gpu_steps.py), ``rows`` (teacher, plain and CKD of
+cifar10_r19_t1). Each writes into OUT. The same command goes on where it was stopped: parts that ended are not run
+again, and rows go on from the end of an epoch with the same bits. ``--minutes`` is the time of one such piece.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x8
 IMAGES = "images.npz"
 LIMIT = 64 << 20
 ROW = "cifar10_r19_t1"
+PROCESSES = 8
+"""That run tests at once."""
 MARGIN = 20.0
 """Seconds of a piece that are left for a row to stop in at the end of an epoch."""
 
@@ -144,12 +147,16 @@ class Piece:
 
 
 def tests(piece: Piece) -> None:
-    """How many of the tests that need a GPU passed."""
+    """How many of the tests that need a GPU passed, on the other generation of SpikingJelly first."""
     from spikingjelly_ckd.recipes.report.records import environment, write_record
 
+    if piece.legacy is not None:
+        output = os.path.relpath(piece.output / "legacy", ROOT)
+        place = ("--images", piece.images, "--output", output, "--minutes", int(piece.left() / 60))
+        piece.call(__file__, "run", "tests", *place, "--device", piece.device, log="tests.log", path=piece.legacy)
     found = piece.output / "tests.xml"
     names = ["tests/test_cuda.py", "tests/test_streams.py"]
-    options = ["-q", "-p", "no:cacheprovider", "-o", "addopts=", f"--junitxml={found}"]
+    options = ["-q", "-p", "no:cacheprovider", "-o", "addopts=", f"--junitxml={found}", "-n", PROCESSES]
     piece.call("-m", "pytest", *options, *names, log="tests.log")
     counts = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
     for suite in ElementTree.parse(found).getroot().iter("testsuite"):

@@ -22,18 +22,20 @@ def found(name: str) -> dict[str, Any] | None:
 
 def tests() -> str:
     """How many of the tests that need a GPU passed, and which did not."""
-    record = found("gpu_tests.json")
-    if record is None:
-        return NOT_RUN
-    failed = Counter(name.partition("[")[0] for name in record["failed"])
-    bad = record["failures"] + record["errors"]
     lines = ["| device | torch | SpikingJelly | tests | passed | skipped | failed |", "|---|---|---|---|---|---|---|"]
-    versions, passed = record["environment"]["versions"], record["tests"] - bad - record["skipped"]
-    names = ", ".join(f"`{name}` {count} times" for name, count in failed.items())
-    lines.append(
-        f"| {record['environment']['device']} | {versions['torch']} | {versions['spikingjelly']} | {record['tests']} | "
-        f"{passed} | {record['skipped']} | {bad}{f': {names}' if names else ''} |"
-    )
+    for file, generation in (("gpu_tests.json", "2.x"), ("legacy/gpu_tests.json", "0.0.0.0.14")):
+        record = found(file)
+        if record is None:
+            lines.append(f"| {NOT_RUN} |  | {generation} |  |  |  |  |")
+            continue
+        failed = Counter(name.partition("[")[0] for name in record["failed"])
+        bad = record["failures"] + record["errors"]
+        versions, passed = record["environment"]["versions"], record["tests"] - bad - record["skipped"]
+        names = ", ".join(f"`{name}` {count} times" for name, count in failed.items())
+        lines.append(
+            f"| {record['environment']['device']} | {versions['torch']} | {versions['spikingjelly']} | "
+            f"{record['tests']} | {passed} | {record['skipped']} | {bad}{f': {names}' if names else ''} |"
+        )
     return "\n".join(lines)
 
 

@@ -54,8 +54,9 @@ def test_a_method_has_the_numbers_of_the_cpu(name, batch):
         assert torch.isfinite(found.loss), "its noise is the device's own"
         return
     torch.testing.assert_close(found.loss.cpu(), expected.loss, rtol=1e-3, atol=1e-4)
-    for one, other in zip(found_gradients, expected_gradients, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3 * float(other.abs().max()) + 1e-6)
+    largest = max(float(gradient.abs().max()) for gradient in expected_gradients)
+    for one, other in zip(found_gradients, expected_gradients, strict=True):  # that of a bias before BatchNorm is zero
+        torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3 * float(other.abs().max()) + 1e-4 * largest)
 
 
 @pytest.mark.parametrize("steps", [1, 4])
