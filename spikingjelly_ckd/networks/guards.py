@@ -147,18 +147,33 @@ def firing(network: nn.Module) -> Iterator[None]:
             module.v_threshold = threshold
 
 
+_TIMES_ONE = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32)
+"""Whose numbers are themselves times 1."""
 _SavedBuffers = list[tuple[dict[str, Tensor | None], str, Tensor, Tensor]]
 
 
 def _saved_buffers(modules: Iterable[nn.Module]) -> _SavedBuffers:
     """Every buffer as (where it is kept, name, itself, copy of its content)."""
-    return [
-        (module._buffers, name, buffer, buffer.detach().clone())
+    found = [
+        (module._buffers, name, buffer)
         for module in modules
         if module._buffers
         for name, buffer in module._buffers.items()
         if buffer is not None and not is_lazy(buffer)
     ]
+    copies = _copies([buffer.detach() for _, _, buffer in found])
+    return [(*place, content) for place, content in zip(found, copies, strict=True)]
+
+
+def _copies(tensors: list[Tensor]) -> list[Tensor]:
+    """The contents of tensors; on a GPU those of a dtype at once, as a step waits for every call."""
+    copies: dict[int, Tensor] = {}
+    for dtype in {tensor.dtype for tensor in tensors}:
+        alike = [index for index, tensor in enumerate(tensors) if tensor.dtype == dtype]
+        those = [tensors[index] for index in alike]
+        found = torch._foreach_mul(those, 1) if dtype in _TIMES_ONE else tuple(tensor.clone() for tensor in those)
+        copies |= dict(zip(alike, found, strict=True))
+    return [copies[index] for index in range(len(tensors))]
 
 
 def _restore_buffers(saved: _SavedBuffers) -> None:

@@ -16,6 +16,7 @@ from ..methods.signals import SILENT_STUDENT, LinearHead, Signals, TeacherOutput
 from .batch import Batch
 from .validate import (
     INVALID_LOGITS,
+    all_finite,
     check_classes,
     check_labels,
     check_scalar,
@@ -180,7 +181,7 @@ class Step:
         found = {**self.network_violations(), **self.student.violations}
         for name, term in self.terms.items():
             found |= term.violations
-            found[INVALID_LOSS.format(name=name)] = ~term.value.detach().isfinite().all()
+            found[INVALID_LOSS.format(name=name)] = ~all_finite(term.value)
         return found
 
     def signs_of_divergence(self) -> set[str]:
@@ -266,7 +267,7 @@ def raise_first(
         >>> raise_first({"images hold NaN": torch.tensor(False)}, torch.tensor(3.0))
         3
     """
-    flags = torch.stack([flag.to(torch.int64) for flag in violations.values()])
+    flags = torch.stack([*violations.values()]).to(torch.int64)
     total = flags.new_zeros(()) if count is None else count.to(torch.int64)
     if together:
         flags = _over_ranks(flags)

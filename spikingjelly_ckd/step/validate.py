@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -18,6 +19,7 @@ INVALID_LOGITS = "the {role}'s logits hold NaN or inf"
 
 __all__ = [
     "add_note_on_error",
+    "all_finite",
     "check_classes",
     "check_frozen",
     "check_labels",
@@ -149,7 +151,7 @@ def input_violations(
     images: Tensor, labels: Tensor | None, classes: int, ignored: int | None = None
 ) -> dict[str, Tensor]:
     """Message -> boolean scalar, true where a batch must not be trained on; ``ignored`` is a label to pass over."""
-    violations = {"images hold NaN or inf": ~_all_finite(images)}
+    violations = {"images hold NaN or inf": ~all_finite(images)}
     if labels is not None and labels.ndim == 1:
         outside = (labels < 0) | (labels >= classes)
         outside = outside if ignored is None else outside & (labels != ignored)
@@ -168,11 +170,12 @@ def input_violations(
 def logit_violations(role: str, logits: Tensor) -> dict[str, Tensor]:
     """Message -> boolean scalar, true where a network's logits must not be used."""
     advice = "; check its weights and its input" if role == "teacher" else ""
-    return {f"{INVALID_LOGITS.format(role=role)}{advice}": ~_all_finite(logits)}
+    return {f"{INVALID_LOGITS.format(role=role)}{advice}": ~all_finite(logits)}
 
 
-def _all_finite(values: Tensor) -> Tensor:
-    """Boolean scalar. One pass without a tensor of that size: NaN and inf show in the extremes."""
+def all_finite(values: Tensor) -> Tensor:
+    """Boolean scalar. One pass without a tensor of that size: NaN and inf show in the extremes, and NaN in both."""
     if not values.numel():
         return values.new_ones((), dtype=torch.bool)
-    return torch.stack(torch.aminmax(values.detach())).isfinite().all()
+    low, high = torch.aminmax(values.detach())
+    return (low > -math.inf) & (high < math.inf)
