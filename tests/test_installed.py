@@ -5,6 +5,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -146,6 +147,38 @@ def test_neurons_stay_where_cupy_cannot_be_used(monkeypatch):
     monkeypatch.setattr(compat, "neuron_path", lambda module: found)
     assert compat.use_fast_neurons(torch.nn.Identity()) == found
     assert "which is not installed: pip install" in str(found)
+
+
+class Backends(torch.nn.Module):
+    """Stands in for a neuron of 0.0.0.0.14 on a GPU."""
+
+    supported_backends, backend = ("torch", "cupy"), "torch"
+
+
+@pytest.mark.parametrize(
+    ("numpy_has_int", "dtype", "backend"),
+    [
+        (True, torch.float32, "cupy"),
+        (True, torch.float16, "cupy"),
+        (True, torch.bfloat16, "torch"),
+        (False, torch.float32, "torch"),
+    ],
+)
+def test_neurons_are_put_on_cupy_where_its_kernels_run(monkeypatch, numpy_has_int, dtype, backend):
+    monkeypatch.setattr(compat, "_HAS_BACKENDS", True)
+    monkeypatch.setitem(sys.modules, "cupy", ModuleType("cupy"))
+    monkeypatch.setattr(compat, "numpy", SimpleNamespace(__version__="1.26", **({"int": int} if numpy_has_int else {})))
+    monkeypatch.setattr(compat, "is_neuron", lambda child: isinstance(child, Backends))
+    monkeypatch.setattr(
+        compat, "functional", SimpleNamespace(set_backend=lambda child, on: setattr(child, "backend", on))
+    )
+    on_cuda = compat.NeuronPath("0.0.0.0.14", "cuda:0", "torch", {}, 0, "")
+    monkeypatch.setattr(compat, "neuron_path", lambda module: on_cuda)
+    net = Backends()
+    assert compat.use_fast_neurons(net, dtype=dtype).changed == (backend == "cupy")
+    assert net.backend == backend
+    said = compat._backend_note(torch.device("cuda"))
+    assert said == "as set on the neurons" if numpy_has_int else "asks for numpy.int" in said and said.endswith("1.26")
 
 
 def test_an_error_that_is_in_words_already_is_not_wrapped_again():

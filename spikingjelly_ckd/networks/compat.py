@@ -16,6 +16,7 @@ from importlib.metadata import version
 from types import MethodType
 from typing import Any, ParamSpec, TypeVar
 
+import numpy
 import torch
 from torch import Tensor, nn
 
@@ -230,7 +231,7 @@ class NeuronPath:
         return f"SpikingJelly {self.spikingjelly} on {self.device}: {kinds} on {self.implementation} ({self.note})"
 
 
-def use_fast_neurons(module: nn.Module, *, enable: bool = True) -> NeuronPath:
+def use_fast_neurons(module: nn.Module, *, enable: bool = True, dtype: torch.dtype = torch.float32) -> NeuronPath:
     """Put the neurons on the fastest implementation at hand, and report which that is.
 
     On the CPU, ``IFNode``, ``LIFNode`` and ``ParametricLIFNode`` run all time steps as one function of ours; a subclass
@@ -240,12 +241,14 @@ def use_fast_neurons(module: nn.Module, *, enable: bool = True) -> NeuronPath:
     and bfloat16 (with a threshold or reset value that bfloat16 rounds), and what is compiled, traced or exported. The
     class of a neuron, its ``state_dict``, copies and hooks are as before; a pickled neuron is SpikingJelly's own.
 
-    On CUDA with SpikingJelly 0.0.0.0.14 and CuPy installed, multi-step neurons that can are switched to the CuPy
-    backend. On CUDA with 2.x nothing is changed: the path is chosen by SpikingJelly and is reported.
+    On CUDA with SpikingJelly 0.0.0.0.14, CuPy and a NumPy older than 1.24 (whose ``numpy.int`` it asks for), multi-step
+    neurons that can are switched to the CuPy backend, which computes in float32 and float16. On CUDA with 2.x nothing
+    is changed: the path is chosen by SpikingJelly and is reported.
 
     Args:
         module: the network, on the device where it will run; on CUDA, in its final step mode.
         enable: False gives the neurons SpikingJelly's own code back.
+        dtype: of what the neurons will be given, such as that of autocast.
 
     Returns:
         A :class:`NeuronPath`; print it.
@@ -257,7 +260,7 @@ def use_fast_neurons(module: nn.Module, *, enable: bool = True) -> NeuronPath:
         (1, 0, 1)
     """
     device = neuron_path(module).device
-    on_cupy = device.startswith("cuda") and not _fault_of_cupy()
+    on_cupy = device.startswith("cuda") and dtype in (torch.float32, torch.float16) and not _fault_of_cupy()
     changed = 0
     for child in module.modules():
         if type(child) in _FUSED_KINDS:
@@ -302,6 +305,11 @@ def _fault_of_cupy() -> str:
         importlib.import_module("cupy")
     except Exception as error:
         return cure(error, "the CuPy backend")
+    if not hasattr(numpy, "int"):
+        return (
+            f"the CuPy backend of SpikingJelly {spikingjelly_version()} asks for numpy.int, which NumPy has had until "
+            f"1.23; here is {numpy.__version__}"
+        )
     return ""
 
 

@@ -89,7 +89,7 @@ class ArmState:
         recipe = arm.recipe
         student = build_student(recipe, run, data).network
         student = student.to(run.torch_device).to(memory_format=memory_format)  # type: ignore[call-overload]
-        use_fast_neurons(student)
+        use_fast_neurons(student, dtype=torch.float32 if recipe.amp == "32-true" else torch.bfloat16)
         init = None
         if recipe.init is not None:
             source, weights = initial_weights(recipe.init, teacher)

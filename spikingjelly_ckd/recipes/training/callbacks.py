@@ -142,7 +142,8 @@ class FastNeurons(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Switch, and say so."""
-        rank_zero_info(f"Neurons: {use_fast_neurons(pl_module)}")
+        dtype = torch.bfloat16 if "bf16" in str(trainer.precision) else torch.float32
+        rank_zero_info(f"Neurons: {use_fast_neurons(pl_module, dtype=dtype)}")
 
 
 class _FirstCheckpoint(Callback):
