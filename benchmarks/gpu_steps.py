@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from speed import count, device
 from speed_bench import PAIRS, Bench
-from timing import interleaved, quartiles, ratios, timed, wait
+from timing import interleaved, quartiles, ratios, timed
 from torchvision.transforms import v2
 
 from spikingjelly_ckd import CKDDistiller
@@ -128,7 +128,11 @@ def captured(step: Step) -> Step:
     recorded = torch.cuda.CUDAGraph()
     with torch.cuda.graph(recorded):
         step()
-    return recorded.replay
+
+    def replay(networks: Step = step) -> None:  # the graph writes into their memory, and does not keep it
+        recorded.replay()
+
+    return replay
 
 
 def measured(way: str, bench: Bench, rounds: int) -> dict[str, Any]:
@@ -141,7 +145,6 @@ def measured(way: str, bench: Bench, rounds: int) -> dict[str, Any]:
         arms |= steps
         seconds = interleaved(arms, rounds, bench.device)
     except Exception as error:  # of a way that this torch or SpikingJelly does not offer
-        wait(bench.device)
         return {"failed": f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"}
     return {
         "rounds": rounds,
