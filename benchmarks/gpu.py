@@ -126,13 +126,17 @@ class Piece:
         return self.end - time.monotonic()
 
     def call(self, *command: Any, log: str, path: Path | None = None, margin: float = 0.0) -> int:
-        """Run a command of Python, its words into a log, and end it with SIGTERM when the piece is over."""
+        """Run a command of Python, what it says into a log, and end it with SIGTERM when the piece is over.
+
+        Paths are given from the root of the repository, since records keep the command.
+        """
+        words = [os.path.relpath(word, ROOT) if isinstance(word, Path) else str(word) for word in command]
         env = {**os.environ, "OMP_NUM_THREADS": "1"}
         if path is not None:
             env["PYTHONPATH"] = os.pathsep.join([str(path), env.get("PYTHONPATH", "")])
-        with (self.output / log).open("ab") as words:
+        with (self.output / log).open("ab") as said:
             process = subprocess.Popen(
-                [sys.executable, *map(str, command)], cwd=ROOT, env=env, stdout=words, stderr=subprocess.STDOUT
+                [sys.executable, *words], cwd=ROOT, env=env, stdout=said, stderr=subprocess.STDOUT
             )
             try:
                 return process.wait(max(1.0, self.left() - margin))
@@ -151,12 +155,13 @@ def tests(piece: Piece) -> None:
     from spikingjelly_ckd.recipes.report.records import environment, write_record
 
     if piece.legacy is not None:
-        output = os.path.relpath(piece.output / "legacy", ROOT)
-        place = ("--images", piece.images, "--output", output, "--minutes", int(piece.left() / 60))
-        piece.call(__file__, "run", "tests", *place, "--device", piece.device, log="tests.log", path=piece.legacy)
+        place = ("--images", piece.images, "--output", piece.output / "legacy", "--minutes", int(piece.left() / 60))
+        piece.call(
+            HERE / "gpu.py", "run", "tests", *place, "--device", piece.device, log="tests.log", path=piece.legacy
+        )
     found = piece.output / "tests.xml"
     names = ["tests/test_cuda.py", "tests/test_streams.py"]
-    options = ["-q", "-p", "no:cacheprovider", "-o", "addopts=", f"--junitxml={found}", "-n", PROCESSES]
+    options = ["-q", "-p", "no:cacheprovider", "-o", "addopts=", "--junitxml", found, "-n", PROCESSES]
     piece.call("-m", "pytest", *options, *names, log="tests.log")
     counts = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
     for suite in ElementTree.parse(found).getroot().iter("testsuite"):
@@ -274,7 +279,8 @@ def main() -> None:
     if unknown:
         parser.error(f"no part is called {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     end = time.monotonic() + 60 * args.minutes
-    piece = Piece(args.images, args.legacy, args.output.resolve(), args.device, args.epochs, end, args.quick)
+    legacy = None if args.legacy is None else args.legacy.resolve()
+    piece = Piece(args.images.resolve(), legacy, args.output.resolve(), args.device, args.epochs, end, args.quick)
     sys.exit(run(piece, args.parts or list(PARTS)))
 
 
