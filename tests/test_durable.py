@@ -13,6 +13,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny_nets
@@ -29,6 +30,7 @@ from spikingjelly_ckd.recipes.row import run_row, run_teacher
 from spikingjelly_ckd.recipes.training import StepSeeds
 from spikingjelly_ckd.recipes.training.fit import _plugins
 from spikingjelly_ckd.recipes.training.resume import SETTINGS, WholeCheckpoints, find_checkpoint, read_checkpoint
+from spikingjelly_ckd.recipes.training.stopping import StopTogether
 
 HERE = Path(__file__).parent
 SCRIPT = HERE.parent / "examples" / "cifar10_r20.py"
@@ -113,6 +115,7 @@ def test_a_folder_is_held_by_one_and_the_other_is_told_by_whom(tmp_path):
 HOLD = """
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from spikingjelly_ckd.recipes.files import locked
 with locked(Path({!r})):
     print("held", flush=True)
@@ -579,6 +582,24 @@ def test_the_word_of_a_batch_queue_ends_a_run_with_143(ground, tmp_path, workers
     assert not read_record(tmp_path / "record.json")["finished"]
     assert read_checkpoint(tmp_path / "latest.ckpt")["epoch"] >= 0
     assert not (tmp_path / "run.lock").exists()
+
+
+def test_loading_processes_that_end_late_leave_a_stopped_run_its_status(monkeypatch):
+    def of_torch(number, frame):
+        raise RuntimeError("DataLoader worker is killed by signal: Terminated.")
+
+    trainer = SimpleNamespace(
+        world_size=1, strategy=SimpleNamespace(launcher=None), local_rank=0, received_sigterm=True
+    )
+    before = signal.signal(signal.SIGCHLD, of_torch)
+    try:
+        with pytest.raises(SystemExit) as ended, StopTogether().watch(trainer):
+            os.kill(os.getpid(), signal.SIGCHLD)
+        os.kill(os.getpid(), signal.SIGCHLD)
+        assert ended.value.code == 143
+        assert isinstance(ended.value.__cause__, RuntimeError)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 TWO_PROCESSES = ("--devices", 2, "--strategy", "ddp", "-b", 2)

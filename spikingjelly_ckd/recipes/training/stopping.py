@@ -71,6 +71,7 @@ class StopTogether(Callback):
                 _end_children_at_exit()
             if not (isinstance(error, (SIGTERMException, Exception)) and self._was_told(trainer)):
                 raise
+            _let_loading_processes_end()
             cause = error  # or of a loading process that got the signal too, or of the step that waited for it
         finally:
             if self._listens:
@@ -123,6 +124,12 @@ class StopTogether(Callback):
 
 def _was_started_by_the_first(trainer: Trainer) -> bool:
     return trainer.local_rank > 0 and FIRST in os.environ
+
+
+def _let_loading_processes_end() -> None:
+    """Where the signal reached them too: torch's handler of their end raises wherever this process has got to."""
+    if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 @cache
