@@ -25,6 +25,7 @@ from spikingjelly_ckd.recipes import files, teacher_identity
 from spikingjelly_ckd.recipes.command_line import brief_errors
 from spikingjelly_ckd.recipes.export import file_hash, load_network, save_network
 from spikingjelly_ckd.recipes.files import is_first_process, locked, set_aside, whole_file
+from spikingjelly_ckd.recipes.options import output_folder
 from spikingjelly_ckd.recipes.report.records import read_record
 from spikingjelly_ckd.recipes.row import run_row, run_teacher
 from spikingjelly_ckd.recipes.training import StepSeeds
@@ -543,6 +544,19 @@ def test_data_that_go_away_are_named_in_a_line(tmp_path, workers):
             row(tmp_path, tmp_path / "out", "--method", "plain", "-j", workers, "-b", 4, "--epochs", 4)
     assert "Traceback" not in str(stopped.value)
     assert len(str(stopped.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_run_that_is_refused_leaves_no_folder_of_its_own(tmp_path, there):
+    folder = tmp_path / "runs" / "one"
+    if there:
+        folder.mkdir(parents=True)
+    with pytest.raises(ValueError, match="refused"), output_folder(folder):
+        raise ValueError("refused")
+    assert folder.exists() == there == (tmp_path / "runs").exists()
+    with output_folder(folder):
+        (folder / "record.json").write_text("{}")
+    assert [path.name for path in folder.iterdir()] == ["record.json"]
 
 
 # --- signals, each to a process of its own ---------------------------------------------------------------------------

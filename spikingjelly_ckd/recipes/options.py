@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,11 +16,12 @@ from lightning.pytorch.strategies import StrategyRegistry
 
 from ..functional.errors import ArgumentValueError
 from ..step.validate import check_replayable
+from .files import is_first_process, locked
 from .methods import folder_name, needs_teacher
 from .models.memory import find_memopt
 from .recipe import Recipe
 
-__all__ = ["Device", "Logger", "Run", "check_options", "check_writable", "default_workers"]
+__all__ = ["Device", "Logger", "Run", "check_options", "default_workers", "output_folder"]
 
 Device = Literal["auto", "cpu", "cuda"]
 Logger = Literal["tensorboard", "csv", "wandb", "mlflow", "none"]
@@ -206,15 +208,25 @@ def check_options(recipe: Recipe, run: Run) -> None:
         )
 
 
-def check_writable(folder: Path) -> None:
-    """Make the folder, and raise where nothing can be written to it.
+@contextmanager
+def output_folder(folder: Path) -> Iterator[None]:
+    """Make a folder and hold it; a run that leaves nothing in it, as one that was refused, leaves no folder either.
 
     Raises:
         OSError: nothing can be written.
+        RuntimeError: another process holds it.
     """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise OSError(f"--output-dir: nothing can be written to {folder} ({error.strerror}); pass another") from error
+    try:
+        with locked(folder):
+            yield
+    finally:
+        for place in made if is_first_process() else ():
+            with suppress(OSError):
+                place.rmdir()

@@ -40,10 +40,10 @@ from .data import Data
 from .data.checked import check_data
 from .data.loading import seeded
 from .export import file_hash
-from .files import locked, until_reader_leaves
+from .files import until_reader_leaves
 from .methods import needs_teacher, with_layers
 from .models import checkpoint_neurons, synchronise_norms, without_checkpoints
-from .options import Run, check_options, check_writable
+from .options import Run, check_options, output_folder
 from .recipe import Recipe, shown
 from .report.schema import Record, RecordedStudent
 from .seeds import distil_seeds
@@ -133,8 +133,7 @@ def distil(recipe: Recipe, run: Run) -> Record:
     """
     folder = run.folder(recipe)
     check_options(recipe, run)
-    check_writable(folder)
-    with locked(folder):
+    with output_folder(folder):
         return _distil_locked(folder, recipe, run)
 
 
@@ -279,8 +278,7 @@ def run_teacher(
         if run.seeds is not None:
             raise ArgumentValueError("seeds", "is for rows: a teacher that is trained alone has one --seed")
         check_options(recipe, run)
-        check_writable(folder)
-        with locked(folder):
+        with output_folder(folder):
             checkpoint = _what_to_resume(folder, with_teacher_schedule(recipe, run), run)
             data = load_data(recipe, run)
             write_settings(folder, settings_of(with_teacher_schedule(recipe, run), run))

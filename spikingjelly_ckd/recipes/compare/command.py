@@ -20,10 +20,10 @@ from .. import data as data_sets
 from ..command_line import CHANGEABLE, FLAGS, brief_errors, command_line
 from ..data.digits import digits
 from ..export import file_hash
-from ..files import locked, say, sweep, whole_file
+from ..files import say, sweep, whole_file
 from ..methods import describe, is_own, read_method, resolve_here
 from ..models import resnet8, resnet20, spiking_resnet8, spiking_resnet20
-from ..options import Run, check_options, check_writable
+from ..options import Run, check_options, output_folder
 from ..progress import time_words
 from ..recipe import Recipe, ours
 from ..report.found import Study
@@ -127,8 +127,7 @@ def compare(argv: Sequence[str]) -> int:
     _check_tuning(own, recipe, run, arms)
     folder = run.output_dir or HOME
     check_options(recipe, run)
-    check_writable(folder)
-    with locked(folder):
+    with output_folder(folder):
         for inside in filter(Path.is_dir, (folder / "records", folder / "tuning", *folder.glob("checkpoints/*"))):
             sweep(inside)
         set_damaged_aside(folder / "records")
