@@ -89,6 +89,9 @@ def old_names(module: str, *homes: str) -> Callable[[str], Any]:
         module: its own name.
         *homes: modules in which any name is looked for. None: old names alone, in ``module`` itself.
 
+    Raises:
+        AttributeError: when the returned function is asked for a name that is in none of the modules.
+
     Example:
         >>> find = old_names("spikingjelly_ckd.probing", "spikingjelly_ckd.networks.guards")
         >>> with warnings.catch_warnings(record=True, action="always") as seen:

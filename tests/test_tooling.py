@@ -1,4 +1,4 @@
-"""The tools around the package agree with each other: sessions, workflow, markers, README's commands, issue forms."""
+"""The tools around the package agree: sessions, workflow, docstrings, markers, README's commands, issue forms."""
 
 import ast
 import re
@@ -130,6 +130,46 @@ def test_the_files_of_the_oldest_lane_are_imported_without_an_extra(monkeypatch)
     command = [sys.executable, "-c", IMPORT_WITHOUT_EXTRAS, *modules]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert (done.stdout, done.returncode) == ("", 0), done.stderr
+
+
+# --- docstrings ------------------------------------------------------------------------------------------------------
+
+
+def public_functions(parent):
+    """Each function or method of a module or class whose name, and whose class's name, has no leading underscore."""
+    for node in ast.iter_child_nodes(parent):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            if not node.name.startswith("_"):
+                yield from public_functions(node) if isinstance(node, ast.ClassDef) else [node]
+        elif not isinstance(node, ast.expr):  # such as an if around a definition
+            yield from public_functions(node)
+
+
+def raised(node, caught=frozenset()):
+    """Names X of each ``raise X(...)`` that no ``except X`` around it takes; functions inside a function are apart."""
+    if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+        return {ast.unparse(node.exc.func)} - caught
+    found = set()
+    for field, value in ast.iter_fields(node):
+        within = caught
+        if isinstance(node, ast.Try) and field == "body":
+            kinds = [handler.type for handler in node.handlers if handler.type]
+            within = caught | {ast.unparse(one) for kind in kinds for one in getattr(kind, "elts", [kind])}
+        for child in value if isinstance(value, list) else [value]:
+            inner = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
+            if isinstance(child, ast.AST) and not isinstance(child, inner):
+                found |= raised(child, within)
+    return found
+
+
+def test_every_public_function_that_raises_says_so():
+    silent = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+        for path in sorted((ROOT / "spikingjelly_ckd").rglob("*.py"))
+        for node in public_functions(ast.parse(path.read_text("utf8")))
+        if (text := ast.get_docstring(node)) and "Raises:" not in text and raised(node) - {"NotImplementedError"}
+    ]
+    assert silent == [], "no Raises: in the docstring of\n" + "\n".join(silent)
 
 
 # --- commands and markers --------------------------------------------------------------------------------------------

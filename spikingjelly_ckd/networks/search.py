@@ -192,7 +192,12 @@ class _Search:
         self.hint = ""
 
     def student(self) -> Layer:
-        """The preset of the class, else the last spikes that still have positions."""
+        """The preset of the class, else the last spikes that still have positions.
+
+        Raises:
+            RuntimeError: no layer was seen running.
+            ValueError: no layer serves; the message lists the candidates and why each was refused.
+        """
         ran = self._watch()
         missed = ""
         for path, name in self._presets(ran):
@@ -216,7 +221,12 @@ class _Search:
         raise self._failure("no layer with spikes and more than one position", "student_layer")
 
     def teacher(self) -> Layer:
-        """The latest layer whose Grad-CAM for the top class varies over the image."""
+        """The latest layer whose Grad-CAM for the top class varies over the image.
+
+        Raises:
+            RuntimeError: no layer was seen running.
+            ValueError: no layer serves; the message lists the candidates and why each was refused.
+        """
         ran = self._watch()
         candidates = self._with_positions(ran)
         negative: list[Layer] = []
@@ -241,7 +251,12 @@ class _Search:
         raise self._failure("no layer whose Grad-CAM for the top class varies over the image", "teacher_layer")
 
     def stages(self) -> tuple[Layer, ...]:
-        """The last layer that serves at each size of map, shallow to deep."""
+        """The last layer that serves at each size of map, shallow to deep.
+
+        Raises:
+            RuntimeError: no layer was seen running.
+            ValueError: no layer serves; the message lists the candidates and why each was refused.
+        """
         found: dict[tuple[int, int], Layer] = {}
         ran = self._watch()
         presets = self._presets(ran) if self.role == "student" else []

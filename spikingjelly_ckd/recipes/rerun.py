@@ -318,6 +318,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 where every figure is that of the record, 1 where one is another, 2 where the run was refused or stopped.
+
+    Raises:
+        SystemExit: after ``--help``, wrong flags, Ctrl-C or SIGTERM, with the status of each.
     """
     given = vars(_parser().parse_args(argv))
     path, asked = given.pop("record"), given.pop("output_dir")

@@ -149,7 +149,11 @@ class PlainUnpickler(pickle.Unpickler):
         return found
 
     def persistent_load(self, pid: object) -> Any:
-        """Nothing lies outside of the file."""
+        """Nothing lies outside of the file.
+
+        Raises:
+            pickle.UnpicklingError: always, since the file refers to something outside of it.
+        """
         raise pickle.UnpicklingError("it refers to something outside of the file")
 
 

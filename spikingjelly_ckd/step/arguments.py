@@ -51,7 +51,13 @@ TASK_NEEDS = frozenset({"labels", "logits", "per_step_logits"})
 
 
 def check_networks(teacher: nn.Module | None, student: nn.Module) -> None:
-    """Raise unless both are modules of their own, outside ``nn.DataParallel``; the teacher may be None."""
+    """Raise unless both are modules of their own, outside ``nn.DataParallel``; the teacher may be None.
+
+    Raises:
+        TypeError: one of them is no module, or holds ``nn.DataParallel``.
+        ValueError: they share a tensor, the teacher was exported by ``torch.export``, or it has spiking neurons and the
+            student has none.
+    """
     networks = {"student": student} if teacher is None else {"teacher": teacher, "student": student}
     for role, network in networks.items():
         if not isinstance(network, nn.Module):
@@ -100,7 +106,12 @@ def _can_be_set_to_eval(network: nn.Module) -> bool:
 
 
 def read_time_steps(time_steps: int | None) -> int | None:
-    """``time_steps`` if it is None or a positive integer."""
+    """``time_steps`` if it is None or a positive integer.
+
+    Raises:
+        TypeError: it is no integer.
+        ValueError: it is below 1.
+    """
     if time_steps is None:
         return None
     if isinstance(time_steps, bool) or not isinstance(time_steps, int):
@@ -111,7 +122,11 @@ def read_time_steps(time_steps: int | None) -> int | None:
 
 
 def read_student_steps(student: nn.Module, student_steps: StudentSteps) -> StudentSteps:
-    """How the student takes its time steps; networks known by name override the default."""
+    """How the student takes its time steps; networks known by name override the default.
+
+    Raises:
+        ValueError: ``student_steps`` is an unknown word, or does not fit the step mode of the student's neurons.
+    """
     check_choice("student_steps", student_steps, get_args(StudentSteps))
     modes = set(compat.neuron_step_modes(student).values())
     if student_steps == "multi":
@@ -150,7 +165,14 @@ def read_teacher_steps(teacher: nn.Module | None, needs: Collection[str]) -> Stu
 def read_losses(
     losses: Mapping[str, tuple[DistillationLoss, Weight]], task_weight: float
 ) -> tuple[dict[str, DistillationLoss], dict[str, float], dict[str, AutoWeight | HeldWeight]]:
-    """The losses, the weights that are numbers, and what measures the others."""
+    """The losses, the weights that are numbers, and what measures the others.
+
+    Raises:
+        TypeError: ``losses`` is no mapping, an entry is no pair, a loss is no :class:`DistillationLoss`, or a weight is
+            no number.
+        ValueError: a name cannot be used, two names share one loss with parameters, a weight is negative, not finite or
+            an unknown word, or a weight is a share of the task's gradient and ``task_weight`` is 0.
+    """
     if not isinstance(losses, Mapping):
         raise TypeError(f"losses must be a dict, name -> (loss, weight), got {type(losses).__name__}")
     modules: dict[str, DistillationLoss] = {}
@@ -193,7 +215,12 @@ def read_losses(
 def read_needs(
     losses: Mapping[str, DistillationLoss], task_loss: object, *, with_teacher: bool = True
 ) -> frozenset[str]:
-    """The signals that any of the losses needs; the task loss sees logits and labels, and no layers."""
+    """The signals that any of the losses needs; the task loss sees logits and labels, and no layers.
+
+    Raises:
+        ValueError: a loss names an unknown need or ``layer_choice``, needs gradients without features, or needs a
+            teacher and there is none.
+    """
     needs: set[str] = set()
     every: dict[str, object] = {**losses, "task": task_loss}
     for name, loss in every.items():
@@ -219,7 +246,12 @@ def read_needs(
 
 
 def read_schedule(schedule: Mapping[str, Schedule] | None, losses: Collection[str]) -> dict[str, Schedule]:
-    """Factors of weights over the run, by the names of losses and ``"task"``."""
+    """Factors of weights over the run, by the names of losses and ``"task"``.
+
+    Raises:
+        TypeError: a factor is no function.
+        ValueError: a name is neither that of a loss nor ``"task"``.
+    """
     known = {*losses, "task"}
     found = dict(schedule or {})
     if set(found) - known:
@@ -236,7 +268,12 @@ def read_layers(
     teacher: nn.Module | None,
     student: nn.Module,
 ) -> dict[str, GivenSides]:
-    """For each loss that compares layers, those that were given on each side, or None where they are to be found."""
+    """For each loss that compares layers, those that were given on each side, or None where they are to be found.
+
+    Raises:
+        TypeError: an entry is no pair, or a layer is of a wrong kind.
+        ValueError: an entry is for a loss that does not compare these layers, or a layer is not in its network.
+    """
     comparing = {name for name, loss in losses.items() if {"features", "student_features"} & set(loss.needs)}
     unknown = set(layers) - comparing
     if unknown:
@@ -259,7 +296,12 @@ def read_layers(
 
 
 def read_side(side: Any, network: nn.Module | None) -> tuple[Layer, ...] | None:
-    """Layers given as a path, a module, a :class:`Layer` or several of them; None where they are to be found."""
+    """Layers given as a path, a module, a :class:`Layer` or several of them; None where they are to be found.
+
+    Raises:
+        TypeError: a layer is of a wrong kind.
+        ValueError: a layer is not in the network.
+    """
     if side is None or network is None:
         return None
     one = str | Layer | nn.Module
@@ -274,7 +316,11 @@ def read_side(side: Any, network: nn.Module | None) -> tuple[Layer, ...] | None:
 
 
 def check_built(losses: Mapping[str, DistillationLoss]) -> None:
-    """Raise if a loss still waits for shapes to create its parameters."""
+    """Raise if a loss still waits for shapes to create its parameters.
+
+    Raises:
+        ValueError: a loss waits; the message names it.
+    """
     waiting = [name for name, loss in losses.items() if loss.needs_build]
     if waiting:
         raise ValueError(

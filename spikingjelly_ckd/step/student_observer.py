@@ -51,7 +51,12 @@ class StudentObserver(Observer):
         return batch.images if self.student_steps == "internal" else batch.over_time()
 
     def run(self, network: nn.Module, inputs: Tensor) -> Any:
-        """In one call, or in one for each time step."""
+        """In one call, or in one for each time step.
+
+        Raises:
+            TypeError: a call for one time step returns no tensor.
+            ValueError: the inputs of a loop over time have no time axis, or a call for one time step returns no logits.
+        """
         if self.student_steps == "loop" and inputs.ndim != 5:
             raise ValueError("student_steps='loop' calls the student once a time step: pass time_steps=")
         try:

@@ -88,7 +88,11 @@ class TeacherObserver(Observer):
             self.time_steps = chosen.get("teacher_steps", self.time_steps)
 
     def inputs(self, batch: Batch) -> Tensor:
-        """Images ``[N, C, H, W]``; frames ``[T, N, C, H, W]`` of a spiking teacher that does not repeat by itself."""
+        """Images ``[N, C, H, W]``; frames ``[T, N, C, H, W]`` of a spiking teacher that does not repeat by itself.
+
+        Raises:
+            ValueError: the number of time steps is not known, or ``teacher_input`` returned something else than images.
+        """
         if self.time_steps in (None, "internal"):
             return batch.teacher_images()
         if batch.is_event and batch.teacher_input is None:

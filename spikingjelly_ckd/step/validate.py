@@ -34,7 +34,11 @@ __all__ = [
 
 
 def check_frozen(teacher: nn.Module) -> None:
-    """Raise if the teacher was unfrozen or put back into train mode since the distiller was made."""
+    """Raise if the teacher was unfrozen or put back into train mode since the distiller was made.
+
+    Raises:
+        RuntimeError: a module of it is in train mode, or a parameter of it requires gradients.
+    """
     if any(module.training for module in teacher.modules()):
         raise RuntimeError(
             "the teacher, or a module of it, is in train mode: its BatchNorm statistics would drift and its dropout "
@@ -55,7 +59,11 @@ def add_note_on_error(note: str) -> Iterator[None]:
 
 
 def check_replayable(losses: Mapping[str, DistillationLoss]) -> None:
-    """Raise if a loss takes more of the teacher than its logits and a class map."""
+    """Raise if a loss takes more of the teacher than its logits and a class map.
+
+    Raises:
+        ValueError: a loss compares features, or applies the teacher's last layer, and defines no class map.
+    """
     for name, loss in losses.items():
         if {"features", "teacher_head"} & set(loss.needs) and type(loss).class_map is DistillationLoss.class_map:
             raise ValueError(
@@ -65,7 +73,12 @@ def check_replayable(losses: Mapping[str, DistillationLoss]) -> None:
 
 
 def check_teacher_output(known: TeacherOutput, maps: set[str], images: Tensor, size: int) -> None:
-    """Raise unless ``known`` holds logits, and those class maps, of ``size`` images on the device of ``images``."""
+    """Raise unless ``known`` holds logits, and those class maps, of ``size`` images on the device of ``images``.
+
+    Raises:
+        TypeError: ``known`` is no :class:`TeacherOutput`, or a value in it is no floating tensor.
+        ValueError: a class map is missing, or a value has a wrong shape or device.
+    """
     if not isinstance(known, TeacherOutput) or not isinstance(known.class_maps, Mapping):
         raise TypeError(f"teacher_output must be a TeacherOutput with a mapping of maps, got {type(known).__name__}")
     missing = maps - known.class_maps.keys()
@@ -86,7 +99,11 @@ def check_teacher_output(known: TeacherOutput, maps: set[str], images: Tensor, s
 
 
 def check_classes(student: Tensor, teacher: Tensor | None) -> None:
-    """Raise unless both networks have as many classes."""
+    """Raise unless both networks have as many classes.
+
+    Raises:
+        ValueError: the numbers of classes differ.
+    """
     if teacher is not None and teacher.shape[1] != student.shape[1]:
         raise ValueError(
             f"the teacher has {teacher.shape[1]} classes and the student {student.shape[1]}; give both as many outputs"
@@ -94,7 +111,12 @@ def check_classes(student: Tensor, teacher: Tensor | None) -> None:
 
 
 def check_labels(labels: Tensor | None, shape: Size, *, clamp: bool) -> Tensor:
-    """Labels that fit logits ``[N, K]``; indices out of range are clamped, since they are reported elsewhere."""
+    """Labels that fit logits ``[N, K]``; indices out of range are clamped, since they are reported elsewhere.
+
+    Raises:
+        TypeError: ``labels`` is None.
+        ValueError: soft labels have another shape than the logits.
+    """
     if labels is None:
         raise TypeError("labels must be a tensor, got None; use predict(images) where there are no labels")
     if labels.ndim == 2 and labels.shape != shape:

@@ -52,6 +52,9 @@ def in_process(train: Callable[[Tell], None], pipe: connection.Connection, end: 
         pipe: for words to the parent; this process ends with it.
         end: of the budget, as ``time.monotonic`` says it; None for no limit.
         place: among the processes that run side by side, from 0: which device.
+
+    Raises:
+        SystemExit: with status 130, after Ctrl-C.
     """
     _end_with_parent()
     _choose_device(place)

@@ -32,7 +32,11 @@ def time_steps_of(options: DataOptions) -> int:
 
 
 def check_finished(directory: Path) -> None:
-    """Raise where SpikingJelly was broken off while it made a folder."""
+    """Raise where SpikingJelly was broken off while it made a folder.
+
+    Raises:
+        ValueError: the folder is half-unpacked; the message says what to delete.
+    """
     marker = directory.with_name(f"{directory.name}.building")
     if marker.exists():
         raise ValueError(

@@ -121,6 +121,12 @@ def evaluate_exported(network: ExportedNetwork, images: str | Path, *, batch_siz
         network: see :func:`.exported.read_exported`.
         images: as for :func:`evaluate`.
         batch_size: samples run at once.
+
+    Raises:
+        FileNotFoundError: ``images`` is not there.
+        TypeError: ``batch_size`` is no integer, or the network returns no tensor.
+        ValueError: ``images`` or ``batch_size`` cannot be used, the JSON of the network does not say how samples are
+            prepared or names another number of classes, or the logits have a wrong shape or are not finite.
     """
     samples, classes = network.samples(images), network.classes
     chosen, confidences, expected = list[int](), list[float](), list[int]()

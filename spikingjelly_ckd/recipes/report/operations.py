@@ -288,6 +288,10 @@ def _is_whole(values: Tensor) -> bool:
 
 
 def check_network(network: nn.Module) -> None:
-    """Raise unless ``network`` is a module."""
+    """Raise unless ``network`` is a module.
+
+    Raises:
+        TypeError: ``network`` is no module.
+    """
     if not isinstance(network, nn.Module):
         raise TypeError(f"the network must be an nn.Module, got {type(network).__name__}")

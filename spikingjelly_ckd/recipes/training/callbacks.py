@@ -123,7 +123,11 @@ class FailureNotes(Callback):
     """Say in which step values were refused, what to do where the training diverged, and how to go on after Ctrl-C."""
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Stop where the loss of the epoch is not finite."""
+        """Stop where the loss of the epoch is not finite.
+
+        Raises:
+            InvalidStepError: the loss is NaN or infinite.
+        """
         if not torch.isfinite(trainer.callback_metrics["train_loss"]):
             raise InvalidStepError("the training loss is not finite (NaN or inf)", diverged=True)
 

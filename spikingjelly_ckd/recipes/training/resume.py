@@ -222,7 +222,11 @@ def settings_of(recipe: Recipe, run: Run, data: Data | None = None, teacher: Tea
 
 
 def check_same_run(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise where a setting differs from that of the run that wrote the checkpoint, or began in the folder."""
+    """Raise where a setting differs from that of the run that wrote the checkpoint, or began in the folder.
+
+    Raises:
+        ValueError: a setting differs; the message names each one with both values.
+    """
     changed = {name: f"{name} {then[name]} -> {now[name]}" for name in now if name in then and now[name] != then[name]}
     if not changed:
         return
@@ -236,7 +240,11 @@ def check_same_run(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) 
 
 
 def check_fits(path: Path, saved: dict[str, Any], module: nn.Module) -> None:
-    """Raise where the module has other tensors than the checkpoint."""
+    """Raise where the module has other tensors than the checkpoint.
+
+    Raises:
+        ValueError: names, shapes or kinds of numbers of the tensors differ.
+    """
     try:
         fill(module, saved["state_dict"], path)
     except ValueError as error:
