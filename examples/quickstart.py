@@ -65,6 +65,10 @@ def accuracy(classify, part, args):
     return 100 * torch.cat(right).float().mean().item()
 
 
+THEN = {"teacher": ", then plain and ckd", "plain": ", then ckd", "ckd": ""}
+"""What follows a network, in the lines that say how long it will take."""
+
+
 def fit(name, module, classify, loss, train, measured, args):
     """The loop that all three networks share: SGD with momentum and a cosine schedule, as CKDSNN's.
 
@@ -92,7 +96,7 @@ def fit(name, module, classify, loss, train, measured, args):
         line += " (smoke run, which says nothing)" if args.smoke else ""
         bar.set_postfix_str(line)
         if bar.disable and (epoch in (1, args.epochs) or pace.is_due()):
-            left = f"; {pace.left(epoch / args.epochs)}" if epoch < args.epochs else ""
+            left = f"; {pace.left(epoch / args.epochs)}{THEN[name]}" if epoch < args.epochs else ""
             print(f"{name:7} epoch {epoch:3}/{args.epochs}: {line}{left}", flush=True)
     last5 = curve[-5:]
     return {
