@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import ablations  # noqa: E402
 import held  # noqa: E402
+import interrupted  # noqa: E402
 import landscape  # noqa: E402
 import methods  # noqa: E402
 import protocol  # noqa: E402
@@ -444,3 +445,18 @@ def test_the_cache_benchmark_leaves_a_record(tmp_path):
     assert record["costs_s"]["teacher_answer"] > 0
     assert record["view_bytes"] > 32 * 2 * 100  # a hundred logits in fp16 of each image
     assert str(ROOT) not in json.dumps(record), "a record names a path of the machine"
+
+
+def test_an_interrupted_comparison_is_compared_but_for_times_and_paths(tmp_path):
+    for seed, name in enumerate(("one", "two")):
+        history = [{"loss": 1.0, "val_accuracy": 50.0, "seconds": float(seed)}]
+        teacher = {"source": f"{name}/teacher.safetensors", "sha256": "0", "accuracy": 80.0, "part": "val"}
+        about = {"teacher": teacher, "history": history, "step_ms": float(seed), "test_accuracy": 50.0}
+        for arm in ("plain", "kd"):
+            record = ArmRecord(arm=arm, control="plain", seed=0, command=name, **about)
+            record.write(tmp_path / name / "records" / f"{arm}_seed0.json")
+    assert interrupted.differing(tmp_path / "one", tmp_path / "two") == (2, [])
+    record = dataclasses.replace(record, test_accuracy=50.0 + 1e-12)
+    record.write(tmp_path / "two" / "records" / "kd_seed0.json")
+    dataclasses.replace(record, seed=1).write(tmp_path / "two" / "records" / "kd_seed1.json")
+    assert interrupted.differing(tmp_path / "one", tmp_path / "two") == (3, ["kd, seed 0", "kd, seed 1"])
