@@ -290,6 +290,29 @@ def test_preflight_names_the_axis_of_the_students_probabilities(last, axis, over
     assert f"probabilities over {over}" in found["logits"].message
 
 
+class Heads(nn.Module):
+    """Returns several tensors, the first of which is taken."""
+
+    def __init__(self, net, *more):
+        super().__init__()
+        self.net, self.more = net, more
+
+    def forward(self, images):
+        return self.net(images), *self.more
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_preflight_says_that_the_first_of_several_heads_is_taken(role):
+    of = {"teacher": (4, 5), "student": (2, 4, 5)}[role]
+    nets = {"teacher": tiny_teacher(), "student": tiny_student()}
+    for more, heads in (((torch.zeros(of), torch.zeros(of)), 3), ((None, torch.zeros(4, 7)), None)):
+        found = preflight(kd(*(nets | {role: Heads(nets[role], *more)}).values(), time_steps=2), (IMAGES, LABELS))
+        assert [check.data for check in found.checks if check.name == "heads"] == (
+            [{"role": role, "heads": heads}] if heads else []
+        )
+        assert found.ok
+
+
 class Restless(nn.Module):
     """Drops features in eval mode too."""
 

@@ -15,7 +15,6 @@ from ..distiller import Distiller
 from ..functional.guessing import guessing
 from ..functional.maps import at_least_float32, is_constant
 from ..networks import compat
-from ..networks.guards import preserve_state, reset_states
 from ..networks.recording import record
 from ..step.batch import Batch
 from ..step.output import Step
@@ -33,7 +32,6 @@ __all__ = [
     "neurons",
     "normalisation",
     "observe",
-    "outputs",
     "read_as",
     "repeats",
     "spikes",
@@ -48,12 +46,6 @@ LEAST_SIDE = 3
 SILENT_SHARE = 0.9
 STATISTICS_OFF = 1.0
 MEMORY_STEPS = 3
-OVER = (
-    "the classes",
-    "the images of the batch, which take the place of the classes in multi-step mode",
-    "the time steps",
-)
-"""The axes of logits ``[T, N, K]``, the last first."""
 
 
 @dataclass(frozen=True)
@@ -157,34 +149,10 @@ def read_as(look: Look) -> Check:
     return Check("input", "info", f"read as N={batch.size} images, repeated over {steps}", data)
 
 
-def outputs(distiller: Distiller, look: Look) -> Iterator[Check]:
-    """Whether what the networks return are logits, and not probabilities, over whichever axis they are."""
-    with torch.no_grad(), preserve_state(distiller.student), reset_states(distiller.student):
-        found = distiller.observers.student.logits(distiller.student, look.batch)
-    of_student = found.mean if found.steps is None else found.steps
-    for role, logits in (("teacher", look.teacher_logits), ("student", of_student)):
-        logits = logits.detach().double()
-        for axis, over in zip(range(-1, -logits.ndim - 1, -1), OVER, strict=False):
-            kind = None
-            if bool(((logits >= 0) & (logits <= 1)).all()) and _sums_to_one(logits, axis):
-                kind = f"probabilities over {over}: they lie in [0, 1] and sum to 1, as behind a softmax"
-            elif bool((logits <= 0).all()) and _sums_to_one(logits.exp(), axis):
-                kind = f"log-probabilities over {over}: their exponentials sum to 1, as behind a log_softmax"
-            if kind is not None:
-                message = f"the {role} returns {kind}; the losses soften logits themselves, so let it return logits"
-                yield Check("logits", "warn", message, {"role": role})
-                break
-
-
 def trains(look: Look) -> Iterator[Check]:
     """Whether something of the student would be trained."""
     if not look.step.logits.requires_grad:
         yield Check("student trains", "fail", f"the student {NOTHING_TRAINED}")
-
-
-def _sums_to_one(values: Tensor, axis: int) -> bool:
-    """Whether it is so along an axis; along one with a single entry nothing can be said."""
-    return values.shape[axis] > 1 and bool(((values.sum(axis) - 1).abs() < 1e-3).all())
 
 
 def repeats(distiller: Distiller, look: Look) -> Check:

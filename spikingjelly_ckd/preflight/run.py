@@ -23,7 +23,6 @@ from .checks import (
     neurons,
     normalisation,
     observe,
-    outputs,
     read_as,
     repeats,
     spikes,
@@ -33,6 +32,7 @@ from .checks import (
     values,
 )
 from .report import PreflightReport
+from .returned import outputs
 from .shares import after_training, shares
 
 __all__ = ["preflight"]

@@ -1,0 +1,78 @@
+"""What the networks return, as a preflight looks at it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..distiller import Distiller
+from ..networks.guards import preserve_state, reset_states
+from .checks import Look
+from .report import Check
+
+__all__ = ["outputs"]
+
+OVER = (
+    "the classes",
+    "the images of the batch, which take the place of the classes in multi-step mode",
+    "the time steps",
+)
+"""The axes of logits ``[T, N, K]``, the last first."""
+
+
+def outputs(distiller: Distiller, look: Look) -> Iterator[Check]:
+    """Whether what the networks return are logits, and not probabilities, over whichever axis; and which of several."""
+    teacher, student = _Seen(distiller.teacher), _Seen(distiller.student)
+    with torch.no_grad(), preserve_state(distiller.student), reset_states(distiller.student):
+        distiller.observers.teacher.logits(teacher, look.batch)
+        found = distiller.observers.student.logits(student, look.batch)
+    for role, network in (("teacher", teacher), ("student", student)):
+        heads = _heads(network.returned)
+        if heads > 1:
+            message = f"the {role} returns {heads} tensors of one shape, and the first is taken for its logits"
+            yield Check(
+                "heads", "warn", f"{message}: let it return the one that is meant", {"role": role, "heads": heads}
+            )
+    of_student = found.mean if found.steps is None else found.steps
+    for role, logits in (("teacher", look.teacher_logits), ("student", of_student)):
+        logits = logits.detach().double()
+        for axis, over in zip(range(-1, -logits.ndim - 1, -1), OVER, strict=False):
+            kind = None
+            if bool(((logits >= 0) & (logits <= 1)).all()) and _sums_to_one(logits, axis):
+                kind = f"probabilities over {over}: they lie in [0, 1] and sum to 1, as behind a softmax"
+            elif bool((logits <= 0).all()) and _sums_to_one(logits.exp(), axis):
+                kind = f"log-probabilities over {over}: their exponentials sum to 1, as behind a log_softmax"
+            if kind is not None:
+                message = f"the {role} returns {kind}; the losses soften logits themselves, so let it return logits"
+                yield Check("logits", "warn", message, {"role": role})
+                break
+
+
+def _sums_to_one(values: Tensor, axis: int) -> bool:
+    """Whether it is so along an axis; along one with a single entry nothing can be said."""
+    return values.shape[axis] > 1 and bool(((values.sum(axis) - 1).abs() < 1e-3).all())
+
+
+class _Seen(nn.Module):
+    """A network that keeps what it returned at first."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.returned: Any = None
+
+    def forward(self, *inputs: Any) -> Any:
+        output = self.network(*inputs)
+        self.returned = output if self.returned is None else self.returned
+        return output
+
+
+def _heads(several: Any) -> int:
+    """How many tensors of the shape of the first one there are in a tuple or list that does not name its logits."""
+    if not isinstance(several, tuple | list) or not several or isinstance(getattr(several, "logits", None), Tensor):
+        return 0
+    first = several[0]
+    return sum(isinstance(one, Tensor) and isinstance(first, Tensor) and one.shape == first.shape for one in several)
