@@ -153,6 +153,12 @@ def answer(records: Sequence[ArmRecord], shown: Callable[[object], str] = markdo
         return "Nothing can be said yet: a control and another arm need a run of one seed at least."
     if all(one.deviation is None for one in compared):
         return "Nothing can be said: one seed gives no interval. Run two seeds or more."
+    accuracies = {record.test_accuracy for record in records if record.test_accuracy is not None}
+    if len(accuracies) == 1:
+        return (
+            f"Nothing can be said: every run has the same test accuracy, {accuracies.pop():.2f} %, as where nothing "
+            "has been learned yet, or everything. Train longer, or on harder data."
+        )
     told = {
         arm: difference
         for one in compared
