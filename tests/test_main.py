@@ -22,6 +22,28 @@ def test_env_is_that_of_a_record():
     assert found["command"] == "__main__.py env"
 
 
+def test_env_in_this_process(capsys):
+    assert main(["env"]) == 0
+    assert json.loads(capsys.readouterr().out)["versions"] == environment()["versions"]
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "env"])
+def test_every_command_explains_itself(capsys, name):
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: python -m spikingjelly_ckd {name}")
+
+
+def test_a_missing_package_is_a_line_and_no_traceback(capsys, monkeypatch):
+    def needs_a_package(argv):
+        raise ImportError("this needs nothere, which is not installed: pip install 'nothere'")
+
+    monkeypatch.setitem(COMMANDS, "env", (needs_a_package, ""))
+    assert main(["env"]) == 1
+    assert capsys.readouterr().err == "env: error: this needs nothere, which is not installed: pip install 'nothere'\n"
+
+
 @pytest.mark.parametrize(("line", "status"), [([], 0), (["--help"], 0), (["tabel"], 2)])
 def test_what_there_is_is_listed(capsys, line, status):
     assert main(line) == status
