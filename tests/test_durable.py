@@ -116,7 +116,6 @@ def test_a_folder_is_held_by_one_and_the_other_is_told_by_whom(tmp_path):
 HOLD = """
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from spikingjelly_ckd.recipes.files import locked
 with locked(Path({!r})):
     print("held", flush=True)
@@ -598,7 +597,7 @@ def test_the_word_of_a_batch_queue_ends_a_run_with_143(ground, tmp_path, workers
     assert not (tmp_path / "run.lock").exists()
 
 
-def test_loading_processes_that_end_late_leave_a_stopped_run_its_status(monkeypatch):
+def test_loading_processes_that_end_late_leave_a_stopped_run_its_status():
     def of_torch(number, frame):
         raise RuntimeError("DataLoader worker is killed by signal: Terminated.")
 
