@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..functional.maps import at_least_float32
 
-__all__ = ["ROLES", "Logits", "Role", "read_logits"]
+__all__ = ["ROLES", "Logits", "Role", "count_heads", "read_logits"]
 
 Role = Literal["student", "teacher"]
 """Which of the two networks."""
@@ -57,7 +57,7 @@ def read_logits(output: Any, *, role: Role, size: int, steps: int | None = None)
         torch.Size([2, 10])
     """
     named = getattr(output, "logits", None)
-    several = output if isinstance(output, tuple | list) and not isinstance(named, Tensor) else ()
+    several = _several(output)
     first = named if isinstance(named, Tensor) else several[0] if several else output
     if not isinstance(first, Tensor):
         raise TypeError(
@@ -65,7 +65,7 @@ def read_logits(output: Any, *, role: Role, size: int, steps: int | None = None)
             "returns its logits"
         )
     shape = tuple(first.shape)
-    alike = sum(isinstance(each, Tensor) and each.shape == first.shape for each in several)
+    alike = count_heads(output)
     unknown = steps is None and isinstance(several, list)  # heads come as a tuple, as those of SpikeDHS
     if role == "student" and first.ndim == 2 and 1 < len(several) == alike and (unknown or steps == alike):
         raise ValueError(
@@ -86,3 +86,29 @@ def read_logits(output: Any, *, role: Role, size: int, steps: int | None = None)
         raise ValueError(f"the {role} has {shape[-1]} class; distillation needs at least 2")
     logits = at_least_float32(first)
     return Logits(logits.mean(0), logits) if logits.ndim == 3 else Logits(logits, None)
+
+
+def count_heads(output: Any) -> int:
+    """How many tensors of one shape a network returned from which the first is taken for its logits.
+
+    Args:
+        output: of the network.
+
+    Returns:
+        The number of tensors of the shape of the first in a tuple or list; 0 for anything else, and where the output
+        names its ``.logits``.
+
+    Example:
+        >>> import torch
+        >>> count_heads((torch.ones(2, 10), torch.ones(2, 10), None)), count_heads(torch.ones(2, 10))
+        (2, 0)
+    """
+    several = _several(output)
+    first = several[0] if several else None
+    return sum(isinstance(first, Tensor) and isinstance(one, Tensor) and one.shape == first.shape for one in several)
+
+
+def _several(output: Any) -> tuple[Any, ...] | list[Any]:
+    """What a tuple or list holds that does not name its logits; nothing of anything else."""
+    named = isinstance(getattr(output, "logits", None), Tensor)
+    return output if isinstance(output, tuple | list) and not named else ()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..distiller import Distiller
 from ..networks.guards import preserve_state, reset_states
+from ..networks.outputs import count_heads
 from .checks import Look
 from .report import Check
 
@@ -30,7 +31,7 @@ def outputs(distiller: Distiller, look: Look) -> Iterator[Check]:
         distiller.observers.teacher.logits(teacher, look.batch)
         found = distiller.observers.student.logits(student, look.batch)
     for role, network in (("teacher", teacher), ("student", student)):
-        heads = _heads(network.returned)
+        heads = count_heads(network.returned)
         if heads > 1:
             message = f"the {role} returns {heads} tensors of one shape, and the first is taken for its logits"
             yield Check(
@@ -68,11 +69,3 @@ class _Seen(nn.Module):
         output = self.network(*inputs)
         self.returned = output if self.returned is None else self.returned
         return output
-
-
-def _heads(several: Any) -> int:
-    """How many tensors of the shape of the first one there are in a tuple or list that does not name its logits."""
-    if not isinstance(several, tuple | list) or not several or isinstance(getattr(several, "logits", None), Tensor):
-        return 0
-    first = several[0]
-    return sum(isinstance(one, Tensor) and isinstance(first, Tensor) and one.shape == first.shape for one in several)
