@@ -243,6 +243,13 @@ def test_state_that_reset_does_not_clear():
     assert report(student=student)["state"].status == "fail"
 
 
+def test_a_tensor_elsewhere_in_the_process_that_has_no_size_in_bytes():
+    elsewhere = torch.eye(3).to_sparse()
+    with pytest.raises(RuntimeError):
+        elsewhere.nbytes  # noqa: B018
+    assert report()["memory"].status == "ok"
+
+
 def test_memory_that_grows():
     class Hoards(nn.Module):
         def __init__(self):

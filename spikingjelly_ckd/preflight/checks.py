@@ -362,7 +362,15 @@ def _held_bytes(device: torch.device) -> int:
     gc.collect()
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
-    return sum(item.nbytes for item in gc.get_objects() if type(item) in (Tensor, nn.Parameter))
+    return sum(_bytes(item) for item in gc.get_objects() if type(item) in (Tensor, nn.Parameter))
+
+
+def _bytes(tensor: Tensor) -> int:
+    """0 for a tensor that has no size in bytes: a sparse one, or one that was never filled, anywhere in the process."""
+    try:
+        return tensor.nbytes
+    except RuntimeError:
+        return 0
 
 
 def effective_batch(look: Look, accumulate: int) -> Check:
