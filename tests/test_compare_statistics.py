@@ -70,6 +70,13 @@ def test_one_seed_gives_a_difference_without_an_interval():
     assert compare_arms({"plain": {0: 50.0}, "ckd": {1: 60.0}}, "plain").differences == {"ckd": None}
 
 
+def test_differences_that_are_the_same_in_every_seed_have_no_interval():
+    found = compare_arms(arms({"plain": [50.0, 52.5], "ckd": [52.5, 55.0], "kd": [50.0, 52.5]}), "plain")
+    assert (found.deviation, found.freedom, found.seeds_for_a_point) == (None, 2, None)
+    assert {str(one) for one in found.differences.values()} == {"+2.50", "+0.00"}
+    assert {one.verdict for one in found.differences.values()} == {"not told apart"}
+
+
 def test_what_is_no_accuracy_is_refused():
     with pytest.raises(ValueError, match="the control 'plain' has no accuracy"):
         compare_arms({"plain": {}, "ckd": {0: 1.0}}, "plain")

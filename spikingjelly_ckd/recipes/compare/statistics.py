@@ -32,8 +32,8 @@ class Difference:
     Attributes:
         mean: percentage points.
         seeds: how many.
-        half: half the width of the 95 % interval, corrected for the number of arms; None where one seed leaves no
-            residual.
+        half: half the width of the 95 % interval, corrected for the number of arms; None where nothing is left to
+            estimate it: one seed, or differences that are the same in every seed.
     """
 
     mean: float
@@ -71,7 +71,9 @@ class Comparison:
     Attributes:
         control: its name.
         differences: name of each other arm -> its difference; None where it shares no seed with the control.
-        deviation: standard deviation of the residual, percentage points; None where nothing is left to estimate it.
+        deviation: standard deviation of the residual, percentage points; None where nothing is left to estimate it,
+            and where there is none: differences that are the same in every seed say that the test part is too small to
+            tell the seeds apart, not that they are certain.
         freedom: degrees of freedom of that.
         seeds_for_a_point: how many paired seeds tell a difference of one point with 80 % probability, all arms at once;
             None without a residual.
@@ -158,7 +160,7 @@ def _residual(cells: list[tuple[str, int, float]]) -> tuple[float | None, int]:
     if freedom < 1:
         return None, 0
     deviation = float(np.sqrt(((values - design @ effects) ** 2).sum() / freedom))
-    return (deviation if deviation > ROUNDING else 0.0), freedom
+    return (deviation if deviation > ROUNDING else None), freedom
 
 
 def _difference(
