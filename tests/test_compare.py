@@ -283,6 +283,35 @@ def test_of_all_methods_those_that_do_not_fit_are_listed(compare, tmp_path, monk
     assert json.loads(rehearsal.read_text())["arms"]["kd"] is None
 
 
+def test_every_arm_with_a_teacher_is_looked_at_before_the_training(compare, tmp_path):
+    asked = ("--methods", "kd", "nld", "--seeds", "0", "1", "--epochs", "1")
+    found = compare(*asked, student="tiny_nets:two_heads")
+    assert found["plain", 0]["preflight"] is None
+    checks = {check["name"]: check for check in found["kd", 1]["preflight"]["checks"]}
+    assert checks["state"]["status"] == "ok"
+    assert "the student returns 2 tensors of one shape" in checks["heads"]["message"]
+    said = (tmp_path / "out/table.md").read_text()
+    assert said.count("the student returns 2 tensors of one shape") == 1, "once for all arms"
+    page = (tmp_path / "out/report.html").read_text()
+    assert "the student returns 2 tensors of one shape" in page.partition("<h3>Preflight</h3>")[0], "under the table"
+    without = compare(*asked, "--no-preflight", student="tiny_nets:two_heads", out=tmp_path / "without")
+    assert without["kd", 1]["preflight"] is None
+    assert without["kd", 1] | {"preflight": found["kd", 1]["preflight"]} == found["kd", 1], "it changes no run"
+
+
+def test_an_arm_whose_preflight_fails_is_not_trained(compare, monkeypatch):
+    monkeypatch.setattr(one_seed, "train_seed", None)  # nothing is trained
+    with pytest.raises(ValueError, match="kd does not fit: its preflight failed: state: two equal forwards differ by"):
+        compare("--methods", "kd", "--seeds", "0", student="tiny_nets:counting_student")
+
+
+def test_settings_may_change_until_something_was_trained(ground, compare, tmp_path):
+    with pytest.raises(ValueError, match="pass fewer --methods, --epochs"):
+        command.compare(flags(ground, tmp_path / "out", "--methods", "kd", "--seeds", "0", "--budget", "0.001s"))
+    assert (tmp_path / "out/rehearsal.json").is_file()
+    assert compare("--methods", "kd", "--seeds", "0", "--epochs", "1")["kd", 0]["asked"]["epochs"] == 1
+
+
 def test_other_settings_in_the_same_folder_are_refused(compare):
     compare("--methods", "plain", "--seeds", "0", "--epochs", "1")
     with pytest.raises(ValueError, match="epochs 1 -> 3"):

@@ -59,6 +59,46 @@ def test_equal_numbers_say_nothing():
     assert answer([*PLAIN, *flat[4:]]).startswith("No method is told apart")
 
 
+def test_differences_that_are_the_same_in_every_seed_say_nothing():
+    shifted = [
+        replace(record, test_accuracy=plain.test_accuracy + 2.5) for plain, record in zip(PLAIN, SAME, strict=True)
+    ]
+    assert answer([*PLAIN, *shifted]).startswith("Nothing can be said: each difference is the same in every seed")
+
+
+def looked_at(record, *warnings):
+    checks = [{"name": "state", "status": "ok", "message": "agrees"}]
+    checks += [dict(zip(("name", "message", "status"), (*pair, "warn"), strict=True)) for pair in warnings]
+    return replace(record, preflight={"ok": True, "checks": checks})
+
+
+def test_what_the_preflight_warns_of_stands_beside_its_arm_or_once_under_all_of_them():
+    every, one = ("heads", "the student returns 2 tensors"), ("student map", "2x2 | <b>")
+    share = ("gradient share", "kd: 22 of the task's")
+    good = [looked_at(record, every, share) for record in GOOD]
+    lines = render([*PLAIN, *good, *(looked_at(record, every, one) for record in SAME)]).splitlines()
+    assert "Preflight of all arms: heads: the student returns 2 tensors." in lines
+    rows = {line.split(" | ")[0]: line for line in lines}
+    assert rows["| nld"].endswith("| preflight, student map: 2x2 \\| &lt;b&gt; |")
+    assert rows["| kd"].endswith("|  |")
+    assert "gradient share" not in "".join(lines)
+    assert "heads" in next(x for x in render([*PLAIN, *good]).splitlines() if x.startswith("| kd |"))
+
+
+def test_what_a_step_leaves_out_is_said():
+    text = render([*PLAIN, *(replace(record, teacher_ms=5.6) for record in GOOD)])
+    assert "without the teacher's forward of 6 ms, which the arms share here" in text
+    assert "teacher's forward" not in render(PLAIN)
+
+
+def test_images_that_were_left_out_and_steps_that_were_not_timed_are_said():
+    said = [replace(record, skipped=3, step_ms=None, history=[{"epoch": 1}]) for record in GOOD]
+    row = next(x for x in render([*PLAIN, *said]).splitlines() if x.startswith("| kd |"))
+    assert "left out 12 images whose map of the teacher is constant" in row
+    assert "| not measured | " in row
+    assert "no step was timed" in row
+
+
 def test_an_arm_of_another_student_is_compared_with_that_one():
     control = runs("plain, ReLU read-out", [55.0, 57.0, 56.0, 58.0], control="plain, ReLU read-out")
     enof = runs("enof", [54.9, 57.1, 56.2, 57.9], control="plain, ReLU read-out", teacher=TEACHER)

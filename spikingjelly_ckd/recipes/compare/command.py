@@ -35,7 +35,7 @@ from .arms import CONTROL, Arm, read_arms
 from .batches import cropped
 from .plan import Plan
 from .records import ArmRecord, read_records, set_damaged_aside
-from .rehearsal import check_students, rehearsed
+from .rehearsal import check_students, forget, rehearsed
 from .search import needs_optuna
 from .table import render
 from .tuning import arms_to_tune, tuned_plan
@@ -267,15 +267,15 @@ def _prepare(
     own_methods = {arm.recipe.method for arm in arms if is_own(arm.recipe.method)}
     asked |= {f"what {text} returns": describe(read_method(text)) for text in sorted(own_methods)}
     begun = read_settings(folder) or {}
-    check_same_run(folder, begun, asked)
+    _agree(folder, begun, asked)
     data = plan.load_data()
     plan.batches(data)
     asked["data set"] = f"{data.name} {data.split} ({data.split_hash[:8]}, content {data.content})"
-    check_same_run(folder, begun, asked)
+    _agree(folder, begun, asked)
     unfit = check_students(plan, data, own["methods"])
     for path in sorted({arm.recipe.init or FROM_TEACHER for arm in arms} - {FROM_TEACHER}):
         asked[f"weights of {path}"] = f"of sha256 {file_hash(Path(path).expanduser())[:8]}"
-    check_same_run(folder, begun, asked)
+    _agree(folder, begun, asked)
     if run.teacher is None:  # its training may be stopped; where nothing is trained, a refused command leaves nothing
         write_settings(folder, begun | asked)
     if any(arm.recipe.uses_teacher for arm in arms):
@@ -284,10 +284,21 @@ def _prepare(
         found = obtain_teacher(replace(recipe, init=FROM_TEACHER), of_teacher, cropped(data, plan.crop))
         assert found is not None
         asked["teacher file"] = "timm's own" if found.sha256 is None else f"of sha256 {found.sha256[:8]}"
-        check_same_run(folder, begun, asked)
+        _agree(folder, begun, asked)
         plan = replace(plan, teacher=found.source, teacher_accuracy=found.test_accuracy)
     write_settings(folder, begun | asked)
     return rehearsed(plan, data, own["methods"], unfit)
+
+
+def _agree(folder: Path, begun: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Raise where a comparison of other settings was begun in a folder; forget one of which nothing was trained yet."""
+    try:
+        check_same_run(folder, begun, asked)
+    except ValueError:
+        if any(any(folder.glob(made)) for made in ("records/*.json", "checkpoints/*/*.ckpt", "tuning/*")):
+            raise
+        begun.clear()
+        forget(folder)
 
 
 def settings_of_data(name: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from ...preflight import preflight
 from ...step.output import Observation
 from ...step.shared_teacher import SharedTeacher
 from ..data import Data
@@ -57,6 +58,8 @@ class Seed:
     Attributes:
         states: name of each arm -> the arm in training.
         unfit: name of each arm that could not begin -> why.
+        looks: name of each arm that learns from the teacher -> what a preflight found, as plain data; filled by
+            :meth:`rehearse`.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Seed:
         common: dict[str, Any] = {"example": self._placed(images[:EXAMPLES]), "memory_format": self.format}
         self.states: dict[str, ArmState] = {}
         self.unfit: dict[str, str] = {}
+        self.looks: dict[str, dict[str, Any]] = {}
         for arm in arms:
             try:
                 self.states[arm.name] = ArmState.begin(arm, run, data, teacher, steps=batches.steps, **common)
@@ -98,9 +102,10 @@ class Seed:
         return [state for state in self.states.values() if state.failed is None]
 
     def rehearse(self) -> float:
-        """Every arm takes two steps without learning anything; those that cannot are moved to :attr:`unfit`.
+        """Every arm takes two steps without learning anything, and is looked at by a preflight unless the run has none.
 
-        Statistics of normalisation do change, so train another :class:`Seed`.
+        Arms that cannot step, or whose preflight fails, are moved to :attr:`unfit`. Statistics of normalisation do
+        change, so train another :class:`Seed`.
 
         Returns:
             Seconds that the training of this seed will take, roughly.
@@ -117,6 +122,8 @@ class Seed:
                 except (RuntimeError, TypeError, ValueError) as error:
                     state.failed = self.unfit[state.arm.name] = str(error)
             step = time.perf_counter() - start
+        if not self.run.no_preflight:
+            self._preflight(images, labels)
         start = time.perf_counter()
         count = self._count_right(images, labels, {}, self.running())
         image, epochs = (time.perf_counter() - start) / count, self.recipe.epochs
@@ -128,6 +135,22 @@ class Seed:
             return epochs * self.run.most_steps * (step + count * image) + at_end
         images_of_epoch, images_at_end = (self.batches.count(part) for part in ("val", "test"))
         return epochs * (self.batches.steps * step + images_of_epoch * image) + images_at_end * image + at_end
+
+    def _preflight(self, images: Tensor, labels: Tensor) -> None:
+        taught = [state for state in self.running() if state.arm.name in self._taught]
+        for state in tracked(taught, "Preflight of the arms", len(taught)):
+            name = state.arm.name
+            try:
+                with autocast(self.recipe, self.device):
+                    report = preflight(state.distiller, (images, labels))
+            except (RuntimeError, TypeError, ValueError) as error:
+                state.failed = self.unfit[name] = str(error)
+                continue
+            checks = [{"name": one.name, "status": one.status, "message": one.message} for one in report.checks]
+            self.looks[name] = {"ok": report.ok, "checks": checks}  # figures such as bytes would differ from run to run
+            if not report.ok:
+                failed = [f"{check.name}: {check.message}" for check in report.checks if check.status == "fail"]
+                state.failed = self.unfit[name] = f"its preflight failed: {'; '.join(failed)}"
 
     def train(self, checkpoint: Path, settings: dict[str, Any], tell: Callable[[int, int], None]) -> None:
         """Train to the end, or on from a checkpoint.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class Plan:
         crop: height and width cut out of each image, or None.
         channels_last: memory format.
         command: as it was typed.
+        preflights: name of an arm -> what its preflight found on a batch of the first seed, as plain data.
     """
 
     recipe: Recipe
@@ -49,6 +51,7 @@ class Plan:
     crop: int | None = None
     channels_last: bool = False
     command: str = field(default="", compare=False)
+    preflights: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def load_data(self) -> Data:
         """The data of all arms, before anything is cut out of the images."""
@@ -123,6 +126,7 @@ class Plan:
             failed=state.failed,
             init=state.init,
             chosen=state.distiller.chosen(),
+            preflight=self.preflights.get(arm.name),
             environment=environment(),
             command=self.command,
             **costs,

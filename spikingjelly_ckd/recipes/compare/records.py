@@ -81,6 +81,8 @@ class ArmRecord:
         init: of a student that began with the weights of its teacher or of a file: ``source``, what fitted, and its
             ``accuracy`` on the held-out part before the first step, percent; None for first weights of its own.
         chosen: layers, read-outs and measured weights.
+        preflight: what :func:`~spikingjelly_ckd.preflight` found before the training of the first seed; None for an arm
+            without a teacher, and where there was none.
         environment: versions, commit, device.
         command: that made it.
     """
@@ -103,6 +105,7 @@ class ArmRecord:
     failed: str | None = None
     init: dict[str, Any] | None = None
     chosen: dict[str, Any] = field(default_factory=dict)
+    preflight: dict[str, Any] | None = None
     environment: dict[str, Any] = field(default_factory=dict)
     command: str = ""
 
@@ -110,6 +113,17 @@ class ArmRecord:
     def greatest_share(self) -> float | None:
         """The largest share of the distillation's gradient in an epoch; None without a distillation loss."""
         return max((row["share"] for row in self.history if row.get("share") is not None), default=None)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the preflight warns of, but for shares of the gradient, of which :attr:`history` tells more."""
+        checks = (self.preflight or {}).get("checks")
+        entries = [check for check in checks if isinstance(check, Mapping)] if isinstance(checks, list) else []
+        return [
+            f"{check.get('name')}: {check.get('message')}"
+            for check in entries
+            if check.get("status") == "warn" and check.get("name") != "gradient share"
+        ]
 
     def write(self, path: Path) -> Path:
         """Write the record, whole or not at all."""
@@ -167,7 +181,7 @@ def _check(path: Path, content: Mapping[str, Any]) -> None:
         raise ValueError(f"{path}: a record of a comparison says {', '.join(missing)}, and this one does not")
     check_kinds(content, KINDS, str(path))
     check_kinds(content["method"], {"tuned": TUNED}, f"{path}, method")
-    check_kinds(content, {"init": optional(INIT)}, str(path))
+    check_kinds(content, {"init": optional(INIT), "preflight": optional(MAPPING)}, str(path))
     for row in content["history"]:
         check_kinds(row, EPOCH, f"{path}, history")
     if content["failed"] is None and content["test_accuracy"] is None:

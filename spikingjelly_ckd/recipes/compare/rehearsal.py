@@ -1,4 +1,4 @@
-"""What does not fit is found before anything is trained: every arm takes two steps without learning."""
+"""What does not fit is found before anything is trained: every arm takes two steps and is looked at by a preflight."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .arms import CONTROL, LOUDER, fitting
 from .batches import cropped
 from .plan import Plan
 
-__all__ = ["check_students", "rehearsed"]
+__all__ = ["check_students", "forget", "rehearsed"]
 
 REHEARSAL = "rehearsal.json"
 START_UP = 10.0
@@ -45,7 +45,7 @@ def check_students(plan: Plan, data: Data, methods: Sequence[str]) -> dict[str, 
 def rehearsed(
     plan: Plan, data: Data, methods: Sequence[str], unfit: Mapping[str, str]
 ) -> tuple[Plan, dict[str, str], float]:
-    """The plan with the arms that the student and the teacher serve.
+    """The plan with the arms that the student and the teacher serve, and with what a preflight found of each.
 
     What came out is kept in the folder of the comparison, so that it is not done again where a comparison goes on.
 
@@ -73,7 +73,13 @@ def rehearsed(
     kept = [arm for arm in plan.arms if arm.name not in unfit and arm.control not in unfit]
     used = {arm.control for arm in kept if arm.control != arm.name} | {CONTROL, LOUDER}
     arms = tuple(arm for arm in kept if arm.control != arm.name or arm.name in used)
-    return replace(plan, arms=arms), unfit, known["seconds"] * len(arms) / max(1, known["trained"])
+    looks = known.get("preflights", {})
+    return replace(plan, arms=arms, preflights=looks), unfit, known["seconds"] * len(arms) / max(1, known["trained"])
+
+
+def forget(folder: Path) -> None:
+    """Leave nothing of the rehearsal of other settings."""
+    (folder / REHEARSAL).unlink(missing_ok=True)
 
 
 def _is_known(plan: Plan, known: Mapping[str, Any]) -> bool:
@@ -91,6 +97,7 @@ def _rehearse(plan: Plan, data: Data, unfit: Mapping[str, str]) -> dict[str, Any
         "arms": {arm.name: unfit.get(arm.name) for arm in plan.arms},
         "trained": len(found.running()),
         "seconds": round(seconds, 2),
+        "preflights": found.looks,
     }
 
 
@@ -100,7 +107,7 @@ def _read(path: Path) -> dict[str, Any]:
         return nothing
     try:
         known: dict[str, Any] = json.loads(path.read_text("utf8"))
-        known["arms"].keys(), float(known["seconds"]), int(known["trained"])
+        known["arms"].keys(), known.get("preflights", {}).keys(), float(known["seconds"]), int(known["trained"])
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         set_aside(path, f"{path} cannot be read ({error})")
         return nothing

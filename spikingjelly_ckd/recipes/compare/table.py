@@ -22,6 +22,7 @@ __all__ = [
     "compare_records",
     "control_of",
     "heads_of",
+    "remarks",
     "render",
 ]
 
@@ -82,9 +83,32 @@ def render(records: Sequence[ArmRecord], does_not_fit: Mapping[str, str] | None 
     check_comparable(records)
     lines = [_heading(records), "", f"| {' | '.join(heads_of(records))} |", "|" + "---|" * len(HEADS)]
     lines += [f"| {' | '.join(map(markdown_cell, cells))} |" for cells in cells_of(records)]
-    lines += ["", answer(records)]
+    lines += ["", answer(records), *remarks(records)]
     lines += [f"Does not fit: {markdown_cell(arm)}: {markdown_cell(why)}" for arm, why in (does_not_fit or {}).items()]
     return "\n".join(lines)
+
+
+def remarks(records: Sequence[ArmRecord], shown: Callable[[object], str] = markdown_cell) -> list[str]:
+    """What holds for all arms: what the time of a step leaves out, and what the preflight warns of in every arm.
+
+    Args:
+        records: of one comparison.
+        shown: as for :func:`answer`.
+    """
+    found = []
+    forward = _mean(record.teacher_ms for record in records)
+    if forward is not None and any(record.step_ms is not None for record in records):
+        found.append(
+            f"A step is one of training, without loading and without the teacher's forward of {forward:.0f} ms, which "
+            "the arms share here; an arm that is trained alone takes both."
+        )
+    return found + [f"Preflight of all arms: {shown(text)}." for text in _warnings_of_all(records)]
+
+
+def _warnings_of_all(records: Sequence[ArmRecord]) -> list[str]:
+    """Warnings that every arm with a preflight has; none where there is one such arm."""
+    looked = [rows[0].warnings for rows in arms_of(records).values() if rows[0].preflight is not None]
+    return [text for text in looked[0] if all(text in others for others in looked)] if len(looked) > 1 else []
 
 
 def heads_of(records: Sequence[ArmRecord]) -> list[str]:
@@ -103,7 +127,8 @@ def cells_of(records: Sequence[ArmRecord]) -> list[list[str]]:
     control = _usual_control(arms)
     step = _mean(record.step_ms for record in arms.get(control, []))
     best_first = sorted(arms, key=lambda name: -(_mean(record.test_accuracy for record in arms[name]) or 0.0))
-    return [list(_row(arm, arms[arm], found, control, step)) for arm in best_first]
+    said = _warnings_of_all(records)
+    return [list(_row(arm, arms[arm], found, control, step, said)) for arm in best_first]
 
 
 def _usual_control(arms: Mapping[str, Sequence[ArmRecord]]) -> str:
@@ -151,13 +176,18 @@ def answer(records: Sequence[ArmRecord], shown: Callable[[object], str] = markdo
     compared = [one for one in found.values() if one is not None and one.differences]
     if not compared:
         return "Nothing can be said yet: a control and another arm need a run of one seed at least."
-    if all(one.deviation is None for one in compared):
+    if all(one.freedom == 0 for one in compared):
         return "Nothing can be said: one seed gives no interval. Run two seeds or more."
     accuracies = {record.test_accuracy for record in records if record.test_accuracy is not None}
     if len(accuracies) == 1:
         return (
             f"Nothing can be said: every run has the same test accuracy, {accuracies.pop():.2f} %, as where nothing "
             "has been learned yet, or everything. Train longer, or on harder data."
+        )
+    if all(one.deviation is None for one in compared):
+        return (
+            "Nothing can be said: each difference is the same in every seed, to the last image, as on a test part of "
+            "few images, so there is no interval. Test on more images."
         )
     told = {
         arm: difference
@@ -211,6 +241,7 @@ def _row(
     found: Mapping[str, Comparison | None],
     usual: str,
     plain_step: float | None,
+    said: Sequence[str],
 ) -> Iterable[str]:
     done = [record for record in rows if record.failed is None]
     compared = found.get(control_of(rows[0]))
@@ -227,11 +258,11 @@ def _row(
     yield _number(_mean(record.energy_mj for record in done), "{:.4g}")
     ratio = None if not (step and plain_step) else step / plain_step
     yield _number(step, "{:.0f} ms") + _number(ratio, " ({:.2f} x plain)", missing="")
-    yield "; ".join(_notes(arm, rows, usual))
+    yield "; ".join(_notes(arm, rows, usual, said))
 
 
-def _notes(arm: str, rows: Sequence[ArmRecord], usual: str) -> Iterable[str]:
-    """Remarks on an arm; ``usual`` is the control that the head of the table names."""
+def _notes(arm: str, rows: Sequence[ArmRecord], usual: str, said: Sequence[str]) -> Iterable[str]:
+    """Remarks on an arm; ``usual`` is the control that the head of the table names, ``said`` stands under the table."""
     control = rows[0].control
     if control not in (usual, arm):
         yield f"its control is {control}"
@@ -251,6 +282,12 @@ def _notes(arm: str, rows: Sequence[ArmRecord], usual: str) -> Iterable[str]:
     shares = [record.greatest_share for record in rows if record.greatest_share is not None]
     if shares and max(shares) < LEAST_SHARE:
         yield f"does not act: its share of the gradient stays under {LEAST_SHARE:g}"
+    skipped = sum(record.skipped for record in rows)
+    if skipped:
+        yield f"left out {skipped} images whose map of the teacher is constant, in all epochs and seeds"
+    yield from (f"preflight, {text}" for text in rows[0].warnings if text not in said)
+    if any(record.failed is None and record.step_ms is None and record.history for record in rows):
+        yield "no step was timed: the first one of an epoch is not, and an epoch has no other"
     for record in rows:
         if record.failed is not None:
             yield f"seed {record.seed} failed: {record.failed}"

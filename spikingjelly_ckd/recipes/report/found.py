@@ -281,6 +281,7 @@ def _as_arm(record: Record, name: str, part: str) -> ArmRecord:
         firing_rate=energy.get("firing_rate"),
         energy_mj=energy.get("compute_mj"),
         failed=stopped,
+        preflight=record.preflight,
         environment=record.environment,
         command=_command(record.environment),
     )

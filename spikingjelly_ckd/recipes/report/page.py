@@ -17,6 +17,7 @@ from typing import Any
 
 from ... import __version__
 from ...functional.installed import needs_packages
+from ..compare.table import remarks
 from ..files import say, whole_file
 from ..untrusted import shown_text
 from . import page_text
@@ -99,6 +100,7 @@ def _content(study: Study) -> dict[str, Any]:
         "smoke": study.is_smoke,
         "facts": page_text.facts(study),
         "results": page_text.results(study),
+        "remarks": remarks(study.runs, str),
         "energies": page_text.energies(study),
         "preflights": page_text.preflights(study),
         "environments": page_text.environments(study),

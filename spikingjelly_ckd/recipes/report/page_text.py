@@ -176,8 +176,8 @@ def preflights(study: Study) -> list[tuple[str, list[tuple[str, str, str]]]]:
     The checks of the first seed, and what other seeds found beyond those.
     """
     found: dict[str, dict[tuple[str, str, str], None]] = {}
-    for run, row in zip(study.runs, study.rows, strict=False):
-        checks = (row.preflight or {}).get("checks")
+    for run in study.runs:
+        checks = (run.preflight or {}).get("checks")
         own = found.setdefault(run.arm, {})
         is_first = not own
         for check in checks if isinstance(checks, list) else []:
@@ -251,8 +251,8 @@ def not_run(study: Study) -> list[str]:
     if study.kind == "row":
         found += [
             f"{shown_text(run.arm, NAME)}, seed {run.seed}: no preflight"
-            for run, row in zip(study.runs, study.rows, strict=True)
-            if not row.preflight and run.arm != "plain"
+            for run in study.runs
+            if not run.preflight and run.arm != "plain"
         ]
     return list(dict.fromkeys(found))[:MOST]
 
