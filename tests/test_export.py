@@ -178,6 +178,9 @@ def test_a_name_is_the_public_one_whatever_the_file(name, build):
         ("no_such:build", "there is no module 'no_such'; run from its folder, or set PYTHONPATH"),
         ("torch.no_such:build", "there is no module 'torch.no_such'"),
         ("tiny_nets:absent", "tiny_nets has no function 'absent'"),
+        ("tiny_nets:studnet", "tiny_nets has no function 'studnet'; did you mean 'student'"),
+        ("tiny_nets.py:student", "there is no module 'tiny_nets.py'; write tiny_nets:student, without .py and folder"),
+        ("my/nets.py:student", "there is no module 'my/nets.py'; write nets:student, without .py and folder"),
         ("tiny_nets:WIDTHS", "tiny_nets has no function 'WIDTHS'"),
     ],
 )

@@ -67,6 +67,33 @@ def test_a_comparison_names_its_own_flag():
         main(["compare", "--data", "digits", "--methods", "nosuch"])
 
 
+def test_the_set_of_data_that_was_meant_is_named():
+    with pytest.raises(SystemExit, match="--data must be .*digits or module:function, got 'digts'; did you mean"):
+        main(["compare", "--data", "digts", "--methods", "kd"])
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        (["compare", "--ouput-dir", "x"], "for --ouput-dir, did you mean '--output-dir'"),
+        (["table", "x", "--best-on-tst"], "for --best-on-tst, did you mean '--best-on-test'?"),
+        (["report", "runs", "--ouput=x"], "for --ouput=x, did you mean '--output'?"),
+        (["rerun", "r.json", "--dat-path", "x"], "for --dat-path, did you mean '--data-path'"),
+        (["evaluate", "s.safetensors", "x", "--biuld", "x"], "for --biuld, did you mean '--build'?"),
+        (["evaluate", "s.safetensors", "x", "--qqqq"], "unrecognized arguments: --qqqq\n"),
+    ],
+)
+def test_the_flag_that_was_meant_is_named(capsys, line, hint):
+    with pytest.raises(SystemExit):
+        main(line)
+    assert hint in capsys.readouterr().err
+
+
+def test_an_argument_without_a_flag_is_named_as_the_usage_names_it(capsys):
+    assert main(["evaluate", "absent.safetensors", "x"]) == 1
+    assert capsys.readouterr().err.startswith("evaluate: error: student must be a .safetensors file")
+
+
 def test_a_reader_that_leaves_ends_the_printing_without_a_traceback():
     line = f"{sys.executable} -m spikingjelly_ckd env | true"
     done = subprocess.run(line, shell=True, capture_output=True, text=True)

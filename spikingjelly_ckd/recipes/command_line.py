@@ -18,6 +18,7 @@ from .files import say
 from .flag_texts import GROUPS, METAVARS
 from .methods import of_one_layer, resolve_here
 from .options import Run
+from .parser import Parser
 from .recipe import OF_CKD, Recipe, Weight, shown, without_none
 
 __all__ = ["FLAGS", "brief_errors", "command_line", "function_named", "parse"]
@@ -112,7 +113,7 @@ def command_line(
         unserved: flags that are read, so that they can be refused with the reason, and are left out of the help.
         texts: name of a flag -> its help, where that is another one here; defaults are not shown then.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         usage="%(prog)s --data-path DIR [flags] (see --help)" if parent is None else parent.usage,
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,

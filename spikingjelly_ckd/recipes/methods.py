@@ -83,10 +83,11 @@ def read_method(text: str) -> Method:
     name, arguments = _split(text)
     make = _function(text, name)
     weight = arguments.pop("weight", OWN_WEIGHT) if _is_loss_without_weight(make) else OWN_WEIGHT
-    known = inspect.signature(make).parameters
-    if not any(item.kind is item.VAR_KEYWORD for item in known.values()):
-        for key in arguments.keys() - known.keys():
-            raise ArgumentValueError("method", f"{text!r}: {name} takes {', '.join(known) or 'nothing'}, and not {key}")
+    known = _arguments(make)
+    for key in sorted(arguments):
+        if known is not None and key not in known:
+            taken = ", ".join(known) or "nothing"
+            raise ArgumentValueError("method", f"{text!r}: {name} takes {taken}, and not {key}")
     try:
         made = make(**arguments)
     except (TypeError, ValueError) as error:
@@ -102,6 +103,20 @@ def read_method(text: str) -> Method:
             f"{type(made).__name__}",
         )
     return made
+
+
+def _arguments(make: Callable[..., Any]) -> dict[str, None] | None:
+    """Names of what a function takes, also of what it hands on to its losses; None where that cannot be known."""
+    parameters = inspect.signature(make).parameters.values()
+    known = {item.name: None for item in parameters if item.kind is not item.VAR_KEYWORD}
+    if len(known) == len(parameters):
+        return known
+    if make not in published.METHODS.values():
+        return None
+    for loss, _ in make().losses.values():
+        inner = inspect.signature(type(loss)).parameters.values()
+        known |= {item.name: None for item in inner if item.kind is not item.VAR_KEYWORD}
+    return known
 
 
 def numbers_of(text: str) -> dict[str, float]:

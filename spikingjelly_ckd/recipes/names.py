@@ -6,7 +6,10 @@ import importlib
 import itertools
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, cast
+
+from .parser import near
 
 __all__ = ["BUILDERS", "name_of", "package_function", "resolve_name"]
 
@@ -62,13 +65,15 @@ def resolve_name(name: str) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         if error.name is None or not module_name.startswith(error.name):
             raise
-        raise ValueError(
-            f"{name!r}: there is no module {module_name!r}; run from its folder, or set PYTHONPATH"
-        ) from error
+        advice = "run from its folder, or set PYTHONPATH"
+        if module_name.endswith(".py"):
+            advice = f"write {Path(module_name).stem}:{attribute}, without .py and folder, and {advice}"
+        raise ValueError(f"{name!r}: there is no module {module_name!r}; {advice}") from error
     found = getattr(module, attribute, None)
     if callable(found):
         return cast(Callable[..., Any], found)
-    raise ValueError(f"{name!r}: {module_name} has no function {attribute!r}")
+    meant = near(attribute, (known for known, value in vars(module).items() if callable(value)))
+    raise ValueError(f"{name!r}: {module_name} has no function {attribute!r}{meant and f'; {meant}'}")
 
 
 def package_function(name: str, modules: Mapping[str, str]) -> Callable[..., Any] | None:

@@ -8,7 +8,6 @@ recipe and run is compared with the types of :class:`~spikingjelly_ckd.recipes.r
 
 from __future__ import annotations
 
-import argparse
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from .export import ARGUMENTS, file_hash
 from .files import is_first_process
 from .names import BUILDERS, package_function
 from .options import Device, Run, check_options, default_workers
+from .parser import Parser
 from .recipe import Recipe
 from .report.records import read_record
 from .report.schema import Record
@@ -354,8 +354,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return EQUAL if equal else DIFFERS
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         f"python -m spikingjelly_ckd {PROGRAM}",
         description="Repeat a run of a row from its record alone, and compare. Status: 0 equal, 1 differs, 2 not run.",
     )

@@ -24,6 +24,7 @@ from ..files import say, sweep, whole_file
 from ..methods import describe, is_own, read_method, resolve_here
 from ..models import resnet8, resnet20, spiking_resnet8, spiking_resnet20
 from ..options import Run, check_options, output_folder
+from ..parser import near
 from ..progress import time_words
 from ..recipe import Recipe, ours
 from ..report.found import Study
@@ -309,7 +310,15 @@ def settings_of_data(name: str) -> dict[str, Any]:
 
     Returns:
         Field of the :class:`~spikingjelly_ckd.recipes.recipe.Recipe` -> its value.
+
+    Raises:
+        ValueError: no data have this name.
     """
+    if name not in READERS and ":" not in name:
+        meant = near(name, READERS)
+        raise ArgumentValueError(
+            "data", f"must be {', '.join(READERS)} or module:function, got {name!r}{meant and f'; {meant}'}"
+        )
     if name not in READERS:
         return {"data": resolve_here(name)}
     if name == "digits":

@@ -86,7 +86,8 @@ def check_tree(folder: Path) -> None:
 
 def incomplete_tree(folder: Path, test_names: Sequence[str] = ("test", "val")) -> FileNotFoundError:
     """The error of a tree of class folders that lacks its training or its test part."""
-    return FileNotFoundError(f"root must hold train and {' or '.join(test_names)}; {folder} has {list_content(folder)}")
+    text = f"must hold train and {' or '.join(test_names)}; {folder} has {list_content(folder)}"
+    return ArgumentNotFoundError("root", text)
 
 
 def check_classes(found: int, official: int | None, options: DataOptions, folder: Path) -> None:

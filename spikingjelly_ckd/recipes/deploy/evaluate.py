@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,9 +12,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from ...functional.checks import check_count
-from ...functional.errors import ArgumentValueError
+from ...functional.errors import ArgumentError, ArgumentValueError
 from ...functional.installed import needs_packages
 from ..names import resolve_name
+from ..parser import Parser
 from ..untrusted import shown_text
 from .exported import ExportedNetwork, read_exported
 
@@ -25,6 +25,8 @@ with needs_packages("spikingjelly_ckd.recipes.deploy"):
 __all__ = ["Evaluation", "Prediction", "batches_of", "evaluate", "evaluate_exported", "main"]
 
 PROGRAM = "evaluate"
+ARGUMENTS = {"path": "student", "build": "--build", "batch_size": "--batch-size"}
+"""Argument of a function -> what sets it on the command line."""
 PATIENCE = 5
 """Seconds after which progress is shown, on a terminal."""
 MESSAGE = 2000
@@ -184,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0, or 1 where something does not fit.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         f"python -m spikingjelly_ckd {PROGRAM}",
         description="Predictions of an exported network for images; accuracy where folders say the classes.",
     )
@@ -202,7 +204,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if given.steps:
             print(f"\n{_at_every_step(network, given.images, given.batch_size)}")
     except (OSError, RuntimeError, ValueError) as error:
-        print(f"{PROGRAM}: error: {shown_text(error, MESSAGE)}", file=sys.stderr)
+        text = error.render(ARGUMENTS) if isinstance(error, ArgumentError) else error
+        print(f"{PROGRAM}: error: {shown_text(text, MESSAGE)}", file=sys.stderr)
         return 1
     return 0
 

@@ -7,7 +7,6 @@ in which nothing runs, and the page lets the browser run its own script alone.
 
 from __future__ import annotations
 
-import argparse
 import base64
 import hashlib
 import sys
@@ -19,6 +18,7 @@ from ... import __version__
 from ...functional.installed import needs_packages
 from ..compare.table import remarks
 from ..files import say, whole_file
+from ..parser import Parser
 from ..untrusted import shown_text
 from . import page_text
 from .found import Study, find_studies
@@ -155,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0, or 1 where there is nothing to report or the page cannot be written.
     """
-    parser = argparse.ArgumentParser(PROGRAM, description="One HTML page of what runs left; it needs no network.")
+    parser = Parser(PROGRAM, description="One HTML page of what runs left; it needs no network.")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of rows and comparisons, or records")
     parser.add_argument(
         "--output", type=Path, default=None, help=f"default: {NAME} in the folder of a single RUN, otherwise here"

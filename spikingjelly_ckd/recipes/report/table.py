@@ -10,7 +10,6 @@ record are shown as they are: neither a terminal nor Markdown acts on them.
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
 import sys
@@ -21,6 +20,7 @@ from typing import Any, cast
 
 from ...functional.installed import needs_packages
 from ..files import until_reader_leaves
+from ..parser import Parser
 from ..untrusted import markdown_cell, shown_text
 from .schema import Record
 
@@ -281,7 +281,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0, or 1 where the records cannot stand in one table.
     """
-    parser = argparse.ArgumentParser("python -m spikingjelly_ckd table", description="Run records into one table.")
+    parser = Parser("python -m spikingjelly_ckd table", description="Run records into one table.")
     parser.add_argument("records", nargs="+", type=Path, help="records, or folders to search for them")
     parser.add_argument("--best-on-test", action="store_true", help="show the best epoch, chosen on the test set, too")
     arguments = parser.parse_args(argv)
