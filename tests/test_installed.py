@@ -81,7 +81,7 @@ def test_a_torchaudio_of_another_torch_is_named_where_spikingjelly_needs_it(tmp_
         (
             "import spikingjelly_ckd.recipes.row",
             "lightning",
-            ("needs lightning, which is not installed", "'lightning<3,>="),
+            ("needs lightning, which is not installed", "'lightning<3,>=", "pip install 'spikingjelly-ckd[train]'"),
         ),
         (
             "import spikingjelly_ckd.recipes.training",

@@ -20,6 +20,8 @@ TOGETHER = ("torch", "torchvision", "torchaudio")
 """Built against one another; any other set than of one release fails at import."""
 DISTRIBUTIONS = {"cupy": "cupy-cuda13x", "sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml"}
 """Module -> distribution that brings it, where the names differ."""
+BUNDLES = ("train", "tune", "nir")
+"""Extras of several packages that are missing together where one of them is."""
 NAME = re.compile(r"[\w.-]+")
 LONGEST = 200
 
@@ -86,7 +88,9 @@ def cure(error: Exception, part: str) -> str:
     name = _culprit(error)
     distribution = DISTRIBUTIONS.get(name, name)
     if isinstance(error, ModuleNotFoundError) and not _is_there(name):
-        return f"{part} needs {distribution}, which is not installed: {_command(distribution)}"
+        extra = _extra_of(distribution)
+        whole = "" if extra is None else f"; or, with all that goes with it, pip install '{OURS}[{extra}]'"
+        return f"{part} needs {distribution}, which is not installed: {_command(distribution)}{whole}"
     beside = "" if name == "torch" else f" beside torch {torch.__version__}"
     what = (str(error).splitlines() or [""])[0][:LONGEST]
     return (
@@ -133,12 +137,23 @@ def _command(distribution: str, *, again: bool = False) -> str:
     return f"pip install {'--force-reinstall ' if again else ''}{' '.join(map(repr, chosen))}"
 
 
-def _requirement(distribution: str) -> str:
-    """What this package asks for of a distribution, as its metadata say it; of those that go together, the set."""
+def _requirements(distribution: str) -> list[str]:
+    """The lines about a distribution in the metadata of this package."""
     try:
         lines = requires(OURS) or []
     except PackageNotFoundError:
         lines = []
-    found = [line for line in lines if (NAME.match(line) or [""])[0].lower() == distribution.lower()]
+    return [line for line in lines if (NAME.match(line) or [""])[0].lower() == distribution.lower()]
+
+
+def _extra_of(distribution: str) -> str | None:
+    """The extra that brings a distribution beside others; None where the package itself needs it, or none does."""
+    lines = _requirements(distribution)
+    return next((extra for extra in BUNDLES if any(f"extra == \"{extra}\"" in line for line in lines)), None)
+
+
+def _requirement(distribution: str) -> str:
+    """What this package asks for of a distribution, as its metadata say it; of those that go together, the set."""
+    found = _requirements(distribution)
     of_set = [line for line in found if "extra" in line] if distribution in TOGETHER else []
     return (of_set or found or [distribution])[0].partition(";")[0].strip()
