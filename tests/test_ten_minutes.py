@@ -48,12 +48,14 @@ def test_the_scripts_run(name, tmp_path):
     done = subprocess.run([sys.executable, name], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^epoch 1/1: loss \d+\.\d+, test accuracy \d+\.\d %$", done.stdout, re.M)
-    assert (tmp_path / "student.pt").exists()
+    assert (tmp_path / {"before.py": "plain.pt", "after.py": "student.pt"}[name]).exists()
 
 
 def test_the_notebook_is_that_of_the_page():
     nbformat = pytest.importorskip("nbformat")
-    made = runpy.run_path(str(FOLDER / "notebook.py"))["notebook"]()
+    writer = runpy.run_path(str(FOLDER / "notebook.py"))
+    assert writer["page"]() == (DOCS / "ten_minutes.md").read_text("utf8"), "python docs/ten_minutes/notebook.py"
+    made = writer["notebook"]()
     kept = nbformat.read(DOCS / "ten_minutes.ipynb", as_version=4)
     nbformat.validate(kept)
     assert made == kept, "out of date: python docs/ten_minutes/notebook.py"

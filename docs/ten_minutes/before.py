@@ -58,4 +58,4 @@ for epoch in range(EPOCHS):
     right = (logits.argmax(1) == test_labels).float().mean().item()
     print(f"epoch {epoch + 1}/{EPOCHS}: loss {loss.item():.3f}, test accuracy {100 * right:.1f} %", flush=True)
 
-torch.save(student.state_dict(), "student.pt")
+torch.save(student.state_dict(), "plain.pt")
