@@ -202,6 +202,13 @@ def test_images_into_a_multi_step_network_without_time_steps_is_explained():
     assert "pass time_steps= for images" in caught.value.__notes__[0]
 
 
+def test_a_student_without_spiking_neurons_is_named():
+    ann = nn.Sequential(nn.Flatten(), nn.Linear(192, 5))
+    with pytest.raises(RuntimeError, match="cannot be multiplied") as caught:
+        CKDDistiller(tiny_teacher(), ann, time_steps=3)(IMAGES, LABELS)
+    assert "It has no spiking neurons, so it is no student" in "".join(caught.value.__notes__)
+
+
 def test_unknown_layers_offer_the_nearest_names():
     named = nn.Sequential()
     for name, module in zip(("stem", "norm1", "act1", "conv2", "norm2", "act2"), tiny_teacher(), strict=False):

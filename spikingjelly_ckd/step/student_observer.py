@@ -82,6 +82,8 @@ class StudentObserver(Observer):
         failure = find_failure(network, error)
         where = "" if failure is None else f" in its module {failure}"
         advice = "" if failure is None else advice_on(failure)
+        if not compat.has_neurons(network):
+            advice = "It has no spiking neurons, so it is no student: the order is (teacher, student)"
         note = f"raised by the student{where}, on input {shape} with student_steps={self.student_steps!r}"
         return f"{note}. {advice}" if advice else note
 
