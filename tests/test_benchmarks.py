@@ -42,6 +42,8 @@ from spikingjelly_ckd.recipes.methods import read_method  # noqa: E402
 from spikingjelly_ckd.recipes.models import resnet8, spiking_resnet8  # noqa: E402
 from spikingjelly_ckd.recipes.report.records import environment  # noqa: E402
 
+pytestmark = pytest.mark.tools
+
 
 @pytest.fixture(scope="module")
 def digits():

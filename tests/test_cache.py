@@ -31,6 +31,8 @@ from spikingjelly_ckd.recipes.report.records import read_record
 from spikingjelly_ckd.recipes.row import run_row
 from spikingjelly_ckd.recipes.training import DistillationModule, StepSeeds
 
+pytestmark = pytest.mark.tools
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 OPTIONS = DataOptions(size=16, crop_padding=2, flip=True, erase=0.5)
 BATCH = 8

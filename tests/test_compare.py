@@ -35,6 +35,8 @@ from spikingjelly_ckd.recipes.export import save_network
 from spikingjelly_ckd.recipes.rerun import main as rerun_main
 from spikingjelly_ckd.step.method import StudentNeeds
 
+pytestmark = pytest.mark.tools
+
 TESTS = Path(__file__).parent
 CLOCK = ("seconds", "step_ms", "teacher_ms", "environment", "command")
 

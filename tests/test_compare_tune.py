@@ -21,6 +21,8 @@ from spikingjelly_ckd.recipes.compare.search import Range, Trial, best_trial, pr
 from spikingjelly_ckd.recipes.compare.table import compare_records, render
 from spikingjelly_ckd.recipes.methods import numbers_of, read_method, with_arguments
 
+pytestmark = pytest.mark.tools
+
 
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory):

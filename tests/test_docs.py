@@ -22,6 +22,8 @@ from spikingjelly_ckd.preflight import checks, shares
 from spikingjelly_ckd.step import auto_weight as balance
 from spikingjelly_ckd.step import held_weight
 
+pytestmark = pytest.mark.tools
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(p for p in ROOT.glob("docs/**/*.md") if "_build" not in p.parts)])
 FENCE = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```\s*$", re.M | re.S)

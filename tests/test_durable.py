@@ -33,6 +33,8 @@ from spikingjelly_ckd.recipes.training.fit import _plugins
 from spikingjelly_ckd.recipes.training.resume import SETTINGS, WholeCheckpoints, find_checkpoint, read_checkpoint
 from spikingjelly_ckd.recipes.training.stopping import StopTogether
 
+pytestmark = pytest.mark.tools
+
 HERE = Path(__file__).parent
 SCRIPT = HERE.parent / "examples" / "cifar10_r20.py"
 MACHINE = ("--device", "cpu", "--amp", "32-true", "--no-progress", "--energy-images", 0, "-j", 0, "--no-preflight")

@@ -16,6 +16,8 @@ import study  # noqa: E402
 
 from spikingjelly_ckd.recipes.methods import read_method  # noqa: E402
 
+pytestmark = pytest.mark.tools
+
 
 def test_images_come_back_as_they_were(tmp_path):
     write_image_folder(tmp_path / "tree", classes=3, per_class_train=2, per_class_test=1)

@@ -13,6 +13,8 @@ import torch
 from spikingjelly_ckd.functional.installed import InstallationError, cure, needs_packages
 from spikingjelly_ckd.networks import compat
 
+pytestmark = pytest.mark.tools
+
 HERE = Path(__file__).parent
 SYMBOL = "libtorchaudio.so: undefined symbol: _ZN3c1017RegisterOperatorsD1Ev"
 BROKEN = {

@@ -11,7 +11,7 @@ from spikingjelly_ckd.recipes.report.found import find_studies
 from spikingjelly_ckd.recipes.report.page import write_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed; the extra [test] has it")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.tools]
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1100, "height": 900}

@@ -16,6 +16,8 @@ from spikingjelly_ckd.recipes.report.schema import Record
 from spikingjelly_ckd.recipes.rerun import compare
 from spikingjelly_ckd.recipes.row import run_row
 
+pytestmark = pytest.mark.tools
+
 HERE = Path(__file__).parent
 SCRIPT = HERE.parent / "examples" / "cifar10_r20.py"
 FLAGS = (

@@ -15,7 +15,7 @@ from spikingjelly_ckd.recipes.data import cifar10
 from spikingjelly_ckd.recipes.report.table import interval95
 from spikingjelly_ckd.recipes.row import distil, run_row
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.tools]
 
 
 def recipe(**changes):

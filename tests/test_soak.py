@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.tools
+
 SOAK = Path(__file__).with_name("soak.py")
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.tools
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FOLDER = DOCS / "ten_minutes"
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+pytestmark = pytest.mark.tools
+
 ROOT = Path(__file__).resolve().parents[1]
 NOXFILE = ast.parse((ROOT / "noxfile.py").read_text("utf8"))
 WORKFLOW = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf8"))

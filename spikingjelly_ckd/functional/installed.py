@@ -149,7 +149,7 @@ def _requirements(distribution: str) -> list[str]:
 def _extra_of(distribution: str) -> str | None:
     """The extra that brings a distribution beside others; None where the package itself needs it, or none does."""
     lines = _requirements(distribution)
-    return next((extra for extra in BUNDLES if any(f"extra == \"{extra}\"" in line for line in lines)), None)
+    return next((extra for extra in BUNDLES if any(f'extra == "{extra}"' in line for line in lines)), None)
 
 
 def _requirement(distribution: str) -> str:
