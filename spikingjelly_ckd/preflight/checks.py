@@ -16,6 +16,7 @@ from ..functional.guessing import guessing
 from ..functional.maps import at_least_float32, is_constant
 from ..networks import compat
 from ..networks.recording import record
+from ..networks.search import find_stages
 from ..step.batch import Batch
 from ..step.output import Step
 from ..step.weighing import NOTHING_TRAINED
@@ -217,20 +218,37 @@ def values(look: Look) -> Check:
     )
 
 
-def maps(look: Look) -> Iterator[Check]:
+def maps(distiller: Distiller, look: Look) -> Iterator[Check]:
     """How large the compared maps are, and for how many images they are constant."""
     for role, maps in look.maps.items():
         share, few = float(is_constant(maps).float().mean()), min(maps.shape[1:]) < LEAST_SIDE
         status: Status = "fail" if share == 1 else "warn" if share > 0.1 or few else "ok"
         size = f"{maps.shape[1]}x{maps.shape[2]}"
         says = f", so {maps.shape[1] * maps.shape[2]} numbers say where the network looks" if few else ""
-        advice = "" if status == "ok" else f"; pass {role}_layer= {'an earlier' if few else 'another'} layer"
+        advice = ""
+        if status != "ok":
+            advice = f"; pass {role}_layer= {_finer(distiller, look, role) if few else 'another layer'}"
         yield Check(
             f"{role} map",
             status,
             f"{size}{says}, constant for {share:.0%} of the images{advice}",
             {"constant": share, "size": size},
         )
+
+
+def _finer(distiller: Distiller, look: Look, role: str) -> str:
+    """The deepest layer with a map of at least :data:`LEAST_SIDE` rows and columns, in words."""
+    network, observer = getattr(distiller, role), getattr(distiller.observers, role)
+    try:
+        stages = find_stages(network, observer.inputs(look.batch), role=observer.role, run=observer.run)
+        sizes = observer.shapes(network, stages, look.batch)
+    except (RuntimeError, TypeError, ValueError):
+        return "an earlier layer"
+    finer = [layer for layer in stages if min(sizes[layer][-2:]) >= LEAST_SIDE]
+    if not finer:
+        return "an earlier layer"
+    rows, columns = sizes[finer[-1]][-2:]
+    return f"an earlier layer, such as {finer[-1].path!r} with {rows}x{columns}"
 
 
 def frozen(distiller: Distiller) -> Check:

@@ -104,6 +104,8 @@ def preflight(
         inner.teacher.requires_grad_(False).eval()
         inner.student.train()
         look = observe(inner, images, labels)
+        # what walks back through the observed step comes before what runs the networks again
+        of_shares = [*shares(inner, look.step, after_training(inner, pairs, steps, lr) if steps else None)]
         found = [
             neurons(inner),
             read_as(look),
@@ -111,10 +113,10 @@ def preflight(
             *spikes(look),
             values(look),
             *trains(look),
-            *maps(look),
-            *shares(inner, look.step, after_training(inner, pairs, steps, lr) if steps else None),
+            *maps(inner, look),
+            *of_shares,
             *found,
-            *outputs(inner, look),  # runs the student, so behind what walks back through the observed step
+            *outputs(inner, look),
             repeats(inner, look),
             accuracy(inner, look, pairs),
             student_accuracy(inner, pairs),
