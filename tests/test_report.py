@@ -84,9 +84,19 @@ def runs(tmp_path_factory):
     return comparison(tmp_path_factory.mktemp("runs"))
 
 
+def test_the_headline_names_network_and_data(runs):
+    study, *_ = find_studies([runs])[0]
+    assert page_text.title(study) == "Which of 2 methods helps nets:spiking_resnet8 on digits?"
+    ours = {"student": "spikingjelly_ckd.recipes.models:spiking_resnet8"}
+    study = replace(study, runs=[replace(run, asked=run.asked | ours, data={"name": "folder"}) for run in study.runs])
+    assert page_text.title(study) == "Which of 2 methods helps spiking_resnet8 on a folder of images?"
+
+
 def test_the_page_of_a_comparison_says_everything(runs):
     page = page_of(runs)
-    assert "Which of 2 methods helps spiking_resnet8 on digits? Better than plain training: kd +8.30 (" in page.text
+    assert (
+        "Which of 2 methods helps nets:spiking_resnet8 on digits? Better than plain training: kd +8.30 (" in page.text
+    )
     assert "student nets:spiking_resnet8" in page.text
     assert "teacher.safetensors, 91.50 % on the validation part" in page.text
     assert "python -m spikingjelly_ckd compare --data digits --methods kd --seeds 0 1 2" in page.text

@@ -26,6 +26,9 @@ LEADING = re.compile(r"[+-]?\d+(?:\.\d+)?")
 FINITE = number(-1e12, 1e12)
 OF_ENERGY = ("firing rate", "energy, mJ")
 """Columns that have a table of their own."""
+OF_FOLDER = {"folder": "a folder of images", "event-folder": "a folder of event frames"}
+"""Name of data that have none -> what they are."""
+PACKAGE = __name__.partition(".")[0]
 WORDS = {"val": "validation", "test": "test"}
 
 
@@ -63,8 +66,9 @@ def _leading(text: str) -> float | None:
 
 def title(study: Study) -> str:
     """What was asked, as a headline."""
-    student = _last_word(study.runs[0].asked.get("student"))
-    data = shown_text(study.runs[0].data.get("name", "unknown data"), NAME)
+    student = _network(study.runs[0].asked.get("student"))
+    data = str(study.runs[0].data.get("name", "unknown data"))
+    data = shown_text(OF_FOLDER.get(data, data), NAME)
     methods = [
         arm for arm, rows in arms_of(study.runs).items() if rows[0].control != arm and arm not in LOUDER_OF.values()
     ]
@@ -314,9 +318,12 @@ def _operations(counts: Sequence[Mapping[str, float]]) -> list[str]:
     return ["" if value is None else f"{value / 1e6:.2f} M" for value in found]
 
 
-def _last_word(value: object) -> str:
-    """The function's name of ``module:function``."""
-    return shown_text("the student" if value is None else str(value).rpartition(":")[2], NAME)
+def _network(value: object) -> str:
+    """``module:function``, whose name alone says enough where it is one of this package."""
+    if value is None:
+        return "the student"
+    module, _, function = str(value).rpartition(":")
+    return shown_text(function if module.partition(".")[0] == PACKAGE else value, NAME)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
