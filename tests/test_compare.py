@@ -301,10 +301,11 @@ def test_every_arm_with_a_teacher_is_looked_at_before_the_training(compare, tmp_
     assert without["kd", 1] | {"preflight": found["kd", 1]["preflight"]} == found["kd", 1], "it changes no run"
 
 
-def test_an_arm_whose_preflight_fails_is_not_trained(compare, monkeypatch):
-    monkeypatch.setattr(one_seed, "train_seed", None)  # nothing is trained
+def test_an_arm_whose_preflight_fails_is_trained_only_without_it(compare):
+    asked = ("--methods", "kd", "--seeds", "0", "--epochs", "1")
     with pytest.raises(ValueError, match="kd does not fit: its preflight failed: state: two equal forwards differ by"):
-        compare("--methods", "kd", "--seeds", "0", student="tiny_nets:counting_student")
+        compare(*asked, student="tiny_nets:counting_student")
+    assert compare(*asked, "--no-preflight", student="tiny_nets:counting_student")["kd", 0]["failed"] is None
 
 
 def test_settings_may_change_until_something_was_trained(ground, compare, tmp_path):

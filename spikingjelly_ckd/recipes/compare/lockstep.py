@@ -150,7 +150,9 @@ class Seed:
             self.looks[name] = {"ok": report.ok, "checks": checks}  # figures such as bytes would differ from run to run
             if not report.ok:
                 failed = [f"{check.name}: {check.message}" for check in report.checks if check.status == "fail"]
-                state.failed = self.unfit[name] = f"its preflight failed: {'; '.join(failed)}"
+                state.failed = self.unfit[name] = (
+                    f"its preflight failed: {'; '.join(failed)} (--no-preflight trains it all the same)"
+                )
 
     def train(self, checkpoint: Path, settings: dict[str, Any], tell: Callable[[int, int], None]) -> None:
         """Train to the end, or on from a checkpoint.

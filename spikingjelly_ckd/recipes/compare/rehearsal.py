@@ -83,7 +83,8 @@ def forget(folder: Path) -> None:
 
 
 def _is_known(plan: Plan, known: Mapping[str, Any]) -> bool:
-    return all(arm.name in known["arms"] for arm in plan.arms)
+    looked = not plan.run.no_preflight
+    return all(arm.name in known["arms"] for arm in plan.arms) and known.get("looked", looked) == looked
 
 
 def _rehearse(plan: Plan, data: Data, unfit: Mapping[str, str]) -> dict[str, Any]:
@@ -97,6 +98,7 @@ def _rehearse(plan: Plan, data: Data, unfit: Mapping[str, str]) -> dict[str, Any
         "arms": {arm.name: unfit.get(arm.name) for arm in plan.arms},
         "trained": len(found.running()),
         "seconds": round(seconds, 2),
+        "looked": not plan.run.no_preflight,
         "preflights": found.looks,
     }
 
