@@ -67,7 +67,10 @@ def require(session: nox.Session, **versions: str) -> None:
         code = f"from importlib.metadata import version; print(version({name!r}))"
         if name == "python":
             code = "import platform; print(platform.python_version())"
-        found = str(session.run("python", "-c", code, silent=True)).strip()
+        said = session.run("python", "-c", code, silent=True)
+        if said is None:  # --install-only
+            return
+        found = str(said).strip()
         if not f"{found}.".startswith(f"{expected}."):
             session.error(f"{session.name} needs {name} {expected}, and {found} is installed")
 
