@@ -273,7 +273,10 @@ def load_teacher(
     weights = named_as(network, read_weights(path))
     classes_of_file = _classes(weights, network, data.num_classes)
     if classes_of_file is not None:
-        raise ValueError(f"--teacher: {path} has {classes_of_file} classes, the data {data.num_classes}")
+        raise ValueError(
+            f"--teacher: {path} has {classes_of_file} classes, the data {data.num_classes}: pass a teacher of these "
+            "classes, or fine-tune this one on them first"
+        )
     try:
         fill(network, weights, path)
     except ValueError as error:
@@ -380,7 +383,7 @@ def check_teacher(
         if logits.shape[1] != data.num_classes:
             raise ValueError(
                 f"the teacher {teacher.source} returned {tuple(logits.shape)} for {len(labels)} images of "
-                f"{data.num_classes} classes"
+                f"{data.num_classes} classes: pass a teacher of these classes, or fine-tune this one on them first"
             )
         _check_finite(teacher, images, logits)
         right += int((logits.argmax(1).cpu() == labels).sum())
