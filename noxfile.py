@@ -26,8 +26,8 @@ requires both, in any version."""
 NEWEST = "3.13"
 """The newest Python that setup.py names."""
 CORE = (
-    *("acceleration.py", "ckd.py", "distiller.py", "functional", "methods", "networks", "preflight", "prepare.py"),
-    *("published", "step"),
+    *("acceleration.py", "ckd.py", "distiller.py", "prepare.py"),
+    *("errors", "functional", "methods", "networks", "preflight", "published", "step"),
 )
 """The parts of the package that need no extra."""
 NEEDS_EXTRAS = (

@@ -23,7 +23,7 @@ OLD_MODULES: dict[str, tuple[str, ...]] = {
     "arguments": ("step.arguments", "step.validate", "networks.layer"),
     "balance": ("step.auto_weight",),
     "batch": ("step.batch", "networks.outputs"),
-    "checks": ("functional.checks",),
+    "checks": ("errors.checks",),
     "class_token": ("networks.class_token",),
     "compat": ("networks.compat",),
     "hooks": ("networks.recording",),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, distributed
 
 from .distiller import Distiller
-from .functional.checks import check_choice, check_count, check_non_negative
+from .errors.checks import check_choice, check_count, check_non_negative
 from .functional.maps import spike_activation_map
 from .networks.compat import use_fast_neurons
 from .networks.static_stem import run_static_stem_once

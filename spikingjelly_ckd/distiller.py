@@ -9,8 +9,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from .functional.checks import check_flag, check_non_negative
-from .functional.renamed import renamed_method, renamed_property
+from .errors.checks import check_flag, check_non_negative
+from .errors.renamed import renamed_method, renamed_property
 from .methods.base import DistillationLoss
 from .methods.signals import TeacherOutput
 from .networks import compat

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from .functional.checks import check_flag, check_non_negative
+from .errors.checks import check_flag, check_non_negative
 from .functional.maps import grad_cam
 from .networks.class_token import has_one_token
 from .networks.guards import outside_inference

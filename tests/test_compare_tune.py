@@ -10,7 +10,7 @@ import pytest
 from method_runs import make_ground
 from test_compare import flags, kill_twice, results, stop_after
 
-from spikingjelly_ckd.functional.installed import InstallationError
+from spikingjelly_ckd.errors.installed import InstallationError
 from spikingjelly_ckd.published import METHODS, Method
 from spikingjelly_ckd.recipes.compare import command, one_seed, tuning, workers
 from spikingjelly_ckd.recipes.compare.arms import read_arms
@@ -175,7 +175,7 @@ def test_the_better_of_two_is_taken_and_of_equals_the_first():
 
 def test_a_missing_optuna_is_one_line_with_the_command(ground, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    monkeypatch.setattr("spikingjelly_ckd.functional.installed._is_there", lambda name: name != "optuna")
+    monkeypatch.setattr("spikingjelly_ckd.errors.installed._is_there", lambda name: name != "optuna")
     with pytest.raises(InstallationError, match=r"--tune needs optuna, which is not installed: pip install 'optuna"):
         command.compare(flags(ground, tmp_path / "out", "--methods", "kd", "--tune", "2"))
     assert not (tmp_path / "out").exists()

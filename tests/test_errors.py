@@ -5,14 +5,14 @@ import pickle
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from spikingjelly_ckd.functional import checks
-from spikingjelly_ckd.functional.errors import (
+from spikingjelly_ckd.errors.arguments import (
     ArgumentError,
     ArgumentNotFoundError,
     ArgumentTypeError,
     ArgumentValueError,
     InvalidStepError,
 )
+from spikingjelly_ckd.functional import checks
 
 FLAGS = {"root": "--data-path", "download": "--download", "num_classes": "--num-classes"}
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from spikingjelly_ckd.functional.errors import ArgumentValueError
+from spikingjelly_ckd.errors.arguments import ArgumentValueError
 from spikingjelly_ckd.recipes.data import cifar10
 from spikingjelly_ckd.recipes.export import (
     BUILDERS,

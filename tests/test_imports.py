@@ -12,16 +12,17 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "spikingjelly_ckd"
 BELOW = {
     "_renamed": set(),
-    "functional": set(),
-    "networks": {"functional"},
-    "methods": {"functional"},
-    "step": {"methods.base", "methods.signals", "networks", "functional"},
-    "distiller": {"step", "methods.base", "methods.signals", "networks", "functional"},
-    "prepare": {"step", "methods.base", "methods.signals", "networks", "functional"},
-    "acceleration": {"distiller", "prepare", "step", "networks", "functional"},
-    "published": {"methods", "step", "functional"},
-    "ckd": {"distiller", "published", "step", "networks", "functional"},
-    "preflight": {"distiller", "methods", "step", "networks", "functional"},
+    "errors": set(),
+    "functional": {"errors"},
+    "networks": {"functional", "errors"},
+    "methods": {"functional", "errors"},
+    "step": {"methods.base", "methods.signals", "networks", "functional", "errors"},
+    "distiller": {"step", "methods.base", "methods.signals", "networks", "functional", "errors"},
+    "prepare": {"step", "methods.base", "methods.signals", "networks", "functional", "errors"},
+    "acceleration": {"distiller", "prepare", "step", "networks", "functional", "errors"},
+    "published": {"methods", "step", "functional", "errors"},
+    "ckd": {"distiller", "published", "step", "networks", "functional", "errors"},
+    "preflight": {"distiller", "methods", "step", "networks", "functional", "errors"},
     "__main__": {"recipes"},
 }
 """Part of the package -> the parts that it may import. A part may always import itself, and ``recipes`` may import

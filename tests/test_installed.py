@@ -10,7 +10,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
-from spikingjelly_ckd.functional.installed import InstallationError, cure, needs_packages
+from spikingjelly_ckd.errors.installed import InstallationError, cure, needs_packages
 from spikingjelly_ckd.networks import compat
 
 pytestmark = pytest.mark.tools

@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from spikingjelly_ckd import Distiller, acceleration
-from spikingjelly_ckd.functional.errors import ArgumentError
+from spikingjelly_ckd.errors.arguments import ArgumentError
 from spikingjelly_ckd.networks.compat import is_neuron
 from spikingjelly_ckd.networks.guards import reset_states
 from spikingjelly_ckd.recipes import options, teacher_identity

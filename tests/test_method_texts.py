@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from spikingjelly_ckd import KDLoss, published
-from spikingjelly_ckd.functional.errors import ArgumentError
+from spikingjelly_ckd.errors.arguments import ArgumentError
 from spikingjelly_ckd.recipes.methods import describe, folder_name, needs_teacher, read_method
 from spikingjelly_ckd.step.method import Method
 

@@ -15,7 +15,7 @@ import torch
 from tiny_data import write_image_folder
 from torch import nn
 
-from spikingjelly_ckd.functional.errors import ArgumentValueError
+from spikingjelly_ckd.errors.arguments import ArgumentValueError
 from spikingjelly_ckd.recipes import models
 from spikingjelly_ckd.recipes.command_line import command_line, parse
 from spikingjelly_ckd.recipes.data import cifar10, cifar10dvs, cifar100, dvsgesture, imagenet, ncaltech101

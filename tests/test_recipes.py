@@ -22,8 +22,8 @@ from tiny_data import write_cifar, write_event_folder, write_image_folder
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
-from spikingjelly_ckd.functional.checks import check_positive
-from spikingjelly_ckd.functional.errors import ArgumentValueError
+from spikingjelly_ckd.errors.arguments import ArgumentValueError
+from spikingjelly_ckd.errors.checks import check_positive
 from spikingjelly_ckd.recipes.build import check_student
 from spikingjelly_ckd.recipes.command_line import FLAGS, brief_errors, parse
 from spikingjelly_ckd.recipes.data import DataOptions, cifar10

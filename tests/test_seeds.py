@@ -8,7 +8,7 @@ import tiny_nets
 from test_recipe import make_recipe
 from tiny_data import write_cifar
 
-from spikingjelly_ckd.functional.errors import ArgumentValueError
+from spikingjelly_ckd.errors.arguments import ArgumentValueError
 from spikingjelly_ckd.recipes import seeds
 from spikingjelly_ckd.recipes.command_line import parse
 from spikingjelly_ckd.recipes.data import cifar10

@@ -105,5 +105,5 @@ def test_functional_is_public_and_holds_every_formula():
         function = getattr(functional, name)
         assert not isinstance(function, type | nn.Module)
         assert function.__doc__, name
-    for module in ("divergences", "features", "logits", "maps", "shapes", "time"):
+    for module in ("divergences", "features", "logits", "maps", "time"):
         assert set(getattr(functional, module).__all__) <= set(functional.__all__)

@@ -27,7 +27,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from spikingjelly_ckd import CKDDistiller, Distiller, warm_up
-from spikingjelly_ckd.functional.errors import InvalidStepError
+from spikingjelly_ckd.errors.arguments import InvalidStepError
 from spikingjelly_ckd.recipes.data import Data
 from spikingjelly_ckd.recipes.data.loading import EpochSampler, ReproducibleDataModule, SeededSamples, seed_all, seeded
 from spikingjelly_ckd.recipes.training import (

@@ -10,12 +10,16 @@
 - ``relations``: how the images of a batch lie to each other (:func:`similarity_error`, :func:`linear_cka`).
 - ``projected``: errors of what a projector made of the student's layers (:func:`enhanced_target_error`).
 - ``bounds``: what keeps values and gradients finite where an input is silent, constant or huge.
-- ``shapes``: :func:`check_shapes`, the one check of axes that all of them share.
+
+All of them check the axes of their arguments by :func:`check_shapes`.
 
 In every function the student comes before the teacher; the teacher's side is used as it is given, so pass it detached.
 The losses of :mod:`spikingjelly_ckd.methods` are thin modules around these functions.
 """
 
+from ..errors.shapes import (
+    check_shapes,
+)
 from .divergences import (
     cosine_map_distance,
     log_kl,
@@ -65,9 +69,6 @@ from .relations import (
     distance_error,
     linear_cka,
     similarity_error,
-)
-from .shapes import (
-    check_shapes,
 )
 from .time import (
     check_steps,

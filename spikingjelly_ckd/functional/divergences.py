@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors.shapes import check_shapes
 from .bounds import LEAST_LENGTH, bounded_logits, is_flat, is_short, smallest_probability, unit_rows
 from .maps import at_least_float32
-from .shapes import check_shapes
 
 __all__ = ["cosine_map_distance", "log_kl", "map_divergence", "probability_kl", "soft_kl"]
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors.shapes import check_shapes
 from .bounds import LEAST_LENGTH, bounded_logits, excess, is_flat, smallest_probability
 from .divergences import log_kl
 from .maps import at_least_float32
-from .shapes import check_shapes
 
 __all__ = [
     "class_indices",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .shapes import check_shapes
+from ..errors.shapes import check_shapes
 
 __all__ = [
     "at_least_float32",

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors.shapes import check_shapes
 from .bounds import bounded_logits
 from .logits import class_indices
 from .maps import at_least_float32
-from .shapes import check_shapes
 
 __all__ = ["attended_error", "channel_statistics_error", "enhanced_target_error", "normalized_feature_error"]
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors.shapes import check_shapes
 from .bounds import LEAST_LENGTH, is_flat, unit_rows
 from .maps import at_least_float32
-from .shapes import check_shapes
 
 __all__ = ["angle_error", "distance_error", "linear_cka", "similarity_error"]
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors.shapes import check_shapes
 from .bounds import bounded_logits, unit_rows
 from .divergences import soft_kl
 from .logits import class_indices
 from .maps import at_least_float32
-from .shapes import check_shapes
 
 __all__ = [
     "check_steps",

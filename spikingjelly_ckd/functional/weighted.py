@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors.shapes import check_shapes
 from .bounds import bounded_logits
 from .divergences import log_kl
 from .logits import class_indices, split_class
-from .shapes import check_shapes
 
 __all__ = [
     "adaptive_kl",

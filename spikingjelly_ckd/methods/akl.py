@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..functional.checks import check_positive, check_share
+from ..errors.checks import check_positive, check_share
 from ..functional.weighted import adaptive_kl
 from .base import DistillationLoss
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..functional.checks import check_positive
+from ..errors.checks import check_positive
 from ..functional.features import attention_distance
 from ..functional.maps import time_mean
 from .base import DistillationLoss, LayerChoice

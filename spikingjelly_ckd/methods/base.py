@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Literal, TypeVar, get_args
 import torch
 from torch import Size, Tensor, nn
 
-from ..functional.renamed import renamed_method
-from ..functional.shapes import check_shapes
+from ..errors.renamed import renamed_method
+from ..errors.shapes import check_shapes
 from .signals import HEAD_MISFIT, NEEDS, NEEDS_OF, LinearHead, Signals, TeacherOutput
 
 __all__ = [

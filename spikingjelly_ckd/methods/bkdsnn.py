@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..functional.checks import check_share
+from ..errors.checks import check_share
+from ..errors.shapes import check_shapes
 from ..functional.features import feature_error
 from ..functional.maps import at_least_float32, time_mean
-from ..functional.shapes import check_shapes
 from .projected import ProjectedLoss
 from .projectors import BlurredGenerator
 

@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Size, Tensor, nn
 
-from ..functional.checks import check_count, check_non_negative, check_positive
+from ..errors.checks import check_count, check_non_negative, check_positive
+from ..errors.shapes import check_shapes
 from ..functional.maps import at_least_float32, time_mean
-from ..functional.shapes import check_shapes
 from ..functional.time import right_heads_kl, step_cross_entropy
 from .base import DistillationLoss, LayerChoice
 from .projectors import branch

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..functional.checks import check_count
+from ..errors.checks import check_count
 from ..functional.features import class_map_error
 from ..functional.maps import at_least_float32
 from .base import HEAD_MISFIT, DistillationLoss, Term

@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..errors.shapes import check_shapes
 from ..functional.relations import linear_cka
-from ..functional.shapes import check_shapes
 from .base import DistillationLoss
 
 __all__ = ["CKALoss"]

@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..functional.checks import check_flag, check_non_negative, check_positive
+from ..errors.checks import check_flag, check_non_negative, check_positive
+from ..errors.shapes import check_shapes
 from ..functional.logits import correlation
 from ..functional.maps import at_least_float32
-from ..functional.shapes import check_shapes
 from .base import DistillationLoss
 
 __all__ = ["DISTLoss"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..functional.checks import check_choice
+from ..errors.checks import check_choice
 from ..functional.divergences import cosine_map_distance
 from ..functional.maps import fold_time, grad_cam, is_constant, match_maps
 from .base import TARGET_CLASSES, DistillationLoss, TargetClass, Term

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..functional.checks import check_positive
+from ..errors.checks import check_positive
+from ..errors.shapes import check_shapes
 from ..functional.divergences import soft_kl
 from ..functional.maps import at_least_float32
-from ..functional.shapes import check_shapes
 from .base import HEAD_MISFIT, DistillationLoss, Term
 from .signals import Signals
 

@@ -8,8 +8,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors.shapes import check_shapes
 from ..functional.maps import at_least_float32, time_mean
-from ..functional.shapes import check_shapes
 from .base import LayerChoice
 from .projected import ProjectedLoss
 from .projectors import regressor

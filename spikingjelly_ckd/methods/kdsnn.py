@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from ..errors.shapes import check_shapes
 from ..functional.features import feature_error
 from ..functional.maps import at_least_float32, time_mean
-from ..functional.shapes import check_shapes
 from .projected import ProjectedLoss
 from .projectors import align
 

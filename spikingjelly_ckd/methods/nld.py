@@ -7,12 +7,12 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
+from ..errors.checks import check_choice, check_non_negative, check_positive
+from ..errors.shapes import check_shapes
 from ..functional.bounds import bounded_logits
-from ..functional.checks import check_choice, check_non_negative, check_positive
 from ..functional.divergences import probability_kl, soft_kl
 from ..functional.logits import Spread, gaussian_like, mix_noise
 from ..functional.maps import at_least_float32
-from ..functional.shapes import check_shapes
 from .stochastic import StochasticLoss
 
 __all__ = ["NLDLoss"]

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Size, Tensor, nn
 
-from ..functional.checks import check_count, check_positive
-from ..functional.errors import ArgumentValueError
+from ..errors.arguments import ArgumentValueError
+from ..errors.checks import check_count, check_positive
 from ..functional.maps import time_mean
 from ..functional.projected import enhanced_target_error
 from .base import DistillationLoss, LayerChoice

@@ -6,9 +6,9 @@ from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 
-from ..functional.checks import check_choice, check_count, check_flag, check_positive
+from ..errors.checks import check_choice, check_count, check_flag, check_positive
+from ..errors.shapes import check_shapes
 from ..functional.divergences import soft_kl
-from ..functional.shapes import check_shapes
 from ..functional.time import check_steps, prefix_means
 from .base import DistillationLoss
 

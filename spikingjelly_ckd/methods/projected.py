@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Size, nn
 
-from ..functional.checks import check_both, check_count
+from ..errors.checks import check_both, check_count
 from .base import one_layer
 from .stochastic import StochasticLoss
 

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..functional.checks import check_non_negative
+from ..errors.checks import check_non_negative
+from ..errors.shapes import check_shapes
 from ..functional.maps import at_least_float32, time_mean
 from ..functional.relations import angle_error, distance_error
-from ..functional.shapes import check_shapes
 from .base import DistillationLoss
 
 __all__ = ["RKDLoss"]

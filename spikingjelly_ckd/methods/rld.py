@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..functional.checks import check_non_negative, check_positive
+from ..errors.checks import check_non_negative, check_positive
 from ..functional.weighted import refined_kl
 from .base import DistillationLoss
 

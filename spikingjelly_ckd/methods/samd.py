@@ -8,8 +8,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from ..errors.checks import check_choice, check_positive
+from ..errors.renamed import renamed_argument
 from ..functional.bounds import LEAST_LENGTH
-from ..functional.checks import check_choice, check_positive
 from ..functional.divergences import SCALINGS, Scaling, map_divergence
 from ..functional.logits import class_indices
 from ..functional.maps import (
@@ -27,7 +28,6 @@ from ..functional.maps import (
     normalize_map,
     spike_activation_map,
 )
-from ..functional.renamed import renamed_argument
 from .base import HEAD_MISFIT, TARGET_CLASSES, DistillationLoss, TargetClass, Term
 from .signals import SILENT_STUDENT, LinearHead, Signals
 

@@ -9,9 +9,9 @@ import torch
 from torch import Size, Tensor
 from torch.nn import functional as F
 
+from ..errors.shapes import check_shapes
 from ..functional.maps import at_least_float32
 from ..functional.projected import attended_error
-from ..functional.shapes import check_shapes
 from .base import DistillationLoss, LayerChoice
 from .projectors import LayerMatching
 

@@ -7,12 +7,12 @@ from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 
-from ..functional.checks import check_choice, check_count, check_non_negative, check_positive
+from ..errors.checks import check_choice, check_count, check_non_negative, check_positive
+from ..errors.shapes import check_shapes
 from ..functional.divergences import soft_kl
 from ..functional.features import regions
 from ..functional.logits import class_indices, decoupled_kl
 from ..functional.maps import time_mean
-from ..functional.shapes import check_shapes
 from ..functional.weighted import disagreement_weights
 from .base import HEAD_MISFIT, DistillationLoss, Term
 from .signals import Signals

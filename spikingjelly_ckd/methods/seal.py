@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..functional.checks import check_non_negative, check_positive
+from ..errors.checks import check_non_negative, check_positive
+from ..errors.shapes import check_shapes
 from ..functional.maps import at_least_float32
-from ..functional.shapes import check_shapes
 from ..functional.time import check_steps, mean_of_other_steps, replace_errors, step_kl
 from .base import DistillationLoss
 

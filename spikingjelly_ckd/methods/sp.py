@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ..errors.shapes import check_shapes
 from ..functional.maps import time_mean
 from ..functional.relations import similarity_error
-from ..functional.shapes import check_shapes
 from .base import DistillationLoss
 
 __all__ = ["SPLoss"]

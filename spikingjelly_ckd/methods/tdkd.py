@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 
-from ..functional.checks import check_choice, check_non_negative, check_positive
+from ..errors.checks import check_choice, check_non_negative, check_positive
 from ..functional.maps import at_least_float32
 from ..functional.time import step_kl, sum_correct_steps
 from .base import DistillationLoss

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..functional.checks import check_non_negative
+from ..errors.checks import check_non_negative
 from ..functional.maps import at_least_float32
 from ..functional.time import step_cross_entropy
 from .base import DistillationLoss

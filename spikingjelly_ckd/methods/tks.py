@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors.checks import check_positive
 from ..functional.bounds import bounded_logits
-from ..functional.checks import check_positive
 from ..functional.maps import at_least_float32
 from ..functional.time import sum_correct_steps
 from .base import DistillationLoss

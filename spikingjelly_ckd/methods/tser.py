@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 
-from ..functional.checks import check_choice, check_non_negative, check_positive
+from ..errors.checks import check_choice, check_non_negative, check_positive
 from ..functional.time import step_entropy, step_kl
 from .base import DistillationLoss
 

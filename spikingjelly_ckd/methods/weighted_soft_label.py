@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..functional.checks import check_positive
+from ..errors.checks import check_positive
 from ..functional.logits import weighted_soft_label_error
 from .base import DistillationLoss
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ..functional.checks import check_non_negative
+from ..errors.checks import check_non_negative
+from ..errors.shapes import check_shapes
 from ..functional.maps import time_mean
 from ..functional.projected import channel_statistics_error
-from ..functional.shapes import check_shapes
 from .projected import ProjectedLoss
 from .projectors import regressor
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..functional.checks import check_flag, check_positive
+from ..errors.checks import check_flag, check_positive
 from ..functional.weighted import transformed_teacher_kl
 from .base import DistillationLoss
 

@@ -20,7 +20,7 @@ import numpy
 import torch
 from torch import Tensor, nn
 
-from ..functional.installed import cure, needs_packages, root_logger_untouched
+from ..errors.installed import cure, needs_packages, root_logger_untouched
 from .fused_neurons import SURROGATES, Dynamics, Leak, fused_steps
 
 with needs_packages("spikingjelly_ckd"), root_logger_untouched():

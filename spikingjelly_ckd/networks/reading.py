@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..functional.checks import check_choice
+from ..errors.checks import check_choice
 from .class_token import has_one_token
 from .layer import LAYOUTS, Layer, LayerSpec, as_layer
 from .layouts import RefusedError, read_layout

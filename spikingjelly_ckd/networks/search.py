@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ..functional.checks import check_choice
+from ..errors.checks import check_choice
 from . import compat
 from .candidates import Ran, blocks_around, is_skipped, spiking_kind, what_ran
 from .class_token import has_one_token

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, distributed, nn
 
 from ..distiller import Distiller
-from ..functional.guessing import guessing
 from ..functional.maps import at_least_float32, is_constant
 from ..networks import compat
 from ..networks.recording import record
 from ..networks.search import find_stages
+from ..preflight.guessing import guessing
 from ..step.batch import Batch
 from ..step.output import Step
 from ..step.weighing import NOTHING_TRAINED

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..distiller import Distiller
-from ..functional.checks import check_count, check_positive
+from ..errors.checks import check_count, check_positive
 from ..networks.guards import preserve_state
 from .checks import (
     accuracy,

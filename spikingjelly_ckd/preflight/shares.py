@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..distiller import Distiller
-from ..functional.errors import InvalidStepError
+from ..errors.arguments import InvalidStepError
 from ..step.auto_weight import AUTO_SHARE, AutoWeight, gradient_norm
 from ..step.held_weight import HeldWeight
 from ..step.output import Step

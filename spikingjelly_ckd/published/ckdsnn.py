@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ..functional.checks import check_choice
+from ..errors.checks import check_choice
 from ..methods import NLDLoss, SAMDLoss
 from ..step.arguments import Weight
 from ..step.method import Method

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..functional.errors import ArgumentValueError
+from ..errors.arguments import ArgumentValueError
 from ..networks.compat import has_neurons, neuron_step_modes
 from ..networks.guards import preserve_state
 from .data import Data

@@ -11,8 +11,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
-from ..functional.checks import check_non_negative
-from ..functional.errors import ArgumentError
+from ..errors.arguments import ArgumentError
+from ..errors.checks import check_non_negative
 from .data import DataOptions
 from .files import say
 from .flag_texts import GROUPS, METAVARS

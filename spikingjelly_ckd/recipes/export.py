@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from .._renamed import old_names
-from ..functional.errors import ArgumentNotFoundError, ArgumentValueError
-from ..functional.installed import needs_packages
+from ..errors.arguments import ArgumentNotFoundError, ArgumentValueError
+from ..errors.installed import needs_packages
 from .files import whole_file
 from .hub import local_file
 from .names import BUILDERS, name_of, package_function

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
-from ..functional.errors import ArgumentNotFoundError, ArgumentValueError
-from ..functional.installed import needs_packages
+from ..errors.arguments import ArgumentNotFoundError, ArgumentValueError
+from ..errors.installed import needs_packages
 
 __all__ = ["HUB", "NETWORK_FILE", "REPO", "local_file"]
 
@@ -40,7 +40,7 @@ def local_file(path: str | Path) -> Path:
         >>> local_file("hf://name")
         Traceback (most recent call last):
             ...
-        spikingjelly_ckd.functional.errors.ArgumentValueError: path must be hf://owner/name[@revision][/file.safetensors],
+        spikingjelly_ckd.errors.arguments.ArgumentValueError: path must be hf://owner/name[@revision][/file.safetensors],
         got hf://name
     """
     if not str(path).startswith(HUB) or isinstance(path, Path):

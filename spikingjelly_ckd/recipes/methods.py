@@ -16,7 +16,7 @@ from typing import Any, Literal
 from torch.nn import functional as F
 
 from .. import published
-from ..functional.errors import ArgumentTypeError, ArgumentValueError
+from ..errors.arguments import ArgumentTypeError, ArgumentValueError
 from ..methods import TETLoss
 from ..methods.base import DistillationLoss
 from ..step.arguments import TEACHER_NEEDS

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch.strategies import StrategyRegistry
 
-from ..functional.errors import ArgumentValueError
+from ..errors.arguments import ArgumentValueError
 from ..step.validate import check_replayable
 from .files import is_first_process, locked
 from .methods import folder_name, needs_teacher

@@ -12,8 +12,8 @@ from torch import nn
 
 from .. import published
 from .._renamed import old_names
-from ..functional.checks import check_choice, check_non_negative, check_positive, check_share
-from ..functional.errors import ArgumentValueError
+from ..errors.arguments import ArgumentValueError
+from ..errors.checks import check_choice, check_non_negative, check_positive, check_share
 from ..methods.base import TargetClass
 from ..step.method import Method
 from ..step.time_steps import StudentSteps

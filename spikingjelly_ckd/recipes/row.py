@@ -30,8 +30,8 @@ import torch
 from torch import Tensor, nn
 
 from ..distiller import Distiller
-from ..functional.errors import ArgumentValueError
-from ..functional.installed import needs_packages
+from ..errors.arguments import ArgumentValueError
+from ..errors.installed import needs_packages
 from ..networks.compat import neuron_path
 from .build import Built, build_network, build_student
 from .command_line import CHANGEABLE, brief_errors, parse

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..functional.errors import ArgumentValueError
+from ..errors.arguments import ArgumentValueError
 from .files import is_first_process, say
 from .options import Run
 from .recipe import Recipe

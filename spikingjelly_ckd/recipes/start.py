@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from ..acceleration import USUAL, accelerate
 from ..distiller import Distiller
-from ..functional.errors import ArgumentNotFoundError, ArgumentValueError
+from ..errors.arguments import ArgumentNotFoundError, ArgumentValueError
 from .data import Data
 from .data.loading import ReproducibleDataModule
 from .export import read_weights

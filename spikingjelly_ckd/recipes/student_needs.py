@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ..distiller import Distiller
-from ..functional.errors import ArgumentValueError
+from ..errors.arguments import ArgumentValueError
 from ..methods import CATKDLoss, TETLoss
 from ..methods.base import HEAD_MISFIT
 from ..networks.guards import preserve_state

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..functional.checks import check_count
-from ..functional.errors import ArgumentValueError
+from ..errors.arguments import ArgumentValueError
+from ..errors.checks import check_count
 from ..networks.failures import find_failure
 from .data import Data
 from .export import LARGEST

@@ -14,8 +14,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ..functional.guessing import guessing
 from ..networks.outputs import read_logits
+from ..preflight.guessing import guessing
 from . import teacher_identity as identity
 from .build import Built, build_network
 from .data import Data

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from ..functional.checks import check_choice, check_non_negative
+from ..errors.checks import check_choice, check_non_negative
 from ..methods.base import LAYER_CHOICES, NEEDS, DistillationLoss
 from ..networks import compat
 from ..networks.layer import Layer, as_layer

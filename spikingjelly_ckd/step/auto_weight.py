@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from ..functional.checks import check_positive
+from ..errors.checks import check_positive
 from ..functional.maps import at_least_float32
 
 __all__ = ["AUTO_BATCHES", "AUTO_SHARE", "AutoWeight", "gradient_norm", "log_gradient_ratio"]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..functional.checks import check_count, check_positive
+from ..errors.checks import check_count, check_positive
 from ..methods.base import DistillationLoss
 from ..networks.compat import untraced
 from .auto_weight import AUTO_SHARE, log_gradient_ratio

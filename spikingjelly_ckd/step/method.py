@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from ..functional.checks import check_choice, check_count, check_flag
+from ..errors.checks import check_choice, check_count, check_flag
 from ..methods.base import DistillationLoss
 from .arguments import Weight
 from .schedule import Schedule

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
-from ..functional.errors import InvalidStepError
+from ..errors.arguments import InvalidStepError
 from ..methods.base import DistillationLoss, Term
 from ..methods.signals import SILENT_STUDENT, LinearHead, Signals, TeacherOutput
 from .batch import Batch

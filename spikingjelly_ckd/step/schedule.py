@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from ..functional.checks import check_choice, check_non_negative, check_share
+from ..errors.checks import check_choice, check_non_negative, check_share
 
 __all__ = ["Ramp", "Schedule", "decay", "warm_up"]
 

@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from ..functional.errors import ArgumentValueError
+from ..errors.arguments import ArgumentValueError
 from .auto_weight import AutoWeight
 from .held_weight import HeldWeight
 from .output import Step

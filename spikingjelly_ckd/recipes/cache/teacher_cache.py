@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from ...distiller import Distiller
-from ...functional.checks import check_count
+from ...errors.checks import check_count
 from ...methods.base import TeacherOutput
 from ...networks.guards import preserve_state
 from ..data import Data

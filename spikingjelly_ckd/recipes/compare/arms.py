@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ... import published
-from ...functional.errors import ArgumentValueError
+from ...errors.arguments import ArgumentValueError
 from ..build import build_student
 from ..data import Data
 from ..methods import folder_name, with_defaults

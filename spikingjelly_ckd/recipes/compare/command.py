@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ... import published
-from ...functional.errors import ArgumentValueError
+from ...errors.arguments import ArgumentValueError
 from .. import data as data_sets
 from ..command_line import CHANGEABLE, FLAGS, brief_errors, command_line
 from ..data.digits import digits

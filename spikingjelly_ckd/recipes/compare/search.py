@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...functional.installed import needs_packages
+from ...errors.installed import needs_packages
 from ...step.method import Method
 from ..methods import numbers_of, with_arguments
 from ..recipe import Recipe

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from ...functional.errors import ArgumentValueError
+from ...errors.arguments import ArgumentValueError
 from ..data import Data
 from ..files import say, set_aside, whole_file
 from ..methods import folder_name

@@ -13,7 +13,7 @@ from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...functional.errors import ArgumentValueError
+from ...errors.arguments import ArgumentValueError
 from ..files import say
 from ..progress import SAY_EVERY, time_words
 from .arms import Arm

@@ -25,7 +25,7 @@ is taken as well. Everything can be pickled, for worker processes that are spawn
 ==================  ====================================================================================
 """
 
-from ...functional.installed import needs_packages
+from ...errors.installed import needs_packages
 
 with needs_packages("spikingjelly_ckd.recipes.data"):
     from .base import Data

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision import transforms
 
-from ...functional.errors import ArgumentValueError
+from ...errors.arguments import ArgumentValueError
 from .options import DataOptions
 
 __all__ = ["Cutout", "EventNDA", "EventResize", "EventRoll", "event_transform", "image_transform"]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ...functional.errors import ArgumentValueError
+from ...errors.arguments import ArgumentValueError
 from .augment import event_transform, image_transform
 from .options import DataOptions
 from .splits import Sample, hold_out, split_hash, stratified_subset

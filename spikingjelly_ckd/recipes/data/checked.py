@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...functional.errors import ArgumentTypeError, ArgumentValueError
+from ...errors.arguments import ArgumentTypeError, ArgumentValueError
 from .base import Data
 from .loading import seeded
 

@@ -17,7 +17,7 @@ from PIL import Image
 from torchvision import datasets
 from torchvision.datasets.utils import check_integrity, download_and_extract_archive
 
-from ...functional.errors import ArgumentNotFoundError, ArgumentValueError
+from ...errors.arguments import ArgumentNotFoundError, ArgumentValueError
 from ..unpickling import NumpyArray, load_plain
 from .base import Data, make_data, make_part
 from .folders import folder_data
@@ -49,7 +49,7 @@ def cifar10(root: Path | str, options: DataOptions) -> Data:
     Example:
         >>> cifar10("/no/such/folder", DataOptions(crop_padding=4, flip=True))
         Traceback (most recent call last):
-        spikingjelly_ckd.functional.errors.ArgumentNotFoundError: root must be a folder that is
+        spikingjelly_ckd.errors.arguments.ArgumentNotFoundError: root must be a folder that is
         there, got /no/such/folder
     """
     return _cifar("cifar10", datasets.CIFAR10, 10, root, options)
@@ -73,7 +73,7 @@ def cifar100(root: Path | str, options: DataOptions) -> Data:
     Example:
         >>> cifar100("/no/such/folder", DataOptions(crop_padding=4, flip=True))
         Traceback (most recent call last):
-        spikingjelly_ckd.functional.errors.ArgumentNotFoundError: root must be a folder that is
+        spikingjelly_ckd.errors.arguments.ArgumentNotFoundError: root must be a folder that is
         there, got /no/such/folder
     """
     return _cifar("cifar100", datasets.CIFAR100, 100, root, options)

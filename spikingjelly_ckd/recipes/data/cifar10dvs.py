@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from ...functional.errors import ArgumentValueError
+from ...errors.arguments import ArgumentValueError
 from .base import Data, make_data, make_part
 from .folders import folder_data
 from .options import DataOptions
@@ -43,7 +43,7 @@ def cifar10dvs(root: Path | str, options: DataOptions) -> Data:
     Example:
         >>> cifar10dvs(".", DataOptions(size=48, time_steps=10, flip=True, nda=True))
         Traceback (most recent call last):
-        spikingjelly_ckd.functional.errors.ArgumentValueError: split must be one of ['first90', 'random42', 'tebn']:
+        spikingjelly_ckd.errors.arguments.ArgumentValueError: split must be one of ['first90', 'random42', 'tebn']:
         CIFAR10-DVS has no official one; got None
     """
     folder = resolve_root(root)

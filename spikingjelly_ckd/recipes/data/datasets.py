@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Subset, TensorDataset
 
-from ...functional.errors import ArgumentTypeError, ArgumentValueError
+from ...errors.arguments import ArgumentTypeError, ArgumentValueError
 from .base import Data, Normalisation, Part, TransformedSubset, make_data, make_part
 from .folders import IMAGENET
 from .options import DataOptions

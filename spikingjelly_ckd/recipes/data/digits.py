@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...functional.checks import check_count
-from ...functional.errors import ArgumentValueError
+from ...errors.arguments import ArgumentValueError
+from ...errors.checks import check_count
 from .augment import event_transform
 from .base import Data, TransformedSubset
 from .event_camera import EventCamera, random_paths

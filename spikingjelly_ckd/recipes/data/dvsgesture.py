@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...functional.errors import ArgumentNotFoundError, ArgumentValueError
+from ...errors.arguments import ArgumentNotFoundError, ArgumentValueError
 from .base import Data, make_data, make_part
 from .folders import folder_data
 from .options import DataOptions
@@ -43,7 +43,7 @@ def dvsgesture(root: Path | str, options: DataOptions) -> Data:
     Example:
         >>> dvsgesture(".", DataOptions(size=48))
         Traceback (most recent call last):
-        spikingjelly_ckd.functional.errors.ArgumentValueError: time_steps must be given for events: into how many
+        spikingjelly_ckd.errors.arguments.ArgumentValueError: time_steps must be given for events: into how many
         frames a recording is divided
     """
     folder = resolve_root(root)

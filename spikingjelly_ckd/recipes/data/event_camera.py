@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...functional.checks import check_count, check_non_negative
+from ...errors.checks import check_count, check_non_negative
 from ..progress import tracked
 
 __all__ = ["EventCamera", "random_paths"]

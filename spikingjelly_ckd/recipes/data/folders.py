@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torchvision import datasets
 
-from ...functional.errors import ArgumentValueError
+from ...errors.arguments import ArgumentValueError
 from .base import Data, Normalisation, Part, make_data, make_part
 from .options import DataOptions
 from .roots import check_classes, check_level, check_no_split, first_names, incomplete_tree, list_content, resolve_root

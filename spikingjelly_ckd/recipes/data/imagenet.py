@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ...functional.errors import ArgumentValueError
+from ...errors.arguments import ArgumentValueError
 from .base import Data, make_data
 from .folders import IMAGENET, read_tree
 from .options import DataOptions
@@ -40,7 +40,7 @@ def imagenet(root: Path | str, options: DataOptions) -> Data:
     Example:
         >>> imagenet("/no/such/folder", DataOptions(size=224, resized_crop=True, flip=True))
         Traceback (most recent call last):
-        spikingjelly_ckd.functional.errors.ArgumentNotFoundError: root must be a folder that is
+        spikingjelly_ckd.errors.arguments.ArgumentNotFoundError: root must be a folder that is
         there, got /no/such/folder
     """
     check_no_split("imagenet, which has an official one", options)

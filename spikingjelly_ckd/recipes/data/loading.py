@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
-from ...functional.checks import check_count
-from ...functional.installed import needs_packages
+from ...errors.checks import check_count
+from ...errors.installed import needs_packages
 from .base import Data
 
 with needs_packages("spikingjelly_ckd.recipes.data.loading"):

@@ -45,7 +45,7 @@ def ncaltech101(root: Path | str, options: DataOptions) -> Data:
     Example:
         >>> ncaltech101(".", DataOptions(size=48))
         Traceback (most recent call last):
-        spikingjelly_ckd.functional.errors.ArgumentValueError: time_steps must be given for events: into how many
+        spikingjelly_ckd.errors.arguments.ArgumentValueError: time_steps must be given for events: into how many
         frames a recording is divided
     """
     folder = resolve_root(root)

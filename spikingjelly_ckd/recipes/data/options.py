@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...functional.checks import check_count, check_flag
-from ...functional.errors import ArgumentTypeError, ArgumentValueError
+from ...errors.arguments import ArgumentTypeError, ArgumentValueError
+from ...errors.checks import check_count, check_flag
 from .splits import SplitName
 
 __all__ = ["DataOptions"]

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...functional.errors import ArgumentNotFoundError, ArgumentValueError
-from ...functional.installed import needs_packages, root_logger_untouched
+from ...errors.arguments import ArgumentNotFoundError, ArgumentValueError
+from ...errors.installed import needs_packages, root_logger_untouched
 from .folders import EVENT_SUFFIX, class_folders
 from .options import DataOptions
 from .samples import FrameLoader, check_events

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...functional.errors import ArgumentNotFoundError, ArgumentTypeError, ArgumentValueError
+from ...errors.arguments import ArgumentNotFoundError, ArgumentTypeError, ArgumentValueError
 from .options import DataOptions
 
 __all__ = [

@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ...functional.errors import ArgumentTypeError, ArgumentValueError
+from ...errors.arguments import ArgumentTypeError, ArgumentValueError
 
 __all__ = [
     "SPLIT_HASHES",

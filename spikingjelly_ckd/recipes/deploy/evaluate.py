@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from ...functional.checks import check_count
-from ...functional.errors import ArgumentError, ArgumentValueError
-from ...functional.installed import needs_packages
+from ...errors.arguments import ArgumentError, ArgumentValueError
+from ...errors.checks import check_count
+from ...errors.installed import needs_packages
 from ..names import resolve_name
 from ..parser import Parser
 from ..untrusted import shown_text

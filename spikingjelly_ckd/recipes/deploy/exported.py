@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ...distiller import Distiller
-from ...functional.errors import ArgumentNotFoundError, ArgumentValueError
-from ...functional.installed import needs_packages
+from ...errors.arguments import ArgumentNotFoundError, ArgumentValueError
+from ...errors.installed import needs_packages
 from ...networks.compat import has_neurons
 from ...networks.outputs import Logits, read_logits
 from ..data.augment import event_transform, image_transform

@@ -17,7 +17,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ...functional.errors import ArgumentValueError
+from ...errors.arguments import ArgumentValueError
 from ...step.batch import read_batch
 from ..export import SCALE, write_network
 from .evaluate import batches_of, evaluate_exported

@@ -21,9 +21,9 @@ import torch
 from spikingjelly.activation_based import layer, neuron
 from torch import Tensor, fx, nn
 
-from ...functional.checks import check_positive
-from ...functional.errors import ArgumentTypeError, ArgumentValueError
-from ...functional.installed import needs_packages
+from ...errors.arguments import ArgumentTypeError, ArgumentValueError
+from ...errors.checks import check_positive
+from ...errors.installed import needs_packages
 from ...networks.compat import is_neuron
 from ...networks.guards import reset_states
 from ...networks.outputs import read_logits

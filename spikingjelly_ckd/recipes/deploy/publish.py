@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ...functional.errors import ArgumentNotFoundError, ArgumentValueError
-from ...functional.installed import needs_packages
+from ...errors.arguments import ArgumentNotFoundError, ArgumentValueError
+from ...errors.installed import needs_packages
 from ..export import check_pair, file_hash, read_about
 from ..hub import HUB, NETWORK_FILE, REPO
 from ..names import BUILDERS, package_function

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ...distiller import Distiller
-from ...functional.checks import check_count
-from ...functional.errors import ArgumentValueError
+from ...errors.arguments import ArgumentValueError
+from ...errors.checks import check_count
 from ...methods import TETLoss
 from ...networks.guards import preserve_state, reset_states
 from ...networks.outputs import read_logits

@@ -9,7 +9,7 @@ from typing import Literal, cast, get_args
 from spikingjelly.activation_based import functional, layer
 from torch import nn
 
-from ...functional.checks import check_count
+from ...errors.checks import check_count
 from .neurons import lif
 
 __all__ = [

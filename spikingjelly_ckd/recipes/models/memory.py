@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ...functional.errors import ArgumentValueError
+from ...errors.arguments import ArgumentValueError
 from ...networks.compat import is_neuron
 
 __all__ = ["MemoryBudget", "checkpoint_neurons", "find_memopt", "without_checkpoints"]

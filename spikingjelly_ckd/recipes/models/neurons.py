@@ -10,8 +10,8 @@ from spikingjelly.activation_based import neuron as neurons
 from spikingjelly.activation_based import surrogate as surrogates
 from torch import nn
 
-from ...functional.checks import check_choice
-from ...functional.errors import ArgumentTypeError, ArgumentValueError
+from ...errors.arguments import ArgumentTypeError, ArgumentValueError
+from ...errors.checks import check_choice
 
 __all__ = ["NeuronName", "SurrogateName", "lif", "make_neuron"]
 

@@ -9,8 +9,8 @@ from spikingjelly.activation_based import base, functional, layer
 from spikingjelly.activation_based import neuron as neurons
 from torch import Tensor, nn
 
-from ...functional.checks import check_choice, check_count
-from ...functional.errors import ArgumentTypeError, ArgumentValueError
+from ...errors.arguments import ArgumentTypeError, ArgumentValueError
+from ...errors.checks import check_choice, check_count
 
 __all__ = ["NormName", "make_norm", "synchronise_norms", "with_membrane_norm"]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import __version__
-from ...functional.installed import needs_packages
+from ...errors.installed import needs_packages
 from ..compare.table import remarks
 from ..files import say, whole_file
 from ..parser import Parser

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ...functional.installed import needs_packages
+from ...errors.installed import needs_packages
 from ..untrusted import shown_text
 from .found import Study
 from .page_text import numbers_of

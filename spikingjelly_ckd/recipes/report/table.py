@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from ...functional.installed import needs_packages
+from ...errors.installed import needs_packages
 from ..files import until_reader_leaves
 from ..parser import Parser
 from ..untrusted import markdown_cell, shown_text

@@ -1,7 +1,7 @@
 """The training loop around a distiller, on Lightning."""
 
 from ..._renamed import old_names
-from ...functional.installed import needs_packages
+from ...errors.installed import needs_packages
 
 with needs_packages("spikingjelly_ckd.recipes.training"):
     from .batches import unpack_batch

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...functional.errors import ArgumentTypeError
+from ...errors.arguments import ArgumentTypeError
 
 __all__ = ["IMAGE_NAMES", "LABEL_NAMES", "Unpack", "images_of", "unpack_batch"]
 

@@ -14,7 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 
-from ...functional.errors import InvalidStepError
+from ...errors.arguments import InvalidStepError
 from ...networks.compat import use_fast_neurons
 from ..data.loading import seed_all
 from ..files import whole_file

@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger
 from lightning.pytorch.loggers import Logger as LightningLogger
 from timm.data import Mixup
 
-from ...functional.errors import ArgumentValueError
+from ...errors.arguments import ArgumentValueError
 from ..cache import CachedData, TeacherCache
 from ..data import Data
 from ..data.loading import ReproducibleDataModule

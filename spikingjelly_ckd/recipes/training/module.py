@@ -21,8 +21,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
 
 from ...distiller import Distiller
-from ...functional.checks import check_choice
-from ...functional.errors import ArgumentTypeError, ArgumentValueError
+from ...errors.arguments import ArgumentTypeError, ArgumentValueError
+from ...errors.checks import check_choice
 from ...methods.base import TeacherOutput
 from ...networks.outputs import Logits, read_logits
 from ...step.arguments import read_time_steps

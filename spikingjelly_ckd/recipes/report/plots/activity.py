@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from ....distiller import Distiller
-from ....functional.checks import check_count
-from ....functional.errors import ArgumentValueError
-from ....functional.installed import needs_packages
-from ....functional.shapes import check_shapes
+from ....errors.arguments import ArgumentValueError
+from ....errors.checks import check_count
+from ....errors.installed import needs_packages
+from ....errors.shapes import check_shapes
 from ....networks import compat
 from ....networks.guards import preserve_state
 from ....networks.recording import record, watch

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from ....functional.errors import ArgumentValueError
-from ....functional.installed import needs_packages
-from ....functional.shapes import check_shapes
+from ....errors.arguments import ArgumentValueError
+from ....errors.installed import needs_packages
+from ....errors.shapes import check_shapes
 from ...untrusted import shown_text
 from .style import EVIDENCE, WIDTHS, add_scale, new_figure, series_style, styled
 

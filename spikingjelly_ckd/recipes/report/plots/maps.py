@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from ....distiller import Distiller
-from ....functional.errors import ArgumentValueError
-from ....functional.installed import needs_packages
+from ....errors.arguments import ArgumentValueError
+from ....errors.installed import needs_packages
+from ....errors.shapes import check_shapes
 from ....functional.logits import correlation
 from ....functional.maps import at_least_float32, is_constant, match_maps, normalize_map
-from ....functional.shapes import check_shapes
 from ...untrusted import shown_text
 from .looking import SeenMaps, see_maps
 from .panels import Column, Panel, Scale, coloured, draw_sheet, enlarged

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ....functional.installed import needs_packages
+from ....errors.installed import needs_packages
 from .style import COLORS, WIDTHS, add_scale, new_figure
 
 with needs_packages("spikingjelly_ckd.recipes.report.plots"):

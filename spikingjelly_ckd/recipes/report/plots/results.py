@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ....functional.installed import needs_packages
+from ....errors.installed import needs_packages
 from ...compare.records import ArmRecord
 from ...compare.statistics import Difference
 from ...compare.table import arms_of, compare_records, control_of

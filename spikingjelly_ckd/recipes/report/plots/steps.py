@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ....functional.installed import needs_packages
+from ....errors.installed import needs_packages
 from ...deploy.steps import EarlyExit, StepEvaluation, StepFigures
 from .style import WIDTHS, new_figure, series_style, styled
 

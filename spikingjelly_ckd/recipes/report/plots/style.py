@@ -18,8 +18,8 @@ from typing import Any, Literal, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
-from ....functional.errors import ArgumentValueError
-from ....functional.installed import needs_packages
+from ....errors.arguments import ArgumentValueError
+from ....errors.installed import needs_packages
 
 with needs_packages("spikingjelly_ckd.recipes.report.plots"):
     import matplotlib
@@ -208,7 +208,7 @@ def save_figure(figure: Figure, path: Path | str, *, dpi: int = 200) -> Path:
         >>> save_figure(new_figure(1.0, 1.0), "figure.gif")
         Traceback (most recent call last):
             ...
-        spikingjelly_ckd.functional.errors.ArgumentValueError: path must end with .png, .svg or .pdf, got figure.gif
+        spikingjelly_ckd.errors.arguments.ArgumentValueError: path must end with .png, .svg or .pdf, got figure.gif
     """
     path = Path(path)
     if path.suffix not in _METADATA:

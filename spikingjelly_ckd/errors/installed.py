@@ -44,7 +44,7 @@ def needs_packages(part: str) -> Iterator[None]:
         >>> with needs_packages("this example"):
         ...     import no_such_package
         Traceback (most recent call last):
-        spikingjelly_ckd.functional.installed.InstallationError: this example needs no_such_package, which is not \
+        spikingjelly_ckd.errors.installed.InstallationError: this example needs no_such_package, which is not \
 installed: pip install 'no_such_package'
     """
     try:

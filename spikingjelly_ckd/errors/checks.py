@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection
 from typing import TypeVar
 
-from .errors import ArgumentTypeError, ArgumentValueError
+from .arguments import ArgumentTypeError, ArgumentValueError
 
 __all__ = [
     "check_both",
