@@ -100,10 +100,10 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def tests_legacy(session: nox.Session) -> None:
-    """The tests on SpikingJelly 0.0.0.0.14 but for slow ones of tools, and its families of students."""
+    """The tests on SpikingJelly 0.0.0.0.14 but for those of tools, and its families of students."""
     install(session, "-e", ".[test]", f"spikingjelly=={LEGACY}")
     require(session, spikingjelly=LEGACY)
-    session.run(*PYTEST, "-m", "not families and not (slow and tools)", *session.posargs)
+    session.run(*PYTEST, "-m", "not families and not tools", *session.posargs)
     session.run(*PYTEST, "-m", "families", "-k", "student")
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from spikingjelly_ckd.recipes.models import spiking_resnet20
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.tools]
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

@@ -33,7 +33,7 @@ from spikingjelly_ckd.recipes.report.schema import Record
 from spikingjelly_ckd.recipes.row import run_row
 from spikingjelly_ckd.recipes.training import StepSeeds
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.tools]
 
 HERE = Path(__file__).parent
 SCRIPT = HERE.parent / "examples" / "cifar10_r20.py"
