@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from spikingjelly_ckd import Distiller
 from spikingjelly_ckd.recipes.compare.arms import Arm
-from spikingjelly_ckd.recipes.compare.command import RECIPE, settings_of_data
+from spikingjelly_ckd.recipes.compare.flags import RECIPE, settings_of_data
 from spikingjelly_ckd.recipes.compare.plan import Plan
 from spikingjelly_ckd.recipes.data import Data
 from spikingjelly_ckd.recipes.options import Run

@@ -20,7 +20,7 @@ from spikingjelly_ckd import CKDDistiller, Distiller, accelerate
 from spikingjelly_ckd.acceleration import Switch
 from spikingjelly_ckd.recipes.compare.arms import Arm, read_arms
 from spikingjelly_ckd.recipes.compare.batches import Batches, InMemory, Loaded
-from spikingjelly_ckd.recipes.compare.command import RECIPE
+from spikingjelly_ckd.recipes.compare.flags import RECIPE
 from spikingjelly_ckd.recipes.compare.lockstep import Seed
 from spikingjelly_ckd.recipes.data import Data, DataOptions
 from spikingjelly_ckd.recipes.data.base import make_data, make_part

@@ -30,16 +30,22 @@ from speed_bench import PAIRS  # noqa: E402
 
 from spikingjelly_ckd import Distiller, warm_up  # noqa: E402
 from spikingjelly_ckd.recipes.build import build_student  # noqa: E402
-from spikingjelly_ckd.recipes.compare import command  # noqa: E402
-from spikingjelly_ckd.recipes.compare.arms import Arm  # noqa: E402
+from spikingjelly_ckd.recipes.compare.arms import Arm, read_arms  # noqa: E402
+from spikingjelly_ckd.recipes.compare.flags import (  # noqa: E402
+    RECIPE,
+    parser_of_comparisons,
+    read_flags,
+    settings_of_data,
+)
 from spikingjelly_ckd.recipes.compare.plan import Plan  # noqa: E402
 from spikingjelly_ckd.recipes.compare.records import ArmRecord, read_records  # noqa: E402
 from spikingjelly_ckd.recipes.compare.table import render as render_comparison  # noqa: E402
 from spikingjelly_ckd.recipes.data import DataOptions  # noqa: E402
 from spikingjelly_ckd.recipes.data.digits import digits as digit_data  # noqa: E402
 from spikingjelly_ckd.recipes.export import save_network  # noqa: E402
-from spikingjelly_ckd.recipes.methods import read_method  # noqa: E402
+from spikingjelly_ckd.recipes.methods import read_method, resolve_here  # noqa: E402
 from spikingjelly_ckd.recipes.models import resnet8, spiking_resnet8  # noqa: E402
+from spikingjelly_ckd.recipes.options import Run  # noqa: E402
 from spikingjelly_ckd.recipes.report.records import environment  # noqa: E402
 
 pytestmark = pytest.mark.tools
@@ -127,11 +133,9 @@ ASKED = {
 def test_a_benchmark_asks_for_what_a_comparison_takes(name):
     """All of it: a flag that is none, or a text that names no method, would end this."""
     for flags in ASKED[name]():
-        given = vars(command._parser().parse_args(flags))
-        own = {key: given.pop(key) for key in command.OWN}
-        given.pop("list")
-        asked = [text for text in own["methods"] if text not in ("all", "plain")]
-        recipe, _, arms, _ = command._read(own, given)
+        recipe, _, options = read_flags(flags)
+        arms, _ = read_arms(recipe, options.methods)
+        asked = [text for text in options.methods if text not in ("all", "plain")]
         assert set(asked) < {arm.name for arm in arms}
         assert {"plain", "plain x3"} < {arm.name for arm in arms}
         assert (recipe.epochs, recipe.batch_size, recipe.lr) == {
@@ -145,10 +149,10 @@ def test_a_benchmark_asks_for_what_a_comparison_takes(name):
 
 def test_what_was_typed_comes_last_and_decides():
     flags = protocol.command(["--arms", "KD", "--seeds", "3", "-T", "2"], "", methods.ASKED, methods.DEFAULT)
-    given = command._parser().parse_args(flags)
+    given = parser_of_comparisons().parse_args(flags)
     assert (given.methods, given.seeds, given.time_steps) == (["kd"], [3], 2)
     one, two = weights.commands(["--students", "residual", "transformer", "--arms", "plain", "--output-dir", "out"])
-    folders = [Path(command._parser().parse_args(flags).output_dir) for flags in (one, two)]
+    folders = [Path(parser_of_comparisons().parse_args(flags).output_dir) for flags in (one, two)]
     assert folders == [Path("out/residual"), Path("out/transformer")]
 
 
@@ -197,11 +201,11 @@ def test_the_weight_of_samd_is_all_that_differs(name, digits):
 def test_the_students_of_the_weights_are_trained_on_the_digits(kind, digits):
     if kind == "transformer":
         pytest.importorskip(SPIKFORMER)
-    own = command.settings_of_data("digits")
-    build = command.resolve_here(weights.STUDENTS[kind])
-    recipe = dataclasses.replace(command.RECIPE, **(own | {"student": build}))
+    own = settings_of_data("digits")
+    build = resolve_here(weights.STUDENTS[kind])
+    recipe = dataclasses.replace(RECIPE, **(own | {"student": build}))
     data = digit_data("", DataOptions(size=16, time_steps=4))
-    student = build_student(recipe, command.Run(data_path=Path()), data).network
+    student = build_student(recipe, Run(data_path=Path()), data).network
     frames, labels = digits
     distiller = Distiller.from_method(
         read_method("samd"), resnet8(10, 2), student, example=(frames.transpose(0, 1), labels)
@@ -308,10 +312,10 @@ def test_every_arm_that_was_measured_is_there():
 
 
 def test_arms_of_a_seed_start_alike_and_see_the_same(tmp_path):
-    recipe = dataclasses.replace(command.RECIPE, **command.settings_of_data("digits"))
+    recipe = dataclasses.replace(RECIPE, **settings_of_data("digits"))
     arms = [Arm(name, dataclasses.replace(recipe, method=name)) for name in ("plain", "reviewkd")]
     save_network(tmp_path / "teacher.safetensors", resnet8(10, 2), resnet8, {"num_classes": 10, "in_channels": 2})
-    run = command.Run(data_path=Path(), device="cpu", workers=0)
+    run = Run(data_path=Path(), device="cpu", workers=0)
     plan = Plan(recipe, run, tuple(arms), tmp_path, str(tmp_path / "teacher.safetensors"))
     data = plan.load_data()
     both, alone = plan.begin(3, data), dataclasses.replace(plan, arms=plan.arms[1:]).begin(3, data)

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,17 @@ from spikingjelly_ckd.published import Method
 from spikingjelly_ckd.recipes.compare import command, costs, one_seed, workers
 from spikingjelly_ckd.recipes.compare.arms import read_arms
 from spikingjelly_ckd.recipes.compare.batches import InMemory, Loaded, batches_of, cropped
+from spikingjelly_ckd.recipes.compare.flags import (
+    ELSEWHERE,
+    NOT_SERVED,
+    OWN,
+    PROGRAM,
+    RECIPE,
+    UNSERVED,
+    _seconds,
+    parser_of_comparisons,
+    read_flags,
+)
 from spikingjelly_ckd.recipes.compare.lockstep import StoppedError
 from spikingjelly_ckd.recipes.compare.plan import Plan
 from spikingjelly_ckd.recipes.compare.records import read_records
@@ -102,7 +114,7 @@ def test_an_arm_is_the_same_alone_and_beside_others(compare, tmp_path):
 
 
 def test_arms_of_a_seed_begin_with_the_same_weights_and_seeds_differ(ground, tmp_path):
-    recipe, run, arms, _ = command._read(*given(ground, tmp_path, "--methods", "ckd", "enof"))
+    recipe, run, arms = given(ground, tmp_path, "--methods", "ckd", "enof")
     plan = Plan(recipe, run, tuple(arms), tmp_path, str(ground / "teacher.safetensors"))
     data = plan.load_data()
     first, second = (plan.begin(seed, data) for seed in (0, 1))
@@ -114,10 +126,8 @@ def test_arms_of_a_seed_begin_with_the_same_weights_and_seeds_differ(ground, tmp
 
 
 def given(ground, out, *more):
-    parsed = vars(command._parser().parse_args(flags(ground, out, *more)))
-    own = {name: parsed.pop(name) for name in command.OWN}
-    parsed.pop("list")
-    return own, parsed
+    recipe, run, options = read_flags(flags(ground, out, *more))
+    return recipe, run, read_arms(recipe, options.methods)[0]
 
 
 def test_plain_x3_is_plain_with_three_times_the_loss(compare):
@@ -216,8 +226,8 @@ def test_what_stands_behind_an_arm_is_looked_at():
         ("kd@lr=-1", "lr must be"),
     ):
         with pytest.raises(ValueError, match=words):
-            read_arms(command.RECIPE, [text])
-    arms, _ = read_arms(command.RECIPE, ["enof@lr=0.03", "mgd@lr=0.03", "all@init=teacher"])
+            read_arms(RECIPE, [text])
+    arms, _ = read_arms(RECIPE, ["enof@lr=0.03", "mgd@lr=0.03", "all@init=teacher"])
     controls = {arm.name: arm.control for arm in arms}
     assert controls["enof@lr=0.03"] == "plain, ReLU read-out@lr=0.03"
     assert controls["mgd@lr=0.03"] == "plain@lr=0.03"
@@ -363,7 +373,7 @@ def test_a_budget_that_holds_no_seed_is_refused_before_training(ground, tmp_path
 
 
 def test_a_budget_leaves_out_seeds_that_will_not_end_in_it(ground, tmp_path, monkeypatch):
-    recipe, run, arms, _ = command._read(*given(ground, tmp_path, "--methods", "plain"))
+    recipe, run, arms = given(ground, tmp_path, "--methods", "plain")
     plan = Plan(recipe, run, tuple(arms), tmp_path, None)
     plan.checkpoints(1).mkdir(parents=True)
     (plan.checkpoints(1) / "latest.ckpt").touch()  # of a seed that was begun, which has less to do
@@ -453,17 +463,17 @@ def test_no_arm_is_trained_twice_in_other_words():
         (["plain@lr=0.1"], "plain@lr=0.1 is plain in other words"),
     ):
         with pytest.raises(ValueError, match=words):
-            read_arms(command.RECIPE, texts)
-    assert "plain@lr=0.1" not in [arm.name for arm in read_arms(command.RECIPE, ["all@lr=0.1"])[0]]
+            read_arms(RECIPE, texts)
+    assert "plain@lr=0.1" not in [arm.name for arm in read_arms(RECIPE, ["all@lr=0.1"])[0]]
 
 
 def test_the_help_shows_what_a_comparison_serves():
-    text = command._parser().format_help()
+    text = parser_of_comparisons().format_help()
     shown = {flag[2:].replace("-", "_") for flag in re.findall(r"^  (?:-\w.*, )?(--[\w-]+)", text, re.M)}
-    assert shown & command.UNSERVED == set()
-    assert shown >= {*command.OWN, "val_images"}
+    assert shown & UNSERVED == set()
+    assert shown >= {*OWN, "val_images"}
     assert re.search(r"--val-images .*?without it a tenth", text, re.S)
-    assert "Needed, but for digits" in " ".join(text.split())
+    assert "Required, except with --data digits" in " ".join(text.split())
 
 
 def test_what_would_do_nothing_is_refused(compare, tmp_path):
@@ -493,8 +503,8 @@ def test_the_help_has_its_own_defaults(capsys):
     with pytest.raises(SystemExit):
         command.compare(["--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "loading processes of each seed; default: 0" in text
-    assert "default: runs/compare" in text
+    assert "Loading processes of each seed. (default: 0)" in text
+    assert "(default: runs/compare)" in text
     assert "runs/ROW" not in text
 
 
@@ -514,25 +524,79 @@ def test_a_crop_larger_than_the_images_is_refused(compare):
 def test_the_commands_of_the_documents_are_taken():
     root = TESTS.parent
     pages = (root / "README.md", root / "README_cn.md", root / "docs" / "compare.md")
-    lines = [line for page in pages for line in page.read_text("utf8").splitlines() if line.startswith(command.PROGRAM)]
+    lines = [line for page in pages for line in page.read_text("utf8").splitlines() if line.startswith(PROGRAM)]
     assert len(lines) >= 6
     for line in lines:
-        given = line.removeprefix(command.PROGRAM).replace("mynets:build", "tiny_nets:optional_student")
-        taken = vars(command._parser().parse_args(shlex.split(given, comments=True)))
-        command._refuse(command._parser(), taken)
-        if not taken["list"]:
-            read_arms(command.RECIPE, [text for text in taken["methods"] if not text.startswith("mymethods")])
+        given = line.removeprefix(PROGRAM).replace("mynets:build", "tiny_nets:optional_student")
+        _, _, options = read_flags(shlex.split(given, comments=True))
+        if not options.list:
+            read_arms(RECIPE, [text for text in options.methods if not text.startswith("mymethods")])
 
 
 def test_every_flag_of_its_own_and_every_refused_one_is_described():
     page = (TESTS.parent / "docs" / "compare.md").read_text("utf8")
-    own = ("methods", "seeds", "budget", "jobs", "data", "crop", "channels_last", "list", "accumulate")
-    for name in (*own, *command.ELSEWHERE, *command.NOT_SERVED):
+    for name in (
+        *OWN,
+        "accumulate",
+        "no_preflight",
+        "no_progress",
+        *ELSEWHERE,
+        *NOT_SERVED,
+    ):
         assert re.search(rf"`--{name.replace('_', '-')}[ `]", page), name
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--seed", "0"], "--seed is not for a comparison; pass --seeds"),
+        (["--energy-images", "0"], "--energy-images is not served by a comparison"),
+        (["--mixup", "0"], "--mixup is not served by a comparison"),
+        (["--mixup-off-epoch", "3"], "--mixup-off-epoch is not served by a comparison"),
+        (["-j", "-3"], "argument -j/--workers: it must be a number of at least 0, got '-3'"),
+        (["--jobs", "0"], "argument --jobs: it must be a number of at least 1, got '0'"),
+    ],
+)
+def test_flags_that_a_comparison_does_not_serve_are_refused_whatever_they_say(capsys, more, words):
+    with pytest.raises(SystemExit):
+        read_flags(["--data", "digits", "--methods", "kd", *more])
+    assert words in capsys.readouterr().err
+
+
+def test_a_switch_of_the_rows_that_is_off_is_taken():
+    recipe, _, _ = read_flags(["--data", "digits", "--methods", "kd", "--no-accelerate", "--accumulate", "1"])
+    assert not recipe.accelerate
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_no_progress_prints_no_lines_about_it(ground, tmp_path, monkeypatch, capsys, quiet):
+    """The second of two seeds side by side never ends by itself: it does once the line was due."""
+    monkeypatch.setattr(workers, "SAY_EVERY", -1.0)
+    pipes = {}
+
+    def start(plan, seed, tries, end, place, target):
+        ours, pipes[seed] = multiprocessing.Pipe(duplex=False)
+        if seed == 1:
+            pipes[0].send(("done", None))
+        pipes[seed].send(("at", 0.5))
+        return workers._Worker(seed, place, SimpleNamespace(join=lambda: None, terminate=lambda: None), ours, tries)
+
+    def settle(worker, word, outcome, waiting, part):
+        outcome.done.append(worker.seed)
+        if worker.seed == 0:
+            pipes[1].send(("at", 0.7))
+            threading.Timer(0.1, pipes[1].send, [("done", None)]).start()
+
+    monkeypatch.setattr(workers, "_start", start)
+    monkeypatch.setattr(workers, "_settle", settle)
+    recipe, run, arms = given(ground, tmp_path, "--methods", "plain")
+    plan = Plan(recipe, run, tuple(arms), tmp_path, None)
+    assert workers.run_seeds(plan, [0, 1], jobs=2, budget=None, expected=1.0, quiet=quiet).done == [0, 1]
+    assert ("1 of 2 seeds done; seed 1" in "".join(capsys.readouterr())) is not quiet
+
+
 def test_two_words_for_times():
-    assert [command._seconds(text) for text in ("90s", "30m", "2h", "1.5 h")] == [90, 1800, 7200, 5400]
+    assert [_seconds(text) for text in ("90s", "30m", "2h", "1.5 h")] == [90, 1800, 7200, 5400]
 
 
 # --- batches ---------------------------------------------------------------------------------------------------------

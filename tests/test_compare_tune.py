@@ -15,6 +15,7 @@ from spikingjelly_ckd.published import METHODS, Method
 from spikingjelly_ckd.recipes.compare import command, one_seed, tuning, workers
 from spikingjelly_ckd.recipes.compare.arms import read_arms
 from spikingjelly_ckd.recipes.compare.batches import InMemory
+from spikingjelly_ckd.recipes.compare.flags import RECIPE
 from spikingjelly_ckd.recipes.compare.lockstep import Seed, StoppedError
 from spikingjelly_ckd.recipes.compare.records import ArmRecord
 from spikingjelly_ckd.recipes.compare.search import Range, Trial, best_trial, propose, search_space, with_values
@@ -66,7 +67,7 @@ def tune(ground, tmp_path, monkeypatch):
 
 
 def recipe_of(method, **values):
-    return replace(command.RECIPE, method=method, **values)
+    return replace(RECIPE, method=method, **values)
 
 
 # --- what is searched ------------------------------------------------------------------------------------------------
@@ -185,7 +186,7 @@ def test_a_missing_optuna_is_one_line_with_the_command(ground, tmp_path, monkeyp
 
 
 def arms_of(*methods):
-    return read_arms(command.RECIPE, methods)[0]
+    return read_arms(RECIPE, methods)[0]
 
 
 def found_for(arms, *names):

@@ -33,7 +33,7 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C, as a shell says it: 128 + 2."""
 CHANGEABLE = [item.name for item in fields(Recipe) if item.name not in ("name", "paper_accuracy", "teacher", "sources")]
 """Values of a recipe that have a flag."""
-OF_TEACHING = ("teacher", "student", "method", "values of --method ckd")
+OF_TEACHING = ("teacher", "student", "method", "values of the method ckd")
 """Groups of flags that do nothing for a teacher that is trained alone."""
 
 

@@ -8,10 +8,10 @@ __all__ = ["GROUPS", "METAVARS"]
 
 GROUPS: dict[str, dict[str, str]] = {
     "data": {
-        "data_path": "Folder of the data set, or an ImageFolder tree with train/ and test/ (or val/). Needed.",
+        "data_path": "Folder of the data set, or an ImageFolder tree with train/ and test/ (or val/). Required.",
         "download": "Fetch the data set first if the folder does not hold it.",
         "data": "A data set of your own: a function (root, DataOptions) that returns Data.",
-        "num_classes": "Say that your data have another number of classes than the row's own, and how many.",
+        "num_classes": "Number of classes of your data, where it differs from that of the row.",
         "split": "Name of the split, for event data without an official one.",
         "size": "Height and width of what the networks get, in pixels.",
         "train_images": "Use only so many training images, equally many of each class; without it all.",
@@ -45,7 +45,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "teacher_cache_dir": "Folder of that cache; without it teacher_cache beside the output folder.",
     },
     "student": {
-        "student": "A network of your own: a function of num_classes, in_channels, size, time_steps, or of some.",
+        "student": "A network of your own: a function that takes any of num_classes, in_channels, size and time_steps.",
         "student_steps": "All time steps in one call (multi), one a call (loop), or images repeated inside (internal).",
         "time_steps": "Time steps T, for images; for recordings, the frames that they are divided into.",
         "eval_time_steps": "T for evaluation alone, for images; without it the same as in training.",
@@ -64,7 +64,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "student_layer": "Path of the student's layer that is compared; without it the last stage is found.",
         "teacher_layer": "Path of the teacher's layer that is compared; without it the last stage is found.",
     },
-    "values of --method ckd": {
+    "values of the method ckd": {
         "variant": "SAMD and NLD as the paper writes them, or as the authors' code does.",
         "beta": "Weight of SAMD: a number, or measured once (auto) or all along (hold).",
         "gamma": "Weight of NLD: a number, or measured once (auto) or all along (hold).",
@@ -97,10 +97,10 @@ GROUPS: dict[str, dict[str, str]] = {
         "seeds": "Several seeds, one run after the other, and their mean at the end; the same command goes on.",
         "resume": "Go on from a checkpoint with the same settings.",
         "overwrite": "Begin anew where the folder holds a run.",
-        "smoke": "Two steps of every stage, to see that all of it runs; accuracies then say nothing.",
+        "smoke": "Two steps of every stage, to see that all of it runs; the accuracies mean nothing.",
         "print_config": "Print every value with its source, and stop; needs no data.",
-        "no_preflight": "Do not look at the first batch before the training.",
-        "no_progress": "Say nothing about progress.",
+        "no_preflight": "Leave out the check of the first batch before the training.",
+        "no_progress": "Print nothing about progress.",
         "energy_images": "Test images on which operations and energy are counted at the end; 0 for none.",
         "best_on_test": "Say the best epoch too, chosen on the test set, as many papers do.",
         "logger": "Where the metrics of each epoch go, beside history.csv.",

@@ -109,16 +109,15 @@ class ArmState:
         factor = cosine_with_warmup(recipe.epochs, steps, recipe.warmup_epochs)
         return cls(arm, distiller, optimizer, LambdaLR(optimizer, factor), init=init)
 
-    def backward(self, images: Tensor, labels: Tensor, seen: Observation | None, progress: float = 0.0) -> StepOutput:
+    def backward(self, images: Tensor, labels: Tensor, seen: Observation | None) -> StepOutput:
         """Forward and backward of one batch; gradients are there afterwards, nothing has learned.
 
         Args:
             images: on the device.
             labels: likewise.
             seen: of the teacher; None for an arm without one.
-            progress: of the training, from 0 to 1.
         """
-        out = self._forward(images, labels, seen, progress)
+        out = self._forward(images, labels, seen, 0.0)
         torch.autograd.backward(self.arm.factor * out.loss)
         return out
 
@@ -131,7 +130,7 @@ class ArmState:
             images: as for :meth:`backward`.
             labels: likewise.
             seen: likewise.
-            progress: likewise.
+            progress: of the training, from 0 to 1.
             measured: whether to measure the share, which takes two more backward passes.
         """
         out = self._forward(images, labels, seen, progress)

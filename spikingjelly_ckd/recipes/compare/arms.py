@@ -97,7 +97,7 @@ def read_arms(recipe: Recipe, methods: Sequence[str]) -> tuple[list[Arm], dict[s
         ValueError: a text names no method, or one that these settings rule out, or is there twice, also in other words.
 
     Example:
-        >>> from spikingjelly_ckd.recipes.compare.command import RECIPE
+        >>> from spikingjelly_ckd.recipes.compare.flags import RECIPE
         >>> [(arm.name, arm.control) for arm in read_arms(RECIPE, ["kd", "kd@init=teacher"])[0]]
         [('plain', 'plain'), ('plain x3', 'plain'), ('kd', 'plain'),
          ('kd@init=teacher', 'plain@init=teacher'), ('plain@init=teacher', 'plain')]

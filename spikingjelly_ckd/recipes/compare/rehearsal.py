@@ -1,4 +1,4 @@
-"""What does not fit is found before anything is trained: every arm takes two steps and is looked at by a preflight."""
+"""What does not fit is found before anything is trained: every arm takes two steps and a preflight checks it."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def search_space(recipe: Recipe) -> dict[str, Range]:
         recipe: with the arm's method.
 
     Example:
-        >>> from spikingjelly_ckd.recipes.compare.command import RECIPE
+        >>> from spikingjelly_ckd.recipes.compare.flags import RECIPE
         >>> for method in ("plain", "kd", "ckd"):
         ...     space = search_space(replace(RECIPE, method=method))
         ...     print({name: (one.low, one.given, one.high) for name, one in space.items()})
@@ -132,7 +132,7 @@ def with_values(recipe: Recipe, values: Mapping[str, float]) -> Recipe:
         ValueError: the method does not take them.
 
     Example:
-        >>> from spikingjelly_ckd.recipes.compare.command import RECIPE
+        >>> from spikingjelly_ckd.recipes.compare.flags import RECIPE
         >>> tuned = with_values(replace(RECIPE, method="kd"), {"lr": 0.05, "weight": 2.5})
         >>> tuned.method, tuned.lr
         ('kd:weight=2.5', 0.05)

@@ -275,6 +275,7 @@ def tuned_plan(
             expected=expected,
             target=run_part,
             part="tuning part",
+            quiet=plan.run.no_progress,
         )
         for why in outcome.failed.values():
             raise RuntimeError(f"the search failed: {why}; the trials that ended are kept")

@@ -102,6 +102,7 @@ def run_seeds(
     spent: float = 0.0,
     target: Callable[..., None] = run_seed,
     part: str = "seed",
+    quiet: bool = False,
 ) -> Outcome:
     """Run what has no record yet.
 
@@ -115,6 +116,7 @@ def run_seeds(
         spent: seconds of the budget that are over.
         target: what a process runs, with the arguments of :func:`~spikingjelly_ckd.recipes.compare.one_seed.run_seed`.
         part: what a seed is called, where it is none.
+        quiet: print no lines about progress.
 
     Returns:
         :class:`Outcome`.
@@ -151,7 +153,7 @@ def run_seeds(
                 if word is not None:
                     workers.remove(worker)
                     _settle(worker, word, outcome, waiting, part)
-            if time.monotonic() - said > SAY_EVERY and workers:
+            if time.monotonic() - said > SAY_EVERY and workers and not quiet:
                 text, said = _progress(workers, len(waiting), outcome, len(seeds), jobs, part), time.monotonic()
                 if text != last:
                     say(text)
