@@ -200,6 +200,9 @@ def test_event_frames(tmp_path):
     options = {"time_steps": 3, "batch_first": True, "teacher_layer": "4", "student_layer": "5"}
     distiller = CKDDistiller(teacher, tiny_student(channels=2), **options)
     cache = filled(tmp_path / "cache", data, distiller=distiller)
+    frames, label, known = cache.read()[0, 0]
+    live = distiller.run_teacher(frames[None], torch.tensor([label]))
+    torch.testing.assert_close(known["logits"], live.logits[0], rtol=1e-3, atol=1e-3)
     fit(tmp_path, cache, epochs=1, batch_size=5)
 
 

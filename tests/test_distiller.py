@@ -458,6 +458,7 @@ def test_bf16_autocast_stays_close_and_maps_are_fp32(teacher, student, batch):
         out = distiller(*batch)
     assert out.maps["student"].dtype == out.maps["teacher"].dtype == out.terms["samd"].dtype == torch.float32
     assert out.loss.item() == pytest.approx(exact.loss.item(), rel=0.1)
+    assert out.terms["samd"].item() == pytest.approx(exact.terms["samd"].item(), rel=0.1)
     out.loss.backward()
     assert all(g.isfinite().all() for g in gradients(student).values())
 

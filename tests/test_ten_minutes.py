@@ -1,11 +1,8 @@
-"""The ten-minute tutorial: both scripts run, few lines differ, the notebook is of the page and runs too."""
+"""The ten-minute tutorial: few lines differ, the notebook holds the scripts of the page, and runs."""
 
 import difflib
 import re
 import runpy
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -42,17 +39,6 @@ def test_both_scripts_are_for_one_student():
     assert networks[0] == networks[1]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["before.py", "after.py"])
-def test_the_scripts_run(name, tmp_path):
-    shutil.copy(FOLDER / "teacher.py", tmp_path)
-    (tmp_path / name).write_text(one_epoch((FOLDER / name).read_text("utf8")), "utf8")
-    done = subprocess.run([sys.executable, name], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"^epoch 1/1: loss \d+\.\d+, test accuracy \d+\.\d %$", done.stdout, re.M)
-    assert (tmp_path / {"before.py": "plain.pt", "after.py": "student.pt"}[name]).exists()
-
-
 def test_the_notebook_is_that_of_the_page():
     nbformat = pytest.importorskip("nbformat")
     writer = runpy.run_path(str(FOLDER / "notebook.py"))
@@ -78,5 +64,6 @@ def test_the_notebook_runs(tmp_path):
     nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     said = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
     assert "teacher: test accuracy" in said
-    assert said.count("epoch 1/1: loss") == 2
+    assert len(re.findall(r"^epoch 1/1: loss \d+\.\d+, test accuracy \d+\.\d %$", said, re.M)) == 2
+    assert (tmp_path / "plain.pt").exists()
     assert (tmp_path / "student.pt").exists()
