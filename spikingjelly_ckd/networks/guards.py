@@ -166,7 +166,7 @@ def _saved_buffers(modules: Iterable[nn.Module]) -> _SavedBuffers:
 
 
 def _copies(tensors: list[Tensor]) -> list[Tensor]:
-    """Copies of tensors. Those of one dtype are made by one call, and so by few kernels on a GPU."""
+    """Copies of tensors. Tensors of one dtype are copied in one call, and so by few kernels on a GPU."""
     copies: dict[int, Tensor] = {}
     for dtype in {tensor.dtype for tensor in tensors}:
         alike = [index for index, tensor in enumerate(tensors) if tensor.dtype == dtype]

@@ -10,7 +10,7 @@ from torch import Tensor
 __all__ = ["STANDARD_ERRORS", "Guessing", "guessing"]
 
 STANDARD_ERRORS = 2.0
-"""By so many standard errors an accuracy has to exceed that of guessing; guessing gets there once in 40 times."""
+"""An accuracy must exceed that of guessing by this many standard errors; guessing gets there once in 40 times."""
 
 
 class Guessing(NamedTuple):

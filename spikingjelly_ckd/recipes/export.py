@@ -181,8 +181,8 @@ def _package_builder(name: str, path: Path) -> Callable[..., nn.Module]:
         raise ArgumentValueError(
             "build",
             f"must be given: {path.with_suffix('.json')} names {shown_text(name)}, which is no network of "
-            "spikingjelly_ckd, and a file alone makes nothing be imported; pass the function that builds the network "
-            "if you know it",
+            "spikingjelly_ckd, and nothing is imported on the word of a file; pass the function that builds "
+            "the network if you know it",
         )
     return build
 

@@ -122,8 +122,8 @@ def read_recipe(record: Record, **given: Callable[..., Any] | None) -> Recipe:
         if found is None and not (name == "teacher" and without):
             flag = "--teacher-build" if name == "teacher" else f"--{name}"
             raise ValueError(
-                f"{where} names {shown_text(values[name])} as {name}, which is no function of this package, and a "
-                f"record alone makes nothing be imported; pass {flag} MODULE:FUNCTION if you know it"
+                f"{where} names {shown_text(values[name])} as {name}, which is no function of this package, and "
+                f"nothing is imported on the word of a record; pass {flag} MODULE:FUNCTION if you know it"
             )
         values[name] = found or _no_teacher
     sources = {name: text for name, text in record.sources.items() if name in values and PLAIN.fits(text)}

@@ -196,7 +196,10 @@ def logit_violations(role: str, logits: Tensor) -> dict[str, Tensor]:
 
 
 def all_finite(values: Tensor) -> Tensor:
-    """Boolean scalar. One pass without a tensor of that size: NaN and inf show in the extremes, and NaN in both."""
+    """Whether all values are finite, as a boolean scalar.
+
+    It uses minimum and maximum alone, so that no tensor of the input's size is made.
+    """
     if not values.numel():
         return values.new_ones((), dtype=torch.bool)
     low, high = torch.aminmax(values.detach())
