@@ -65,8 +65,7 @@ class Distiller(WithFrozenTeacher):
         example: one batch (images, or images with labels); layers are then found, and parameters that depend on them
             built, here instead of at the first step. State, modes, buffers and random numbers stay as they are.
         check: raise where a value check fails (finite outputs, label range, constant maps); one device read a step.
-        teacher_stream: on a GPU, run the teacher on a stream of its own, beside the student's forward. It takes memory,
-            and saves time only where one network leaves the GPU idle: on an H100 with ResNet-19 nothing (docs/gpu.md).
+        teacher_stream: run the teacher on a CUDA stream of its own; it takes memory, and saved no time on an H100.
         schedule: name of a loss, or ``"task"`` -> function of the progress in ``[0, 1]`` that gives a factor of its
             weight, see :mod:`spikingjelly_ckd.step.schedule`; advanced by :meth:`progress`.
 
@@ -137,30 +136,13 @@ class Distiller(WithFrozenTeacher):
 
     @staticmethod
     def from_method(method: Method, teacher: nn.Module | None, student: nn.Module, **options: Any) -> Distiller:
-        """A distiller with the losses, weights, task loss, schedule and layers of one publication.
+        """A :class:`Distiller` with the losses, weights, task loss, schedule and layers of one publication.
 
         Args:
             method: such as ``published.bkdsnn()``; its losses are copied, so it serves several distillers.
             teacher: as for :class:`Distiller`.
             student: as for :class:`Distiller`; ``method.student`` says what it has to have.
             **options: as for :class:`Distiller`, such as ``time_steps`` and ``example``.
-
-        Returns:
-            A :class:`Distiller`, also where a subclass is asked.
-
-        Raises:
-            TypeError: as for :class:`Distiller`.
-            ValueError: as for :class:`Distiller`.
-
-        Example:
-            >>> from spikingjelly.activation_based import functional, layer, neuron
-            >>> from spikingjelly_ckd import published
-            >>> teacher = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
-            >>> student = nn.Sequential(layer.Flatten(), layer.Linear(4, 8), neuron.LIFNode(), layer.Linear(8, 3))
-            >>> functional.set_step_mode(student, "m")
-            >>> distiller = Distiller.from_method(published.kd(), teacher, student, time_steps=2)
-            >>> list(distiller(torch.randn(5, 1, 2, 2), torch.arange(5) % 3).terms)
-            ['task', 'kd']
         """
         names = ("losses", "task_loss", "task_weight", "schedule", "layers")
         return Distiller(teacher, student, **{name: copy.deepcopy(getattr(method, name)) for name in names} | options)
@@ -277,6 +259,7 @@ class Distiller(WithFrozenTeacher):
     def logits(self, images: Tensor) -> Logits:
         """As :meth:`predict`, with the logits of every time step, ``[T, N, K]``, where the student returns them."""
         batch = self._read(images, None)
+        self.observers.check_modes(self.student, batch)
         with reset_states(self.student), self.observers.precision(self.student):
             return self.observers.student.logits(self.student, batch)
 
@@ -331,7 +314,7 @@ class Distiller(WithFrozenTeacher):
     def _weigh(self, step: Step) -> dict[str, float | Tensor]:
         """The weight of every term; those that are measured take this batch in where they are due."""
         measuring, fixed = self.training and torch.is_grad_enabled(), {"task": self.task_weight, **self.weights}
-        return weigh(step, fixed, self.auto, self.schedule, self._progress, measuring=measuring)
+        return weigh(self.student, step, fixed, self.auto, self.schedule, self._progress, measuring=measuring)
 
     asks_teacher = renamed_property("asks_teacher", "uses_teacher")
     ask_teacher = renamed_method("ask_teacher", "run_teacher", run_teacher)

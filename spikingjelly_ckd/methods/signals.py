@@ -82,7 +82,12 @@ class LinearHead:
             return nn.functional.linear(features.to(dtype), self.weight.to(dtype), bias)
 
     def class_maps(self, features: Tensor) -> Tensor:
-        """One map for each class, ``[N, K, h, w]``, of ``features [N, C, h, w]``, without the bias."""
+        """One map for each class, ``[N, K, h, w]``, of ``features [N, C, h, w]``, without the bias.
+
+        Raises:
+            ValueError: the channels do not fit.
+        """
+        self._check_channels(features)
         return LinearHead(self.weight, None)(features.movedim(1, -1)).movedim(-1, 1)
 
     def explains(self, features: Tensor, logits: Tensor) -> Tensor:
@@ -93,13 +98,16 @@ class LinearHead:
         Raises:
             ValueError: the channels do not fit.
         """
+        self._check_channels(features)
+        error = (self(features.detach().flatten(2).mean(2)) - logits.detach()).abs().max()
+        return error <= 0.05 * logits.detach().abs().max() + 1e-3
+
+    def _check_channels(self, features: Tensor) -> None:
         if features.shape[1] != self.weight.shape[1]:
             raise ValueError(
                 f"the recorded layer has {features.shape[1]} channels and the last linear layer takes "
                 f"{self.weight.shape[1]}; record the layer in front of it"
             )
-        error = (self(features.detach().flatten(2).mean(2)) - logits.detach()).abs().max()
-        return error <= 0.05 * logits.detach().abs().max() + 1e-3
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from . import compat
 from .guards import firing
+from .outputs import read_logits
 from .recording import watch
 
-__all__ = ["Ran", "blocks_around", "is_skipped", "spiking_kind", "what_ran"]
+__all__ = ["Ran", "blocks_around", "is_skipped", "reaches_logits", "spiking_kind", "what_ran"]
 
 _ATTENTION_PATH = re.compile(r"(attn|attention)\d*$", re.IGNORECASE)
 _ATTENTION = re.compile(r"[Aa]ttention|[Aa]ttn|SSA|MHSA")
@@ -137,3 +139,34 @@ class _Notes:
 
 def _is_surrogate(child: nn.Module) -> bool:
     return type(child).__module__.startswith("spikingjelly.activation_based.surrogate")
+
+
+def reaches_logits(calls: Sequence[Tensor], output: Any, *, size: int, steps: int | None) -> bool:
+    """Whether a student's logits depend on a layer, as far as gradients tell.
+
+    Args:
+        calls: what the layer returned in one forward.
+        output: what the network returned in it.
+        size: ``N``.
+        steps: ``T`` where it is known.
+
+    Returns:
+        False only where both have a graph and no gradient comes from the logits to the layer. An output that cannot be
+        read counts as one that does: whoever runs the step says what is wrong with it.
+
+    Example:
+        >>> import torch
+        >>> x = torch.ones(2, 3, requires_grad=True)
+        >>> layer, beside = x * 2, x * 3
+        >>> [reaches_logits([tensor], layer + 1, size=2, steps=1) for tensor in (layer, beside)]
+        [True, False]
+    """
+    points = [call for call in calls if call.requires_grad]
+    try:
+        logits = read_logits(output, role="student", size=size, steps=steps).mean
+        if not points or not logits.requires_grad:
+            return True
+        found = torch.autograd.grad(logits.sum(), points, allow_unused=True)
+    except (RuntimeError, TypeError, ValueError):
+        return True
+    return any(gradient is not None for gradient in found)

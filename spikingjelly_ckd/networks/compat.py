@@ -116,6 +116,16 @@ def neuron_step_modes(module: nn.Module) -> dict[str, str]:
     }
 
 
+def step_modes(module: nn.Module) -> tuple[str | None, ...]:
+    """The step mode of every module inside ``module``, in order, None for one that has none; cheap, for every step.
+
+    Example:
+        >>> step_modes(nn.Sequential(layer.Linear(2, 2, step_mode="m"), nn.ReLU()))
+        (None, 'm', None)
+    """
+    return tuple(vars(child).get("_step_mode") for child in module.modules())
+
+
 def is_in_single_step_mode(module: nn.Module) -> bool:
     """Whether SpikingJelly gives ``module`` a step mode, which decides what it does, and the mode is ``"s"``.
 

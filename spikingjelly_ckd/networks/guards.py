@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -12,7 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from . import compat
 
-__all__ = ["firing", "outside_inference", "preserve_state", "reset_states"]
+__all__ = ["Containers", "firing", "outside_inference", "preserve_state", "reset_states"]
 
 _PLAIN = frozenset({int, float, bool, str, type(None)})
 _TORCHS_OWN = frozenset(vars(nn.Module()))
@@ -147,6 +148,39 @@ def firing(network: nn.Module) -> Iterator[None]:
             module.v_threshold = threshold
 
 
+class Containers:
+    """The lists and dicts that the modules of a network keep as attributes, with what is in them now.
+
+    Args:
+        network: whose.
+
+    Example:
+        >>> from torch import nn
+        >>> net = nn.Identity()
+        >>> net.skips = [1]
+        >>> saved = Containers(net)
+        >>> net.skips.append(2)
+        >>> saved.put_back(), net.skips, saved.put_back()
+        (True, [1], False)
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._saved: list[tuple[Any, Any]] = [
+            (value, value.copy())
+            for module in network.modules()
+            for name, value in vars(module).items()
+            if name not in _TORCHS_OWN and type(value) in (list, dict, deque)
+        ]
+
+    def put_back(self) -> bool:
+        """Give each its content again where it has more or fewer entries now, and say whether one had."""
+        changed = [(value, content) for value, content in self._saved if len(value) != len(content)]
+        for value, content in changed:
+            value.clear()
+            value.update(content) if isinstance(value, dict) else value.extend(content)
+        return bool(changed)
+
+
 _TIMES_ONE = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32)
 """Whose numbers are themselves times 1."""
 _SavedBuffers = list[tuple[dict[str, Tensor | None], str, Tensor, Tensor]]
@@ -177,11 +211,22 @@ def _copies(tensors: list[Tensor]) -> list[Tensor]:
 
 
 def _restore_buffers(saved: _SavedBuffers) -> None:
-    """Put the same buffers back, also where others were assigned in their place, with what was in them."""
-    with torch.no_grad():
-        for kept, name, buffer, content in saved:
-            kept[name] = buffer
-            buffer.copy_(content)
+    """Put the same buffers back, also where others were assigned in their place, with what was in them.
+
+    A graph that holds one of them stays usable, as BatchNorm leaves it: their versions do not change.
+    """
+    for kept, name, buffer, content in saved:
+        kept[name] = buffer
+        _unexpanded(buffer.data, buffer).copy_(_unexpanded(content, buffer))
+
+
+def _unexpanded(tensor: Tensor, like: Tensor) -> Tensor:
+    """``tensor`` without the repetitions of ``like``, in which numbers of an expanded tensor share one place."""
+    if like.layout is torch.strided:
+        for axis, step in enumerate(like.stride()):
+            if step == 0 and like.shape[axis] > 1:
+                tensor = tensor.narrow(axis, 0, 1)
+    return tensor
 
 
 def _parts(networks: Iterable[nn.Module]) -> list[tuple[int, type]]:

@@ -13,7 +13,7 @@ from .observing import Run
 from .reading import arrange
 from .recording import record
 
-__all__ = ["NO_EVIDENCE", "map_trouble", "out_of_place"]
+__all__ = ["NO_EVIDENCE", "halves_changed", "map_trouble", "out_of_place", "own_half"]
 
 _HALVED_IMAGES = 2
 _IN_PLACE = 0.75
@@ -65,24 +65,71 @@ def out_of_place(module: nn.Module, layers: Sequence[Layer], images: Tensor, run
         The paths of those layers.
     """
     layers = [layer for layer in layers if not (layer.layout or "").endswith("HW")]
-    images = images[:_HALVED_IMAGES]
+    images = halves_changed(images[:_HALVED_IMAGES])
+    with torch.no_grad(), record(module, [layer.path for layer in layers]) as recording:
+        run(module, images)
+    wrong = set()
+    for layer in layers:
+        change = _changes(arrange(recording.calls(layer.path), layer, role="teacher", steps=None, batch=len(images)))
+        share = (change / change.sum(dim=0).clamp_min(1e-12)).mean(dim=1)
+        if min(_in_place(share[0], share[1]), _in_place(share[2].T, share[3].T)) < _IN_PLACE:
+            wrong.add(layer.path)
+    return wrong
+
+
+def halves_changed(images: Tensor, axis: int = 0) -> Tensor:
+    """Images, and the same four times with noise in the upper, lower, left and right half.
+
+    Args:
+        images: of any shape that ends in height and width.
+        axis: of the ``N`` images.
+
+    Returns:
+        ``5 N`` images along that axis.
+
+    Example:
+        >>> halves_changed(torch.zeros(2, 3, 4, 4)).shape
+        torch.Size([10, 3, 4, 4])
+    """
     height, width = images.shape[-2:]
     noise = images.mean() + torch.randn_like(images) * images.std().clamp_min(0.1)
     halves = torch.zeros(4, height, width, dtype=torch.bool, device=images.device)
     halves[0, : height // 2] = halves[1, -(height // 2) :] = True
     halves[2, :, : width // 2] = halves[3, :, -(width // 2) :] = True
-    changed = [torch.where(half, noise, images) for half in halves]
-    with torch.no_grad(), record(module, [layer.path for layer in layers]) as recording:
-        run(module, torch.cat([images, *changed]))
-    wrong = set()
-    for layer in layers:
-        features = arrange(recording.calls(layer.path), layer, role="teacher", steps=None, batch=5 * len(images))
-        features = features.double().reshape(5, len(images), *features.shape[1:])
-        change = (features[1:] - features[0]).abs().sum(dim=2)
-        share = (change / change.sum(dim=0).clamp_min(1e-12)).mean(dim=1)
-        if min(_in_place(share[0], share[1]), _in_place(share[2].T, share[3].T)) < _IN_PLACE:
-            wrong.add(layer.path)
-    return wrong
+    return torch.cat([images, *(torch.where(half, noise, images) for half in halves)], axis)
+
+
+def own_half(features: Tensor) -> float:
+    """How much of the change that a half of the image makes in a layer is in that half of its map, at the least.
+
+    Args:
+        features: of the images of :func:`halves_changed`, ``[5 N, C, h, w]``.
+
+    Returns:
+        A share; 1 where nothing changed.
+
+    Example:
+        >>> images = halves_changed(torch.rand(2, 3, 4, 4))
+        >>> own_half(images), own_half(images.mT) < 0.7
+        (1.0, True)
+    """
+    upper, lower, left, right = _changes(features).sum(1)
+    shares = [_in_first(change) for change in (upper, lower.flip(0), left.T, right.T.flip(0))]
+    return min(shares)
+
+
+def _changes(features: Tensor) -> Tensor:
+    """``[5 N, C, h, w] -> [4, N, h, w]``: what each changed half changed, over the channels."""
+    size, height, width = len(features) // 5, *features.shape[-2:]
+    each = features.double().reshape(5, size, -1, height, width)
+    return (each[1:] - each[0]).abs().sum(dim=2)
+
+
+def _in_first(change: Tensor) -> float:
+    """Share of the change in the first half of the rows; the middle one of an odd number is left out."""
+    size = change.shape[0] // 2
+    own, other = float(change[:size].sum()), float(change[change.shape[0] - size :].sum())
+    return own / (own + other) if own + other else 1.0
 
 
 def _range(maps: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from . import compat
 from .guards import outside_inference
 from .outputs import Logits, Role, read_logits
 from .recording import Recording, record
@@ -124,6 +125,8 @@ def observe_forward(
         calls = [(path, point) for path in (cam_paths if scores else ()) for point in recording.calls(path)]
         recording.close()
         keep = with_graph or create_graph or len(scores) > 1
+        if scores and role == "student":
+            compat.reset(network)  # or that part would go on from the states at the end
         for name, score in scores.items():
             if not score.requires_grad:
                 raise _unrelated(network, role, cam_paths, recording.saw_gradients_off)

@@ -85,6 +85,8 @@ def read_logits(output: Any, *, role: Role, size: int, steps: int | None = None)
     if shape[-1] < 2:
         raise ValueError(f"the {role} has {shape[-1]} class; distillation needs at least 2")
     logits = at_least_float32(first)
+    if role == "student":
+        logits = logits.clone()  # a read-out that returns its state may reset it in place at the end of the step
     return Logits(logits.mean(0), logits) if logits.ndim == 3 else Logits(logits, None)
 
 

@@ -377,6 +377,9 @@ def _hook(recording: Recording, path: str, as_leaf: bool, stop: bool) -> Any:
         add(point)
         if isinstance(output, Tensor):
             return point.clone()
+        fields = getattr(output, "_fields", None)  # of a named tuple, which is not made from one sequence
+        if fields is not None:
+            return output._replace(**{fields[0]: point.clone()})
         return type(output)((point.clone(), *output[1:]))
 
     return leaf if as_leaf else plain

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..errors.checks import check_choice
 from . import compat
-from .candidates import Ran, blocks_around, is_skipped, spiking_kind, what_ran
+from .candidates import Ran, blocks_around, is_skipped, reaches_logits, spiking_kind, what_ran
 from .class_token import has_one_token
 from .guards import outside_inference, preserve_state
 from .layer import Layer
@@ -218,6 +218,8 @@ class _Search:
             layer = self._confirmed(Layer(path, reason=kind + missed))
             if layer is not None:
                 return self._chosen(layer)
+        if not compat.has_neurons(self.module):
+            self.hint = "None of its modules is a neuron of SpikingJelly, so nothing tells which layers spike. "
         raise self._failure("no layer with spikes and more than one position", "student_layer")
 
     def teacher(self) -> Layer:
@@ -339,18 +341,32 @@ class _Search:
         return trunk + inside
 
     def _confirmed(self, layer: Layer) -> Layer | None:
-        """Record the layer alone: its shape must be readable, and nothing may change it in place behind."""
+        """Record the layer alone, and say whether it serves.
+
+        Its shape must be readable, nothing may change it in place behind, and a student's logits must depend on it.
+        """
         try:
-            with torch.no_grad(), record(self.module, [layer.path]) as recording:
-                self.run(self.module, self.example)
-            shapes = [tuple(call.shape) for call in recording.calls(layer.path)]
+            with torch.set_grad_enabled(self._has_gradients()), record(self.module, [layer.path]) as recording:
+                output = self.run(self.module, self.example)
+                calls = recording.calls(layer.path)
+                recording.close()
+                self._reset()
+                used = self.role == "teacher" or reaches_logits(calls, output, size=self.batch, steps=self.steps)
+            shapes = [tuple(call.shape) for call in calls]
         except ChangedInPlaceError:
             self.refusals.add(layer.path, [], "changed in place behind the layer")
             return None
         finally:
             self._reset()
+        if not used:
+            self.refusals.add(layer.path, shapes, "the logits do not depend on it")
+            return None
         read = self._readable(layer, shapes)
         return None if read is None else replace(read, grid=None)
+
+    def _has_gradients(self) -> bool:
+        """Whether a student can say which layers its logits depend on: not one that was made in inference mode."""
+        return self.role == "student" and not any(weight.is_inference() for weight in self.module.parameters())
 
     def _judged(self, layers: list[Layer]) -> Iterator[tuple[Layer, str | None]]:
         """Each layer, and why its Grad-CAM does not serve or None if it does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,6 +38,10 @@ def outputs(distiller: Distiller, look: Look) -> Iterator[Check]:
             yield Check(
                 "heads", "warn", f"{message}: let it return the one that is meant", {"role": role, "heads": heads}
             )
+        widths = _widths(network.returned)
+        if len(set(widths)) > 1:
+            message = f"the {role} returns tensors of {widths} numbers an image, and the first is taken for its logits"
+            yield Check("heads", "warn", f"{message}: let it return its logits alone", {"role": role, "widths": widths})
     of_student = found.mean if found.steps is None else found.steps
     for role, logits in (("teacher", look.teacher_logits), ("student", of_student)):
         logits = logits.detach().double()
@@ -50,6 +55,14 @@ def outputs(distiller: Distiller, look: Look) -> Iterator[Check]:
                 message = f"the {role} returns {kind}; the losses soften logits themselves, so let it return logits"
                 yield Check("logits", "warn", message, {"role": role})
                 break
+
+
+def _widths(output: Any) -> list[int]:
+    """The last axes of what a tuple or list begins with, as long as they are tensors with as many axes as the first."""
+    if not isinstance(output, tuple | list) or isinstance(getattr(output, "logits", None), Tensor):
+        return []
+    alike = itertools.takewhile(lambda one: isinstance(one, Tensor) and one.ndim == output[0].ndim, output)
+    return [one.shape[-1] for one in alike]
 
 
 def _sums_to_one(values: Tensor, axis: int) -> bool:

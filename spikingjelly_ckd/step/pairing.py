@@ -17,7 +17,7 @@ from ..networks import compat
 from ..networks.guards import preserve_state
 from ..networks.layer import Layer
 from ..networks.search import find_layer, find_stages
-from .arguments import TEACHER_NEEDS
+from .arguments import TEACHER_NEEDS, read_student_steps
 from .batch import Batch, read_batch
 from .observer import Observer
 from .saving import decode, encode
@@ -76,6 +76,8 @@ class Pair(nn.Module):
         self._is_chosen = False
         self._time_is_first = False
         self._is_checked = False  # what was loaded is looked up in the networks at the next step
+        self._is_of_one_step = False  # with T=1 no axis can be mistaken for time, so that a first batch shows nothing
+        self._step_modes: tuple[str | None, ...] = ()
 
     @property
     def layers(self) -> dict[str, Sides]:
@@ -120,7 +122,8 @@ class Pair(nn.Module):
     def choose(self, student: nn.Module, teacher: nn.Module | None, batch: Batch) -> None:
         """Set the layers of both sides for every loss, and where the student's per-step logits are read; once.
 
-        Layers that the user named stay. No network is searched twice.
+        Layers that the user named stay. No network is searched twice. What is checked beside it is checked again where
+        it may have changed: at the first batch of several time steps, and where step modes are others.
 
         Args:
             student: the network.
@@ -131,19 +134,36 @@ class Pair(nn.Module):
             ValueError: images with NaN or inf, a student whose neurons take time steps for images, no layer that
                 serves, or a loaded layer that is not in the network.
         """
-        if not self._is_checked:
+        if not self._is_checked or (self._is_of_one_step and batch.steps != 1):
             self._choose(student, teacher, batch)
+        else:
+            self.check_modes(student, batch)
+
+    def check_modes(self, student: nn.Module, batch: Batch) -> None:
+        """Raise if the student's step modes were changed since they were checked, so that they fit no longer.
+
+        Raises:
+            ValueError: neurons or layers of the student take time steps for images, or images for time steps.
+        """
+        if self._is_checked and not torch.compiler.is_compiling() and compat.step_modes(student) != self._step_modes:
+            self._check_modes(student, batch)
+
+    @compat.untraced
+    def _check_modes(self, student: nn.Module, batch: Batch) -> None:
+        self._step_modes = compat.step_modes(student)
+        read_student_steps(student, self.student.student_steps)
+        frames, run = self.student.inputs(batch), self.student.run
+        if frames.ndim == 4:
+            check_own_time_axis(student, frames, batch.steps, batch.size, run=run)
+        elif self.student.student_steps != "loop":
+            check_step_modes(student, frames, len(frames), batch.size, run=run)
 
     @compat.untraced
     def _choose(self, student: nn.Module, teacher: nn.Module | None, batch: Batch) -> None:
         if not batch.images.isfinite().all():
             raise ValueError("images hold NaN or inf, so no layer can be chosen on them")
         batch = replace(batch)  # as its memory is now: a compiled step does not know
-        frames, run = self.student.inputs(batch), self.student.run
-        if frames.ndim == 4:
-            check_own_time_axis(student, frames, batch.steps, batch.size, run=run)
-        elif self.student.student_steps != "loop":
-            check_step_modes(student, frames, len(frames), batch.size, run=run)
+        self._check_modes(student, batch)
         batch.check_kept("student")
         if batch.steps is not None and batch.steps == batch.size > 1:
             self._check_axes(student, batch)
@@ -161,19 +181,22 @@ class Pair(nn.Module):
                     self.student.layers[name] = _choose_alone(name, choice, ours)
                 elif theirs is not None:
                     _choose_pair(name, choice, ours, theirs)
-            if self.student.wants_per_step_logits and batch.steps != 1:
-                self.student.readout = find_per_step_logits(student, frames, batch.size, run=run)
+        if self.student.wants_per_step_logits and self.student.readout is None and batch.steps != 1:
+            frames = self.student.inputs(batch)
+            self.student.readout = find_per_step_logits(student, frames, batch.size, run=self.student.run)
         self.student.check_places(student, batch)
+        self.student.check_positions(student, batch)
         self._is_chosen = self._is_checked = True
+        self._is_of_one_step = batch.steps == 1
 
     def _check_axes(self, student: nn.Module, batch: Batch) -> None:
         """Raise if a run with one image fewer shows that the student takes or returns time where the batch belongs."""
         size = batch.size - 1
         images = batch.images.narrow(batch.images.ndim - 4, 0, size)
         fewer = replace(batch, images=images, labels=None, size=size)
+        self.count_classes(student, batch)  # what it raises has another reason
         try:
-            with preserve_state(student), torch.no_grad():
-                self.student.logits(student.eval(), fewer)
+            self.count_classes(student, fewer)
         except Exception as error:
             raise ValueError(
                 f"this batch has T = N = {batch.size}, so its shape does not tell time from images; with {size} images "

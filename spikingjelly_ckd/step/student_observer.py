@@ -14,6 +14,7 @@ from ..networks import compat
 from ..networks.failures import advice_on, find_failure
 from ..networks.guards import firing, preserve_state
 from ..networks.layer import Layer
+from ..networks.map_checks import halves_changed, own_half
 from ..networks.outputs import Logits, read_logits
 from ..networks.recording import record
 from .batch import Batch
@@ -22,6 +23,13 @@ from .output import Observation
 from .time_steps import PerStepReadout, StudentSteps, run_over_time
 
 __all__ = ["StudentObserver"]
+
+
+_HALVED_IMAGES = 2
+_OWN_HALF = 0.6
+"""Share of a change that has to show in its own half of a map of tokens: by chance it is about 0.5."""
+_CLEARLY = 0.2
+"""By this much more of it shows where channels are last, they are; those of convolutions gave at most 0.1."""
 
 
 class StudentObserver(Observer):
@@ -84,6 +92,8 @@ class StudentObserver(Observer):
         advice = "" if failure is None else advice_on(failure)
         if not compat.has_neurons(network):
             advice = "It has no spiking neurons, so it is no student: the order is (teacher, student)"
+        elif not advice and len(shape) == 4 and self.student_steps == "multi":
+            advice = "These are images without time steps: pass time_steps=T, which repeats them"
         note = f"raised by the student{where}, on input {shape} with student_steps={self.student_steps!r}"
         return f"{note}. {advice}" if advice else note
 
@@ -125,6 +135,46 @@ class StudentObserver(Observer):
                     f"the student's {name} has the batch in front of time, [N, T, ...] or both folded into one axis in "
                     f"that order, and would be read as {steps} time steps of {size} images, with images mixed: let it "
                     "return [T, N, ...]"
+                )
+
+    def check_positions(self, network: nn.Module, batch: Batch) -> None:
+        """Raise if a map that is read from tokens, or from axes of one size, is not that of the image.
+
+        Tokens can be in another order than row by row, and channels last where all three axes have one size.
+        The network runs twice, on images with one half changed at a time, which has to show in that half of the map. It
+        is left as it was found.
+
+        Args:
+            network: the student.
+            batch: what it takes.
+
+        Raises:
+            ValueError: a layer is read in another order than it has.
+        """
+        shapes = self.shapes(network, {layer for of in self.layers.values() for layer in of}, batch)
+        doubtful = [
+            layer
+            for layer, shape in shapes.items()
+            if not (self._resolved[layer].layout or "").endswith("HW") or len(set(shape[2:])) == 1
+        ]
+        axis = batch.images.ndim - 4
+        few = batch.images.narrow(axis, 0, min(batch.size, _HALVED_IMAGES))
+        with preserve_state(network):  # the caller's random numbers too
+            images = halves_changed(few, axis)
+        halved = replace(batch, images=images, labels=None, size=images.shape[axis])
+        try:
+            seen = self._read_all(network, doubtful, halved) if doubtful else {}
+        except Exception:  # it is made for one number of images
+            return
+        for layer in doubtful:
+            read, layout = seen[f"layer {layer.path!r}"].transpose(0, 1), self._resolved[layer].layout or ""
+            share = own_half(read.flatten(1, 2))
+            channels_last = own_half(read.movedim(-1, 2).flatten(1, 2)) if layout.endswith("HW") else 0.0
+            if channels_last > share + _CLEARLY or (share < _OWN_HALF and not layout.endswith("HW")):
+                raise ValueError(
+                    f"the student's layer {layer.path!r} was read as {layout}, and a change in one half of the image "
+                    "does not show in that half of such a map, so its positions are not those of the image, row by "
+                    "row: pass student_layer=Layer(path, layout=..., prefix=...) or another layer"
                 )
 
     def _read_all(self, network: nn.Module, layers: Iterable[Layer], batch: Batch) -> dict[str, Tensor]:
@@ -207,6 +257,11 @@ class StudentObserver(Observer):
         """With the logits of every step, ``[T, N, K]``, read inside a network that returns their mean."""
         if not self.wants_per_step_logits or logits.steps is not None:
             return logits
-        if self.readout is None:  # one step
+        if self.readout is None and batch.steps == 1:
             return Logits(logits.mean, logits.mean.unsqueeze(0))
+        if self.readout is None:
+            raise ValueError(
+                "a loss needs the logits of every time step: the student returned them, [T, N, K], when it was looked "
+                "at in eval mode, and returns their mean in train mode; let it return [T, N, K] in both"
+            )
         return Logits(logits.mean, self.readout.read(network, calls(self.readout.path), batch.size))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..functional.maps import at_least_float32
 from ..methods.signals import TeacherOutput
 from ..networks import compat
-from ..networks.guards import preserve_state, reset_states
+from ..networks.guards import Containers, preserve_state, reset_states
 from ..networks.outputs import read_logits
 from ..networks.recording import watch
 from .batch import Batch
@@ -44,6 +44,8 @@ class TeacherObserver(Observer):
         self.wants_logits = logits
         self.time_steps = time_steps
         self.may_end_early = False
+        self._has_ended_early = False
+        self._has_to_end = False
 
     def find_time_steps(self, network: nn.Module, batch: Batch) -> None:
         """Find out whether a spiking teacher walks through time by itself, so that it takes images.
@@ -128,6 +130,9 @@ class TeacherObserver(Observer):
     def observe(self, network: nn.Module, batch: Batch, *, whole: bool = False) -> Observation:
         """One forward. Where no loss needs anything behind the recorded layers, it ends there from the second one on.
 
+        A teacher that would leave something in its lists or dicts when it is left there, such as the skip connections
+        of a U-Net, has them put back, and runs to its end from then on.
+
         Args:
             network: the teacher, frozen and in eval mode.
             batch: what it takes.
@@ -145,15 +150,22 @@ class TeacherObserver(Observer):
             found = target_classes(logits, batch.labels)
             return {target: found[target] for target in sorted(set(self.cam_targets.values()))}
 
+        early = self.may_end_early and not wants_logits
+        kept = Containers(network) if early and not self._has_ended_early else None
         seen = self._observe(
             network,
             images.clone() if images.is_inference() else images,
             batch,
             targets=targets,
-            stop=self.may_end_early and not wants_logits,
+            stop=early,
         )
+        if kept is not None:
+            self._has_ended_early, self._has_to_end = True, kept.put_back()
+            self.may_end_early = not self._has_to_end
         if seen.logits is not None and not whole:
-            self.may_end_early = all(len(seen.recording.calls(path)) == 1 for path in seen.recording)
+            self.may_end_early = not self._has_to_end and all(
+                len(seen.recording.calls(path)) == 1 for path in seen.recording
+            )
         features = self._features(network, seen, batch)
         logits = seen.logits.mean.detach() if seen.logits is not None and wants_logits else None
         return Observation(

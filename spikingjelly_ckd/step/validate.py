@@ -107,6 +107,7 @@ def check_classes(student: Tensor, teacher: Tensor | None) -> None:
     if teacher is not None and teacher.shape[1] != student.shape[1]:
         raise ValueError(
             f"the teacher has {teacher.shape[1]} classes and the student {student.shape[1]}; give both as many outputs"
+            " (of a network that returns several tensors, the first is taken for its logits)"
         )
 
 

@@ -8,6 +8,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from ..errors.arguments import ArgumentValueError
+from ..networks import compat
 from .auto_weight import AutoWeight
 from .held_weight import HeldWeight
 from .output import Step
@@ -23,6 +24,7 @@ NOTHING_TRAINED = (
 
 
 def weigh(
+    student: nn.Module,
     step: Step,
     fixed: Mapping[str, float],
     auto: nn.ModuleDict,
@@ -34,6 +36,8 @@ def weigh(
     """The weight of every term of ``step``.
 
     Args:
+        student: of the step; its states are reset where gradients are measured, for which a checkpointed part of it
+            runs again.
         step: whose gradients a weight that is measured takes in.
         fixed: the weights that are numbers, ``"task"`` among them.
         auto: name -> :class:`~spikingjelly_ckd.step.auto_weight.AutoWeight` or
@@ -50,6 +54,8 @@ def weigh(
     """
     if measuring and not step.logits.requires_grad:
         raise ArgumentValueError("student", NOTHING_TRAINED)
+    if measuring and auto:
+        compat.reset(student)
     weights: dict[str, float | Tensor] = dict(fixed)
     for name, module in auto.items():
         weight = cast(AutoWeight | HeldWeight, module)
