@@ -24,7 +24,7 @@ from tiny_data import write_image_folder
 from torch import nn
 
 from spikingjelly_ckd.published import Method
-from spikingjelly_ckd.recipes.compare import command, costs, one_seed, workers
+from spikingjelly_ckd.recipes.compare import command, costs, one_seed, rehearsal, workers
 from spikingjelly_ckd.recipes.compare.arms import read_arms
 from spikingjelly_ckd.recipes.compare.batches import InMemory, Loaded, batches_of, cropped
 from spikingjelly_ckd.recipes.compare.flags import (
@@ -593,6 +593,24 @@ def test_no_progress_prints_no_lines_about_it(ground, tmp_path, monkeypatch, cap
     plan = Plan(recipe, run, tuple(arms), tmp_path, None)
     assert workers.run_seeds(plan, [0, 1], jobs=2, budget=None, expected=1.0, quiet=quiet).done == [0, 1]
     assert ("1 of 2 seeds done; seed 1" in "".join(capsys.readouterr())) is not quiet
+
+
+def test_an_argument_that_a_message_names_is_said_as_an_arm():
+    why = "teacher must be [N, C', h, w]; for maps of other sizes pass pooled=True, or record other layers (layers=)"
+    assert rehearsal._as_arm("bkdsnn@lr=0.1", why) == " (as an arm: bkdsnn:pooled=True)"
+    assert rehearsal._as_arm("tdkd", "needs more time steps") == rehearsal._as_arm("mine:build", why) == ""
+
+
+def test_a_smoke_comparison_concludes_nothing_and_names_what_comes_next(compare, capsys):
+    compare("--methods", "kd", "--seeds", "0", "1", "--smoke")
+    said = capsys.readouterr()
+    assert "Nothing can be said: a smoke run takes two steps of every stage." in said.out
+    assert "Students are not kept" in said.out + said.err
+
+
+def test_methods_with_commas_between_them():
+    with pytest.raises(ValueError, match="no method is called 'kd,ckd'; several have spaces between them"):
+        read_arms(RECIPE, ["kd,ckd"])
 
 
 def test_two_words_for_times():

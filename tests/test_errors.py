@@ -5,6 +5,7 @@ import pickle
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
+from spikingjelly_ckd.errors import checks
 from spikingjelly_ckd.errors.arguments import (
     ArgumentError,
     ArgumentNotFoundError,
@@ -12,7 +13,6 @@ from spikingjelly_ckd.errors.arguments import (
     ArgumentValueError,
     InvalidStepError,
 )
-from spikingjelly_ckd.functional import checks
 
 FLAGS = {"root": "--data-path", "download": "--download", "num_classes": "--num-classes"}
 

@@ -278,7 +278,7 @@ def test_no_such_file(tmp_path):
 def test_networks_of_timm():
     network = timm_network("test_resnet", 5, 2)
     assert network(torch.rand(2, 2, 32, 32)).shape == (2, 5)
-    with pytest.raises(ValueError, match=r"timm has no network 'resnet1234'; near it: .*resnet"):
+    with pytest.raises(ValueError, match=r"timm has no network 'resnet1234'; did you mean .*resnet34"):
         timm_network("resnet1234", 5)
     with pytest.raises(ValueError, match=r"timm has no network 'qqqqqq'$"):
         timm_network("qqqqqq", 5)

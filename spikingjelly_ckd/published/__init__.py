@@ -110,6 +110,8 @@ def by_name(name: str) -> Callable[..., Method]:
         0.002
     """
     if name not in METHODS:
+        if "," in name:
+            raise ValueError(f"no method is called {name!r}; several have spaces between them, not commas")
         near = difflib.get_close_matches(name.lower(), METHODS)
         advice = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {', '.join(METHODS)}"
         raise ValueError(f"no method is called {name!r}; {advice}")

@@ -9,10 +9,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from ..networks.compat import has_neurons
 from ..step.arguments import read_student_steps
 from ..step.time_steps import run_over_time
 from .build import ALIASES, Built
 from .data import Data
+from .files import say
 from .options import Run
 from .progress import tracked
 from .recipe import Recipe
@@ -37,10 +39,13 @@ def count_energy(
     Returns:
         ``"images"``, and what :class:`~spikingjelly_ckd.recipes.report.energy.Energy` says of each network. The twin is
         left out where the student repeats images by itself and its function does not take the number of time steps.
-        None where no image is to be counted.
+        None where no image is to be counted, or the student has no spiking neuron that is known, which is said.
     """
     count = run.counted_images
     if not count:
+        return None
+    if not has_neurons(student.network):
+        say(f"The energy of {student.name} is not counted: it has no spiking neuron that is known")
         return None
 
     def batches(whose: str) -> Iterator[Tensor]:

@@ -89,7 +89,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "memopt": "Gradient checkpointing of the neurons: less memory, more time; SpikingJelly 2.x.",
         "accelerate": "Make steps cheaper by what pays on this machine and agrees; the record says what.",
         "sync_bn": "Batch normalisation of the student over the images of all processes.",
-        "amp": "Precision; 16-mixed is for GPUs.",
+        "amp": "Precision; 16-mixed is for GPUs, on a CPU it is bf16-mixed.",
     },
     "run": {
         "output_dir": "Folder of the run; without it one in runs/ROW, such as runs/ROW/METHOD-seedN.",

@@ -19,6 +19,7 @@ LINES = re.compile(
     r"|Loading `train_dataloader` to estimate number of stepping batches\.$"
     r"|`weights_only` was not set, defaulting to "
     r"|The following callbacks returned in `LightningModule\.configure_callbacks` will override existing callbacks "
+    r"|Restor(ing|ed all) states from the checkpoint "
     r"|`Trainer\.fit` stopped: `max_epochs=\d+` reached\.$"
 )
 """How these lines begin: the device is in the record, the rest is Lightning's own affair."""

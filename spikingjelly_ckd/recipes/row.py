@@ -38,7 +38,7 @@ from .command_line import CHANGEABLE, brief_errors, parse
 from .counting import count_energy
 from .data import Data
 from .data.checked import check_data
-from .data.loading import seeded
+from .data.loading import say_left_out, seeded
 from .export import file_hash
 from .files import until_reader_leaves
 from .methods import needs_teacher, with_layers
@@ -140,6 +140,7 @@ def distil(recipe: Recipe, run: Run) -> Record:
 def _distil_locked(folder: Path, recipe: Recipe, run: Run) -> Record:
     checkpoint = _what_to_resume(folder, recipe, run)
     data = load_data(recipe, run)
+    say_left_out(data, recipe.batch_size)
     if recipe.early_stop and data.validation is None:
         raise ArgumentValueError("early_stop", "looks at a validation part: pass --val-images, such as 0.1")
     student = build_student(recipe, run, data)

@@ -24,6 +24,7 @@ from .export import file_hash, fill, load_network, named_as, read_about, read_we
 from .files import is_first_process, locked, say, set_aside
 from .names import name_of, resolve_name
 from .options import Run
+from .parser import near
 from .progress import tracked
 from .recipe import Recipe
 from .report.schema import Record
@@ -313,8 +314,8 @@ def timm_network(name: str, num_classes: int, in_channels: int = 3, *, pretraine
     """
     known = timm.is_model(name.split(".")[0]) or name.startswith(("hf-hub:", "hf_hub:", "local-dir:"))
     if not known:
-        near = timm.list_models(f"*{name[:6]}*")[:5]
-        raise ValueError(f"timm has no network {name!r}{'; near it: ' + ', '.join(near) if near else ''}")
+        meant = near(name, timm.list_models())
+        raise ValueError(f"timm has no network {name!r}{'; ' + meant if meant else ''}")
     options = {"num_classes": num_classes, "in_chans": in_channels}
     return _fetched(name, **options) if pretrained else cast(nn.Module, timm.create_model(name, **options))
 
@@ -397,7 +398,8 @@ def check_teacher(
     if refuse and of_guessing.explains(right / total):
         raise ValueError(
             f"the teacher {teacher.source} gets {100 * right / total:.2f} % of {total} {_part(data)} images, hardly "
-            f"more than guessing ({of_guessing}): is it trained, and on these classes in this order? "
+            f"more than guessing ({of_guessing}): is it trained, and on these classes in this order? One that is "
+            "trained here learns more with more --teacher-epochs, and a larger --val-images measures it better; "
             "--any-teacher goes on all the same"
         )
     return 100 * right / total

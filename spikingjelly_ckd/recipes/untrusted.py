@@ -229,11 +229,11 @@ def shown_text(value: object, most: int = LONGEST) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
-def markdown_cell(value: object) -> str:
+def markdown_cell(value: object, most: int = LONGEST) -> str:
     r"""A value as text for a cell of a Markdown table, in which it is neither markup nor HTML.
 
     Example:
         >>> markdown_cell("<b>a|b</b>")
         '&lt;b&gt;a\\|b&lt;/b&gt;'
     """
-    return shown_text(value).translate(OF_MARKDOWN).replace("](", "]\\(")  # no link; brackets alone stay
+    return shown_text(value, most).translate(OF_MARKDOWN).replace("](", "]\\(")  # no link; brackets alone stay

@@ -176,7 +176,8 @@ def batches_of(data: Data, options: DataOptions, batch_size: int, crop: int | No
                 raise
     if batches.steps < 1:
         raise ValueError(
-            f"-b {batch_size}: the training part has {len(cast(Any, data.train))} images; pass a smaller batch"
+            f"the training part has {len(cast(Any, data.train))} images, fewer than one batch of {batch_size}; pass a "
+            "smaller -b"
         )
     return batches
 

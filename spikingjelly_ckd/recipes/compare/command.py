@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import shlex
 import time
@@ -15,6 +16,7 @@ import torch
 from ... import published
 from ...errors.arguments import ArgumentValueError
 from ..command_line import FLAGS, brief_errors
+from ..data.loading import say_left_out
 from ..export import file_hash
 from ..files import say, sweep, whole_file
 from ..methods import describe, is_own, read_method
@@ -141,7 +143,7 @@ def _closing(
         text = render(records, left_out)
         with whole_file(plan.folder / "table.md") as file:
             file.write(f"{text}\n".encode())
-        print(text)
+        print(html.unescape(text))
         notes = [f"{arm} does not fit: {why}" for arm, why in left_out.items()]
         notes += [f"seed {seed} did not fit into the budget" for seed in too_long]
         notes += [f"seed {seed} failed: {why}" for seed, why in failed.items()]
@@ -152,6 +154,8 @@ def _closing(
         say(f"seed {seed} failed: {why}")
     what = f"records, table.md and {NAME}" if records else "no run has ended, so there is no table; what was begun"
     say(f"{what}: {plan.folder}")
+    if records:
+        say("Students are not kept: train the method that you choose with a row and the same values (docs/training.md)")
     return 1 if failed else 0
 
 
@@ -181,6 +185,7 @@ def _prepare(
     _agree(folder, begun, asked)
     data = plan.load_data()
     plan.batches(data)
+    say_left_out(data, recipe.batch_size)
     asked["data set"] = f"{data.name} {data.split} ({data.split_hash[:8]}, content {data.content})"
     _agree(folder, begun, asked)
     unfit = check_students(plan, data, options.methods)

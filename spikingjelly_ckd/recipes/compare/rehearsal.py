@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...published import METHODS
 from ..data import Data
 from ..files import set_aside, whole_file
 from .arms import CONTROL, LOUDER, fitting
@@ -69,7 +72,7 @@ def rehearsed(
     unfit = {arm.name: known["arms"][arm.name] for arm in plan.arms if known["arms"][arm.name] is not None}
     for name, why in unfit.items():
         if name in (*methods, CONTROL, LOUDER):
-            raise ValueError(f"{name} does not fit: {why}")
+            raise ValueError(f"{name} does not fit: {why}{_as_arm(name, why)}")
     kept = [arm for arm in plan.arms if arm.name not in unfit and arm.control not in unfit]
     used = {arm.control for arm in kept if arm.control != arm.name} | {CONTROL, LOUDER}
     arms = tuple(arm for arm in kept if arm.control != arm.name or arm.name in used)
@@ -114,3 +117,15 @@ def _read(path: Path) -> dict[str, Any]:
         set_aside(path, f"{path} cannot be read ({error})")
         return nothing
     return known
+
+
+def _as_arm(name: str, why: str) -> str:
+    """How ``--methods`` says an argument that a message names; empty where it names none of the method's."""
+    found = re.search(r"pass (\w+)=(\w+)", why)
+    method = name.partition(":")[0].partition("@")[0]
+    if found is None or method not in METHODS:
+        return ""
+    takes = inspect.signature(METHODS[method]).parameters.values()
+    if not any(each.name == found[1] or each.kind is each.VAR_KEYWORD for each in takes):
+        return ""
+    return f" (as an arm: {method}:{found[1]}={found[2]})"

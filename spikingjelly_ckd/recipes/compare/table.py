@@ -26,6 +26,7 @@ __all__ = [
     "render",
 ]
 
+LONGEST_NOTE = 4000
 LEAST_SHARE = 0.01
 """A method whose losses have a smaller share of the gradient than this, in every epoch, does not act."""
 LOUDER_OF = {CONTROL: LOUDER, CONTROL + TUNED: LOUDER + TUNED}
@@ -82,9 +83,10 @@ def render(records: Sequence[ArmRecord], does_not_fit: Mapping[str, str] | None 
         raise ValueError("there is no record of a run, so there is nothing to compare")
     check_comparable(records)
     lines = [_heading(records), "", f"| {' | '.join(heads_of(records))} |", "|" + "---|" * len(HEADS)]
-    lines += [f"| {' | '.join(map(markdown_cell, cells))} |" for cells in cells_of(records)]
+    lines += [f"| {' | '.join(markdown_cell(cell, LONGEST_NOTE) for cell in cells)} |" for cells in cells_of(records)]
     lines += ["", answer(records), *remarks(records)]
-    lines += [f"Does not fit: {markdown_cell(arm)}: {markdown_cell(why)}" for arm, why in (does_not_fit or {}).items()]
+    for arm, why in (does_not_fit or {}).items():
+        lines.append(f"Does not fit: {markdown_cell(arm)}: {markdown_cell(why, LONGEST_NOTE)}")
     return "\n".join(lines)
 
 
@@ -172,6 +174,8 @@ def answer(records: Sequence[ArmRecord], shown: Callable[[object], str] = markdo
         records: of one comparison.
         shown: makes the name of an arm harmless where the sentence goes; what is there is Markdown.
     """
+    if any(record.asked.get("smoke") for record in records):
+        return "Nothing can be said: a smoke run takes two steps of every stage."
     found = {control: compare_records(records, control) for control in {control_of(record) for record in records}}
     compared = [one for one in found.values() if one is not None and one.differences]
     if not compared:

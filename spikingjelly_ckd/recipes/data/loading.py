@@ -19,12 +19,16 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
 from ...errors.checks import check_count
 from ...errors.installed import needs_packages
+from ..files import say
 from .base import Data
 
 with needs_packages("spikingjelly_ckd.recipes.data.loading"):
     from lightning.pytorch import LightningDataModule
 
-__all__ = ["EpochSampler", "ReproducibleDataModule", "SeededSamples", "seed_all", "seeded"]
+__all__ = ["EpochSampler", "ReproducibleDataModule", "SeededSamples", "say_left_out", "seed_all", "seeded"]
+
+FEW = 0.05
+"""Share of the training images up to which nothing is said of those that no whole batch holds."""
 
 
 def seed_all(*numbers: int) -> None:
@@ -109,6 +113,18 @@ class SeededSamples(Dataset[Any]):
         epoch, index = key
         with seeded(self.seed, epoch, index):
             return self.dataset[index]
+
+
+def say_left_out(data: Data, batch_size: int) -> None:
+    """Say how many training images an epoch leaves out, since no whole batch holds them, unless they are few.
+
+    Example:
+        ``say_left_out(data, recipe.batch_size)``
+    """
+    images = len(cast(Any, data.train))
+    count = images % batch_size
+    if batch_size <= images and count > FEW * images:
+        say(f"Each epoch leaves out other {count} of the {images} training images: a batch holds {batch_size} (-b)")
 
 
 class ReproducibleDataModule(LightningDataModule):
