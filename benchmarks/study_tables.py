@@ -41,8 +41,8 @@ HEADS: dict[Language, tuple[str, ...]] = {
     ),
 }
 PLAIN: dict[Language, dict[str, str]] = {
-    "en": {CONTROL: "plain", LOUDER: "plain, loss x 3", FASTER: "plain, learning rate x 3"},
-    "cn": {CONTROL: "普通训练", LOUDER: "普通训练，损失 x 3", FASTER: "普通训练，学习率 x 3"},
+    "en": {CONTROL: "plain", LOUDER: "plain x3 (loss x 3)", FASTER: "plain, learning rate x 3"},
+    "cn": {CONTROL: "普通训练", LOUDER: "普通训练 x3（损失 x 3）", FASTER: "普通训练，学习率 x 3"},
 }
 SHOWN = ("ckd", "ckd:beta=10.0", "nld", "samd", "kd", "bkdsnn")
 """Methods of README's table; all are on docs/results.md."""
