@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -346,7 +347,7 @@ class _Search:
         Its shape must be readable, nothing may change it in place behind, and a student's logits must depend on it.
         """
         try:
-            with torch.set_grad_enabled(self._has_gradients()), record(self.module, [layer.path]) as recording:
+            with self._gradients(), record(self.module, [layer.path]) as recording:
                 output = self.run(self.module, self.example)
                 calls = recording.calls(layer.path)
                 recording.close()
@@ -364,9 +365,22 @@ class _Search:
         read = self._readable(layer, shapes)
         return None if read is None else replace(read, grid=None)
 
-    def _has_gradients(self) -> bool:
-        """Whether a student can say which layers its logits depend on: not one that was made in inference mode."""
-        return self.role == "student" and not any(weight.is_inference() for weight in self.module.parameters())
+    @contextmanager
+    def _gradients(self) -> Iterator[None]:
+        """With a student's graph, unless it was made in inference mode; of a teacher without.
+
+        Neurons are in train mode: in eval mode those of 0.0.0.0.14 have no gradient.
+        """
+        wanted = self.role == "student" and not any(weight.is_inference() for weight in self.module.parameters())
+        neurons = [child for child in self.names.values() if wanted and compat.is_neuron(child) and not child.training]
+        try:
+            for child in neurons:
+                child.training = True
+            with torch.set_grad_enabled(wanted):
+                yield
+        finally:
+            for child in neurons:
+                child.training = False
 
     def _judged(self, layers: list[Layer]) -> Iterator[tuple[Layer, str | None]]:
         """Each layer, and why its Grad-CAM does not serve or None if it does."""
