@@ -65,7 +65,7 @@ def out_of_place(module: nn.Module, layers: Sequence[Layer], images: Tensor, run
         The paths of those layers.
     """
     layers = [layer for layer in layers if not (layer.layout or "").endswith("HW")]
-    images = halves_changed(images[:_HALVED_IMAGES])
+    images = halves_changed(images)
     with torch.no_grad(), record(module, [layer.path for layer in layers]) as recording:
         run(module, images)
     wrong = set()
@@ -78,19 +78,20 @@ def out_of_place(module: nn.Module, layers: Sequence[Layer], images: Tensor, run
 
 
 def halves_changed(images: Tensor, axis: int = 0) -> Tensor:
-    """Images, and the same four times with noise in the upper, lower, left and right half.
+    """A few images, and the same four times with noise in the upper, lower, left and right half.
 
     Args:
         images: of any shape that ends in height and width.
-        axis: of the ``N`` images.
+        axis: of the images, of which the first two are used.
 
     Returns:
-        ``5 N`` images along that axis.
+        ``5 N`` images along that axis, ``N`` of at most 2.
 
     Example:
-        >>> halves_changed(torch.zeros(2, 3, 4, 4)).shape
+        >>> halves_changed(torch.zeros(9, 3, 4, 4)).shape
         torch.Size([10, 3, 4, 4])
     """
+    images = images.narrow(axis, 0, min(_HALVED_IMAGES, images.shape[axis]))
     height, width = images.shape[-2:]
     noise = images.mean() + torch.randn_like(images) * images.std().clamp_min(0.1)
     halves = torch.zeros(4, height, width, dtype=torch.bool, device=images.device)

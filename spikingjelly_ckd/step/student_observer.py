@@ -25,11 +25,10 @@ from .time_steps import PerStepReadout, StudentSteps, run_over_time
 __all__ = ["StudentObserver"]
 
 
-_HALVED_IMAGES = 2
 _OWN_HALF = 0.6
 """Share of a change that has to show in its own half of a map of tokens: by chance it is about 0.5."""
 _CLEARLY = 0.2
-"""By this much more of it shows where channels are last, they are; those of convolutions gave at most 0.1."""
+"""By this much more of it has to show with channels last before that is said to be the order."""
 
 
 class StudentObserver(Observer):
@@ -158,9 +157,8 @@ class StudentObserver(Observer):
             if not (self._resolved[layer].layout or "").endswith("HW") or len(set(shape[2:])) == 1
         ]
         axis = batch.images.ndim - 4
-        few = batch.images.narrow(axis, 0, min(batch.size, _HALVED_IMAGES))
         with preserve_state(network):  # the caller's random numbers too
-            images = halves_changed(few, axis)
+            images = halves_changed(batch.images, axis)
         halved = replace(batch, images=images, labels=None, size=images.shape[axis])
         try:
             seen = self._read_all(network, doubtful, halved) if doubtful else {}
