@@ -20,9 +20,11 @@ import pytest
 import tiny_nets
 import torch
 from method_runs import make_ground
+from test_later_changes import Checkpointed, make_teacher
 from tiny_data import write_image_folder
 from torch import nn
 
+from spikingjelly_ckd import CKDDistiller
 from spikingjelly_ckd.published import Method
 from spikingjelly_ckd.recipes.compare import command, costs, one_seed, rehearsal, workers
 from spikingjelly_ckd.recipes.compare.arms import read_arms
@@ -611,6 +613,23 @@ def test_a_smoke_comparison_concludes_nothing_and_names_what_comes_next(compare,
 def test_methods_with_commas_between_them():
     with pytest.raises(ValueError, match="no method is called 'kd,ckd'; several have spaces between them"):
         read_arms(RECIPE, ["kd,ckd"])
+
+
+def test_the_share_of_a_gradient_leaves_the_states_reset():
+    """Neurons in a checkpoint run again for it, and for the backward behind it."""
+    images, labels, found = (
+        3 * torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)),
+        torch.arange(4),
+        [],
+    )
+    for again in (False, True):
+        distiller = CKDDistiller(make_teacher(), Checkpointed(again), time_steps=4, gamma=0.0, student_layer="fire")
+        out = distiller(images, labels)
+        share = costs.gradient_share(out, distiller.student)
+        out.loss.backward()
+        found.append((torch.tensor(share), distiller.student.first.weight.grad))
+    for plain, other in zip(*found, strict=True):
+        torch.testing.assert_close(plain, other)
 
 
 def test_two_words_for_times():

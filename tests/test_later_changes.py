@@ -208,6 +208,19 @@ def test_checkpointed_neurons_run_again_from_their_reset_state(batch, loss, weig
         torch.testing.assert_close(plain, other)
 
 
+@pytest.mark.parametrize("weight", ["auto", "hold"])
+def test_every_one_of_several_measured_weights_is_that_without_a_checkpoint(batch, weight):
+    losses = {"samd": (SAMDLoss(), weight), "kd": (KDLoss(), weight)}
+    plain, again = (
+        Distiller(make_teacher(), Checkpointed(again), losses, time_steps=4, layers={"samd": ("fire", None)})
+        for again in (False, True)
+    )
+    for distiller in (plain, again):
+        distiller(3 * batch[0], batch[1])
+    for name in losses:
+        torch.testing.assert_close(again.auto[name].weight, plain.auto[name].weight)
+
+
 def test_the_logits_outlive_a_reset_in_place(batch):
     class Readout(base.MemoryModule):
         def __init__(self):

@@ -125,11 +125,11 @@ def observe_forward(
         calls = [(path, point) for path in (cam_paths if scores else ()) for point in recording.calls(path)]
         recording.close()
         keep = with_graph or create_graph or len(scores) > 1
-        if scores and role == "student":
-            compat.reset(network)  # or that part would go on from the states at the end
         for name, score in scores.items():
             if not score.requires_grad:
                 raise _unrelated(network, role, cam_paths, recording.saw_gradients_off)
+            if role == "student":
+                compat.reset(network)  # or that part would go on from the states at the end
             found = torch.autograd.grad(
                 score, [point for _, point in calls], retain_graph=keep, create_graph=create_graph, allow_unused=True
             )

@@ -56,8 +56,8 @@ def gradients(distiller: Distiller, step: Step, steps: int = 0, stopped: str = "
     points = step.points("")
     measured = {name: float(cast(AutoWeight | HeldWeight, auto).weight) for name, auto in distiller.auto.items()}
     return Gradients(
-        float(gradient_norm(distiller.task_weight * step.terms["task"].value, points)),
-        {name: float(gradient_norm(step.terms[name].value, points)) for name in distiller.losses},
+        float(gradient_norm(distiller.task_weight * step.terms["task"].value, points, distiller.student)),
+        {name: float(gradient_norm(step.terms[name].value, points, distiller.student)) for name in distiller.losses},
         {**distiller.weights, **measured},
         steps,
         stopped,

@@ -10,6 +10,7 @@ from torch import Tensor, distributed, nn
 
 from ..errors.checks import check_positive
 from ..functional.maps import at_least_float32
+from ..networks import compat
 
 __all__ = ["AUTO_BATCHES", "AUTO_SHARE", "AutoWeight", "gradient_norm", "log_gradient_ratio"]
 
@@ -20,13 +21,14 @@ AUTO_BATCHES = 20
 """Training batches over which it is measured before it is held."""
 
 
-def gradient_norm(value: Tensor, points: Sequence[Tensor]) -> Tensor:
+def gradient_norm(value: Tensor, points: Sequence[Tensor], student: nn.Module | None = None) -> Tensor:
     """Euclidean norm of the gradient of ``value`` at ``points``; the graph and every ``.grad`` stay as they are.
 
     Args:
         value: scalar with a graph.
         points: tensors of that graph; one that ``value`` does not depend on, or that has no graph (behind frozen
             layers), counts as zero.
+        student: whose states are reset first, since a checkpointed part of it runs again for the gradient.
 
     Returns:
         Scalar, fp32 or wider, detached. Zero where ``value`` has no graph.
@@ -40,18 +42,23 @@ def gradient_norm(value: Tensor, points: Sequence[Tensor]) -> Tensor:
     zero, trained = at_least_float32(value.new_zeros(())), [point for point in points if point.requires_grad]
     if not value.requires_grad or not trained:
         return zero
+    if student is not None:
+        compat.reset(student)
     gradients = torch.autograd.grad(value, trained, retain_graph=True, allow_unused=True)
     norms = [at_least_float32(gradient).norm() for gradient in gradients if gradient is not None]
     return torch.stack(norms).norm() if norms else zero
 
 
-def log_gradient_ratio(task: Tensor, term: Tensor, points: Sequence[Tensor]) -> float | None:
+def log_gradient_ratio(
+    task: Tensor, term: Tensor, points: Sequence[Tensor], student: nn.Module | None = None
+) -> float | None:
     """Logarithm of the norm of the term's gradient over that of the task's, averaged over ``torch.distributed``.
 
     Args:
         task: scalar with its graph.
         term: likewise.
         points: tensors of both graphs, at which the gradients are compared.
+        student: as for :func:`gradient_norm`.
 
     Returns:
         The mean over the processes that have both gradients; None where none has.
@@ -62,7 +69,7 @@ def log_gradient_ratio(task: Tensor, term: Tensor, points: Sequence[Tensor]) -> 
         >>> log_gradient_ratio(task=x.sum(), term=x.sum(), points=[x])
         0.0
     """
-    ratio = gradient_norm(term, points) / gradient_norm(task, points)
+    ratio = gradient_norm(term, points, student) / gradient_norm(task, points, student)
     usable = torch.isfinite(ratio) & (ratio > 0)
     sums = torch.stack([torch.where(usable, ratio, 1.0).log(), usable.to(ratio.dtype)])
     if distributed.is_available() and distributed.is_initialized():
@@ -113,26 +120,28 @@ class AutoWeight(nn.Module):
         """Whether the weight is still being measured."""
         return self._left > 0
 
-    def take(self, task: Tensor, term: Tensor, points: Sequence[Tensor]) -> None:
+    def take(self, task: Tensor, term: Tensor, points: Sequence[Tensor], student: nn.Module | None = None) -> None:
         """Take one training step: it is measured while :attr:`measuring`.
 
         Args:
             task: as for :meth:`observe`.
             term: as for :meth:`observe`.
             points: as for :meth:`observe`.
+            student: as for :meth:`observe`.
         """
         if self.measuring:
-            self.observe(task, term, points)
+            self.observe(task, term, points, student)
 
-    def observe(self, task: Tensor, term: Tensor, points: Sequence[Tensor]) -> None:
+    def observe(self, task: Tensor, term: Tensor, points: Sequence[Tensor], student: nn.Module | None = None) -> None:
         """Take one batch into the measurement.
 
         Args:
             task: the task loss, scalar with its graph.
             term: the unweighted term, scalar with its graph.
             points: where to compare their gradients.
+            student: as for :func:`gradient_norm`.
         """
-        ratio = log_gradient_ratio(task, term, points)
+        ratio = log_gradient_ratio(task, term, points, student)
         if ratio is None:
             return
         self.seen += 1

@@ -102,18 +102,19 @@ class HeldWeight(nn.Module):
         self._steps = 0  # as the buffer, which would have to be waited for on a GPU
 
     @untraced
-    def take(self, task: Tensor, term: Tensor, points: Sequence[Tensor]) -> None:
+    def take(self, task: Tensor, term: Tensor, points: Sequence[Tensor], student: nn.Module | None = None) -> None:
         """Count one training step, and measure it where its turn has come.
 
         Args:
             task: the task loss, scalar with its graph.
             term: the unweighted term, scalar with its graph.
             points: where to compare their gradients.
+            student: whose states are reset before each gradient.
         """
         due = self._steps < self.every or self._steps % self.every == 0
         self._steps += 1
         self.steps += 1
-        ratio = log_gradient_ratio(task, term, points) if due else None
+        ratio = log_gradient_ratio(task, term, points, student) if due else None
         if ratio is None:
             return
         self.seen += 1

@@ -8,7 +8,6 @@ from typing import cast
 from torch import Tensor, nn
 
 from ..errors.arguments import ArgumentValueError
-from ..networks import compat
 from .auto_weight import AutoWeight
 from .held_weight import HeldWeight
 from .output import Step
@@ -36,8 +35,7 @@ def weigh(
     """The weight of every term of ``step``.
 
     Args:
-        student: of the step; its states are reset where gradients are measured, for which a checkpointed part of it
-            runs again.
+        student: of the step; its states are reset before each gradient that is measured.
         step: whose gradients a weight that is measured takes in.
         fixed: the weights that are numbers, ``"task"`` among them.
         auto: name -> :class:`~spikingjelly_ckd.step.auto_weight.AutoWeight` or
@@ -54,13 +52,11 @@ def weigh(
     """
     if measuring and not step.logits.requires_grad:
         raise ArgumentValueError("student", NOTHING_TRAINED)
-    if measuring and auto:
-        compat.reset(student)
     weights: dict[str, float | Tensor] = dict(fixed)
     for name, module in auto.items():
         weight = cast(AutoWeight | HeldWeight, module)
         if measuring:
-            weight.take(fixed["task"] * step.terms["task"].value, step.terms[name].value, step.points(name))
+            weight.take(fixed["task"] * step.terms["task"].value, step.terms[name].value, step.points(name), student)
         weights[name] = weight.weight.clone()
     for name, factor in schedule.items():
         weights[name] = weights[name] * factor(progress)

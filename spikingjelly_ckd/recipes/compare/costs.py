@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...networks.guards import reset_states
 from ..counting import measure_student
 from ..files import say
 from ..models import without_checkpoints
@@ -38,7 +39,10 @@ def firing_and_energy(student: nn.Module, images: Tensor, recipe: Recipe) -> dic
 
 
 def gradient_share(out: Any, student: nn.Module) -> float | None:
-    """Norm of the gradient of the weighted losses beside that of the weighted task loss, over the student."""
+    """Norm of the gradient of the weighted losses beside that of the weighted task loss, over the student.
+
+    The student's states are reset around each gradient, since a checkpointed part of it runs again for it.
+    """
     losses = [out.weights[name] * value for name, value in out.values.items() if name != "task"]
     if not losses:
         return None
@@ -47,7 +51,8 @@ def gradient_share(out: Any, student: nn.Module) -> float | None:
     def norm(value: Tensor) -> float:
         if not value.requires_grad:
             return 0.0
-        gradients = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
+        with reset_states(student):
+            gradients = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
         squares = [gradient.float().square().sum() for gradient in gradients if gradient is not None]
         return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
 
