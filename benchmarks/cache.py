@@ -32,7 +32,7 @@ from spikingjelly_ckd.recipes.cache import CachedData, TeacherCache
 from spikingjelly_ckd.recipes.data import Data
 from spikingjelly_ckd.recipes.data.loading import ReproducibleDataModule
 from spikingjelly_ckd.recipes.models import ResNet, spiking_resnet20
-from spikingjelly_ckd.recipes.report.records import environment, write_record
+from spikingjelly_ckd.recipes.records import environment, write_record
 from spikingjelly_ckd.recipes.training import DistillationModule, StepSeeds
 
 CLASSES = 100

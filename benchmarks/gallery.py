@@ -37,11 +37,11 @@ from spikingjelly_ckd.recipes.models import (
     spiking_resnet19,
     spiking_resnet20,
 )
+from spikingjelly_ckd.recipes.records import environment, write_record
 from spikingjelly_ckd.recipes.report.plots.activity import plot_distiller_rates, plot_distiller_spikes
 from spikingjelly_ckd.recipes.report.plots.looking import MapReader, SeenMaps, see_maps
 from spikingjelly_ckd.recipes.report.plots.maps import plot_distiller_maps, plot_seen_maps
 from spikingjelly_ckd.recipes.report.plots.style import rasterize, save_figure
-from spikingjelly_ckd.recipes.report.records import environment, write_record
 from spikingjelly_ckd.recipes.training.map_images import MAP_IMAGES
 
 STEPS = 4

@@ -152,7 +152,7 @@ class Piece:
 
 def tests(piece: Piece) -> None:
     """How many of the tests that need a GPU passed, on the other generation of SpikingJelly first."""
-    from spikingjelly_ckd.recipes.report.records import environment, write_record
+    from spikingjelly_ckd.recipes.records import environment, write_record
 
     if piece.legacy is not None:
         place = ("--images", piece.images, "--output", piece.output / "legacy", "--minutes", int(piece.left() / 60))

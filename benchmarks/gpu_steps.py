@@ -23,7 +23,7 @@ from timing import interleaved, quartiles, ratios, timed
 from torchvision.transforms import v2
 
 from spikingjelly_ckd import CKDDistiller
-from spikingjelly_ckd.recipes.report.records import environment, read_record, write_record
+from spikingjelly_ckd.recipes.records import environment, read_record, write_record
 
 Step = Callable[[], object]
 FILE = "gpu_steps.json"

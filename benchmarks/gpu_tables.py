@@ -9,7 +9,7 @@ from typing import Any
 from gpu import ROW
 from gpu_steps import BASE, WAYS
 
-from spikingjelly_ckd.recipes.report.records import read_record
+from spikingjelly_ckd.recipes.records import read_record
 
 RESULTS = Path(__file__).parent / "results" / "gpu"
 NOT_RUN = "not run"

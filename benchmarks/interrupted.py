@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from spikingjelly_ckd.recipes.compare.records import ArmRecord, read_records
-from spikingjelly_ckd.recipes.report.records import environment, write_record
+from spikingjelly_ckd.recipes.records import environment, write_record
 
 NOT_COMPARED = ("step_ms", "teacher_ms", "environment", "command")
 

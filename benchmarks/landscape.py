@@ -26,10 +26,10 @@ from spikingjelly_ckd.recipes.compare.flags import RECIPE, settings_of_data
 from spikingjelly_ckd.recipes.compare.plan import Plan
 from spikingjelly_ckd.recipes.data import Data
 from spikingjelly_ckd.recipes.options import Run
+from spikingjelly_ckd.recipes.records import environment, write_record
 from spikingjelly_ckd.recipes.report.landscape import loss_surface, random_direction
 from spikingjelly_ckd.recipes.report.plots.landscape import plot_landscape
 from spikingjelly_ckd.recipes.report.plots.style import save_figure
-from spikingjelly_ckd.recipes.report.records import environment, write_record
 from spikingjelly_ckd.recipes.teachers import obtain_teacher
 
 SHOWN = ("plain", "CKDSNN (paper)", "NLD alone")

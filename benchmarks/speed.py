@@ -41,7 +41,7 @@ from speed_small import accuracy, loading, lockstep
 from speed_steps import compiled, growth, methods, neurons, prepared, steps
 
 from spikingjelly_ckd.acceleration import USUAL
-from spikingjelly_ckd.recipes.report.records import environment, read_record, write_record
+from spikingjelly_ckd.recipes.records import environment, read_record, write_record
 
 RESULTS = Path(__file__).parent / "results"
 

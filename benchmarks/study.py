@@ -26,7 +26,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from spikingjelly_ckd.recipes.compare.command import main as compare
 from spikingjelly_ckd.recipes.data import DataOptions, cifar10
 from spikingjelly_ckd.recipes.models import resnet20
-from spikingjelly_ckd.recipes.report.records import environment, write_record
+from spikingjelly_ckd.recipes.records import environment, write_record
 from spikingjelly_ckd.recipes.teachers import load_teacher
 
 RESULTS = Path(__file__).parent / "results"

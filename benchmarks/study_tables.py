@@ -16,9 +16,9 @@ from study import ARMS
 from spikingjelly_ckd.recipes.compare.arms import CONTROL, LOUDER
 from spikingjelly_ckd.recipes.compare.records import read_records
 from spikingjelly_ckd.recipes.compare.table import arms_of, compare_records
+from spikingjelly_ckd.recipes.records import read_record
 from spikingjelly_ckd.recipes.report.plots.results import plot_forest
 from spikingjelly_ckd.recipes.report.plots.style import save_figure
-from spikingjelly_ckd.recipes.report.records import read_record
 
 RESULTS = Path(__file__).parent / "results"
 RECORDS = RESULTS / "study" / "records"

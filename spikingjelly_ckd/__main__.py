@@ -29,7 +29,7 @@ def _rerun(argv: Sequence[str]) -> int:
 
 def _env(argv: Sequence[str]) -> int:
     from .recipes.files import until_reader_leaves
-    from .recipes.report.environment import environment
+    from .recipes.records.ran_on import environment
 
     with until_reader_leaves():
         print(json.dumps(environment(), indent=1))

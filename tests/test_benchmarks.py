@@ -46,7 +46,7 @@ from spikingjelly_ckd.recipes.export import save_network  # noqa: E402
 from spikingjelly_ckd.recipes.methods import read_method, resolve_here  # noqa: E402
 from spikingjelly_ckd.recipes.models import resnet8, spiking_resnet8  # noqa: E402
 from spikingjelly_ckd.recipes.options import Run  # noqa: E402
-from spikingjelly_ckd.recipes.report.records import environment  # noqa: E402
+from spikingjelly_ckd.recipes.records import environment  # noqa: E402
 
 pytestmark = pytest.mark.tools
 

@@ -27,7 +27,7 @@ from spikingjelly_ckd.recipes.data import DataOptions, image_folder
 from spikingjelly_ckd.recipes.data.loading import ReproducibleDataModule, seed_all, seeded
 from spikingjelly_ckd.recipes.export import save_network
 from spikingjelly_ckd.recipes.files import locked
-from spikingjelly_ckd.recipes.report.records import read_record
+from spikingjelly_ckd.recipes.records import read_record
 from spikingjelly_ckd.recipes.row import run_row
 from spikingjelly_ckd.recipes.training import DistillationModule, StepSeeds
 

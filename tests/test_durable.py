@@ -26,7 +26,7 @@ from spikingjelly_ckd.recipes.command_line import brief_errors
 from spikingjelly_ckd.recipes.export import file_hash, load_network, save_network
 from spikingjelly_ckd.recipes.files import is_first_process, locked, set_aside, whole_file
 from spikingjelly_ckd.recipes.options import output_folder
-from spikingjelly_ckd.recipes.report.records import read_record
+from spikingjelly_ckd.recipes.records import read_record
 from spikingjelly_ckd.recipes.row import run_row, run_teacher
 from spikingjelly_ckd.recipes.training import StepSeeds
 from spikingjelly_ckd.recipes.training.fit import _plugins

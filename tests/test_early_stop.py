@@ -5,7 +5,7 @@ import pytest
 from method_runs import SCRIPT, row, stopping_after
 from safetensors.torch import load_file
 
-from spikingjelly_ckd.recipes.report.schema import Record
+from spikingjelly_ckd.recipes.records.schema import Record
 from spikingjelly_ckd.recipes.row import run_teacher
 
 CLOCK = ("seconds", "environment", "resumed_after_epochs", "options", "energy")

@@ -271,7 +271,7 @@ def test_safetensors_are_read_without_their_json(tmp_path):
 HOSTILE_BUILDS = [
     *("os:system", "subprocess:run", "torch:load", "builtins:eval", "hostile:build", "tiny_nets:teacher", "nt:system"),
     *("spikingjelly_ckd.recipes.export:importlib", "spikingjelly_ckd.recipes.export:resolve_name"),
-    *("spikingjelly_ckd.recipes.report.environment:subprocess", "spikingjelly_ckd.recipes.models:ResNet"),
+    *("spikingjelly_ckd.recipes.records.ran_on:subprocess", "spikingjelly_ckd.recipes.models:ResNet"),
     *("spikingjelly_ckd:resnet20.__init__", "spikingjelly_ckd.__main__:main", "spikingjelly_ckd_evil:resnet20"),
     *("resnet20", ":resnet20", "", "\x1b[2J:x", "a" * 9000, "os:system:resnet20"),
 ]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from spikingjelly_ckd.recipes.report.records import FORMAT, read_record, write_record
-from spikingjelly_ckd.recipes.report.schema import Record
+from spikingjelly_ckd.recipes.records import FORMAT, read_record, write_record
+from spikingjelly_ckd.recipes.records.schema import Record
 from spikingjelly_ckd.recipes.report.table import main
 from spikingjelly_ckd.recipes.untrusted import markdown_cell, shown_text
 

@@ -40,8 +40,8 @@ from spikingjelly_ckd.recipes.models import (
     with_membrane_norm,
     without_checkpoints,
 )
+from spikingjelly_ckd.recipes.records import read_record
 from spikingjelly_ckd.recipes.report.energy import ann_twin, measure_energy
-from spikingjelly_ckd.recipes.report.records import read_record
 from spikingjelly_ckd.recipes.training import DistillationModule, resume
 
 GENERATION_2 = hasattr(layer, "TemporalEffectiveBatchNorm2d")

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from spikingjelly_ckd.__main__ import COMMANDS, main
-from spikingjelly_ckd.recipes.report.environment import environment
+from spikingjelly_ckd.recipes.records.ran_on import environment
 
 
 def command(*arguments):

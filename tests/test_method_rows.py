@@ -9,7 +9,7 @@ from method_runs import make_ground, row, teacher_of
 
 from spikingjelly_ckd import published
 from spikingjelly_ckd.recipes.methods import needs_teacher, read_method
-from spikingjelly_ckd.recipes.report.schema import Record
+from spikingjelly_ckd.recipes.records.schema import Record
 from spikingjelly_ckd.recipes.report.table import tabulate
 
 SAMPLE = sorted(random.Random(7).sample(sorted(published.METHODS), 4))

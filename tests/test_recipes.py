@@ -28,8 +28,8 @@ from spikingjelly_ckd.recipes.build import check_student
 from spikingjelly_ckd.recipes.command_line import FLAGS, brief_errors, parse
 from spikingjelly_ckd.recipes.data import DataOptions, cifar10
 from spikingjelly_ckd.recipes.export import load_network, save_network
-from spikingjelly_ckd.recipes.report.records import read_record
-from spikingjelly_ckd.recipes.report.schema import Record
+from spikingjelly_ckd.recipes.records import read_record
+from spikingjelly_ckd.recipes.records.schema import Record
 from spikingjelly_ckd.recipes.row import run_row
 from spikingjelly_ckd.recipes.training import StepSeeds
 

@@ -12,7 +12,7 @@ import pytest
 from tiny_data import write_cifar
 
 from spikingjelly_ckd.__main__ import main
-from spikingjelly_ckd.recipes.report.schema import Record
+from spikingjelly_ckd.recipes.records.schema import Record
 from spikingjelly_ckd.recipes.rerun import compare
 from spikingjelly_ckd.recipes.row import run_row
 

@@ -12,8 +12,8 @@ from tiny_data import write_cifar, write_dvs, write_dvsgesture, write_image_fold
 
 from spikingjelly_ckd.recipes.data.loading import seed_all
 from spikingjelly_ckd.recipes.export import file_hash, load_network
+from spikingjelly_ckd.recipes.records import read_record
 from spikingjelly_ckd.recipes.report import table
-from spikingjelly_ckd.recipes.report.records import read_record
 from spikingjelly_ckd.recipes.training import StepSeeds
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ from torch import nn
 
 from spikingjelly_ckd import Distiller
 from spikingjelly_ckd.recipes.data import DataOptions, cifar10
-from spikingjelly_ckd.recipes.report.schema import Record
+from spikingjelly_ckd.recipes.records.schema import Record
 from spikingjelly_ckd.recipes.start import accuracy_of, start_from
 
 STILL = ("--epochs", "1", "--lr", "1e-30", "--wd", "0")

@@ -14,8 +14,8 @@ import torch
 from scipy import stats
 
 from spikingjelly_ckd.recipes.compare.records import ArmRecord
-from spikingjelly_ckd.recipes.report.records import FORMAT, environment, read_record, summary, write_record
-from spikingjelly_ckd.recipes.report.schema import Accuracy, Record
+from spikingjelly_ckd.recipes.records import FORMAT, environment, read_record, summary, write_record
+from spikingjelly_ckd.recipes.records.schema import Accuracy, Record
 from spikingjelly_ckd.recipes.report.table import interval95, main, tabulate
 
 HASHES = {"official": "a" * 64, "cifar10dvs-first90": "b" * 64, "cifar10dvs-random42": "c" * 64, "folders": "d" * 64}

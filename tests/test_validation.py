@@ -10,7 +10,7 @@ import torch
 from method_runs import row
 
 from spikingjelly_ckd.recipes.data import DataOptions, cifar10
-from spikingjelly_ckd.recipes.report.schema import Record
+from spikingjelly_ckd.recipes.records.schema import Record
 from spikingjelly_ckd.recipes.report.table import tabulate
 from spikingjelly_ckd.recipes.training.module import TrainingModule
 

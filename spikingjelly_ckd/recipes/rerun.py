@@ -24,8 +24,8 @@ from .names import BUILDERS, package_function
 from .options import Device, Run, check_options, default_workers
 from .parser import Parser
 from .recipe import Recipe
-from .report.records import read_record
-from .report.schema import Record
+from .records.files import read_record
+from .records.schema import Record
 from .row import distil, load_data
 from .teachers import obtain_teacher
 from .untrusted import FLAG, NOTHING, PLAIN, Kind, check_kinds, either, number, optional, shown_text, whole

@@ -12,7 +12,7 @@ from ..errors.arguments import ArgumentValueError
 from .files import is_first_process, say
 from .options import Run
 from .recipe import Recipe
-from .report.schema import Record
+from .records.schema import Record
 from .report.table import interval95
 from .training.resume import check_same_run, read_settings, settings_of
 

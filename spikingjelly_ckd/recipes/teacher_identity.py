@@ -16,7 +16,7 @@ from .export import check_pair, read_about
 from .files import set_aside, whole_file
 from .options import Run
 from .recipe import OF_BUILDER, Recipe
-from .report.schema import Record
+from .records.schema import Record
 
 __all__ = [
     "TEACHER_FILE",

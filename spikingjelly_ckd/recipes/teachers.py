@@ -27,7 +27,7 @@ from .options import Run
 from .parser import near
 from .progress import tracked
 from .recipe import Recipe
-from .report.schema import Record
+from .records.schema import Record
 from .teacher_identity import TEACHER_FILE
 from .teacher_input import Teacher, TeacherInput, as_told
 from .training.fit import fit, optimisation

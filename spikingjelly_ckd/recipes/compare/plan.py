@@ -11,7 +11,7 @@ from ..data import Data
 from ..methods import describe
 from ..options import Run
 from ..recipe import Recipe, shown
-from ..report.environment import environment
+from ..records.ran_on import environment
 from ..row import load_data
 from ..teachers import named_teacher
 from .arm_state import ArmState

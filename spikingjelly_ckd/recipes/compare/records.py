@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import set_aside
-from ..report.records import read_record, write_record
+from ..records.files import read_record, write_record
 from ..untrusted import MAPPING, TEXT, Kind, check_kinds, list_of, mapping_of, number, optional, whole
 
 __all__ = ["ArmRecord", "read_records", "set_damaged_aside"]

@@ -12,7 +12,7 @@ from ...errors.installed import needs_packages
 from ..export import check_pair, file_hash, read_about
 from ..hub import HUB, NETWORK_FILE, REPO
 from ..names import BUILDERS, package_function
-from ..report.schema import Record
+from ..records.schema import Record
 from ..untrusted import markdown_cell, shown_text
 
 with needs_packages("spikingjelly_ckd.recipes.deploy.publish"):

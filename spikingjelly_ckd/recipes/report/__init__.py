@@ -1,1 +1,1 @@
-"""What a run leaves: its record, tables of records, energy and the loss around a network."""
+"""What a run comes to: tables of records, energy, the loss around a network, figures and a page."""

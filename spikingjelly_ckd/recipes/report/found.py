@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 from ..compare.arms import CONTROL
 from ..compare.records import KIND, ArmRecord
+from ..records.checks import KINDS as KINDS_OF_ROW
+from ..records.files import READABLE
+from ..records.schema import Record
 from ..untrusted import check_kinds, list_of, number, read_json, shown_text
-from .record_checks import KINDS as KINDS_OF_ROW
-from .records import READABLE
-from .schema import Record
 from .table import run_key, settings_text, shared_settings
 
 __all__ = ["Study", "find_studies"]

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..compare.records import KIND, ArmRecord
+from ..records.files import read_record
+from ..records.schema import Record
 from ..untrusted import shown_text
-from .records import read_record
-from .schema import Record
 
 __all__ = ["Found", "find_records"]
 

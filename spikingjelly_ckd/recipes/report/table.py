@@ -21,8 +21,8 @@ from typing import Any, cast
 from ...errors.installed import needs_packages
 from ..files import until_reader_leaves
 from ..parser import Parser
+from ..records.schema import Record
 from ..untrusted import markdown_cell, shown_text
-from .schema import Record
 
 with needs_packages("the table of records"):
     from scipy.stats import t as student_t

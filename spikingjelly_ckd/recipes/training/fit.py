@@ -26,8 +26,8 @@ from ..data.loading import ReproducibleDataModule
 from ..options import Run
 from ..quiet import without_chatter
 from ..recipe import Recipe
-from ..report.records import summary
-from ..report.schema import TestFigures
+from ..records.files import summary
+from ..records.schema import TestFigures
 from ..teacher_input import Teacher
 from .callbacks import FailureNotes, FastNeurons, History, StepSeeds, StopEarly, checkpoints
 from .distillation_callback import DistillationCallback

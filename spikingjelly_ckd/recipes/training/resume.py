@@ -21,7 +21,7 @@ from ..export import fill
 from ..files import is_first_process, say, set_aside, whole_file
 from ..options import Run
 from ..recipe import Recipe
-from ..report.schema import Record
+from ..records.schema import Record
 from ..teacher_input import Teacher
 
 __all__ = [

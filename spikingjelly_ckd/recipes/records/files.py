@@ -1,6 +1,6 @@
 """What a run leaves behind: one JSON file that says what ran, on what, and what came out.
 
-The record of a row is a :class:`~spikingjelly_ckd.recipes.report.schema.Record`; benchmarks have keys of their own.
+The record of a row is a :class:`~spikingjelly_ckd.recipes.records.schema.Record`; benchmarks have keys of their own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from ..files import whole_file
 from ..untrusted import json_text, read_json
-from .environment import environment
+from .ran_on import environment
 
 __all__ = ["FORMAT", "environment", "is_over", "read_record", "summary", "write_record"]
 

@@ -1,0 +1,331 @@
+"""The schema of a row's ``record.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from .checks import check_record
+from .files import FORMAT, environment, is_over, read_record, summary, write_record
+
+if TYPE_CHECKING:  # a table needs neither data sets nor Lightning
+    from ..build import Built
+    from ..data import Data
+    from ..options import Run
+    from ..recipe import Recipe
+    from ..teacher_input import Teacher
+
+__all__ = ["Accuracy", "Record", "RecordedData", "RecordedStudent", "RecordedTeacher", "TestFigures"]
+
+_Part = TypeVar("_Part")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedData:
+    """The data of a run, as :class:`~spikingjelly_ckd.recipes.data.Data` describes them.
+
+    Attributes:
+        name: of the data set.
+        split: its name.
+        split_hash: sha256 of what is in which part.
+        complete: False where files are missing or others.
+        classes: how many; None in a record that does not say it.
+        val_images: how many were held out of the training part for validation; None for none.
+        content: eight digits of a sha256 over some samples; None in a record that does not say it.
+    """
+
+    name: str
+    split: str
+    split_hash: str
+    complete: bool = True
+    classes: int | None = None
+    val_images: int | None = None
+    content: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedStudent:
+    """The network that a run trained.
+
+    Attributes:
+        build: function that made it, ``module:name``.
+        arguments: its keywords.
+        parameters: how many.
+        sha256: of its file; None before it is written.
+    """
+
+    build: str
+    arguments: dict[str, Any]
+    parameters: int
+    sha256: str | None = None
+
+    @classmethod
+    def of(cls, built: Built) -> RecordedStudent:
+        """A student before its training."""
+        return cls(build=built.name, arguments=built.arguments, parameters=built.parameters)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedTeacher:
+    """The network that it learned from.
+
+    Attributes:
+        source: where it came from.
+        sha256: of its file; None for timm's own weights.
+        accuracy: percent, measured on the validation part, or on the test set where there is none.
+        made: how it was made, as its own file says: network, data, recipe with its epochs, seed; None where it says
+            nothing.
+    """
+
+    source: str
+    sha256: str | None = None
+    accuracy: float | None = None
+    made: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, teacher: Teacher) -> RecordedTeacher:
+        """A teacher that was checked."""
+        return cls(source=teacher.source, sha256=teacher.sha256, accuracy=teacher.test_accuracy, made=teacher.made)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """What :func:`summary` finds, percent, after each epoch.
+
+    Attributes:
+        last: of the last epoch.
+        mean_last_5: over the last five.
+        best: of the best epoch, which is chosen on ``part``.
+        best_epoch: from 1.
+        epochs: how many.
+        part: ``"val"``, the part that was held out for validation, or ``"test"``, the test set.
+    """
+
+    last: float
+    mean_last_5: float
+    best: float
+    best_epoch: int
+    epochs: int
+    part: Literal["val", "test"] = "test"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestFigures:
+    """A look at the test set after the training, where choices are made on a validation part; percent.
+
+    Attributes:
+        last: with the weights of the last epoch.
+        best: with those of the epoch that was best on the validation part; None where they are no longer there.
+    """
+
+    __test__ = False  # no test for pytest
+
+    last: float
+    best: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """The schema of ``record.json``, written anew after each epoch.
+
+    Attributes:
+        format: of the schema; a record of before is brought to this one when it is read.
+        row: name of the recipe.
+        paper_accuracy: percent, as reported; None where nothing was.
+        method: the recipe's text, or ``"teacher"`` for the training of an ANN.
+        seed: of the run.
+        data: what it was trained and tested on.
+        recipe: every value that decides about the outcome.
+        sources: name of a value -> where it is from.
+        options: the other flags.
+        smoke: whether it only showed that everything runs.
+        environment: versions, git commit, device, threads, command.
+        student: of a row; None in the training of a teacher.
+        teacher: of a row that has one.
+        network: in the training of a teacher: its function and keywords.
+        init: what the student began with, where it was not its own first weights: source, how many tensors fitted and
+            which did not, and its accuracy before the first step.
+        acceleration: what was tried to make steps cheaper and is on, where it was asked for, see
+            :class:`~spikingjelly_ckd.acceleration.Acceleration`.
+        chosen: what the distiller decided at run time: layers, layouts, read-outs, automatic weights.
+        preflight: its report; None where there was none.
+        resumed_after_epochs: at which epochs it was interrupted and resumed.
+        teacher_cache: folder, views, size and time of filling, if one was used.
+        neurons: what the student's neurons ran on.
+        processes: how many trained.
+        finished: whether all epochs are done, or early stopping ended them.
+        accuracy: None before the first epoch.
+        test: of a run with a validation part, once it is done; None where the test set was looked at after each epoch.
+        accuracy_by_step: percent in the last evaluation, of the test set once the run is done, by the mean of the
+            logits up to each time step; None where the student does not return them.
+        seconds: of training and evaluation, without filling a cache.
+        history: one row for each epoch.
+        energy: operations and energy of one image for each network, if they were counted.
+        path: of the file that it was read from; not written.
+    """
+
+    format: int = FORMAT
+    row: str
+    paper_accuracy: float | None = None
+    method: str
+    seed: int
+    data: RecordedData
+    recipe: dict[str, Any]
+    sources: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    smoke: bool = False
+    environment: dict[str, Any] = field(default_factory=dict)
+    student: RecordedStudent | None = None
+    teacher: RecordedTeacher | None = None
+    network: dict[str, Any] | None = None
+    init: dict[str, Any] | None = None
+    acceleration: dict[str, Any] | None = None
+    chosen: dict[str, Any] | None = None
+    preflight: dict[str, Any] | None = None
+    resumed_after_epochs: list[int] = field(default_factory=list)
+    teacher_cache: dict[str, Any] | None = None
+    neurons: str | None = None
+    processes: int | None = None
+    finished: bool = False
+    accuracy: Accuracy | None = None
+    test: TestFigures | None = None
+    accuracy_by_step: list[float] | None = None
+    seconds: float | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+    energy: dict[str, Any] | None = None
+    path: Path | None = field(default=None, compare=False)
+
+    @classmethod
+    def start(
+        cls,
+        recipe: Recipe,
+        run: Run,
+        data: Data,
+        *,
+        method: str | None = None,
+        student: Built | None = None,
+        teacher: Teacher | None = None,
+        network: dict[str, Any] | None = None,
+    ) -> Record:
+        """What is known before the first step.
+
+        Args:
+            recipe: of the row.
+            run: its flags.
+            data: as loaded.
+            method: None for the recipe's.
+            student: of a row.
+            teacher: of a row that has one.
+            network: function and keywords of an ANN that is trained.
+        """
+        return cls(
+            row=recipe.name,
+            paper_accuracy=recipe.paper_accuracy,
+            method=method or recipe.method,
+            seed=run.seed,
+            data=RecordedData(
+                name=data.name,
+                split=data.split,
+                split_hash=data.split_hash,
+                complete=data.complete,
+                classes=data.num_classes,
+                val_images=None if data.validation is None else len(data.validation),  # type: ignore[arg-type]
+                content=data.content,
+            ),
+            recipe=recipe.to_json(),
+            sources=recipe.sources,
+            options=run.to_json(),
+            smoke=run.smoke,
+            environment=environment(),
+            student=None if student is None else RecordedStudent.of(student),
+            teacher=None if teacher is None else RecordedTeacher.of(teacher),
+            network=network,
+        )
+
+    def after(self, rows: Sequence[dict[str, float]]) -> Record:
+        """The record after the epochs of these rows of the history."""
+        part: Literal["val", "test"] = "test" if self.data.val_images is None else "val"
+        reached = [row[f"{part}_acc1"] for row in rows]
+        return replace(
+            self,
+            finished=is_over(reached, self.recipe["epochs"], self.recipe.get("early_stop", 0)),
+            accuracy=Accuracy(**summary(reached), part=part),
+            seconds=round(sum(row["seconds"] for row in rows), 1),
+            history=list(rows),
+        )
+
+    @property
+    def test_accuracy(self) -> float | None:
+        """Percent on the test set after the last epoch; None where it was not looked at yet."""
+        if self.result.part == "test":
+            return self.result.last
+        return None if self.test is None else self.test.last
+
+    @property
+    def result(self) -> Accuracy:
+        """The accuracies.
+
+        Raises:
+            ValueError: no epoch was finished.
+        """
+        if self.accuracy is None:
+            raise ValueError(f"the record of row {self.row}, seed {self.seed} has no finished epoch")
+        return self.accuracy
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data but for paths; networks that this kind of run has not are left out."""
+        content = asdict(self)
+        del content["path"]
+        optional_parts = ("student", "teacher", "network", "init", "acceleration", "test", "accuracy_by_step")
+        absent = [name for name in optional_parts if content[name] is None]
+        if self.data.val_images is None:  # as in records from before there was a validation part
+            del content["data"]["val_images"]
+            (content["accuracy"] or {}).pop("part", None)
+        if self.data.content is None:  # likewise
+            del content["data"]["content"]
+        return {name: value for name, value in content.items() if name not in absent}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Record:
+        """The record of a row that :meth:`to_json` wrote, now or in an earlier format.
+
+        Raises:
+            ValueError: it lacks something that every record of a row has, an entry is of another kind, or its parts
+                contradict each other.
+        """
+        check_record(content)
+        parts = {"data": RecordedData, "student": RecordedStudent, "teacher": RecordedTeacher}
+        parts |= {"accuracy": Accuracy, "test": TestFigures}
+        made: dict[str, Any] = {
+            name: _part(part, content[name]) for name, part in parts.items() if content.get(name) is not None
+        }
+        return _part(cls, {**content, **made, "format": FORMAT})
+
+    @classmethod
+    def read(cls, path: str | Path) -> Record:
+        """Read a file.
+
+        Raises:
+            ValueError: it is no record of a row.
+        """
+        content = read_record(path)
+        try:
+            return replace(cls.from_json(content), path=Path(path))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def write(self, path: str | Path) -> Path:
+        """Write a file, whole or not at all; paths become strings."""
+        return write_record(path, self.to_json())
+
+
+def _part(kind: type[_Part], content: Mapping[str, Any]) -> _Part:
+    """A dataclass from those keys of a mapping that it has."""
+    known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
+    needed = [name for name, item in known.items() if item.default is MISSING and item.default_factory is MISSING]
+    missing = [name for name in needed if name not in content]
+    if missing:
+        raise ValueError(f"a record of a row says {', '.join(missing)}, and this one does not")
+    return kind(**{name: value for name, value in content.items() if name in known})
