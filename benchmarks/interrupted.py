@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from spikingjelly_ckd.recipes.compare.records import ArmRecord, read_records
+from spikingjelly_ckd.recipes.comparison.records import ArmRecord, read_records
 from spikingjelly_ckd.recipes.records import environment, write_record
 
 NOT_COMPARED = ("step_ms", "teacher_ms", "environment", "command")

@@ -30,8 +30,8 @@ from weights import ARMS
 from weights import render as render_weights
 
 from spikingjelly_ckd import published
-from spikingjelly_ckd.recipes.compare.records import read_records
-from spikingjelly_ckd.recipes.compare.table import render as render_comparison
+from spikingjelly_ckd.recipes.comparison.records import read_records
+from spikingjelly_ckd.recipes.comparison.table import render as render_comparison
 from spikingjelly_ckd.recipes.report.table import interval95, tabulate
 
 ROOT = Path(__file__).parents[1]

@@ -13,9 +13,9 @@ from typing import Literal
 
 from study import ARMS
 
-from spikingjelly_ckd.recipes.compare.arms import CONTROL, LOUDER
-from spikingjelly_ckd.recipes.compare.records import read_records
-from spikingjelly_ckd.recipes.compare.table import arms_of, compare_records
+from spikingjelly_ckd.recipes.comparison.controls import CONTROL, LOUDER
+from spikingjelly_ckd.recipes.comparison.records import read_records
+from spikingjelly_ckd.recipes.comparison.table import arms_of, compare_records
 from spikingjelly_ckd.recipes.records import read_record
 from spikingjelly_ckd.recipes.report.plots.results import plot_forest
 from spikingjelly_ckd.recipes.report.plots.style import save_figure

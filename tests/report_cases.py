@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from spikingjelly_ckd.recipes.compare.records import ArmRecord
+from spikingjelly_ckd.recipes.comparison.records import ArmRecord
 from spikingjelly_ckd.recipes.records import FORMAT
 
 SCRIPT = "<script>window.hit = true</script>"

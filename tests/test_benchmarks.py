@@ -38,8 +38,8 @@ from spikingjelly_ckd.recipes.compare.flags import (  # noqa: E402
     settings_of_data,
 )
 from spikingjelly_ckd.recipes.compare.plan import Plan  # noqa: E402
-from spikingjelly_ckd.recipes.compare.records import ArmRecord, read_records  # noqa: E402
-from spikingjelly_ckd.recipes.compare.table import render as render_comparison  # noqa: E402
+from spikingjelly_ckd.recipes.comparison.records import ArmRecord, read_records  # noqa: E402
+from spikingjelly_ckd.recipes.comparison.table import render as render_comparison  # noqa: E402
 from spikingjelly_ckd.recipes.data import DataOptions  # noqa: E402
 from spikingjelly_ckd.recipes.data.digits import digits as digit_data  # noqa: E402
 from spikingjelly_ckd.recipes.export import save_network  # noqa: E402

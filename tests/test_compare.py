@@ -42,7 +42,7 @@ from spikingjelly_ckd.recipes.compare.flags import (
 )
 from spikingjelly_ckd.recipes.compare.lockstep import StoppedError
 from spikingjelly_ckd.recipes.compare.plan import Plan
-from spikingjelly_ckd.recipes.compare.records import read_records
+from spikingjelly_ckd.recipes.comparison.records import read_records
 from spikingjelly_ckd.recipes.data import DataOptions, image_folder
 from spikingjelly_ckd.recipes.data.base import TransformedSubset
 from spikingjelly_ckd.recipes.export import save_network

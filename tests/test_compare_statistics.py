@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from spikingjelly_ckd.recipes.compare.statistics import compare_arms, seeds_to_tell
+from spikingjelly_ckd.recipes.comparison.statistics import compare_arms, seeds_to_tell
 
 
 def arms(values):

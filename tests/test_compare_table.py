@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from spikingjelly_ckd.recipes.compare.records import ArmRecord
-from spikingjelly_ckd.recipes.compare.table import answer, render
+from spikingjelly_ckd.recipes.comparison.records import ArmRecord
+from spikingjelly_ckd.recipes.comparison.table import answer, render
 
 DATA = {"name": "digits", "split": "s", "split_hash": "0", "complete": True}
 ASKED = {"student": "nets:build", "time_steps": 4, "epochs": 2, "smoke": False}

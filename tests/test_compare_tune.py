@@ -17,9 +17,9 @@ from spikingjelly_ckd.recipes.compare.arms import read_arms
 from spikingjelly_ckd.recipes.compare.batches import InMemory
 from spikingjelly_ckd.recipes.compare.flags import RECIPE
 from spikingjelly_ckd.recipes.compare.lockstep import Seed, StoppedError
-from spikingjelly_ckd.recipes.compare.records import ArmRecord
 from spikingjelly_ckd.recipes.compare.search import Range, Trial, best_trial, propose, search_space, with_values
-from spikingjelly_ckd.recipes.compare.table import compare_records, render
+from spikingjelly_ckd.recipes.comparison.records import ArmRecord
+from spikingjelly_ckd.recipes.comparison.table import compare_records, render
 from spikingjelly_ckd.recipes.methods import numbers_of, read_method, with_arguments
 
 pytestmark = pytest.mark.tools

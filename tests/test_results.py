@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spikingjelly_ckd.recipes.compare.statistics import compare_arms
+from spikingjelly_ckd.recipes.comparison.statistics import compare_arms
 
 ROOT = Path(__file__).parents[1]
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from scipy import stats
 
-from spikingjelly_ckd.recipes.compare.records import ArmRecord
+from spikingjelly_ckd.recipes.comparison.records import ArmRecord
 from spikingjelly_ckd.recipes.records import FORMAT, environment, read_record, summary, write_record
 from spikingjelly_ckd.recipes.records.schema import Accuracy, Record
 from spikingjelly_ckd.recipes.report.table import interval95, main, tabulate

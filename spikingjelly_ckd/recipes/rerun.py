@@ -17,7 +17,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from . import data as readers
 from .command_line import FLAGS, brief_errors, function_named
-from .compare.records import KIND
+from .comparison.records import KIND
 from .export import ARGUMENTS, file_hash
 from .files import is_first_process
 from .names import BUILDERS, package_function

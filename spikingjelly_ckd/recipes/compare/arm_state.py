@@ -40,7 +40,7 @@ class ArmState:
         distiller: its student and losses.
         optimizer: of the student and of parameters of the losses.
         schedule: of the learning rate, for every step.
-        history: see :class:`~spikingjelly_ckd.recipes.compare.records.ArmRecord`.
+        history: see :class:`~spikingjelly_ckd.recipes.comparison.records.ArmRecord`.
         failed: why it was taken out; None while it trains.
         skipped: images that losses left out.
         times: seconds of timed steps.

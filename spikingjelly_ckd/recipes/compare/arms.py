@@ -10,6 +10,7 @@ from typing import Any
 from ... import published
 from ...errors.arguments import ArgumentValueError
 from ..build import build_student
+from ..comparison.controls import CONTROL, LOUDER, TUNED
 from ..data import Data
 from ..methods import folder_name, with_defaults
 from ..options import Run
@@ -19,10 +20,7 @@ from ..student_needs import check_needs
 
 __all__ = [
     "ALL",
-    "CONTROL",
-    "LOUDER",
     "OF_ARMS",
-    "TUNED",
     "Arm",
     "fitting",
     "plain_relu",
@@ -31,13 +29,8 @@ __all__ = [
 ]
 
 ALL = "all"
-CONTROL = "plain"
-LOUDER = "plain x3"
-"""Plain training with three times the loss: what a gain may owe to larger steps alone."""
 LOUDER_FACTOR = 3.0
 RELU_CONTROL = "plain, ReLU read-out"
-TUNED = " (tuned)"
-"""Behind the name of an arm with the values that a search found for it."""
 OF_ARMS = {"init": str, "lr": float, "warmup_epochs": int}
 """Value of the recipe that an arm may have for itself -> its type."""
 

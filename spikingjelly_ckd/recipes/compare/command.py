@@ -16,6 +16,9 @@ import torch
 from ... import published
 from ...errors.arguments import ArgumentValueError
 from ..command_line import FLAGS, brief_errors
+from ..comparison.controls import CONTROL
+from ..comparison.records import ArmRecord, read_records, set_damaged_aside
+from ..comparison.table import render
 from ..data.loading import say_left_out
 from ..export import file_hash
 from ..files import say, sweep, whole_file
@@ -28,14 +31,12 @@ from ..report.page import NAME, write_page
 from ..start import FROM_TEACHER
 from ..teachers import obtain_teacher
 from ..training.resume import check_same_run, read_settings, write_settings
-from .arms import CONTROL, Arm, read_arms
+from .arms import Arm, read_arms
 from .batches import cropped
 from .flags import HOME, PROGRAM, ComparisonOptions, read_flags
 from .plan import Plan
-from .records import ArmRecord, read_records, set_damaged_aside
 from .rehearsal import check_students, forget, rehearsed
 from .search import needs_optuna
-from .table import render
 from .tuning import arms_to_tune, tuned_plan
 from .workers import Outcome, run_seeds
 

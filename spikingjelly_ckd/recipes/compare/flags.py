@@ -12,13 +12,13 @@ from typing import Any
 from ...errors.arguments import ArgumentValueError
 from .. import data as data_sets
 from ..command_line import CHANGEABLE, command_line
+from ..comparison.controls import CONTROL
 from ..data.digits import digits
 from ..methods import resolve_here
 from ..models import resnet8, resnet20, spiking_resnet8, spiking_resnet20
 from ..options import Run
 from ..parser import near
 from ..recipe import Recipe, ours
-from .arms import CONTROL
 
 __all__ = ["HOME", "PROGRAM", "RECIPE", "ComparisonOptions", "parser_of_comparisons", "read_flags", "settings_of_data"]
 

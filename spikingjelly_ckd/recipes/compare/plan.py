@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..comparison.records import ArmRecord
 from ..data import Data
 from ..methods import describe
 from ..options import Run
@@ -18,7 +19,6 @@ from .arm_state import ArmState
 from .arms import Arm
 from .batches import Batches, batches_of, cropped
 from .lockstep import Seed
-from .records import ArmRecord
 
 __all__ = ["Plan"]
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ...published import METHODS
+from ..comparison.controls import CONTROL, LOUDER
 from ..data import Data
 from ..files import set_aside, whole_file
-from .arms import CONTROL, LOUDER, fitting
+from .arms import fitting
 from .batches import cropped
 from .plan import Plan
 

@@ -24,13 +24,14 @@ from typing import Any
 from zlib import crc32
 
 from ...errors.arguments import ArgumentValueError
+from ..comparison.controls import CONTROL, LOUDER, TUNED
 from ..data import Data
 from ..files import say, set_aside, whole_file
 from ..methods import folder_name
 from ..progress import time_words
 from ..training.resume import LATEST, check_same_run
 from ..untrusted import MAPPING, TEXT, check_kinds, json_text, list_of, mapping_of, number, optional, read_json
-from .arms import CONTROL, LOUDER, TUNED, Arm
+from .arms import Arm
 from .batches import Batches
 from .one_seed import Tell, in_process
 from .plan import Plan

@@ -1,7 +1,7 @@
 """The runs under given paths, put together into studies: what can be compared, side by side, and nothing else.
 
 A study is one comparison, the runs of one row under one setting, or the runs of one benchmark; each of its runs is an
-:class:`~spikingjelly_ckd.recipes.compare.records.ArmRecord`, whatever wrote it.
+:class:`~spikingjelly_ckd.recipes.comparison.records.ArmRecord`, whatever wrote it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..compare.arms import CONTROL
-from ..compare.records import KIND, ArmRecord
+from ..comparison.controls import CONTROL
+from ..comparison.records import KIND, ArmRecord
 from ..records.checks import KINDS as KINDS_OF_ROW
 from ..records.files import READABLE
 from ..records.schema import Record

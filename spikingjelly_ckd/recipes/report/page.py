@@ -16,7 +16,7 @@ from typing import Any
 
 from ... import __version__
 from ...errors.installed import needs_packages
-from ..compare.table import remarks
+from ..comparison.table import remarks
 from ..files import say, whole_file
 from ..parser import Parser
 from ..untrusted import shown_text

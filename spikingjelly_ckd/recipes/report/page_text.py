@@ -10,7 +10,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..compare.table import LOUDER_OF, answer, arms_of, cells_of, heads_of
+from ..comparison.controls import LOUDER_OF
+from ..comparison.table import answer, arms_of, cells_of, heads_of
 from ..methods import folder_name
 from ..untrusted import number, read_json, shown_text
 from .found import Study

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..compare.records import KIND, ArmRecord
+from ..comparison.records import KIND, ArmRecord
 from ..records.files import read_record
 from ..records.schema import Record
 from ..untrusted import shown_text

@@ -27,7 +27,7 @@ from ..untrusted import markdown_cell, shown_text
 with needs_packages("the table of records"):
     from scipy.stats import t as student_t
 
-    from ..compare.table import render
+    from ..comparison.table import render
     from .search import LINE, Found, find_records
 
 __all__ = ["interval95", "main", "run_key", "settings_text", "shared_settings", "tabulate"]

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from ....errors.installed import needs_packages
-from ...compare.records import ArmRecord
-from ...compare.statistics import Difference
-from ...compare.table import arms_of, compare_records, control_of
+from ...comparison.records import ArmRecord
+from ...comparison.statistics import Difference
+from ...comparison.table import arms_of, compare_records, control_of
 from .names import add_legend, legend_name, name_ticks, short_name
 from .style import COLORS, EVIDENCE, WIDTHS, add_scale, new_figure, series_style, styled
 
@@ -58,7 +58,7 @@ def plot_forest(records: Sequence[ArmRecord]) -> Figure:
     is an arrow at the edge, with its numbers beside it.
 
     Args:
-        records: of one comparison, as :func:`~spikingjelly_ckd.recipes.compare.records.read_records` returns them.
+        records: of one comparison, as :func:`~spikingjelly_ckd.recipes.comparison.records.read_records` returns them.
 
     Returns:
         Figure with an axis in percentage points.

@@ -9,12 +9,11 @@ from typing import Any
 
 from ..recipe import Recipe
 from ..untrusted import markdown_cell
-from .arms import CONTROL, LOUDER, TUNED
+from .controls import CONTROL, LOUDER_OF, TUNED
 from .records import ArmRecord
 from .statistics import Comparison, compare_arms
 
 __all__ = [
-    "LOUDER_OF",
     "answer",
     "arms_of",
     "cells_of",
@@ -29,8 +28,6 @@ __all__ = [
 LONGEST_NOTE = 4000
 LEAST_SHARE = 0.01
 """A method whose losses have a smaller share of the gradient than this, in every epoch, does not act."""
-LOUDER_OF = {CONTROL: LOUDER, CONTROL + TUNED: LOUDER + TUNED}
-"""Plain training -> the arm of the same values with three times the loss."""
 HEADS = (
     *("arm", "seeds", "validation", "test", "test minus {control} (95 %)", "told apart", "firing rate", "energy, mJ"),
     *("step", "notes"),
