@@ -93,6 +93,28 @@ def test_no_two_modules_import_each_other():
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
+def room_of(module: str) -> str:
+    """The folder of a module; those right inside the package or inside ``recipes/`` stand for themselves."""
+    folder = module if (PACKAGE / module.replace(".", "/")).is_dir() else module.rpartition(".")[0]
+    return module if folder in ("", "recipes") else folder
+
+
+def test_no_two_folders_import_each_other():
+    """A folder inside another is one by itself; imports inside functions and for types alone count too."""
+    graph: dict[str, set[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        if name := name_of(path):
+            room = room_of(name)
+            graph.setdefault(room, set()).update({room_of(other) for other in imports(path)[0] if other} - {room})
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_the_package_imports_itself_by_relative_paths():
+    """So that the graphs above miss nothing."""
+    for path in PACKAGE.rglob("*.py"):
+        assert not {name for name in imports(path)[1] if name.split(".")[0] == PACKAGE.name}, path
+
+
 def test_hooks_are_registered_in_one_file():
     for path in PACKAGE.rglob("*.py"):
         if path.name != "recording.py":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -17,10 +16,11 @@ from ...methods import TETLoss
 from ...networks.guards import preserve_state, reset_states
 from ...networks.outputs import read_logits
 from ...step.time_steps import StudentSteps, run_over_time
+from ..records.evaluation import EarlyExit, StepEvaluation, StepFigures
 from ..report.energy import Energy, measure_energy
 from ..training.figures import StepAccuracy, among_largest
 
-__all__ = ["EarlyExit", "StepEvaluation", "StepFigures", "evaluate_steps"]
+__all__ = ["evaluate_steps"]
 
 THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 CLOSE = 1e-4
@@ -30,78 +30,6 @@ LOOKS_AHEAD = (
     "and of early exit, are not those of a network that stops there."
 )
 STEPS_INSIDE = "The network runs its time steps by itself, so nothing is measured of runs of fewer."
-
-
-@dataclass(frozen=True)
-class StepFigures:
-    """A student that stops after ``time_steps`` steps.
-
-    Attributes:
-        time_steps: ``t``, from 1.
-        accuracy: percent, by the mean of the logits up to this step.
-        firing_rate: over these steps and all neurons, from 0 to 1; None where it could not be measured.
-        energy_mj: compute of one image in mJ, see :mod:`~spikingjelly_ckd.recipes.report.energy`; None likewise.
-    """
-
-    time_steps: int
-    accuracy: float
-    firing_rate: float | None
-    energy_mj: float | None
-
-
-@dataclass(frozen=True)
-class EarlyExit:
-    """A student that stops at the first step at which it is confident enough, each image by itself.
-
-    Attributes:
-        threshold: of the largest softmax of the mean logits so far; an image that never reaches it stops after ``T``.
-        mean_steps: after how many steps images stop, on average.
-        accuracy: percent.
-        energy_mj: compute of one image in mJ, as the mean over the steps at which images stop; None where the energy
-            of a step could not be measured.
-        shares: of the images that stop after 1, 2, ... ``T`` steps; they sum to 1.
-    """
-
-    threshold: float
-    mean_steps: float
-    accuracy: float
-    energy_mj: float | None
-    shares: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class StepEvaluation:
-    """Accuracy, firing rate and energy at every number of steps, and with early exit; ``print`` shows the tables.
-
-    Attributes:
-        images: how many were evaluated.
-        energy_images: how many firing rate and energy are the mean over.
-        steps: one for each number of steps, from 1 to ``T``.
-        exits: one for each threshold.
-        notes: what could not be measured, or does not mean what it says, and why.
-    """
-
-    images: int
-    energy_images: int
-    steps: tuple[StepFigures, ...]
-    exits: tuple[EarlyExit, ...]
-    notes: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        fixed = [
-            (str(x.time_steps), f"{x.accuracy:.2f}", _percent(x.firing_rate), _number(x.energy_mj)) for x in self.steps
-        ]
-        early = [
-            (f"{x.threshold:g}", f"{x.mean_steps:.2f}", f"{x.accuracy:.2f}", _number(x.energy_mj)) for x in self.exits
-        ]
-        tables = [_table(("time steps", "accuracy, %", "firing rate, %", "energy, mJ"), fixed)]
-        if early:
-            tables.append(_table(("exit at confidence", "mean steps", "accuracy, %", "energy, mJ"), early))
-        return "\n\n".join([*tables, *self.notes])
-
-    def to_json(self) -> dict[str, Any]:
-        """The same as plain numbers, strings, lists and dicts."""
-        return asdict(self)
 
 
 def evaluate_steps(
@@ -131,7 +59,7 @@ def evaluate_steps(
         energy_images: how many images firing rate and energy are measured on; 0 leaves them out.
 
     Returns:
-        :class:`StepEvaluation`.
+        :class:`~spikingjelly_ckd.recipes.records.evaluation.StepEvaluation`.
 
     Raises:
         TypeError: as :class:`~spikingjelly_ckd.Distiller`.
@@ -241,16 +169,3 @@ def _energies(
         except (IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
             notes.append(f"Energy after {length} steps is not measured: {str(error).partition(chr(10))[0]}")
     return found
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown."""
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, ["---:"] * len(heads), *rows))
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f}"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"

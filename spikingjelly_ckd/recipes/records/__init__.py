@@ -1,4 +1,4 @@
-"""What a run writes down: its record, how a record is read and checked, and what the run ran on.
+"""What comes out, as data: the record of a run, how it is read and checked, and the figures of an evaluation.
 
 Trainings, comparisons and reports stand on it; it imports none of them.
 """

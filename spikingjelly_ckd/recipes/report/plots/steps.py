@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ....errors.installed import needs_packages
-from ...deploy.steps import EarlyExit, StepEvaluation, StepFigures
+from ...records.evaluation import EarlyExit, StepEvaluation, StepFigures
 from .style import WIDTHS, new_figure, series_style, styled
 
 with needs_packages("spikingjelly_ckd.recipes.report.plots"):
@@ -31,7 +31,7 @@ def plot_steps(found: StepEvaluation) -> Figure:
         a mark stands its number of steps, or the confidence at which images stop.
 
     Example:
-        >>> from spikingjelly_ckd.recipes.deploy.steps import EarlyExit, StepFigures
+        >>> from spikingjelly_ckd.recipes.records.evaluation import EarlyExit, StepFigures
         >>> steps = (StepFigures(1, 60.0, 0.1, 0.01), StepFigures(2, 70.0, 0.1, 0.02))
         >>> figure = plot_steps(StepEvaluation(100, 10, steps, (EarlyExit(0.9, 1.4, 69.0, 0.014, (0.6, 0.4)),)))
         >>> [axes.get_xlabel() for axes in figure.axes]
