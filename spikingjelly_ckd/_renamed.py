@@ -31,6 +31,7 @@ OLD_MODULES: dict[str, tuple[str, ...]] = {
     "layouts": ("networks.layer", "networks.reading"),
     "losses": ("functional", "functional.divergences"),
     "maps": ("functional.maps",),
+    "networks.fused_neurons": ("networks.compat.fused_neurons",),
     "probing": ("networks.guards",),
     "randomness": ("methods.stochastic",),
     "recipes.augment": ("recipes.data.augment",),

@@ -9,6 +9,7 @@ from torch import nn
 
 from spikingjelly_ckd import use_fast_neurons
 from spikingjelly_ckd.networks import compat
+from spikingjelly_ckd.networks.compat import neurons
 
 
 def test_neurons_are_told_from_other_modules_with_memory():
@@ -17,7 +18,7 @@ def test_neurons_are_told_from_other_modules_with_memory():
     assert not compat.is_neuron(nn.ReLU())
     for name in ("PSN", "SlidingPSN", "TernaryIFNode", "ILIFNode", "OTTTLIFNode"):
         if hasattr(neuron, name):
-            assert issubclass(getattr(neuron, name), compat._NEURONS), name
+            assert issubclass(getattr(neuron, name), neurons._NEURONS), name
     if hasattr(neuron, "NonSpikingIFNode"):
         assert not compat.is_neuron(neuron.NonSpikingIFNode())
 

@@ -13,7 +13,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from spikingjelly_ckd import CKDDistiller, find_layer, record, use_fast_neurons
-from spikingjelly_ckd.networks import compat, fused_neurons
+from spikingjelly_ckd.networks import compat
+from spikingjelly_ckd.networks.compat import fused_methods, fused_neurons
 from spikingjelly_ckd.recipes.models import spiking_resnet20
 from spikingjelly_ckd.recipes.report.energy import measure_energy
 
@@ -26,8 +27,8 @@ FIRST_GENERATION = hasattr(functional, "set_backend")
 def calls(monkeypatch):
     """One entry for each call that the fused function took."""
     taken = []
-    real = compat.fused_steps
-    monkeypatch.setattr(compat, "fused_steps", lambda *args: taken.append(args) or real(*args))
+    real = fused_methods.fused_steps
+    monkeypatch.setattr(fused_methods, "fused_steps", lambda *args: taken.append(args) or real(*args))
     return taken
 
 

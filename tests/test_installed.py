@@ -12,6 +12,7 @@ import torch
 
 from spikingjelly_ckd.errors.installed import InstallationError, cure, needs_packages
 from spikingjelly_ckd.networks import compat
+from spikingjelly_ckd.networks.compat import fast_neurons
 
 pytestmark = pytest.mark.tools
 
@@ -132,8 +133,8 @@ def test_a_spikingjelly_without_its_core_is_named_at_import(tmp_path):
 def test_cupy_that_cannot_be_used_is_reported_by_the_neurons(tmp_path, kind):
     """Only the sentence: nothing here is on CUDA."""
     code = (
-        "import torch; from spikingjelly_ckd.networks import compat; "
-        "sys.exit(compat._backend_note(torch.device('cuda')))"
+        "import torch; from spikingjelly_ckd.networks.compat import fast_neurons; "
+        "sys.exit(fast_neurons._backend_note(torch.device('cuda')))"
     )
     how = {"broken": "cupy", "folder": tmp_path} if kind == "broken" else {"missing": ["cupy"]}
     said, _ = run(code, **how)
@@ -143,10 +144,10 @@ def test_cupy_that_cannot_be_used_is_reported_by_the_neurons(tmp_path, kind):
 
 
 def test_neurons_stay_where_cupy_cannot_be_used(monkeypatch):
-    monkeypatch.setattr(compat, "_HAS_BACKENDS", True)
+    monkeypatch.setattr(fast_neurons, "HAS_BACKENDS", True)
     monkeypatch.setitem(sys.modules, "cupy", None)
-    found = compat.NeuronPath("0.0.0.0.14", "cuda:0", "torch", {}, 0, compat._backend_note(torch.device("cuda")))
-    monkeypatch.setattr(compat, "neuron_path", lambda module: found)
+    found = compat.NeuronPath("0.0.0.0.14", "cuda:0", "torch", {}, 0, fast_neurons._backend_note(torch.device("cuda")))
+    monkeypatch.setattr(fast_neurons, "neuron_path", lambda module: found)
     assert compat.use_fast_neurons(torch.nn.Identity()) == found
     assert "which is not installed: pip install" in str(found)
 
@@ -167,19 +168,21 @@ class Backends(torch.nn.Module):
     ],
 )
 def test_neurons_are_put_on_cupy_where_its_kernels_run(monkeypatch, numpy_has_int, dtype, backend):
-    monkeypatch.setattr(compat, "_HAS_BACKENDS", True)
+    monkeypatch.setattr(fast_neurons, "HAS_BACKENDS", True)
     monkeypatch.setitem(sys.modules, "cupy", ModuleType("cupy"))
-    monkeypatch.setattr(compat, "numpy", SimpleNamespace(__version__="1.26", **({"int": int} if numpy_has_int else {})))
-    monkeypatch.setattr(compat, "is_neuron", lambda child: isinstance(child, Backends))
     monkeypatch.setattr(
-        compat, "functional", SimpleNamespace(set_backend=lambda child, on: setattr(child, "backend", on))
+        fast_neurons, "numpy", SimpleNamespace(__version__="1.26", **({"int": int} if numpy_has_int else {}))
+    )
+    monkeypatch.setattr(fast_neurons, "is_neuron", lambda child: isinstance(child, Backends))
+    monkeypatch.setattr(
+        fast_neurons, "functional", SimpleNamespace(set_backend=lambda child, on: setattr(child, "backend", on))
     )
     on_cuda = compat.NeuronPath("0.0.0.0.14", "cuda:0", "torch", {}, 0, "")
-    monkeypatch.setattr(compat, "neuron_path", lambda module: on_cuda)
+    monkeypatch.setattr(fast_neurons, "neuron_path", lambda module: on_cuda)
     net = Backends()
     assert compat.use_fast_neurons(net, dtype=dtype).changed == (backend == "cupy")
     assert net.backend == backend
-    said = compat._backend_note(torch.device("cuda"))
+    said = fast_neurons._backend_note(torch.device("cuda"))
     assert said == "as set on the neurons" if numpy_has_int else "asks for numpy.int" in said and said.endswith("1.26")
 
 

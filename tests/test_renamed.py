@@ -32,6 +32,7 @@ DOCUMENTED = {
         *("at_least_float32", "class_activation_map", "fold_time", "grad_cam", "grad_cam_plus_plus", "hires_cam"),
         *("is_constant", "match_maps", "normalize_map", "spike_activation_map", "time_mean"),
     ],
+    "networks.fused_neurons": ["SURROGATES", "Dynamics", "Leak", "fused_steps"],
     "probing": ["fresh", "untouched"],
     "randomness": ["RandomLoss"],
     "recipes.augment": ["EventNDA", "EventResize", "EventRoll", "event_transform", "image_transform"],
