@@ -27,7 +27,7 @@ OLD_MODULES: dict[str, tuple[str, ...]] = {
     "class_token": ("networks.class_token",),
     "compat": ("networks.compat",),
     "hooks": ("networks.recording",),
-    "layers": ("networks.search", "networks.presets"),
+    "layers": ("networks.search", "networks.presets", "networks.heads"),
     "layouts": ("networks.layer", "networks.reading"),
     "losses": ("functional", "functional.divergences"),
     "maps": ("functional.maps",),

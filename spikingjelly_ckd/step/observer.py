@@ -16,12 +16,12 @@ from torch import Size, Tensor, nn
 
 from ..methods.signals import LinearHead
 from ..networks.guards import preserve_state
+from ..networks.heads import find_head
 from ..networks.layer import Layer
 from ..networks.observing import ObservedForward, observe_forward
 from ..networks.outputs import Role
 from ..networks.reading import arrange, resolve
 from ..networks.recording import get_layer, record
-from ..networks.search import find_head
 from .batch import Batch
 from .output import LayerTensors
 from .validate import add_note_on_error

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from ..methods.signals import LinearHead
 from ..networks import compat
 from ..networks.guards import preserve_state
+from ..networks.heads import find_head
 from ..networks.outputs import Logits, read_logits
 from ..networks.recording import watch
-from ..networks.search import find_head
 
 __all__ = [
     "PerStepReadout",
