@@ -20,7 +20,7 @@ _PACKAGE = __name__.rpartition(".")[0]
 OLD_MODULES: dict[str, tuple[str, ...]] = {
     "adapted": ("methods.projected",),
     "adaptors": ("methods.projectors",),
-    "arguments": ("step.arguments", "step.validate", "networks.layer"),
+    "arguments": ("step.arguments", "step.network_arguments", "step.validate", "networks.layer"),
     "balance": ("step.auto_weight",),
     "batch": ("step.batch", "networks.outputs"),
     "checks": ("errors.checks",),
@@ -49,7 +49,7 @@ OLD_MODULES: dict[str, tuple[str, ...]] = {
     "recipes.splits": ("recipes.data.splits",),
     "recipes.table": ("recipes.report.table",),
     "signals": ("methods.base", "methods.signals"),
-    "steps": ("step.time_steps",),
+    "steps": ("step.time_steps", "step.time_axis", "step.per_step_readout"),
     "streams": ("step.streams",),
 }
 """Old path inside the package -> where its names are now: each is looked for in these modules, in order."""

@@ -16,13 +16,13 @@ from .methods.signals import TeacherOutput
 from .networks import compat
 from .networks.guards import reset_states
 from .networks.outputs import Logits
-from .step import arguments, validate
+from .step import arguments, network_arguments, validate
 from .step.arguments import Weight
 from .step.auto_weight import AutoWeight
 from .step.batch import Batch
 from .step.frozen_teacher import WithFrozenTeacher
 from .step.method import Method
-from .step.output import Observation, Step, StepOutput, TeacherSeen, raise_first
+from .step.output import Observation, Step, StepOutput, TeacherSeen
 from .step.pairing import Pair, Sides
 from .step.schedule import Schedule
 from .step.streams import SideStream
@@ -109,12 +109,12 @@ class Distiller(WithFrozenTeacher):
         teacher_stream: bool = False,
         schedule: Mapping[str, Schedule] | None = None,
     ) -> None:
-        arguments.check_networks(teacher, student)
+        network_arguments.check_networks(teacher, student)
         super().__init__(teacher, student)
         self.task_loss = task_loss
         self.task_weight = check_non_negative("task_weight", task_weight)
-        self.time_steps = arguments.read_time_steps(time_steps)
-        self.student_steps = arguments.read_student_steps(student, student_steps)
+        self.time_steps = network_arguments.read_time_steps(time_steps)
+        self.student_steps = network_arguments.read_student_steps(student, student_steps)
         self.batch_first = None if batch_first is None else check_flag("batch_first", batch_first)
         self.teacher_input = teacher_input
         self.check = check_flag("check", check)
@@ -238,7 +238,7 @@ class Distiller(WithFrozenTeacher):
         logits = cast(Tensor, seen.logits)
         step = Step.of(batch, Observation(logits), seen, self._ignored(), clamp=False)  # no student ran
         if self.check:
-            raise_first(step.input_violations() | validate.logit_violations("teacher", logits))
+            validate.raise_first(step.input_violations() | validate.logit_violations("teacher", logits))
         maps = {name: self._each_loss()[name].class_map(step.signals(name)).detach() for name in seen.features}
         return TeacherOutput(logits, maps)
 

@@ -23,8 +23,9 @@ from .networks.reading import arrange, resolve
 from .networks.recording import converts_input, get_layer, listen
 from .networks.search import find_layer
 from .networks.variants import blocks_beside, cheaper_variants
-from .step.arguments import NO_DATA_PARALLEL, read_side
+from .step.arguments import read_side
 from .step.batch import read_batch
+from .step.network_arguments import NO_DATA_PARALLEL
 from .step.validate import add_note_on_error, input_violations
 
 __all__ = ["PreparedTeacher", "prepare_teacher"]

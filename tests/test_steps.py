@@ -8,7 +8,7 @@ from torch import nn
 
 from spikingjelly_ckd import Distiller
 from spikingjelly_ckd.methods.base import DistillationLoss
-from spikingjelly_ckd.step.time_steps import find_per_step_logits
+from spikingjelly_ckd.step.per_step_readout import find_per_step_logits
 
 
 class Steps(DistillationLoss):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..networks.compat import has_neurons
-from ..step.arguments import read_student_steps
+from ..step.network_arguments import read_student_steps
 from ..step.time_steps import run_over_time
 from .build import ALIASES, Built
 from .data import Data

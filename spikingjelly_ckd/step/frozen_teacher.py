@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..networks import compat
 from ..networks.guards import outside_inference
 from ..networks.recording import converts_input
-from .arguments import NO_DATA_PARALLEL
+from .network_arguments import NO_DATA_PARALLEL
 
 __all__ = ["WithFrozenTeacher"]
 

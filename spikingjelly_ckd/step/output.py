@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
-from ..errors.arguments import InvalidStepError
 from ..methods.base import DistillationLoss, Term
 from ..methods.signals import SILENT_STUDENT, LinearHead, Signals, TeacherOutput
 from .batch import Batch
@@ -24,9 +23,10 @@ from .validate import (
     input_violations,
     label_sum_violations,
     logit_violations,
+    raise_first,
 )
 
-__all__ = ["Observation", "Step", "StepOutput", "TeacherSeen", "raise_first"]
+__all__ = ["Observation", "Step", "StepOutput", "TeacherSeen"]
 
 INVALID_LOSS = "the loss {name!r} is not finite (NaN or inf)"
 
@@ -242,46 +242,3 @@ class StepOutput:
     maps: dict[str, Tensor]
     skipped: int | Tensor
     values: dict[str, Tensor] = field(repr=False)
-
-
-def raise_first(
-    violations: Mapping[str, Tensor],
-    count: Tensor | None = None,
-    *,
-    together: bool = False,
-    diverged: Collection[str] = (),
-) -> int:
-    """Read all violations and ``count`` from the device in one go; raise the first violation, or return the count.
-
-    Args:
-        violations: message -> boolean scalar, true where the step must not be trained on.
-        count: scalar to read with them.
-        together: under ``torch.distributed``, raise on every rank where one has a violation. Each rank has to call this
-            with the same messages.
-        diverged: messages of which the error says that the training diverged.
-
-    Raises:
-        InvalidStepError: a violation is true.
-
-    Example:
-        >>> raise_first({"images hold NaN": torch.tensor(False)}, torch.tensor(3.0))
-        3
-    """
-    flags = torch.stack([*violations.values()]).to(torch.int64)
-    total = flags.new_zeros(()) if count is None else count.to(torch.int64)
-    if together:
-        flags = _over_ranks(flags)
-    *values, number = torch.cat([flags, total.reshape(1)]).tolist()
-    for message, value in zip(violations, values, strict=True):
-        if value:
-            where = f"on rank {value - 1}: " if together else ""
-            text = f"{where}{message} (nothing was changed; check=False turns these checks off)"
-            raise InvalidStepError(text, diverged=message in diverged)
-    return int(number)
-
-
-def _over_ranks(flags: Tensor) -> Tensor:
-    """For each flag one more than the last rank on which it is set, or 0: every rank then raises, and none waits."""
-    ranked = flags * (distributed.get_rank() + 1)
-    distributed.all_reduce(ranked, distributed.ReduceOp.MAX)
-    return ranked

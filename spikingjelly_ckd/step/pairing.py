@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -12,22 +11,22 @@ from typing import Any
 import torch
 from torch import Size, Tensor, nn
 
-from ..methods.base import DistillationLoss, LayerChoice
+from ..methods.base import DistillationLoss
 from ..networks import compat
 from ..networks.guards import preserve_state
-from ..networks.layer import Layer
-from ..networks.search import find_layer, find_stages
-from .arguments import TEACHER_NEEDS, read_student_steps
+from .arguments import TEACHER_NEEDS
 from .batch import Batch, read_batch
-from .observer import Observer
+from .choosing import Searched, Side, choose_alone, choose_pair
+from .network_arguments import read_student_steps
+from .per_step_readout import find_per_step_logits
 from .saving import decode, encode
 from .student_observer import StudentObserver
 from .teacher_observer import TeacherObserver
-from .time_steps import StudentSteps, check_own_time_axis, check_step_modes, find_per_step_logits
+from .time_axis import check_own_time_axis, check_step_modes
+from .time_steps import StudentSteps
 
-__all__ = ["Pair", "Side", "Sides"]
+__all__ = ["Pair", "Sides"]
 
-Side = tuple[Layer, ...]
 Sides = tuple[Side, Side]
 """Student layers, teacher layers."""
 
@@ -174,13 +173,13 @@ class Pair(nn.Module):
         else:
             if teacher is not None:
                 self.teacher.find_time_steps(teacher, batch)
-            ours = _Side(self.student, student, batch)
-            theirs = None if teacher is None else _Side(self.teacher, teacher, batch)
+            ours = Searched(self.student, student, batch)
+            theirs = None if teacher is None else Searched(self.teacher, teacher, batch)
             for name, choice in self._choices.items():
                 if name not in self.teacher.given:
-                    self.student.layers[name] = _choose_alone(name, choice, ours)
+                    self.student.layers[name] = choose_alone(name, choice, ours)
                 elif theirs is not None:
-                    _choose_pair(name, choice, ours, theirs)
+                    choose_pair(name, choice, ours, theirs)
         if self.student.wants_per_step_logits and self.student.readout is None and batch.steps != 1:
             frames = self.student.inputs(batch)
             self.student.readout = find_per_step_logits(student, frames, batch.size, run=self.student.run)
@@ -267,77 +266,3 @@ class Pair(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, *lists)
         if f"{prefix}_extra_state" in missing:  # saved by a version that did not save choices: they are made anew
             missing.remove(f"{prefix}_extra_state")
-
-
-class _Side:
-    """One network with its observer, on the batch that layers are chosen on."""
-
-    def __init__(self, observer: Observer, network: nn.Module, batch: Batch) -> None:
-        self.observer, self.network, self.batch = observer, network, batch
-        self._found: dict[bool, Side] = {}
-
-    def find(self, *, stages: bool) -> Side:
-        """The layers that serve, or the one; their grids are left open, since they follow the size of the input."""
-        if stages not in self._found:
-            inputs, role, run = self.observer.inputs(self.batch), self.observer.role, self.observer.run
-            if stages:
-                found = find_stages(self.network, inputs, role=role, run=run)
-            else:
-                found = (find_layer(self.network, inputs, role=role, run=run),)
-            self.batch.check_kept(role)
-            self._found[stages] = tuple(replace(layer, grid=None) for layer in found)
-        return self._found[stages]
-
-    def positions(self, layers: Side) -> list[int]:
-        """How many positions the map of each layer has."""
-        shapes = self.observer.shapes(self.network, layers, self.batch)
-        return [shapes[layer][-2:].numel() for layer in layers]
-
-
-def _choose_alone(name: str, choice: LayerChoice, student: _Side) -> Side:
-    """The layers of a loss that reads the student's alone."""
-    given = student.observer.given[name]
-    if given is not None:
-        return given
-    found = student.find(stages=choice != "last")
-    return (found[(len(found) - 1) // 2],) if choice == "middle" else found
-
-
-def _choose_pair(name: str, choice: LayerChoice, student: _Side, teacher: _Side) -> None:
-    """Set the layers of one loss on both sides."""
-    given = student.observer.given[name], teacher.observer.given[name]
-    ours, theirs = (
-        side.find(stages=choice != "last") if layers is None else layers
-        for side, layers in zip((student, teacher), given, strict=True)
-    )
-    if choice != "last" and given == (None, None):
-        ours, theirs = _deepest(choice, ours, theirs)
-    elif choice != "last" and given[0] is None:
-        ours = _nearest(name, (student, ours), (teacher, theirs))
-    elif choice != "last" and given[1] is None:
-        theirs = _nearest(name, (teacher, theirs), (student, ours))
-    student.observer.layers[name], teacher.observer.layers[name] = ours, theirs
-
-
-def _deepest(choice: LayerChoice, student: Side, teacher: Side) -> tuple[Side, Side]:
-    """As many stages on both sides, the deepest; or the middle one of them."""
-    count = min(len(student), len(teacher))
-    if choice == "stages":
-        return student[-count:], teacher[-count:]
-    middle = (count - 1) // 2
-    return (student[-count:][middle],), (teacher[-count:][middle],)
-
-
-def _nearest(name: str, searched: tuple[_Side, Side], given: tuple[_Side, Side]) -> Side:
-    """For each layer given on one side, the stage of the other whose map is nearest in size."""
-    side, stages = searched
-    sizes = side.positions(stages)
-    apart = [[abs(math.log(one / size)) for one in sizes] for size in given[0].positions(given[1])]
-    nearest = tuple(stages[each.index(min(each))] for each in apart)
-    if len(set(nearest)) < len(nearest):
-        raise ValueError(
-            f"layers[{name!r}] names {len(nearest)} layers of one side, and two of them are nearest in size to one "
-            f"stage of the {side.observer.role}; its stages are {[stage.path for stage in stages]}: name the layers of "
-            "both sides"
-        )
-    return nearest

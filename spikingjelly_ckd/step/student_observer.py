@@ -20,7 +20,8 @@ from ..networks.recording import record
 from .batch import Batch
 from .observer import Observer, target_classes
 from .output import Observation
-from .time_steps import PerStepReadout, StudentSteps, run_over_time
+from .per_step_readout import PerStepReadout
+from .time_steps import StudentSteps, run_over_time
 
 __all__ = ["StudentObserver"]
 

@@ -28,8 +28,8 @@ from ...networks.compat import is_neuron
 from ...networks.guards import reset_states
 from ...networks.outputs import read_logits
 from ...networks.recording import watch
-from ...step.arguments import read_student_steps
 from ...step.batch import read_batch
+from ...step.network_arguments import read_student_steps
 from ...step.time_steps import StudentSteps, run_over_time
 from ..files import whole_file
 from .exported import read_exported

@@ -25,7 +25,7 @@ from ...errors.arguments import ArgumentTypeError, ArgumentValueError
 from ...errors.checks import check_choice
 from ...methods.base import TeacherOutput
 from ...networks.outputs import Logits, read_logits
-from ...step.arguments import read_time_steps
+from ...step.network_arguments import read_time_steps
 from ..cache import CHANGED, is_stale
 from ..recipe import CHOICES, Optimizer
 from .batches import Unpack, images_of, unpack_batch
