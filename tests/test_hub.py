@@ -18,7 +18,8 @@ from spikingjelly_ckd.recipes.deploy.publish import model_card, publish
 from spikingjelly_ckd.recipes.export import file_hash, load_network, read_about, save_network
 from spikingjelly_ckd.recipes.hub import local_file
 from spikingjelly_ckd.recipes.models import spiking_resnet8
-from spikingjelly_ckd.recipes.records.schema import Accuracy, Record, RecordedData, RecordedStudent, RecordedTeacher
+from spikingjelly_ckd.recipes.records.parts import Accuracy, RecordedData, RecordedStudent, RecordedTeacher
+from spikingjelly_ckd.recipes.records.schema import Record
 
 ABOUT = {"time_steps": 2, "size": 16, "mean": (0.5,) * 3, "std": (0.5,) * 3, "classes": ("cat", "dog")}
 BUILD = "spikingjelly_ckd.recipes.models:spiking_resnet8"

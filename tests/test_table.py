@@ -15,7 +15,8 @@ from scipy import stats
 
 from spikingjelly_ckd.recipes.comparison.records import ArmRecord
 from spikingjelly_ckd.recipes.records import FORMAT, environment, read_record, summary, write_record
-from spikingjelly_ckd.recipes.records.schema import Accuracy, Record
+from spikingjelly_ckd.recipes.records.parts import Accuracy
+from spikingjelly_ckd.recipes.records.schema import Record
 from spikingjelly_ckd.recipes.report.table import interval95, main, tabulate
 
 HASHES = {"official": "a" * 64, "cifar10dvs-first90": "b" * 64, "cifar10dvs-random42": "c" * 64, "folders": "d" * 64}

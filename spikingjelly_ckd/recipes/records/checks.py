@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..untrusted import FLAG, HASH, MAPPING, TEXT, Kind, check_kinds, list_of, mapping_of, number, optional, whole
-from .files import is_over, summary
+from .history import is_over, summary
 
 __all__ = ["check_record"]
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from .checks import check_record
-from .files import FORMAT, environment, is_over, read_record, summary, write_record
+from .files import FORMAT, read_record, write_record
+from .history import is_over, summary
+from .parts import Accuracy, RecordedData, RecordedStudent, RecordedTeacher, TestFigures, part_from
+from .ran_on import environment
 
 if TYPE_CHECKING:  # a table needs neither data sets nor Lightning
     from ..build import Built
@@ -17,113 +20,7 @@ if TYPE_CHECKING:  # a table needs neither data sets nor Lightning
     from ..recipe import Recipe
     from ..teacher_input import Teacher
 
-__all__ = ["Accuracy", "Record", "RecordedData", "RecordedStudent", "RecordedTeacher", "TestFigures"]
-
-_Part = TypeVar("_Part")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordedData:
-    """The data of a run, as :class:`~spikingjelly_ckd.recipes.data.Data` describes them.
-
-    Attributes:
-        name: of the data set.
-        split: its name.
-        split_hash: sha256 of what is in which part.
-        complete: False where files are missing or others.
-        classes: how many; None in a record that does not say it.
-        val_images: how many were held out of the training part for validation; None for none.
-        content: eight digits of a sha256 over some samples; None in a record that does not say it.
-    """
-
-    name: str
-    split: str
-    split_hash: str
-    complete: bool = True
-    classes: int | None = None
-    val_images: int | None = None
-    content: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordedStudent:
-    """The network that a run trained.
-
-    Attributes:
-        build: function that made it, ``module:name``.
-        arguments: its keywords.
-        parameters: how many.
-        sha256: of its file; None before it is written.
-    """
-
-    build: str
-    arguments: dict[str, Any]
-    parameters: int
-    sha256: str | None = None
-
-    @classmethod
-    def of(cls, built: Built) -> RecordedStudent:
-        """A student before its training."""
-        return cls(build=built.name, arguments=built.arguments, parameters=built.parameters)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordedTeacher:
-    """The network that it learned from.
-
-    Attributes:
-        source: where it came from.
-        sha256: of its file; None for timm's own weights.
-        accuracy: percent, measured on the validation part, or on the test set where there is none.
-        made: how it was made, as its own file says: network, data, recipe with its epochs, seed; None where it says
-            nothing.
-    """
-
-    source: str
-    sha256: str | None = None
-    accuracy: float | None = None
-    made: dict[str, Any] | None = None
-
-    @classmethod
-    def of(cls, teacher: Teacher) -> RecordedTeacher:
-        """A teacher that was checked."""
-        return cls(source=teacher.source, sha256=teacher.sha256, accuracy=teacher.test_accuracy, made=teacher.made)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Accuracy:
-    """What :func:`summary` finds, percent, after each epoch.
-
-    Attributes:
-        last: of the last epoch.
-        mean_last_5: over the last five.
-        best: of the best epoch, which is chosen on ``part``.
-        best_epoch: from 1.
-        epochs: how many.
-        part: ``"val"``, the part that was held out for validation, or ``"test"``, the test set.
-    """
-
-    last: float
-    mean_last_5: float
-    best: float
-    best_epoch: int
-    epochs: int
-    part: Literal["val", "test"] = "test"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TestFigures:
-    """A look at the test set after the training, where choices are made on a validation part; percent.
-
-    Attributes:
-        last: with the weights of the last epoch.
-        best: with those of the epoch that was best on the validation part; None where they are no longer there.
-    """
-
-    __test__ = False  # no test for pytest
-
-    last: float
-    best: float | None = None
+__all__ = ["Record"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,9 +196,9 @@ class Record:
         parts = {"data": RecordedData, "student": RecordedStudent, "teacher": RecordedTeacher}
         parts |= {"accuracy": Accuracy, "test": TestFigures}
         made: dict[str, Any] = {
-            name: _part(part, content[name]) for name, part in parts.items() if content.get(name) is not None
+            name: part_from(part, content[name]) for name, part in parts.items() if content.get(name) is not None
         }
-        return _part(cls, {**content, **made, "format": FORMAT})
+        return part_from(cls, {**content, **made, "format": FORMAT})
 
     @classmethod
     def read(cls, path: str | Path) -> Record:
@@ -319,13 +216,3 @@ class Record:
     def write(self, path: str | Path) -> Path:
         """Write a file, whole or not at all; paths become strings."""
         return write_record(path, self.to_json())
-
-
-def _part(kind: type[_Part], content: Mapping[str, Any]) -> _Part:
-    """A dataclass from those keys of a mapping that it has."""
-    known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
-    needed = [name for name, item in known.items() if item.default is MISSING and item.default_factory is MISSING]
-    missing = [name for name in needed if name not in content]
-    if missing:
-        raise ValueError(f"a record of a row says {', '.join(missing)}, and this one does not")
-    return kind(**{name: value for name, value in content.items() if name in known})

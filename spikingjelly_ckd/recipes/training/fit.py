@@ -26,8 +26,8 @@ from ..data.loading import ReproducibleDataModule
 from ..options import Run
 from ..quiet import without_chatter
 from ..recipe import Recipe
-from ..records.files import summary
-from ..records.schema import TestFigures
+from ..records.history import summary
+from ..records.parts import TestFigures
 from ..teacher_input import Teacher
 from .callbacks import FailureNotes, FastNeurons, History, StepSeeds, StopEarly, checkpoints
 from .distillation_callback import DistillationCallback
