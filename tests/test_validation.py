@@ -12,7 +12,7 @@ from method_runs import row
 from spikingjelly_ckd.recipes.data import DataOptions, cifar10
 from spikingjelly_ckd.recipes.records.schema import Record
 from spikingjelly_ckd.recipes.report.table import tabulate
-from spikingjelly_ckd.recipes.training.module import TrainingModule
+from spikingjelly_ckd.recipes.training.training_module import TrainingModule
 
 OWN = "distiller.student."
 

@@ -24,7 +24,7 @@ from ..row import make_distiller
 from ..start import initial_weights, start_from
 from ..teacher_input import Teacher
 from ..training.figures import cosine_with_warmup
-from ..training.module import make_optimizer
+from ..training.training_module import make_optimizer
 from .arms import Arm
 from .costs import gradient_share
 

@@ -8,7 +8,8 @@ with needs_packages("spikingjelly_ckd.recipes.training"):
     from .callbacks import History, StepSeeds
     from .distillation_callback import DistillationCallback, training_progress
     from .figures import cosine_with_warmup, topk_accuracy
-    from .module import ClassifierModule, DistillationModule, TrainingModule
+    from .module import ClassifierModule, DistillationModule
+    from .training_module import TrainingModule
 
 __all__ = [
     "ClassifierModule",

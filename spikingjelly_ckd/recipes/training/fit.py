@@ -32,7 +32,7 @@ from ..teacher_input import Teacher
 from .callbacks import FailureNotes, FastNeurons, History, StepSeeds, StopEarly, checkpoints
 from .distillation_callback import DistillationCallback
 from .map_images import MapImages, fixed_images
-from .module import DistillationModule, TrainingModule
+from .module import DistillationModule
 from .progress import progress_callback
 from .resume import (
     BEST,
@@ -46,6 +46,7 @@ from .resume import (
     settings_of,
 )
 from .stopping import StopTogether
+from .training_module import TrainingModule
 
 __all__ = ["FitResult", "fit", "optimisation", "preflight_report"]
 
