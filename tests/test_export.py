@@ -20,16 +20,15 @@ from spikingjelly_ckd.recipes.data import cifar10
 from spikingjelly_ckd.recipes.export import (
     BUILDERS,
     file_hash,
-    fill,
     load_network,
     name_of,
     read_about,
-    read_weights,
     resolve_name,
     save_network,
 )
 from spikingjelly_ckd.recipes.models import SpikingResNet, resnet20, spiking_resnet20
 from spikingjelly_ckd.recipes.teachers import timm_network
+from spikingjelly_ckd.recipes.weights import fill, read_weights
 
 HERE = Path(__file__).parent
 

@@ -12,8 +12,9 @@ from torch import nn
 from spikingjelly_ckd.recipes.deploy.evaluate import evaluate
 from spikingjelly_ckd.recipes.deploy.exported import read_exported
 from spikingjelly_ckd.recipes.deploy.int8 import export_int8, quantize
-from spikingjelly_ckd.recipes.export import file_hash, load_network, read_weights, save_network
+from spikingjelly_ckd.recipes.export import file_hash, load_network, save_network
 from spikingjelly_ckd.recipes.models import resnet8, spiking_resnet8
+from spikingjelly_ckd.recipes.weights import read_weights
 
 CLASSES = ("class000", "class001", "class002")
 ABOUT = {"time_steps": 2, "size": 16, "mean": (0.5,) * 3, "std": (0.25,) * 3, "classes": CLASSES, "accuracy": 50.0}

@@ -22,10 +22,11 @@ from spikingjelly_ckd.networks.layer import Layer
 from spikingjelly_ckd.networks.layouts import RefusedError, read_layout
 from spikingjelly_ckd.recipes.build import build_network, build_student
 from spikingjelly_ckd.recipes.command_line import parse
-from spikingjelly_ckd.recipes.export import fill, load_network, read_weights, resolve_name
+from spikingjelly_ckd.recipes.export import load_network, resolve_name
 from spikingjelly_ckd.recipes.records import read_record
 from spikingjelly_ckd.recipes.row import run_row
 from spikingjelly_ckd.recipes.teachers import obtain_teacher
+from spikingjelly_ckd.recipes.weights import fill, read_weights
 
 HERE = Path(__file__).parent
 SCRIPT = HERE.parent / "examples" / "cifar10_r20.py"

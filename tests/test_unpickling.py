@@ -13,8 +13,8 @@ import torch
 from tiny_data import write_cifar
 
 from spikingjelly_ckd.recipes.data import DataOptions, cifar10, cifar100
-from spikingjelly_ckd.recipes.export import read_weights
 from spikingjelly_ckd.recipes.unpickling import NumpyArray, PlainUnpickler, load_plain
+from spikingjelly_ckd.recipes.weights import read_weights
 
 
 class Call:

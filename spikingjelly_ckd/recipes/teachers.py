@@ -20,7 +20,7 @@ from . import teacher_identity as identity
 from .build import Built, build_network
 from .data import Data
 from .data.loading import seed_all
-from .export import file_hash, fill, load_network, named_as, read_about, read_weights
+from .export import file_hash, load_network, read_about
 from .files import is_first_process, locked, say, set_aside
 from .names import name_of, resolve_name
 from .options import Run
@@ -34,6 +34,7 @@ from .training.fit import fit, optimisation
 from .training.module import ClassifierModule
 from .training.resume import LATEST, find_checkpoint, record_so_far, resumed
 from .untrusted import shown_text
+from .weights import fill, named_as, read_weights
 
 __all__ = [
     "Teacher",

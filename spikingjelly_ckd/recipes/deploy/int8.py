@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from ...errors.arguments import ArgumentValueError
 from ...step.batch import read_batch
-from ..export import SCALE, write_network
+from ..export import write_network
+from ..weights import SCALE
 from .evaluate import batches_of, evaluate_exported
 from .exported import ExportedNetwork, read_exported
 from .tracing import TraceError, fold_norms, trace_network

@@ -17,12 +17,12 @@ from torch import nn
 
 from ..data import Data
 from ..data.splits import data_set
-from ..export import fill
 from ..files import is_first_process, say, set_aside, whole_file
 from ..options import Run
 from ..recipe import Recipe
 from ..records.schema import Record
 from ..teacher_input import Teacher
+from ..weights import fill
 
 __all__ = [
     "BEST",
