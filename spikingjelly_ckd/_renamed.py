@@ -37,7 +37,11 @@ OLD_MODULES: dict[str, tuple[str, ...]] = {
     "recipes.augment": ("recipes.data.augment",),
     "recipes.compare.records": ("recipes.comparison.records",),
     "recipes.compare.statistics": ("recipes.comparison.statistics",),
-    "recipes.compare.table": ("recipes.comparison.table", "recipes.comparison.controls"),
+    "recipes.compare.table": (
+        "recipes.comparison.table",
+        "recipes.comparison.comparable",
+        "recipes.comparison.controls",
+    ),
     "recipes.energy": ("recipes.report.energy", "recipes.report.operations"),
     "recipes.events": ("recipes.data.digits", "recipes.data.event_camera"),
     "recipes.landscape": ("recipes.report.landscape",),

@@ -13,6 +13,7 @@ from test_compare import flags, kill_twice, results, stop_after
 from spikingjelly_ckd.errors.installed import InstallationError
 from spikingjelly_ckd.published import METHODS, Method
 from spikingjelly_ckd.recipes.compare import command, one_seed, tuning, workers
+from spikingjelly_ckd.recipes.compare import trials as trained
 from spikingjelly_ckd.recipes.compare.arms import read_arms
 from spikingjelly_ckd.recipes.compare.batches import InMemory
 from spikingjelly_ckd.recipes.compare.flags import RECIPE
@@ -20,7 +21,8 @@ from spikingjelly_ckd.recipes.compare.lockstep import Seed, StoppedError
 from spikingjelly_ckd.recipes.compare.search import Range, Trial, best_trial, propose, search_space, with_values
 from spikingjelly_ckd.recipes.comparison.records import ArmRecord
 from spikingjelly_ckd.recipes.comparison.table import compare_records, render
-from spikingjelly_ckd.recipes.methods import numbers_of, read_method, with_arguments
+from spikingjelly_ckd.recipes.method_arguments import numbers_of, with_arguments
+from spikingjelly_ckd.recipes.methods import read_method
 
 pytestmark = pytest.mark.tools
 
@@ -42,7 +44,7 @@ def tune(ground, tmp_path, monkeypatch):
     def run(*more, out=tmp_path / "out", seeds=True, stop=None, trials=2):
         def search_inline(found, parts, **_):
             for part in parts:
-                tuning.train_part(found, part, *([] if stop is None else [stop]))
+                trained.train_part(found, part, *([] if stop is None else [stop]))
             return workers.Outcome(done=list(parts))
 
         def seeds_inline(plan, numbers, **_):
@@ -276,8 +278,8 @@ def test_what_is_trained_is_what_was_taken(tune, monkeypatch):
     monkeypatch.setattr(tuning, "best_trial", lambda tried: replace(best, values=tried[0].values | {"lr": 0.2}))
     tune("--methods", "kd", "--seeds", "4")
     assert rates[4] == {"plain (tuned)": 0.2, "plain x3 (tuned)": 0.2, "kd (tuned)": 0.2}
-    assert {*rates} == {4, tuning.SEED}
-    assert rates[tuning.SEED]["kd"] != rates[tuning.SEED]["plain"]  # of the second trial, each arm its own
+    assert {*rates} == {4, trained.SEED}
+    assert rates[trained.SEED]["kd"] != rates[trained.SEED]["plain"]  # of the second trial, each arm its own
 
 
 def test_no_image_of_the_test_part_is_looked_at(tune, monkeypatch):
@@ -328,7 +330,7 @@ def test_a_trial_that_fails_is_recorded_and_the_others_go_on(tune, monkeypatch):
         values = draw(space, tried, *seeds)
         return values | {"temperature": -1.0} if tried and "temperature" in space else values
 
-    monkeypatch.setattr(tuning, "propose", beyond)
+    monkeypatch.setattr(trained, "propose", beyond)
     arms = tune("--methods", "kd", seeds=False)["arms"]
     assert "temperature must be" in arms["kd"]["tried"][1]["failed"]
     assert arms["kd"]["tried"][1]["val_accuracy"] is None

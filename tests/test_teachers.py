@@ -16,7 +16,8 @@ from spikingjelly_ckd.recipes import teachers
 from spikingjelly_ckd.recipes.data import Data
 from spikingjelly_ckd.recipes.export import file_hash, save_network
 from spikingjelly_ckd.recipes.models import resnet20
-from spikingjelly_ckd.recipes.teachers import Teacher, TeacherInput, check_teacher, load_teacher, timm_network
+from spikingjelly_ckd.recipes.teacher_check import check_teacher
+from spikingjelly_ckd.recipes.teachers import Teacher, TeacherInput, load_teacher, timm_network
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 CLASSES = ("cat", "dog", "eel")

@@ -8,7 +8,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -29,12 +29,9 @@ __all__ = [
     "folder_name",
     "is_own",
     "needs_teacher",
-    "numbers_of",
     "of_one_layer",
     "read_method",
     "resolve_here",
-    "with_arguments",
-    "with_defaults",
     "with_layers",
     "with_task_loss",
 ]
@@ -80,9 +77,9 @@ def read_method(text: str) -> Method:
         >>> read_method("spikingjelly_ckd:KDLoss:weight=0.5").losses
         {'KDLoss': (KDLoss(temperature=4.0), 0.5)}
     """
-    name, arguments = _split(text)
-    make = _function(text, name)
-    weight = arguments.pop("weight", OWN_WEIGHT) if _is_loss_without_weight(make) else OWN_WEIGHT
+    name, arguments = split_text(text)
+    make = function_of(text, name)
+    weight = arguments.pop("weight", OWN_WEIGHT) if is_loss_without_weight(make) else OWN_WEIGHT
     known = _arguments(make)
     for key in sorted(arguments):
         if known is not None and key not in known:
@@ -119,90 +116,30 @@ def _arguments(make: Callable[..., Any]) -> dict[str, None] | None:
     return known
 
 
-def numbers_of(text: str) -> dict[str, float]:
-    """The arguments of a method that are numbers, with the values that the text gives them, or their defaults.
-
-    Args:
-        text: as for :func:`read_method`.
-
-    Returns:
-        Name -> value. Where the function hands settings on to a loss that has a temperature, that is among them, and
-        so may be a temperature that the function does not take: of another loss.
-
-    Raises:
-        TypeError: as :func:`read_method`.
-        ValueError: likewise.
-
-    Example:
-        >>> numbers_of("kd:weight=0.5")
-        {'weight': 0.5, 'task_weight': 0.1, 'temperature': 4.0}
-        >>> numbers_of("spikingjelly_ckd:KDLoss")
-        {'temperature': 4.0, 'weight': 1.0}
-    """
-    name, given = _split(text)
-    make = _function(text, name)
-    parameters = inspect.signature(make).parameters.values()
-    values = {parameter.name: parameter.default for parameter in parameters}
-    if _is_loss_without_weight(make):
-        values["weight"] = OWN_WEIGHT
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        loss, _ = next(iter(read_method(text).losses.values()), (None, None))
-        values["temperature"] = getattr(loss, "temperature", None)
-    values |= given
-    return {key: float(value) for key, value in values.items() if type(value) in (int, float)}
-
-
-def with_arguments(text: str, values: Mapping[str, Any]) -> str:
-    """The text of a method with other arguments.
-
-    Args:
-        text: as for :func:`read_method`.
-        values: name -> value, in place of what the text says of that argument.
-
-    Example:
-        >>> with_arguments("kd:weight=auto,temperature=4.0", {"temperature": 2.0, "task_weight": 0.5})
-        'kd:weight=auto,temperature=2.0,task_weight=0.5'
-        >>> with_arguments("plain", {})
-        'plain'
-    """
-    name, given = _split(text)
-    merged = {**given, **values}
-    written = [f"{key}={value if _value(str(value)) == value else repr(value)}" for key, value in merged.items()]
-    return f"{name}:{','.join(written)}" if written else name
-
-
-def with_defaults(text: str) -> str:
-    """The text of a method with all of its numbers, in one order: equal for texts that mean the same.
-
-    Args:
-        text: as for :func:`read_method`.
-
-    Example:
-        >>> with_defaults("kd"), with_defaults("kd:temperature=4,weight=0.90") == with_defaults("kd")
-        ('kd:task_weight=0.1,temperature=4.0,weight=0.9', True)
-    """
-    name, given = _split(text)
-    return with_arguments(name, dict(sorted((given | numbers_of(text)).items())))
-
-
-def _is_loss_without_weight(make: Callable[..., Any]) -> bool:
+def is_loss_without_weight(make: Callable[..., Any]) -> bool:
+    """Whether it is a class of losses, which are weighted from outside."""
     own = isinstance(make, type) and issubclass(make, DistillationLoss)
     return own and "weight" not in inspect.signature(make).parameters
 
 
-def _split(text: str) -> tuple[str, dict[str, Any]]:
-    """``"kd:weight=0.5,temperature=1.0"`` -> ``("kd", {"weight": 0.5, "temperature": 1.0})``."""
+def split_text(text: str) -> tuple[str, dict[str, Any]]:
+    """``"kd:weight=0.5,temperature=1.0"`` -> ``("kd", {"weight": 0.5, "temperature": 1.0})``.
+
+    Raises:
+        ValueError: an argument is there twice.
+    """
     name, *rest = re.split(rf":(?={KEY})", text, maxsplit=1)
     arguments: dict[str, Any] = {}
     for item in re.split(rf",(?={KEY})", rest[0]) if rest else ():
         key, _, value = item.partition("=")
         if key.strip() in arguments:
             raise ArgumentValueError("method", f"{text!r}: {key.strip()} is there twice")
-        arguments[key.strip()] = _value(value.strip())
+        arguments[key.strip()] = value_of(value.strip())
     return name, arguments
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
+    """The number or the like that a text is, or else the text."""
     try:
         return ast.literal_eval(text)
     except (SyntaxError, ValueError):
@@ -216,11 +153,16 @@ def is_own(text: str) -> bool:
         >>> is_own("kd:weight=0.5"), is_own("mine:build"), is_own("spikingjelly_ckd:KDLoss")
         (False, True, False)
     """
-    name, _ = _split(text)
+    name, _ = split_text(text)
     return ":" in name and name.partition(":")[0].partition(".")[0] != __name__.partition(".")[0]
 
 
-def _function(text: str, name: str) -> Callable[..., Any]:
+def function_of(text: str, name: str) -> Callable[..., Any]:
+    """The function that ``text`` names as ``name``: of the catalogue, or ``module:name``.
+
+    Raises:
+        ValueError: there is none.
+    """
     catalogued, colon, _ = name.partition(":")
     if colon and catalogued in published.METHODS:
         raise ArgumentValueError("method", f"must be {catalogued}:key=value,key=value, got {text!r}")

@@ -12,7 +12,8 @@ from ...errors.arguments import ArgumentValueError
 from ..build import build_student
 from ..comparison.controls import CONTROL, LOUDER, TUNED
 from ..data import Data
-from ..methods import folder_name, with_defaults
+from ..method_arguments import with_defaults
+from ..methods import folder_name
 from ..options import Run
 from ..recipe import Recipe
 from ..start import check_start

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors.installed import needs_packages
 from ...step.method import Method
-from ..methods import numbers_of, with_arguments
+from ..method_arguments import numbers_of, with_arguments
 from ..recipe import Recipe
 
 __all__ = ["Range", "Trial", "best_trial", "needs_optuna", "propose", "search_space", "with_values"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...errors.arguments import ArgumentNotFoundError, ArgumentValueError
 from ...errors.installed import needs_packages, root_logger_untouched
-from .folders import EVENT_SUFFIX, class_folders
+from .listing import EVENT_SUFFIX, class_folders
 from .options import DataOptions
 from .samples import FrameLoader, check_events
 from .splits import Sample

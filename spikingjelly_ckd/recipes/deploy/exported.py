@@ -19,7 +19,7 @@ from ...networks.compat import has_neurons
 from ...networks.outputs import Logits, read_logits
 from ..data.augment import event_transform, image_transform
 from ..data.base import TransformedSubset
-from ..data.folders import EVENT_SUFFIX, FolderSamples, class_folders, is_litter, list_samples
+from ..data.listing import EVENT_SUFFIX, FolderSamples, class_folders, is_litter, list_samples
 from ..data.options import DataOptions
 from ..data.roots import first_names
 from ..data.samples import FrameLoader, load_image

@@ -18,7 +18,7 @@ from ..records.checks import KINDS as KINDS_OF_ROW
 from ..records.files import READABLE
 from ..records.schema import Record
 from ..untrusted import check_kinds, list_of, number, read_json, shown_text
-from .table import run_key, settings_text, shared_settings
+from .settings import run_key, settings_text, shared_settings
 
 __all__ = ["Study", "find_studies"]
 

@@ -23,6 +23,7 @@ from ..files import until_reader_leaves
 from ..parser import Parser
 from ..records.schema import Record
 from ..untrusted import markdown_cell, shown_text
+from .settings import run_key, settings_of, settings_text, shared_settings
 
 with needs_packages("the table of records"):
     from scipy.stats import t as student_t
@@ -40,14 +41,6 @@ FIGURES: dict[str, Callable[[Record], float | None]] = {
     BEST_ON_TEST: lambda run: run.result.best,
 }
 """Head of a column -> accuracy on the test set, percent."""
-NOT_SETTINGS = ("name", "paper_accuracy", "method", "parts")
-OF_TEACHING = (
-    *("variant", "map_temperature", "temperature", "noise_weight", "beta", "gamma", "target_class"),
-    *("student_layer", "teacher_layer", "teacher", "teacher_epochs", "teacher_lr", "teacher_cache"),
-)
-"""Settings that do not touch plain training."""
-OF_TEACHER = ("teacher_epochs", "teacher_lr")
-"""Settings of a teacher that is trained first, and of none that is given."""
 
 
 def interval95(values: Sequence[float]) -> float | None:
@@ -160,33 +153,6 @@ def _refuse(records: Sequence[Record], *, best_on_test: bool) -> None:
             )
 
 
-def _settings(record: Record) -> dict[str, Any]:
-    elsewhere = {"data": record.data.name, "processes": record.processes or 1}
-    elsewhere["teacher_cache"] = record.options.get("teacher_cache")
-    settings = record.recipe | elsewhere  # a row's script also runs on other data and on several devices
-    out: tuple[str, ...] = OF_TEACHING if record.method == "plain" else ()
-    teacher = record.teacher
-    if not out and teacher is not None and record.options.get("teacher") is not None:
-        out = OF_TEACHER
-        settings["teacher"] = teacher.source if teacher.sha256 is None else f"sha256 {teacher.sha256[:8]}"
-    return {name: value for name, value in settings.items() if name not in (*NOT_SETTINGS, *out)}
-
-
-def run_key(record: Record) -> tuple[str, str, str]:
-    """Row, settings and method: runs that share them differ in their seed alone."""
-    return record.row, settings_text(_settings(record)), record.method
-
-
-def shared_settings(record: Record) -> dict[str, Any]:
-    """The settings that a run has in common with its plain twin."""
-    return {name: value for name, value in _settings(record).items() if name not in OF_TEACHING}
-
-
-def settings_text(settings: Mapping[str, Any]) -> str:
-    """Settings in a line, by name."""
-    return "; ".join(f"{name}={value}" for name, value in sorted(settings.items()))
-
-
 def _first(runs: Mapping[int, Record]) -> Record:
     return next(iter(runs.values()))
 
@@ -195,7 +161,7 @@ def _varying(records: Sequence[Record]) -> set[tuple[str, str]]:
     """Settings of a row that differ between its records."""
     values: dict[tuple[str, str], set[str]] = defaultdict(set)
     for record in records:
-        for name, value in _settings(record).items():
+        for name, value in settings_of(record).items():
             values[record.row, name].add(str(value))
     return {key for key, found in values.items() if len(found) > 1}
 
@@ -210,7 +176,7 @@ def _line(
     row, _, method = key
     runs = groups[key]
     first = _first(runs)
-    settings = _settings(first)
+    settings = settings_of(first)
     shown = [f"{name}={value}" for name, value in settings.items() if (row, name) in varying or name == "time_steps"]
     found = {
         head: [value for run in runs.values() if (value := read(run)) is not None] for head, read in figures.items()

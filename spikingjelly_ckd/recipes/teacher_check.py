@@ -1,0 +1,88 @@
+"""Whether a teacher is better than guessing, on the data that it is to teach."""
+
+from __future__ import annotations
+
+from itertools import chain, islice
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ..networks.outputs import read_logits
+from ..preflight.guessing import guessing
+from .data import Data
+from .progress import tracked
+from .teacher_input import Teacher
+
+__all__ = ["check_teacher"]
+
+
+@torch.no_grad()
+def check_teacher(
+    teacher: Teacher, data: Data, *, batch_size: int, workers: int = 0, limit: int | None = None, refuse: bool = True
+) -> float:
+    """Accuracy in percent on the validation part, or the test set where there is none, as the teacher will see it.
+
+    Args:
+        teacher: in ``eval``, on any device.
+        data: whose validation part, or test set, is used.
+        batch_size: images at a time.
+        workers: loading processes.
+        limit: of batches; None for all.
+        refuse: raise where it is no better than guessing.
+
+    Returns:
+        Percent.
+
+    Raises:
+        TypeError: the teacher returned no logits.
+        ValueError: it cannot take the images, wrong logits, NaN in the images or the logits, or an accuracy that always
+            saying the most frequent class explains (no more than 2 standard errors above its share), from which no
+            student can learn.
+    """
+    device = next(chain(teacher.network.parameters(), teacher.network.buffers()), torch.empty(0)).device
+    enter = teacher.input_for(data).to(device)
+    right = 0
+    seen: list[Tensor] = []
+    part = getattr(data, "measured", data.test)  # an object of one's own may have a test part alone
+    loader = DataLoader(part, batch_size, num_workers=workers)
+    for images, labels in tracked(islice(loader, limit), "Teacher: accuracy", len(loader)):
+        images = images.transpose(0, 1) if images.ndim == 5 else images
+        logits = read_logits(teacher.run(enter(images.to(device))), role="teacher", size=len(labels)).mean
+        if logits.shape[1] != data.num_classes:
+            raise ValueError(
+                f"the teacher {teacher.source} returned {tuple(logits.shape)} for {len(labels)} images of "
+                f"{data.num_classes} classes: pass a teacher of these classes, or fine-tune this one on them first"
+            )
+        _check_finite(teacher, images, logits)
+        right += int((logits.argmax(1).cpu() == labels).sum())
+        seen.append(labels)
+    if not seen:
+        raise ValueError(
+            f"the {part_of(data)} set of {data.name} is empty, so the teacher {teacher.source} cannot be checked"
+        )
+    of_guessing = guessing(torch.cat(seen))
+    total = sum(map(len, seen))
+    if refuse and of_guessing.explains(right / total):
+        raise ValueError(
+            f"the teacher {teacher.source} gets {100 * right / total:.2f} % of {total} {part_of(data)} images, hardly "
+            f"more than guessing ({of_guessing}): is it trained, and on these classes in this order? One that is "
+            "trained here learns more with more --teacher-epochs, and a larger --val-images measures it better; "
+            "--any-teacher goes on all the same"
+        )
+    return 100 * right / total
+
+
+def part_of(data: Data) -> str:
+    return "test" if data.validation is None else "validation"
+
+
+def _check_finite(teacher: Teacher, images: Tensor, logits: Tensor) -> None:
+    """Raise where a number is NaN or infinite, since such an image would count as a wrong answer."""
+    if not images.isfinite().all():
+        raise ValueError("the test set holds NaN or inf, which would count as wrong answers; mend or remove its files")
+    if not logits.isfinite().all():
+        raise ValueError(
+            f"the teacher {teacher.source} returned logits that are NaN or inf for test images; check its weights and "
+            "the normalisation of its input"
+        )
