@@ -113,29 +113,49 @@ def fit(
     checkpoint = find_checkpoint(resume, folder)
     history = History(folder / "history.csv", on_row)
     settings = dict(settings_of(recipe, run, data, teacher) if settings is None else settings)
-    stop = StopTogether()
-    callbacks: list[Callback] = [
-        stop,
-        StepSeeds(run.seed),
-        FailureNotes(),
-        history,
-        *checkpoints(folder, settings, data.measured_part),
+    stop, average = StopTogether(), EMAWeightAveraging(decay=recipe.ema) if recipe.ema else None
+    callbacks = [
+        *(stop, StepSeeds(run.seed), FailureNotes(), history, *checkpoints(folder, settings, data.measured_part)),
+        *_callbacks(module, data, recipe, run),
+        *([] if average is None else [average]),
     ]
-    if isinstance(module, DistillationModule):
-        callbacks.append(FastNeurons())
-        if run.logger == "tensorboard":
-            load = partial(fixed_images, data)
-            callbacks.append(MapImages(load, classes=data.classes, mean=data.mean, std=data.std))
+    trainer = _trainer(recipe, run, folder, callbacks)
+    settings["processes"] = trainer.world_size
+    _begin(module, checkpoint, settings, folder)
+    loaders = _loaders(module, data, recipe, run, folder)
+    with stop.watch(trainer):
+        trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
+        if average is not None:
+            average.on_train_end(trainer, module)  # Lightning leaves it out where no epoch was left to train
+        rows, best = history.rows, folder / BEST
+        test = None if data.validation is None else _look_at_test(trainer, module, loaders, rows, best)
+    return FitResult(history.rows, trainer, preflight_report(trainer), _cache(loaders), test)
+
+
+def _callbacks(module: TrainingModule, data: Data, recipe: Recipe, run: Run) -> list[Callback]:
+    """Those that not every training has: of a distillation, of early stopping, of progress on the screen."""
+    found: list[Callback] = []
+    distils = isinstance(module, DistillationModule)
+    if distils:
+        found.append(FastNeurons())
+    if distils and run.logger == "tensorboard":
+        load = partial(fixed_images, data)
+        found.append(MapImages(load, classes=data.classes, mean=data.mean, std=data.std))
     if recipe.early_stop:
-        callbacks.append(StopEarly(recipe.early_stop))
+        found.append(StopEarly(recipe.early_stop))
     if not run.no_progress:
-        what = "Student" if isinstance(module, DistillationModule) else "Teacher"
-        callbacks.append(progress_callback(what, is_smoke=run.smoke))
-    average = EMAWeightAveraging(decay=recipe.ema) if recipe.ema else None
-    if average is not None:
-        callbacks.append(average)
+        found.append(progress_callback("Student" if distils else "Teacher", is_smoke=run.smoke))
+    return found
+
+
+def _trainer(recipe: Recipe, run: Run, folder: Path, callbacks: list[Callback]) -> Trainer:
+    """Lightning's trainer with the values of the recipe and the flags of the run.
+
+    Raises:
+        ValueError: devices or a strategy that are not there.
+    """
     try:
-        trainer = Trainer(
+        return Trainer(
             accelerator={"cuda": "gpu"}.get(run.device, run.device),
             devices=run.devices,
             num_nodes=run.num_nodes,
@@ -159,22 +179,20 @@ def fit(
     except (MisconfigurationException, ImportError, ValueError) as error:
         asked = f"--device {run.device} --devices {run.devices} --strategy {run.strategy}"
         raise ValueError(f"{asked} cannot be used here: {error}") from error
-    settings["processes"] = trainer.world_size
-    if checkpoint is not None:
-        saved = read_checkpoint(checkpoint)
-        check_same_run(checkpoint, saved[SETTINGS], settings)
-        check_fits(checkpoint, saved, module)
-        del saved
-    else:
+
+
+def _begin(module: TrainingModule, checkpoint: Path | None, settings: Mapping[str, Any], folder: Path) -> None:
+    """A training from the beginning, or one that goes on if the checkpoint is of the same run.
+
+    Raises:
+        ValueError: the checkpoint belongs to a run with other settings, or to another network.
+    """
+    if checkpoint is None:
         begin_anew(folder)
-    loaders = _loaders(module, data, recipe, run, folder)
-    with stop.watch(trainer):
-        trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
-        if average is not None:
-            average.on_train_end(trainer, module)  # Lightning leaves it out where no epoch was left to train
-        rows, best = history.rows, folder / BEST
-        test = None if data.validation is None else _look_at_test(trainer, module, loaders, rows, best)
-    return FitResult(history.rows, trainer, preflight_report(trainer), _cache(loaders), test)
+        return
+    saved = read_checkpoint(checkpoint)
+    check_same_run(checkpoint, saved[SETTINGS], settings)
+    check_fits(checkpoint, saved, module)
 
 
 def _look_at_test(
