@@ -192,6 +192,9 @@ class DistillationLoss(nn.Module):
         """The teacher's class map, ``[N, h, w]``, for a loss that uses nothing else of the teacher's layers.
 
         ``select`` gets its map here too, so that a cached one, ``signals.class_map``, serves as well.
+
+        Args:
+            signals: of one step.
         """
         raise NotImplementedError(f"{type(self).__name__} compares no class map of the teacher")
 

@@ -79,7 +79,13 @@ def what_ran(module: nn.Module, forward: Callable[[], object], *, integers: bool
 
 
 def spiking_kind(modules: Mapping[str, nn.Module], path: str, seen: Ran) -> str | None:
-    """What makes this layer's output spikes, in words; None where it is not spikes."""
+    """What makes this layer's output spikes, in words; None where it is not spikes.
+
+    Args:
+        modules: path -> module, of the whole network.
+        path: of the layer.
+        seen: what it returned.
+    """
     child = modules[path]
     if is_skipped(modules, path):
         return None
@@ -91,7 +97,12 @@ def spiking_kind(modules: Mapping[str, nn.Module], path: str, seen: Ran) -> str 
 
 
 def is_skipped(modules: Mapping[str, nn.Module], path: str) -> bool:
-    """Whether a layer is no candidate: attention, whose shapes only look like images, dropout, pooling and the like."""
+    """Whether a layer is no candidate: attention, whose shapes only look like images, dropout, pooling and the like.
+
+    Args:
+        modules: path -> module, of the whole network.
+        path: of the layer.
+    """
     parts = path.split(".")
     above = [modules[".".join(parts[:depth])] for depth in range(1, len(parts) + 1)] if path else []
     names = [type(child).__name__ for child in above]
@@ -103,7 +114,12 @@ def is_skipped(modules: Mapping[str, nn.Module], path: str) -> bool:
 
 
 def blocks_around(modules: Mapping[str, nn.Module], path: str) -> set[str]:
-    """The blocks that the layer at ``path`` is an inner part of, but no ``Sequential`` or ``ModuleList``."""
+    """The blocks that the layer at ``path`` is an inner part of, but no ``Sequential`` or ``ModuleList``.
+
+    Args:
+        modules: path -> module, of the whole network.
+        path: of the layer.
+    """
     parts = path.split(".")
     above = {".".join(parts[:depth]) for depth in range(1, len(parts))}
     return {other for other in above if not isinstance(modules[other], nn.Sequential | nn.ModuleList)}

@@ -62,7 +62,11 @@ def keep_class_token(network: nn.Module) -> int:
 
 
 def has_one_token(module: nn.Module) -> bool:
-    """Whether ``module`` is a block that :func:`keep_class_token` has put in place."""
+    """Whether ``module`` is a block that :func:`keep_class_token` has put in place.
+
+    Args:
+        module: one block.
+    """
     return isinstance(module, _OneToken)
 
 

@@ -32,6 +32,10 @@ class Failure:
 def find_failure(network: nn.Module, error: BaseException) -> Failure | None:
     """The innermost module of ``network`` in the traceback of ``error``; None where the error passed through none.
 
+    Args:
+        network: that raised.
+        error: what it raised.
+
     Example:
         >>> net = nn.Sequential(nn.ReLU(), nn.Linear(3, 2))
         >>> try:
@@ -56,6 +60,9 @@ def find_failure(network: nn.Module, error: BaseException) -> Failure | None:
 
 def advice_on(failure: Failure) -> str:
     """What to do about a module of a spiking network that failed; empty where nothing is known.
+
+    Args:
+        failure: of :func:`find_failure`.
 
     Example:
         >>> advice_on(Failure("conv", nn.Conv2d(3, 4, 3), (4, 2, 3, 8, 8))).partition(":")[0]

@@ -81,6 +81,9 @@ class Layer:
     def from_json(cls, saved: Mapping[str, Any]) -> Layer:
         """The layer that :meth:`to_json` has written; what is missing has its default.
 
+        Args:
+            saved: plain data.
+
         Raises:
             TypeError: ``saved`` is no mapping, or its path no string.
             ValueError: ``saved`` has no path, holds other names, or a value that a layer cannot have.
@@ -129,6 +132,10 @@ def as_layer(network: nn.Module, spec: LayerSpec, *, name: str = "layer") -> Lay
 
 def path_of(network: nn.Module, module: nn.Module) -> str:
     """The path of ``module`` inside ``network``, as in ``network.named_modules()``; empty for the network itself.
+
+    Args:
+        network: the whole.
+        module: a part of it, as an object.
 
     Raises:
         TypeError: ``module`` is no module.

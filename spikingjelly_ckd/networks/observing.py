@@ -54,6 +54,10 @@ class ObservedForward:
     def gradients_at(self, target: str, path: str) -> tuple[Tensor, ...]:
         """The gradient of a target's class score at each call of a layer, zeros where the score does not depend on it.
 
+        Args:
+            target: name of a target class.
+            path: of the layer.
+
         Raises:
             KeyError: the score of ``target`` was not differentiated at ``path``.
             RuntimeError: as :meth:`Recording.calls`.

@@ -35,6 +35,9 @@ _STEP_PRESETS: dict[str, StudentSteps] = {"SNASNet": "internal", "OTTTSpikingVGG
 def preset_student_steps(module: nn.Module) -> StudentSteps | None:
     """How a known SpikingJelly network wants its time steps, by class name.
 
+    Args:
+        module: the network, also inside a wrapper.
+
     Returns:
         ``"internal"`` for one that runs its own time loop (SNASNet), ``"loop"`` for one that takes a single step per
         call and has no multi-step mode (OTTT), None for every other network.
@@ -50,7 +53,11 @@ def preset_student_steps(module: nn.Module) -> StudentSteps | None:
 
 
 def student_preset_paths(module: nn.Module) -> list[tuple[str, str]]:
-    """Where the last spikes of a known student are, best first, each path with the class's name; empty for others."""
+    """Where the last spikes of a known student are, best first, each path with the class's name; empty for others.
+
+    Args:
+        module: the network, also inside a wrapper.
+    """
     known = _known(module, _STUDENT_PRESETS)
     if known is None:
         return []

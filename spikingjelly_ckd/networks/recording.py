@@ -77,6 +77,9 @@ class Recording(Mapping[str, Tensor]):
     def calls(self, path: str) -> tuple[Tensor, ...]:
         """Every output of the layer, in the order of its calls.
 
+        Args:
+            path: of the layer.
+
         Raises:
             KeyError: the path was not recorded.
             RuntimeError: the layer did not run, or an output was changed in place after it was recorded.
@@ -268,6 +271,10 @@ def listen(module: nn.Module, see: Callable[[Any], None]) -> RemovableHandle:
 def get_layer(module: nn.Module, path: str) -> nn.Module:
     """The submodule at ``path``.
 
+    Args:
+        module: the network.
+        path: as in ``named_modules()``.
+
     Raises:
         ValueError: there is none; the message offers the nearest names.
 
@@ -352,6 +359,9 @@ def convert_input(module: nn.Module, *, channels_last: bool) -> RemovableHandle:
 
 def converts_input(module: nn.Module) -> bool:
     """Whether :func:`convert_input` was called on ``module`` itself, and its handle not removed.
+
+    Args:
+        module: the network.
 
     Example:
         >>> from torch import nn

@@ -43,13 +43,24 @@ class Refusals:
         self._all: list[_Refusal] = []
 
     def add(self, path: str, shapes: Sequence[tuple[int, ...]], why: str, kind: RefusalKind = "tried") -> None:
-        """Note why the layer at ``path``, whose calls returned tensors of ``shapes``, was not chosen."""
+        """Note why the layer at ``path``, whose calls returned tensors of ``shapes``, was not chosen.
+
+        Args:
+            path: of the layer.
+            shapes: of what its calls returned.
+            why: in words.
+            kind: how far it was looked at.
+        """
         shape = f" {list(shapes[0])}" if shapes else ""
         times = f" x{len(shapes)}" if len(shapes) > 1 else ""
         self._all.append(_Refusal(path, f"{path}{shape}{times}", why, kind))
 
     def behind(self, path: str, chosen: Sequence[str] = ()) -> tuple[str, ...]:
         """What was refused behind ``path`` and in front of the next of the ``chosen`` paths.
+
+        Args:
+            path: of the layer that was chosen.
+            chosen: paths of others that were chosen too.
 
         Returns:
             For each reason the last layer that it was given for, and how many more there are; from the last back.

@@ -42,6 +42,10 @@ TASK_NEEDS = frozenset({"labels", "logits", "per_step_logits"})
 def read_teacher_steps(teacher: nn.Module | None, needs: Collection[str]) -> StudentSteps | None:
     """How a spiking teacher takes its time steps; None for an ANN.
 
+    Args:
+        teacher: the network; None where there is none.
+        needs: of all losses and the task loss.
+
     Raises:
         ValueError: a loss compares layers of a spiking teacher.
     """
@@ -60,6 +64,13 @@ def read_losses(
     losses: Mapping[str, tuple[DistillationLoss, Weight]], task_weight: float
 ) -> tuple[dict[str, DistillationLoss], dict[str, float], dict[str, AutoWeight | HeldWeight]]:
     """The losses, the weights that are numbers, and what measures the others.
+
+    Args:
+        losses: name -> (loss, weight).
+        task_weight: of the task loss.
+
+    Returns:
+        The losses, the weights that are numbers, and what measures the others; each by its name.
 
     Raises:
         TypeError: ``losses`` is no mapping, an entry is no pair, a loss is no :class:`DistillationLoss`, or a weight is
@@ -111,6 +122,11 @@ def read_needs(
 ) -> frozenset[str]:
     """The signals that any of the losses needs; the task loss sees logits and labels, and no layers.
 
+    Args:
+        losses: name -> loss.
+        task_loss: a :class:`DistillationLoss`, or a function that needs nothing more.
+        with_teacher: whether there is one.
+
     Raises:
         ValueError: a loss names an unknown need or ``layer_choice``, needs gradients without features, or needs a
             teacher and there is none.
@@ -142,6 +158,10 @@ def read_needs(
 def read_schedule(schedule: Mapping[str, Schedule] | None, losses: Collection[str]) -> dict[str, Schedule]:
     """Factors of weights over the run, by the names of losses and ``"task"``.
 
+    Args:
+        schedule: name -> function of the progress, from 0 to 1; None for none.
+        losses: their names.
+
     Raises:
         TypeError: a factor is no function.
         ValueError: a name is neither that of a loss nor ``"task"``.
@@ -163,6 +183,12 @@ def read_layers(
     student: nn.Module,
 ) -> dict[str, GivenSides]:
     """For each loss that compares layers, those that were given on each side, or None where they are to be found.
+
+    Args:
+        losses: name -> loss.
+        layers: name -> (student layers, teacher layers), as :func:`read_side` takes them.
+        teacher: the network; None where there is none.
+        student: likewise.
 
     Raises:
         TypeError: an entry is no pair, or a layer is of a wrong kind.
@@ -192,6 +218,10 @@ def read_layers(
 def read_side(side: Any, network: nn.Module | None) -> tuple[Layer, ...] | None:
     """Layers given as a path, a module, a :class:`Layer` or several of them; None where they are to be found.
 
+    Args:
+        side: of one network.
+        network: that has them; None where there is none.
+
     Raises:
         TypeError: a layer is of a wrong kind.
         ValueError: a layer is not in the network.
@@ -211,6 +241,9 @@ def read_side(side: Any, network: nn.Module | None) -> tuple[Layer, ...] | None:
 
 def check_built(losses: Mapping[str, DistillationLoss]) -> None:
     """Raise if a loss still waits for shapes to create its parameters.
+
+    Args:
+        losses: name -> loss.
 
     Raises:
         ValueError: a loss waits; the message names it.

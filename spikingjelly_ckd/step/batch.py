@@ -45,6 +45,9 @@ class Batch:
     def check_kept(self, role: Role) -> None:
         """Raise if the network that ran last has written into the images, which are everybody's.
 
+        Args:
+            role: of the network that ran last.
+
         Raises:
             ValueError: it has; the images of this batch are spoilt.
         """

@@ -27,7 +27,11 @@ class Searched:
         self._found: dict[bool, Side] = {}
 
     def find(self, *, stages: bool) -> Side:
-        """The layers that serve, or the one; their grids are left open, since they follow the size of the input."""
+        """The layers that serve, or the one; their grids are left open, since they follow the size of the input.
+
+        Args:
+            stages: one layer for each size of map, in place of the one that serves best.
+        """
         if stages not in self._found:
             inputs, role, run = self.observer.inputs(self.batch), self.observer.role, self.observer.run
             if stages:
@@ -39,13 +43,23 @@ class Searched:
         return self._found[stages]
 
     def positions(self, layers: Side) -> list[int]:
-        """How many positions the map of each layer has."""
+        """How many positions the map of each layer has.
+
+        Args:
+            layers: of this network.
+        """
         shapes = self.observer.shapes(self.network, layers, self.batch)
         return [shapes[layer][-2:].numel() for layer in layers]
 
 
 def choose_alone(name: str, choice: LayerChoice, student: Searched) -> Side:
-    """The layers of a loss that reads the student's alone."""
+    """The layers of a loss that reads the student's alone.
+
+    Args:
+        name: of the loss.
+        choice: of the loss.
+        student: the network that is searched.
+    """
     given = student.observer.given[name]
     if given is not None:
         return given
@@ -54,7 +68,14 @@ def choose_alone(name: str, choice: LayerChoice, student: Searched) -> Side:
 
 
 def choose_pair(name: str, choice: LayerChoice, student: Searched, teacher: Searched) -> None:
-    """Set the layers of one loss on both sides."""
+    """Set the layers of one loss on both sides.
+
+    Args:
+        name: of the loss.
+        choice: of the loss.
+        student: whose layers are set.
+        teacher: likewise.
+    """
     given = student.observer.given[name], teacher.observer.given[name]
     ours, theirs = (
         side.find(stages=choice != "last") if layers is None else layers

@@ -53,7 +53,11 @@ class Hold:
         check_count("every", self.every)
 
     def share_of(self, loss: DistillationLoss) -> float:
-        """The share that is held for ``loss``."""
+        """The share that is held for ``loss``.
+
+        Args:
+            loss: whose weight is held.
+        """
         if self.share is not None:
             return self.share
         return AUTO_SHARE if {"features", "student_features"} & set(loss.needs) else HOLD_LOGIT_SHARE

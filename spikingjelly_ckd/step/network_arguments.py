@@ -23,6 +23,10 @@ NO_DATA_PARALLEL = (
 def check_networks(teacher: nn.Module | None, student: nn.Module) -> None:
     """Raise unless both are modules of their own, outside ``nn.DataParallel``; the teacher may be None.
 
+    Args:
+        teacher: the ANN, or a spiking network.
+        student: the spiking network.
+
     Raises:
         TypeError: one of them is no module, or holds ``nn.DataParallel``.
         ValueError: they share a tensor, the teacher was exported by ``torch.export``, or it has spiking neurons and the
@@ -78,6 +82,9 @@ def _can_be_set_to_eval(network: nn.Module) -> bool:
 def read_time_steps(time_steps: int | None) -> int | None:
     """``time_steps`` if it is None or a positive integer.
 
+    Args:
+        time_steps: as the user gave it.
+
     Raises:
         TypeError: it is no integer.
         ValueError: it is below 1.
@@ -93,6 +100,10 @@ def read_time_steps(time_steps: int | None) -> int | None:
 
 def read_student_steps(student: nn.Module, student_steps: StudentSteps) -> StudentSteps:
     """How the student takes its time steps; networks known by name override the default.
+
+    Args:
+        student: the network.
+        student_steps: as the user gave it.
 
     Raises:
         ValueError: ``student_steps`` is an unknown word, or does not fit the step mode of the student's neurons.

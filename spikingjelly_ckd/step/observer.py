@@ -57,15 +57,28 @@ class Observer:
         self._resolved: dict[Any, Layer] = {}
 
     def inputs(self, batch: Batch) -> Tensor:
-        """What the network takes of a batch."""
+        """What the network takes of a batch.
+
+        Args:
+            batch: in the package's axes.
+        """
         raise NotImplementedError
 
     def run(self, network: nn.Module, inputs: Tensor) -> Any:
-        """What the network returns, with a note on whatever it raises."""
+        """What the network returns, with a note on whatever it raises.
+
+        Args:
+            network: of this side.
+            inputs: of :meth:`inputs`.
+        """
         raise NotImplementedError
 
     def as_read(self, name: str) -> tuple[Layer, ...]:
-        """The layers of the loss called ``name``, with what was found out when they were last read."""
+        """The layers of the loss called ``name``, with what was found out when they were last read.
+
+        Args:
+            name: of a loss that compares layers.
+        """
         return tuple(self._resolved.get(layer, layer) for layer in self.layers[name])
 
     def chosen(self) -> dict[str, Any]:
@@ -83,7 +96,11 @@ class Observer:
         }
 
     def restore(self, chosen: Mapping[str, Any]) -> None:
-        """Use what :meth:`chosen` gave in another run; layers that the user named here stay."""
+        """Use what :meth:`chosen` gave in another run; layers that the user named here stay.
+
+        Args:
+            chosen: plain data.
+        """
         for name, layers in chosen["layers"].items():
             saved, given = tuple(Layer.from_json(layer) for layer in layers), self.given[name]
             if given is not None and [x.path for x in given] != [x.path for x in saved]:
@@ -98,6 +115,9 @@ class Observer:
     def check_loaded(self, network: nn.Module) -> None:
         """Raise if a layer that was loaded is not in the network.
 
+        Args:
+            network: of this side.
+
         Raises:
             ValueError: the message names the layer and the nearest ones.
         """
@@ -108,7 +128,13 @@ class Observer:
                 get_layer(network, path)
 
     def shapes(self, network: nn.Module, layers: Iterable[Layer], batch: Batch) -> dict[Layer, Size]:
-        """The shapes of these layers in the losses' axes, for such a batch; the network is left as it was found."""
+        """The shapes of these layers in the losses' axes, for such a batch; the network is left as it was found.
+
+        Args:
+            network: of this side.
+            layers: in it.
+            batch: on which it runs.
+        """
         with preserve_state(network), torch.no_grad():
             with record(network.eval(), {layer.path for layer in layers}) as seen:
                 self.run(network, self.inputs(batch))

@@ -127,7 +127,11 @@ class Step:
         return cast(Tensor, self.student.logits)
 
     def signals(self, name: str) -> Signals:
-        """What the loss called ``name`` may take."""
+        """What the loss called ``name`` may take.
+
+        Args:
+            name: of the loss.
+        """
         student, teacher = self.student, self.teacher
         return Signals(
             self.labels,
@@ -144,7 +148,12 @@ class Step:
         )
 
     def with_terms(self, task_loss: Callable[..., Tensor] | None, losses: Mapping[str, DistillationLoss]) -> Step:
-        """The step with what the task loss (None: cross-entropy on the mean logits) and every loss compute."""
+        """The step with what the task loss (None: cross-entropy on the mean logits) and every loss compute.
+
+        Args:
+            task_loss: a loss, a function of logits and labels, or None.
+            losses: name -> loss.
+        """
         signals = replace(self.signals("task"), labels=self.task_labels)
         if task_loss is None:
             value = F.cross_entropy(signals.student_logits, signals.labels)
@@ -159,7 +168,11 @@ class Step:
         return replace(self, terms={"task": task, **terms})
 
     def points(self, name: str) -> tuple[Tensor, ...]:
-        """Where the gradients of the loss called ``name`` and of the task are compared, in the student's graph."""
+        """Where the gradients of the loss called ``name`` and of the task are compared, in the student's graph.
+
+        Args:
+            name: of the loss.
+        """
         return self.student.points.get(name) or self.student.every_point or (self.logits,)
 
     def skipped(self) -> Tensor:
@@ -207,7 +220,13 @@ class Step:
         )
 
     def output(self, loss: Tensor, weights: dict[str, float | Tensor], skipped: int | Tensor) -> StepOutput:
-        """The step for the caller, with the weighted sum of its terms."""
+        """The step for the caller, with the weighted sum of its terms.
+
+        Args:
+            loss: the weighted sum of the terms.
+            weights: name -> weight that the term had.
+            skipped: how many images the losses left out.
+        """
         values = {name: term.value for name, term in self.terms.items()}
         with_maps = {name: term.maps for name, term in self.terms.items() if term.maps}
         maps = {

@@ -215,7 +215,15 @@ class Pair(nn.Module):
     def build(
         self, name: str, loss: DistillationLoss, student: nn.Module, teacher: nn.Module | None, batch: Batch
     ) -> None:
-        """Let a loss create the parameters that depend on the shapes of its layers, and on the number of classes."""
+        """Let a loss create the parameters that depend on the shapes of its layers, and on the number of classes.
+
+        Args:
+            name: of the loss.
+            loss: that is built.
+            student: the network.
+            teacher: likewise; None where there is none.
+            batch: on which they run.
+        """
         if loss.num_classes is None:
             loss.num_classes = self.count_classes(student, batch)
         loss.build(*self.shapes(name, student, teacher, batch))

@@ -59,7 +59,11 @@ class PerStepReadout:
         return head(features)
 
     def violations(self, logits: Logits) -> dict[str, Tensor]:
-        """Message -> boolean scalar, true where the steps read are not what the network's logits are the mean of."""
+        """Message -> boolean scalar, true where the steps read are not what the network's logits are the mean of.
+
+        Args:
+            logits: of the network, with those of every step where they were read.
+        """
         if logits.steps is None:
             return {}
         error = (logits.steps.mean(0) - logits.mean).detach().abs().max()

@@ -36,6 +36,9 @@ def encode(data: Mapping[str, Any]) -> Tensor:
 def decode(state: Tensor) -> dict[str, Any]:
     """What :func:`encode` was given.
 
+    Args:
+        state: of :func:`encode`.
+
     Raises:
         ValueError: it is something else.
     """

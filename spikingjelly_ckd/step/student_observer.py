@@ -188,7 +188,12 @@ class StudentObserver(Observer):
         return found if logits.steps is None else found | {"output": logits.steps}
 
     def logits(self, network: nn.Module, batch: Batch) -> Logits:
-        """What the network returns, and nothing else."""
+        """What the network returns, and nothing else.
+
+        Args:
+            network: the student.
+            batch: on which it runs.
+        """
         output = self.run(network, self.inputs(batch))
         batch.check_kept(self.role)
         return read_logits(output, role="student", size=batch.size, steps=batch.steps)

@@ -52,6 +52,10 @@ class TeacherObserver(Observer):
 
         In multi-step mode that is one which cannot run on frames and can on images; in single-step mode one whose
         neurons run several times in one call. The network is left as it was found.
+
+        Args:
+            network: the teacher.
+            batch: on which it is tried.
         """
         usual = self.time_steps
         if usual == "multi" and self._calls_of_neurons(network, batch) is None:
@@ -117,13 +121,22 @@ class TeacherObserver(Observer):
             return read_logits(output, role="student", size=size, steps=steps).mean
 
     def logits(self, network: nn.Module, batch: Batch) -> Tensor:
-        """``[N, K]``, and nothing else."""
+        """``[N, K]``, and nothing else.
+
+        Args:
+            network: the teacher.
+            batch: on which it runs.
+        """
         output = self.run(network, self.inputs(batch))
         batch.check_kept(self.role)
         return read_logits(output, role="teacher", size=batch.size).mean
 
     def replay(self, cached: TeacherOutput) -> Observation:
-        """The observation that a cached output stands for; no network runs."""
+        """The observation that a cached output stands for; no network runs.
+
+        Args:
+            cached: what the teacher returned for these images before.
+        """
         maps = {name: at_least_float32(cached.class_maps[name].detach()) for name in self.layers}
         return Observation(at_least_float32(cached.logits.detach()), class_maps=maps)
 

@@ -19,6 +19,11 @@ StudentSteps = Literal["multi", "loop", "internal"]
 def run_over_time(network: nn.Module, frames: Tensor, steps: StudentSteps) -> Any:
     """What a spiking network returns: of one call, or the logits of one call for each time step, ``[T, N, K]``.
 
+    Args:
+        network: in multi-step mode, or for ``"loop"`` in single-step mode.
+        frames: ``[T, N, C, H, W]``, or images where the network repeats them by itself.
+        steps: how it takes them.
+
     Example:
         >>> run_over_time(nn.Flatten(), torch.zeros(3, 2, 1, 2, 2), "loop").shape
         torch.Size([3, 2, 4])

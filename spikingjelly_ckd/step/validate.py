@@ -38,6 +38,9 @@ __all__ = [
 def check_frozen(teacher: nn.Module) -> None:
     """Raise if the teacher was unfrozen or put back into train mode since the distiller was made.
 
+    Args:
+        teacher: the network.
+
     Raises:
         RuntimeError: a module of it is in train mode, or a parameter of it requires gradients.
     """
@@ -52,7 +55,11 @@ def check_frozen(teacher: nn.Module) -> None:
 
 @contextmanager
 def add_note_on_error(note: str) -> Iterator[None]:
-    """Add ``note`` to whatever a network raises inside the block."""
+    """Add ``note`` to whatever a network raises inside the block.
+
+    Args:
+        note: a sentence.
+    """
     try:
         yield
     except Exception as error:
@@ -62,6 +69,9 @@ def add_note_on_error(note: str) -> Iterator[None]:
 
 def check_replayable(losses: Mapping[str, DistillationLoss]) -> None:
     """Raise if a loss takes more of the teacher than its logits and a class map.
+
+    Args:
+        losses: name -> loss.
 
     Raises:
         ValueError: a loss compares features, or applies the teacher's last layer, and defines no class map.
@@ -76,6 +86,12 @@ def check_replayable(losses: Mapping[str, DistillationLoss]) -> None:
 
 def check_teacher_output(known: TeacherOutput, maps: set[str], images: Tensor, size: int) -> None:
     """Raise unless ``known`` holds logits, and those class maps, of ``size`` images on the device of ``images``.
+
+    Args:
+        known: as the user gave it.
+        maps: names of the losses that need a class map.
+        images: of the batch.
+        size: ``N``.
 
     Raises:
         TypeError: ``known`` is no :class:`TeacherOutput`, or a value in it is no floating tensor.
@@ -115,6 +131,11 @@ def check_classes(student: Tensor, teacher: Tensor | None) -> None:
 
 def check_labels(labels: Tensor | None, shape: Size, *, clamp: bool) -> Tensor:
     """Labels that fit logits ``[N, K]``; indices out of range are clamped, since they are reported elsewhere.
+
+    Args:
+        labels: ``[N]``, or soft ``[N, K]``.
+        shape: of the logits.
+        clamp: put indices into the range.
 
     Raises:
         TypeError: ``labels`` is None.
@@ -175,7 +196,14 @@ def label_sum_violations(labels: Tensor) -> dict[str, Tensor]:
 def input_violations(
     images: Tensor, labels: Tensor | None, classes: int, ignored: int | None = None
 ) -> dict[str, Tensor]:
-    """Message -> boolean scalar, true where a batch must not be trained on; ``ignored`` is a label to pass over."""
+    """Message -> boolean scalar, true where a batch must not be trained on; ``ignored`` is a label to pass over.
+
+    Args:
+        images: of the batch.
+        labels: likewise; None where there are none.
+        classes: ``K``.
+        ignored: a label to pass over; None for none.
+    """
     violations = {"images hold NaN or inf": ~all_finite(images)}
     if labels is not None and labels.ndim == 1:
         outside = (labels < 0) | (labels >= classes)

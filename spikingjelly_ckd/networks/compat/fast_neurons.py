@@ -101,6 +101,9 @@ def use_fast_neurons(module: nn.Module, *, enable: bool = True, dtype: torch.dty
 def neuron_path(module: nn.Module) -> NeuronPath:
     """What :func:`use_fast_neurons` reports, without changing anything.
 
+    Args:
+        module: the network.
+
     Returns:
         A :class:`NeuronPath` with ``changed`` 0.
     """

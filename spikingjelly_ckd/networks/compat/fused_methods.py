@@ -37,12 +37,21 @@ _FUSED_METHODS = (_FusedMethods.single_step_forward, _FusedMethods.multi_step_fo
 
 
 def is_fused(child: nn.Module) -> bool:
-    """Whether a neuron has the methods above."""
+    """Whether a neuron has the methods above.
+
+    Args:
+        child: a neuron.
+    """
     return all(getattr(vars(child).get(method.__name__), "__func__", None) is method for method in _FUSED_METHODS)
 
 
 def set_fused(child: nn.Module, fused: bool) -> bool:
-    """Switch a neuron to the methods above or back; whether that changed it."""
+    """Switch a neuron to the methods above or back; whether that changed it.
+
+    Args:
+        child: a neuron of :data:`FUSED_KINDS`.
+        fused: whether it gets these methods or the ones of its class.
+    """
     if is_fused(child) == fused:
         return False
     for method in _FUSED_METHODS:

@@ -15,6 +15,9 @@ def neuron_step_modes(module: nn.Module) -> dict[str, str]:
 
     A ``layer.MultiStepContainer`` walks through time itself, so what it holds counts as multi-step.
 
+    Args:
+        module: a network or a part of one.
+
     Example:
         >>> from spikingjelly.activation_based import neuron
         >>> neuron_step_modes(nn.Sequential(neuron.IFNode(step_mode="m"), neuron.IFNode()))
@@ -36,6 +39,9 @@ def neuron_step_modes(module: nn.Module) -> dict[str, str]:
 def step_modes(module: nn.Module) -> tuple[str | None, ...]:
     """The step mode of every module inside ``module``, in order, None for one that has none; cheap, for every step.
 
+    Args:
+        module: a network or a part of one.
+
     Example:
         >>> step_modes(nn.Sequential(layer.Linear(2, 2, step_mode="m"), nn.ReLU()))
         (None, 'm', None)
@@ -48,6 +54,9 @@ def is_in_single_step_mode(module: nn.Module) -> bool:
 
     Layers that treat every entry of the leading axes alike are left out: for them both modes are one.
 
+    Args:
+        module: one layer.
+
     Example:
         >>> from spikingjelly.activation_based import layer, neuron
         >>> [is_in_single_step_mode(module) for module in (neuron.IFNode(), layer.Dropout(0.5), layer.Linear(2, 2))]
@@ -59,6 +68,9 @@ def is_in_single_step_mode(module: nn.Module) -> bool:
 
 def inside_containers(module: nn.Module) -> set[str]:
     """Paths of the modules inside a container of SpikingJelly, which takes care of the time axis itself.
+
+    Args:
+        module: a network or a part of one.
 
     Example:
         >>> from spikingjelly.activation_based import layer
@@ -77,6 +89,9 @@ def inside_containers(module: nn.Module) -> set[str]:
 
 def obeys_step_mode(module: nn.Module) -> bool:
     """Whether ``module`` is one of SpikingJelly, or has its ``forward``, in which ``step_mode`` decides.
+
+    Args:
+        module: one layer.
 
     Example:
         >>> from spikingjelly.activation_based import neuron

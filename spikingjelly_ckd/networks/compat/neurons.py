@@ -24,6 +24,9 @@ def is_neuron(module: nn.Module) -> bool:
     ``layer.Dropout`` keeps memory too and is no neuron, nor is a ``NonSpiking...Node``; a user's own
     ``MemoryModule`` counts as one.
 
+    Args:
+        module: one layer.
+
     Example:
         >>> from spikingjelly.activation_based import layer, neuron
         >>> is_neuron(neuron.LIFNode()), is_neuron(layer.Dropout(0.5))
@@ -37,5 +40,9 @@ def is_neuron(module: nn.Module) -> bool:
 
 
 def has_neurons(module: nn.Module) -> bool:
-    """Whether any module inside is a spiking neuron."""
+    """Whether any module inside is a spiking neuron.
+
+    Args:
+        module: a network or a part of one.
+    """
     return any(is_neuron(child) for child in module.modules())

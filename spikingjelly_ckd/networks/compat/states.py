@@ -20,6 +20,9 @@ _R = TypeVar("_R")
 def keeps_state(module: nn.Module) -> bool:
     """Whether ``module`` remembers something from one time step to the next.
 
+    Args:
+        module: one layer.
+
     Example:
         >>> from spikingjelly.activation_based import layer
         >>> keeps_state(layer.SynapseFilter()), keeps_state(layer.BatchNorm2d(2))
@@ -32,6 +35,9 @@ def untraced(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """``function`` as ``torch.compile`` has to leave it alone: it runs as written.
 
     ``torch.compiler.disable`` says that too, and imports the compiler at once; here this is put off to the first call.
+
+    Args:
+        function: any.
 
     Example:
         >>> untraced(len)([1, 2])
@@ -53,11 +59,18 @@ def reset(module: nn.Module) -> None:
     """Reset the states of every neuron inside ``module``; gradients of the past forward can still be computed.
 
     ``torch.compile`` must not trace it: the reset of a second network would miss its neurons.
+
+    Args:
+        module: a network or a part of one.
     """
     functional.reset_net(module)
 
 
 def invalidate_reset_cache(module: nn.Module) -> None:
-    """Forget which modules 2.x found at its first reset, so that later surgery on the network is not missed."""
+    """Forget which modules 2.x found at its first reset, so that later surgery on the network is not missed.
+
+    Args:
+        module: the network.
+    """
     if hasattr(functional, "invalidate_reset_cache"):
         functional.invalidate_reset_cache(module)
