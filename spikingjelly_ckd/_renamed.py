@@ -49,6 +49,7 @@ OLD_MODULES: dict[str, tuple[str, ...]] = {
     "recipes.report.environment": ("recipes.records.ran_on",),
     "recipes.report.record_checks": ("recipes.records.checks",),
     "recipes.report.records": ("recipes.records",),
+    "recipes.report.schema": ("recipes.records.schema", "recipes.records.parts"),
     "recipes.run": ("recipes.row",),
     "recipes.splits": ("recipes.data.splits",),
     "recipes.table": ("recipes.report.table",),

@@ -46,6 +46,7 @@ DOCUMENTED = {
     "recipes.loading": ["EpochData", "EpochSampler", "SeededSamples", "seed_all", "seeded"],
     "recipes.report.environment": ["environment"],
     "recipes.report.record_checks": ["check_record"],
+    "recipes.report.schema": ["Accuracy", "Record", "RecordedData", "RecordedStudent", "RecordedTeacher"],
     "recipes.report.records": ["FORMAT", "environment", "is_over", "read_record", "summary", "write_record"],
     "recipes.run": ["Fitted", "build_network", "fit", "make_distiller", "run_row", "run_teacher"],
     "recipes.splits": ["SPLIT_HASHES", "SUBSET_SEED", "dvs_samples", "split", "split_hash", "stratified_subset"],

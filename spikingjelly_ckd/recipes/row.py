@@ -45,7 +45,8 @@ from .methods import needs_teacher, with_layers
 from .models import checkpoint_neurons, synchronise_norms, without_checkpoints
 from .options import Run, check_options, output_folder
 from .recipe import Recipe, shown
-from .report.schema import Record, RecordedStudent
+from .records.parts import RecordedStudent
+from .records.schema import Record
 from .seeds import distil_seeds
 from .start import check_start, make_steps_cheaper, start_student
 from .student_needs import check_needs
