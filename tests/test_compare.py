@@ -169,24 +169,26 @@ def test_arms_of_a_checkpoint_go_on_before_others_begin(compare, tmp_path):
     assert compare("--methods", "ckd", "kd", "--seeds", "0") == whole
 
 
-def test_arms_with_and_without_the_weights_of_the_teacher(compare, ground, tmp_path, monkeypatch):
-    taught = ("ckd", "ckd@init=teacher,lr=0.02")
+@pytest.mark.parametrize("init", ["teacher", "scaled"])
+def test_arms_with_and_without_the_weights_of_the_teacher(compare, tmp_path, init):
+    taught = ("ckd", f"ckd@init={init},lr=0.02")
     found = compare("--methods", *taught, "--seeds", "0", "--epochs", "3")
-    control = "plain@init=teacher,lr=0.02"
+    control = f"plain@init={init},lr=0.02"
     assert set(found) == {(name, 0) for name in ("plain", "plain x3", control, *taught)}
     begun, own = found[taught[1], 0], found["ckd", 0]
     assert (begun["control"], found[control, 0]["control"], own["control"]) == (control, "plain", "plain")
     assert begun["init"] == found[control, 0]["init"]  # measured before either has learned anything
     assert begun["init"]["fitted"] == begun["init"]["tensors"]
     assert own["init"] is None
-    assert begun["method"]["own"] == {"init": "teacher", "lr": 0.02}
+    assert begun["method"]["own"] == {"init": init, "lr": 0.02}
     assert "own" not in own["method"]
     assert found[control, 0]["teacher"] == begun["teacher"] != found["plain", 0]["teacher"]
     assert begun["history"][0]["loss"] != own["history"][0]["loss"]
     table = (tmp_path / "out" / "table.md").read_text()
     assert f"begins with {begun['init']['fitted']} of" in table
     assert f"{begun['init']['accuracy']:.2f} % before the first step" in table
-    asked = ("--methods", "ckd@init=teacher", "--seeds", "0")
+    assert ("thresholds" in begun["init"]) == (init == "scaled")
+    asked = ("--methods", f"ckd@init={init}", "--seeds", "0")
     whole = compare(*asked, out=tmp_path / "whole")
     with pytest.raises(StoppedError):
         compare(*asked, out=tmp_path / "stopped", stop=stop_after(1))

@@ -1,17 +1,25 @@
 """A student that begins with the weights of its teacher or of a file."""
 
+import copy
+
 import method_runs
 import pytest
 import tiny_nets
 import torch
-from method_runs import row, teacher_of
+from method_runs import row, stopping_after, teacher_of
 from safetensors.torch import load_file
+from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
 from spikingjelly_ckd import Distiller
+from spikingjelly_ckd.networks import compat
+from spikingjelly_ckd.networks.recording import watch_inputs
+from spikingjelly_ckd.recipes import start, thresholds
 from spikingjelly_ckd.recipes.data import DataOptions, cifar10
+from spikingjelly_ckd.recipes.export import load_network, save_network
 from spikingjelly_ckd.recipes.records.schema import Record
 from spikingjelly_ckd.recipes.start import accuracy_of, start_from
+from spikingjelly_ckd.recipes.thresholds import balance_thresholds, set_thresholds
 
 STILL = ("--epochs", "1", "--lr", "1e-30", "--wd", "0")
 
@@ -64,7 +72,7 @@ def test_a_row_that_begins_with_a_file(ground, tmp_path):
     record = row(ground, tmp_path / "out", "--method", "plain", "--init", tmp_path / "weights.pt", *STILL)
     assert record["init"]["source"] == str(tmp_path / "weights.pt")
     assert "teacher" not in record
-    with pytest.raises(FileNotFoundError, match="init must be 'teacher' or a file of weights"):
+    with pytest.raises(FileNotFoundError, match="init must be 'teacher', 'scaled' or a file of weights"):
         row(ground, tmp_path / "other", "--method", "plain", "--init", tmp_path / "absent.pt", *STILL)
 
 
@@ -83,3 +91,112 @@ def test_the_accuracy_before_the_first_step(ground):
     assert found == pytest.approx(100 * right.float().mean().item())
     assert distiller.training
     assert accuracy_of(distiller, data, limit=1, **options) == pytest.approx(25 * right[:4].sum().item())
+
+
+@pytest.fixture
+def balanced(monkeypatch):
+    """A student with its teacher's weights, before and after, and what was chosen on these images."""
+    monkeypatch.setattr(thresholds, "QUANTILES", (0.3, 0.5, 0.8))
+    torch.manual_seed(0)
+    teacher, student = tiny_nets.teacher(3), tiny_nets.student(3)
+    start_from(student, teacher.state_dict())
+    student.bn1.train(False)
+    distiller = Distiller(teacher, student, {}, time_steps=2)
+    batches = [(torch.randn(8, 3, 16, 16), torch.arange(8) % 3), (torch.randn(8, 3, 16, 16), torch.arange(8) % 3)]
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    return distiller, before, batches, balance_thresholds(student, distiller.predict, batches)
+
+
+def test_thresholds_are_quantiles_of_what_each_neuron_receives(monkeypatch):
+    monkeypatch.setattr(thresholds, "QUANTILES", (0.5,))
+    torch.manual_seed(0)
+    net = nn.Sequential(neuron.IFNode(step_mode="m"), nn.Flatten(2), layer.Linear(12, 3, step_mode="m"))
+    frames = torch.randn(1, 4, 3, 2, 2)
+
+    def predict(images):
+        net[0].reset()
+        return net(images.unsqueeze(0)).mean(0)
+
+    found = balance_thresholds(net, predict, [(frames[0], torch.zeros(4, dtype=torch.long))])
+    middle = frames[frames > 0].quantile(0.5)
+    assert found.thresholds == {"0": float(middle.bfloat16())}
+    net[0].reset()
+    assert net[0](frames).sum() == (frames >= found.thresholds["0"]).sum()
+
+
+def test_of_the_quantiles_the_best_on_the_images_is_taken(balanced):
+    distiller, _, batches, found = balanced
+    student, accuracies = distiller.student, {}
+    for quantile in thresholds.QUANTILES:
+        other = copy.deepcopy(distiller)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(thresholds, "QUANTILES", (quantile,))
+            accuracies[quantile] = balance_thresholds(other.student, other.predict, batches).accuracy
+    assert found.accuracy == max(accuracies.values())
+    assert accuracies[found.quantile] == found.accuracy
+    assert found.thresholds == {
+        path: module.v_threshold for path, module in student.named_modules() if path in found.thresholds
+    }
+
+
+def test_only_thresholds_and_running_statistics_change(balanced):
+    distiller, before, _, _ = balanced
+    student = distiller.student
+    for name, value in student.state_dict().items():
+        assert torch.equal(value, before[name]) != ("running" in name or "num_batches" in name), name
+    assert not student.bn1.training
+    assert student.training
+    assert {module.momentum for module in student.modules() if isinstance(module, nn.BatchNorm2d)} == {0.1}
+    assert not any(module._forward_pre_hooks for module in student.modules())
+
+
+def test_statistics_are_those_of_the_students_own_spikes(balanced):
+    distiller, _, batches, _ = balanced
+    norm, received = distiller.student.bn1, []
+    distiller.eval()
+    with torch.no_grad(), watch_inputs(distiller.student, ["bn1"], lambda _, tensor: received.append(tensor)):
+        for images, _ in batches:
+            distiller.predict(images)
+    means = [tensor.flatten(0, 1).mean((0, 2, 3)) for tensor in received]
+    assert torch.allclose(norm.running_mean, torch.stack(means).mean(0), atol=1e-5)
+
+
+def test_a_student_without_thresholds_is_refused():
+    with pytest.raises(ValueError, match=r"init 'scaled' sets the thresholds of neurons, and Flatten has no neuron"):
+        balance_thresholds(nn.Flatten(), nn.Identity(), [(torch.ones(1, 2), torch.zeros(1))])
+    with pytest.raises(ValueError, match="thresholds must name neurons of Flatten, got 'a'"):
+        set_thresholds(nn.Flatten(), {"a": 1.0})
+
+
+def test_a_row_that_begins_scaled_keeps_its_thresholds_on_disk(ground, tmp_path, monkeypatch):
+    monkeypatch.setattr(thresholds, "QUANTILES", (0.7,))
+    line = ("--method", "plain", "--init", "scaled", "--epochs", "1", *teacher_of(ground))
+    record = row(ground, tmp_path, *line)
+    assert record["init"]["source"] == record["teacher"]["source"]
+    assert record["init"]["fitted"] == record["init"]["tensors"]
+    student, about = load_network(tmp_path / "student.safetensors", build=tiny_nets.optional_student)
+    found = {path: module.v_threshold for path, module in student.named_modules() if compat.is_neuron(module)}
+    assert found == about["thresholds"] == record["init"]["thresholds"]
+    assert set(found.values()) != {1.0}
+
+
+def test_a_row_that_begins_scaled_goes_on_with_its_thresholds(ground, tmp_path, monkeypatch):
+    monkeypatch.setattr(thresholds, "QUANTILES", (0.7,))
+    line = ("--method", "plain", "--init", "scaled", "--epochs", "2", *teacher_of(ground))
+    whole = row(ground, tmp_path / "whole", *line)
+    with pytest.raises(ArithmeticError), stopping_after(1):
+        row(ground, tmp_path / "stopped", *line)
+    monkeypatch.setattr(start, "balance_thresholds", None)  # they are read, not sought again
+    record = row(ground, tmp_path / "stopped", *line, "--resume", "latest")
+    assert record["init"] == whole["init"]
+    assert record["student"]["sha256"] == whole["student"]["sha256"]
+
+
+@pytest.mark.parametrize("value", ["high", 0, -1, float("nan")])
+def test_thresholds_of_a_file_are_looked_at(tmp_path, value):
+    student, wrong = tiny_nets.optional_student(10), {"act1": value}
+    path = save_network(
+        tmp_path / "net.safetensors", student, tiny_nets.optional_student, {"num_classes": 10}, thresholds=wrong
+    )
+    with pytest.raises(ValueError, match="thresholds"):
+        load_network(path, build=tiny_nets.optional_student)

@@ -27,6 +27,7 @@ __all__ = [
     "listen",
     "record",
     "watch",
+    "watch_inputs",
 ]
 
 
@@ -235,6 +236,35 @@ def watch(module: nn.Module, see: Callable[[str, Tensor], None]) -> Iterator[Non
         return note
 
     handles = [child.register_forward_hook(hook(path)) for path, child in module.named_modules()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def watch_inputs(module: nn.Module, paths: Iterable[str], see: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Show ``see`` the first input of some modules before each of their calls inside the ``with`` block.
+
+    Args:
+        module: the network.
+        paths: of the modules.
+        see: called with path and input.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.ReLU(), nn.Flatten())
+        >>> with watch_inputs(net, ["1"], lambda path, received: print(path, tuple(received.shape))):
+        ...     _ = net(torch.zeros(2, 3, 4))
+        1 (2, 3, 4)
+    """
+
+    def hook(path: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        return lambda _, args: see(path, args[0])
+
+    handles = [get_layer(module, path).register_forward_pre_hook(hook(path)) for path in paths]
     try:
         yield
     finally:

@@ -21,6 +21,7 @@ from ..errors.installed import needs_packages
 from .files import whole_file
 from .hub import local_file
 from .names import BUILDERS, name_of, package_function
+from .thresholds import set_thresholds
 from .untrusted import (
     FLAG,
     HASH,
@@ -29,6 +30,7 @@ from .untrusted import (
     check_kinds,
     json_text,
     list_of,
+    mapping_of,
     number,
     optional,
     read_json,
@@ -59,6 +61,7 @@ ABOUT = {
     "weights": optional(TEXT),
     "event": FLAG,
     "centre_crop": FLAG,
+    "thresholds": optional(mapping_of(number(1e-9, 1e9))),
     "accuracy": optional(number(0, 100)),
     "split": optional(TEXT),
     "split_hash": optional(TEXT),
@@ -162,6 +165,7 @@ def load_network(path: str | Path, build: Callable[..., nn.Module] | None = None
     check_pair(path, about)
     network = _build(build or _package_builder(about["build"], path), about["arguments"], path)
     fill(network, read_weights(path), path)
+    set_thresholds(network, about.get("thresholds") or {})
     return network.eval(), about
 
 

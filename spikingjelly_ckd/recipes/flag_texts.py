@@ -55,7 +55,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "detach_reset": "Let no gradient flow through the reset of a neuron; without it as the network has it.",
         "norm": "Normalisation; without it the network's own.",
         "last_activation": "Activation of the last block; without it what the network has, or the method needs.",
-        "init": "First weights: 'teacher', or a file, where names and shapes fit; without it random ones.",
+        "init": "First weights: 'teacher', or a file, where names and shapes fit; 'scaled': those of the teacher, and "
+        "thresholds from quantiles of what the neurons receive. Without it random ones.",
     },
     "method": {
         "method": f"How the student learns, with arguments as in kd:weight=0.5. One of {', '.join(METHODS)}.",
@@ -132,7 +133,7 @@ METAVARS: dict[str, str] = {
     "teacher_cache": "VIEWS",
     "teacher_cache_dir": "DIR",
     "student": "MODULE:FUNCTION",
-    "init": "teacher|PATH",
+    "init": "teacher|scaled|PATH",
     "method": "NAME|MODULE:FUNCTION",
     "student_layer": "PATH",
     "teacher_layer": "PATH",

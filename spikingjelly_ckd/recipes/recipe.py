@@ -88,6 +88,11 @@ def cited(value: T, source: str) -> T:
     return cast(T, _Sourced(value, source))
 
 
+OF_TEACHER = ("teacher", "scaled")
+"""Values of :attr:`Recipe.init` that take the teacher's weights; any other is a path."""
+SCALED = OF_TEACHER[1]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything that decides about the outcome of a row, apart from the seed.
@@ -140,7 +145,8 @@ class Recipe:
         sync_bn: BatchNorm of the student over the images of all processes.
         eval_time_steps: ``T`` for evaluation, of images; None for ``time_steps``.
         init: ``"teacher"``, or path of a file, whose weights the student begins with where they fit by name and shape;
-            None for its first weights.
+            ``"scaled"`` for those of the teacher with thresholds to them, see
+            :func:`~spikingjelly_ckd.recipes.thresholds.balance_thresholds`; None for its first weights.
         method: a text for :func:`~spikingjelly_ckd.recipes.methods.read_method`, such as ``"kd"``, ``"kd:weight=0.5"``
             or ``"mymethods:build"``. ``"ckd"`` takes the seven values from ``variant`` to ``target_class``, which are
             of no other method.
@@ -287,7 +293,7 @@ class Recipe:
     @property
     def uses_teacher(self) -> bool:
         """Whether a loss of the method compares with a teacher, or the student begins with its weights."""
-        return self.init == "teacher" or needs_teacher(self.read_method())
+        return self.init in OF_TEACHER or needs_teacher(self.read_method())
 
     @property
     def evaluated_steps(self) -> int:

@@ -162,9 +162,11 @@ def _distil_locked(folder: Path, recipe: Recipe, run: Run) -> Record:
     more = optimisation(recipe, data) | {"eval_time_steps": recipe.eval_time_steps}
     module = DistillationModule(distiller, preflight=not run.no_preflight, **more)
     start = Record.start(recipe, run, data, student=student, teacher=teacher)
-    start = replace(start, init=start_student(student.network, distiller, recipe, run, data, teacher))
+    before = None if checkpoint is None else record_so_far(folder)
+    begun = None if before is None else before.init
+    start = replace(start, init=start_student(student.network, distiller, recipe, run, data, teacher, begun=begun))
     if checkpoint is not None:
-        start = resumed(start, checkpoint, record_so_far(folder))
+        start = resumed(start, checkpoint, before)
 
     if recipe.accelerate:
         start = replace(start, acceleration=make_steps_cheaper(distiller, recipe, run, data, start.acceleration))
@@ -228,7 +230,9 @@ def _finish(record: Record, recipe: Recipe, run: Run, data: Data, student: Built
     """Write the student, count its energy, write the record, and say what came out."""
     folder = run.folder(recipe)
     steps = {"time_steps": recipe.evaluated_steps, "student_steps": recipe.student_steps}
-    path = student.save(folder / "student.safetensors", data, **steps)
+    thresholds = (record.init or {}).get("thresholds")
+    more = {"thresholds": thresholds} if thresholds else {}
+    path = student.save(folder / "student.safetensors", data, **steps, **more)
     written = replace(RecordedStudent.of(student), sha256=file_hash(path))
     record = replace(record, student=written, energy=count_energy(recipe, run, data, student, teacher))
     record.write(folder / "record.json")

@@ -1,9 +1,9 @@
-"""What a student begins with: weights of its teacher, or of a file, where they fit by name; and cheaper steps."""
+"""What a student begins with: weights of its teacher or of a file, thresholds to them; and cheaper steps."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,49 +21,64 @@ from .data.loading import ReproducibleDataModule
 from .export import read_weights
 from .options import Run
 from .progress import tracked
-from .recipe import Recipe
+from .recipe import OF_TEACHER, SCALED, Recipe
 from .teacher_input import Teacher
+from .thresholds import balance_thresholds, set_thresholds, some_batches
 from .training.figures import among_largest, evaluated_with
 
 __all__ = [
-    "FROM_TEACHER",
     "accuracy_of",
     "check_start",
     "initial_weights",
     "make_steps_cheaper",
+    "scaled",
     "start_from",
     "start_student",
 ]
 
-FROM_TEACHER = "teacher"
-"""Value of ``init`` for the weights of the teacher."""
-
 
 def start_student(
-    student: nn.Module, distiller: Distiller, recipe: Recipe, run: Run, data: Data, teacher: Teacher | None
+    student: nn.Module,
+    distiller: Distiller,
+    recipe: Recipe,
+    run: Run,
+    data: Data,
+    teacher: Teacher | None,
+    *,
+    begun: Mapping[str, Any] | None = None,
 ) -> dict[str, Any] | None:
     """Give the student the weights that ``recipe.init`` names, and say what fitted and how good it is by now.
 
     Args:
         student: with its first weights.
         distiller: that holds it.
-        recipe: whose ``init`` is ``"teacher"``, a path, or None for the first weights.
+        recipe: whose ``init``; None for the first weights.
         run: its flags.
         data: to measure the student on: the validation part, or the test set where there is none.
-        teacher: for ``"teacher"``.
+        teacher: for its weights.
+        begun: what this returned where the run began, if it is resumed; the student has the same thresholds then, and
+            the rest is in the checkpoint.
 
     Returns:
         For the record: what :func:`start_from` returns, with ``source`` and ``accuracy``, percent before the first
-        step; None without ``recipe.init``.
+        step, and for ``"scaled"`` also ``quantile`` and ``thresholds``, see
+        :class:`~spikingjelly_ckd.recipes.thresholds.Balance`; None without ``recipe.init``.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no tensor fits, or a file that cannot be read.
+        ValueError: no tensor fits, a file that cannot be read, or no neuron that ``"scaled"`` could change.
     """
     if recipe.init is None:
         return None
+    if begun is not None:
+        set_thresholds(student, begun.get("thresholds") or {})
+        return dict(begun)
     source, weights = initial_weights(recipe.init, teacher)
     fitted = start_from(student, weights)
+    if recipe.init == SCALED:
+        distiller.to(run.torch_device)
+        loader = ReproducibleDataModule(data, batch_size=recipe.batch_size, seed=run.seed).train_dataloader()
+        fitted |= scaled(student, distiller, some_batches(loader, run.torch_device))
     with evaluated_with(distiller, recipe.eval_time_steps):
         accuracy = accuracy_of(
             distiller,
@@ -80,6 +95,24 @@ def start_student(
     return {"source": source, **fitted, "accuracy": accuracy}
 
 
+def scaled(student: nn.Module, distiller: Distiller, batches: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Any]:
+    """Thresholds to the student's weights, see :func:`~spikingjelly_ckd.recipes.thresholds.balance_thresholds`.
+
+    Args:
+        student: changed in place.
+        distiller: that holds it.
+        batches: images and labels of the training part, where the student is.
+
+    Returns:
+        For the record: ``quantile`` and ``thresholds``.
+
+    Raises:
+        ValueError: no neuron has a number as its threshold.
+    """
+    found = balance_thresholds(student, distiller.predict, batches)
+    return {"quantile": found.quantile, "thresholds": found.thresholds}
+
+
 def check_start(student: nn.Module, recipe: Recipe) -> None:
     """Raise where the file that ``recipe.init`` names cannot be used; the teacher's weights are not there yet.
 
@@ -91,7 +124,7 @@ def check_start(student: nn.Module, recipe: Recipe) -> None:
         FileNotFoundError: no such file.
         ValueError: no tensor fits, or a file that cannot be read.
     """
-    if recipe.init is not None and recipe.init != FROM_TEACHER:
+    if recipe.init is not None and recipe.init not in OF_TEACHER:
         _fitting(student, initial_weights(recipe.init, None)[1])
 
 
@@ -99,18 +132,20 @@ def initial_weights(init: str, teacher: Teacher | None) -> tuple[str, Mapping[st
     """What ``init`` names: where the weights are from, and name -> tensor.
 
     Args:
-        init: ``"teacher"`` or a path.
-        teacher: for ``"teacher"``.
+        init: ``"teacher"``, ``"scaled"`` or a path.
+        teacher: for the first two.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: a file that cannot be read.
     """
-    if init == FROM_TEACHER and teacher is not None:
+    if init in OF_TEACHER and teacher is not None:
         return teacher.source, teacher.network.state_dict()
     path = Path(init).expanduser()
     if not path.is_file():
-        raise ArgumentNotFoundError("init", f"must be 'teacher' or a file of weights; there is none {path.resolve()}")
+        raise ArgumentNotFoundError(
+            "init", f"must be 'teacher', 'scaled' or a file of weights; there is none {path.resolve()}"
+        )
     return init, read_weights(path)
 
 

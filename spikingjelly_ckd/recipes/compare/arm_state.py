@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,8 +21,9 @@ from ..models import checkpoint_neurons
 from ..options import Run
 from ..recipe import Recipe
 from ..row import make_distiller
-from ..start import initial_weights, start_from
+from ..start import initial_weights, scaled, start_from
 from ..teacher_input import Teacher
+from ..thresholds import set_thresholds
 from ..training.figures import cosine_with_warmup
 from ..training.training_module import make_optimizer
 from .arms import Arm
@@ -109,6 +110,17 @@ class ArmState:
         factor = cosine_with_warmup(recipe.epochs, steps, recipe.warmup_epochs)
         return cls(arm, distiller, optimizer, LambdaLR(optimizer, factor), init=init)
 
+    def scale(self, batches: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Thresholds to the first weights, of an arm whose ``init`` is ``"scaled"``.
+
+        Args:
+            batches: of the training part, on the device.
+
+        Raises:
+            ValueError: no neuron has a number as its threshold.
+        """
+        self.init = (self.init or {}) | scaled(self.distiller.student, self.distiller, batches)
+
     def backward(self, images: Tensor, labels: Tensor, seen: Observation | None) -> StepOutput:
         """Forward and backward of one batch; gradients are there afterwards, nothing has learned.
 
@@ -162,6 +174,7 @@ class ArmState:
             getattr(self, name).load_state_dict(saved[name])
         self.history, self.failed = list(saved["history"]), saved["failed"]
         self.skipped, self.times, self.init = saved["skipped"], list(saved["times"]), saved.get("init")
+        set_thresholds(self.distiller.student, (self.init or {}).get("thresholds") or {})
 
 
 def autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:

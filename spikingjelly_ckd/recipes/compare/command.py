@@ -25,10 +25,9 @@ from ..files import say, sweep, whole_file
 from ..methods import describe, is_own, read_method
 from ..options import Run, check_options, output_folder
 from ..progress import time_words
-from ..recipe import Recipe
+from ..recipe import OF_TEACHER, Recipe
 from ..report.found import Study
 from ..report.page import NAME, write_page
-from ..start import FROM_TEACHER
 from ..teachers import obtain_teacher
 from ..training.resume import check_same_run, read_settings, write_settings
 from .arms import Arm, read_arms
@@ -190,7 +189,7 @@ def _prepare(
     asked["data set"] = f"{data.name} {data.split} ({data.split_hash[:8]}, content {data.content})"
     _agree(folder, begun, asked)
     unfit = check_students(plan, data, options.methods)
-    for path in sorted({arm.recipe.init or FROM_TEACHER for arm in arms} - {FROM_TEACHER}):
+    for path in sorted({arm.recipe.init for arm in arms if arm.recipe.init not in (None, *OF_TEACHER)}):
         asked[f"weights of {path}"] = f"of sha256 {file_hash(Path(path).expanduser())[:8]}"
     _agree(folder, begun, asked)
     if run.teacher is None:  # its training may be stopped; where nothing is trained, a refused command leaves nothing
@@ -198,7 +197,7 @@ def _prepare(
     if any(arm.recipe.uses_teacher for arm in arms):
         of_teacher = replace(run, output_dir=folder, seed=0, resume=None)
         # its schedule is that of all arms, whatever an arm has for itself
-        found = obtain_teacher(replace(recipe, init=FROM_TEACHER), of_teacher, cropped(data, plan.crop))
+        found = obtain_teacher(replace(recipe, init=OF_TEACHER[0]), of_teacher, cropped(data, plan.crop))
         assert found is not None
         asked["teacher file"] = "timm's own" if found.sha256 is None else f"of sha256 {found.sha256[:8]}"
         _agree(folder, begun, asked)

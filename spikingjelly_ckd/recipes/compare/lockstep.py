@@ -24,7 +24,9 @@ from ..data import Data
 from ..data.loading import seed_all
 from ..options import Run
 from ..progress import tracked
+from ..recipe import SCALED
 from ..teacher_input import Teacher
+from ..thresholds import some_batches
 from ..training.resume import SETTINGS, WholeCheckpoints, check_same_run, find_checkpoint, read_checkpoint
 from .arm_state import ArmState, autocast
 from .arms import Arm
@@ -85,7 +87,11 @@ class Seed:
         self.looks: dict[str, dict[str, Any]] = {}
         for arm in arms:
             try:
-                self.states[arm.name] = ArmState.begin(arm, run, data, teacher, steps=batches.steps, **common)
+                state = ArmState.begin(arm, run, data, teacher, steps=batches.steps, **common)
+                if arm.recipe.init == SCALED:
+                    placed = ((self._placed(images), labels) for images, labels in batches.train(run.seed, 0))
+                    state.scale(some_batches(placed, self.device))
+                self.states[arm.name] = state
             except (FileNotFoundError, RuntimeError, TypeError, ValueError) as error:
                 self.unfit[arm.name] = str(error)
         self._taught = {name: one.distiller for name, one in self.states.items() if one.distiller.uses_teacher}

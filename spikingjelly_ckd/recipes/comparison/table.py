@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 
+from ..recipe import SCALED
 from ..untrusted import markdown_cell
 from .comparable import check_comparable
 from .controls import CONTROL, LOUDER_OF, TUNED
@@ -175,6 +176,10 @@ def answer(records: Sequence[ArmRecord], shown: Callable[[object], str] = markdo
     return f"Better than plain training: {'; '.join(names)}.{tail}{need}"
 
 
+def _begun_with(init: object) -> str:
+    return "the weights of the teacher, scaled" if init == SCALED else f"the weights of {markdown_cell(init)}"
+
+
 def _heading(records: Sequence[ArmRecord]) -> str:
     """The student, the data and the teacher, in a line."""
     first = records[0]
@@ -185,7 +190,7 @@ def _heading(records: Sequence[ArmRecord]) -> str:
         f"T={markdown_cell(first.asked.get('time_steps', 'unknown'))},",
         f"{markdown_cell(first.asked.get('epochs', 'unknown'))} epochs,",
         f"data {markdown_cell(first.data.get('name', 'unknown'))}, split {markdown_cell(first.data.get('split', ''))}.",
-        *([f"All begin with the weights of {markdown_cell(first.asked['init'])}."] if first.asked.get("init") else []),
+        *([f"All begin with {_begun_with(first.asked['init'])}."] if first.asked.get("init") else []),
     ]
     if taught is not None:
         accuracy = taught.get("accuracy")
@@ -238,6 +243,9 @@ def _notes(arm: str, rows: Sequence[ArmRecord], usual: str, said: Sequence[str])
             f"begins with {begun[0]['fitted']} of {begun[0]['tensors']} tensors of {begun[0]['source']}, "
             f"{accuracy} before the first step"
         )
+        quantiles = sorted({init["quantile"] for init in begun if init.get("quantile") is not None})
+        if quantiles:
+            yield f"thresholds are the {' or '.join(f'{100 * q:g} %' for q in quantiles)} quantiles of the inputs"
     shares = [record.greatest_share for record in rows if record.greatest_share is not None]
     if shares and max(shares) < LEAST_SHARE:
         yield f"does not act: its share of the gradient stays under {LEAST_SHARE:g}"
