@@ -1,5 +1,6 @@
 """Small real networks, seeded, shared by the tests."""
 
+import gc
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,13 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _what_stays_is_no_garbage() -> None:
+    """Spare modules and tests, a million objects, each collection of garbage: a look of preflight has four."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -74,25 +74,6 @@ def test_everything_is_left_as_found():
     assert sum(len(m._forward_hooks) for net in (teacher, student) for m in net.modules()) == 0
 
 
-@pytest.mark.parametrize("form", ["in place", "wrapped"])
-def test_a_distiller_that_was_compiled_and_trained(form):
-    teacher, student = ResNet((4, 8, 16), (1, 1, 1), 5), SpikingResNet((4, 8, 16), (1, 1, 1), 5)
-    distiller = CKDDistiller(teacher, student, time_steps=3, gamma=0.0, example=BATCH)
-    call = distiller if form == "in place" else torch.compile(distiller, backend="eager", dynamic=False)
-    if form == "in place":
-        distiller.compile(backend="eager", dynamic=False)
-    call(*BATCH).loss.backward()
-    call(*BATCH)  # what the first step found out (layers, an early end) is compiled for here, on the oldest torch
-    eager = copy.deepcopy(distiller)  # without what was compiled
-    found, expected = (
-        [check for check in preflight(one, BATCH).checks if check.name != "memory"] for one in (call, eager)
-    )
-    assert found == expected
-    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-    call(*BATCH)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs, "what is compiled serves on"
-
-
 def test_losses_on_features_alone_again_and_again():
     losses = {"hint": (FitNetsLoss(), 1.0)}
     distiller = Distiller(tiny_teacher(), tiny_student(), losses, time_steps=3, example=BATCH)
@@ -347,3 +328,22 @@ def test_two_map_losses_are_each_reported():
     found = preflight(distiller, BATCH)
     assert [check.data["path"] for check in all_named(found, "student layer")] == ["2", "5"]
     assert len(all_named(found, "gradient share")) == 2
+
+
+@pytest.mark.parametrize("form", ["in place", "wrapped"])
+def test_a_distiller_that_was_compiled_and_trained(form):
+    teacher, student = ResNet((4, 8, 16), (1, 1, 1), 5), SpikingResNet((4, 8, 16), (1, 1, 1), 5)
+    distiller = CKDDistiller(teacher, student, time_steps=3, gamma=0.0, example=BATCH)
+    call = distiller if form == "in place" else torch.compile(distiller, backend="eager", dynamic=False)
+    if form == "in place":
+        distiller.compile(backend="eager", dynamic=False)
+    call(*BATCH).loss.backward()
+    call(*BATCH)  # what the first step found out (layers, an early end) is compiled for here, on the oldest torch
+    eager = copy.deepcopy(distiller)  # without what was compiled
+    found, expected = (
+        [check for check in preflight(one, BATCH).checks if check.name != "memory"] for one in (call, eager)
+    )
+    assert found == expected
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    call(*BATCH)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs, "what is compiled serves on"
