@@ -43,7 +43,8 @@ def test_an_empty_tree_is_no_pack(tmp_path):
 
 
 @pytest.mark.slow
-def test_every_part_runs_and_what_ended_is_not_run_again(tmp_path, capsys):
+def test_every_part_runs_and_what_ended_is_not_run_again(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(gpu, "PROCESSES", 1)  # each takes as long to begin as all of its tests do
     images = write_image_folder(tmp_path / "tree", classes=10, per_class_train=12, per_class_test=2)
     end = float("inf")
     piece = gpu.Piece(Path(images), None, tmp_path / "out", "cpu", 1, end, True)
