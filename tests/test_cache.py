@@ -3,7 +3,6 @@
 import os
 import pickle
 import runpy
-import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +13,10 @@ import torch
 from conftest import tiny_student, tiny_teacher
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from processes import on_processes
 from timm.data import Mixup
 from tiny_data import write_cifar, write_event_folder, write_image_folder
 from torch import distributed, nn
-from torch import multiprocessing as mp
 
 from spikingjelly_ckd import ATLoss, CKDDistiller, Distiller, E2KDLoss, KDLoss, SAMDLoss
 from spikingjelly_ckd.methods.signals import TeacherOutput
@@ -503,7 +502,7 @@ def test_a_tie_of_two_classes_is_no_change(data):
 
 
 def one_of_two(rank, port, folder, tree, found):
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
     torch.set_num_threads(1)
     cache = TeacherCache(folder / "cache", make_distiller(), image_folder(tree, OPTIONS), views=2)
     _, loaders = fit(folder, cache, 2, batch_size=BATCH // 2, devices=2, strategy="ddp")
@@ -513,13 +512,8 @@ def one_of_two(rank, port, folder, tree, found):
 
 @pytest.mark.slow
 def test_one_of_two_processes_fills_and_both_read(tmp_path, tree):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    with mp.Manager() as manager:
-        found = manager.dict()
-        mp.spawn(one_of_two, args=(port, tmp_path, tree, found), nprocs=2)
-        (filled_first, first), (filled_other, other) = found[0], found[1]
+    (found,) = on_processes(one_of_two, 2, tmp_path, tree)
+    (filled_first, first), (filled_other, other) = found[0], found[1]
     assert (filled_first, filled_other) == ([0, 1], [])
     weights = [name for name in first if "running" not in name and "num_batches" not in name]
     assert all(first[name] == other[name] for name in weights)

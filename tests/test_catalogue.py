@@ -7,15 +7,14 @@ import importlib
 import inspect
 import pickle
 import re
-import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import tiny_student, tiny_teacher
+from processes import on_processes
 from torch import distributed
-from torch import multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 import spikingjelly_ckd
@@ -244,13 +243,8 @@ def all_under_ddp(rank, port, results):
 
 @pytest.mark.slow
 def test_every_method_under_ddp():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with mp.Manager() as manager:
-        results = manager.dict()
-        mp.spawn(all_under_ddp, args=(port, results), nprocs=2)
-        first, second = results[0], results[1]
+    (results,) = on_processes(all_under_ddp, 2)
+    first, second = results[0], results[1]
     for name in methods.__all__:
         for key, gradient in first[name].items():
             assert gradient is not None, f"{name}: {key} got no gradient"

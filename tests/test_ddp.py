@@ -1,12 +1,10 @@
 """Two real gloo processes: gradients, automatic weights, and what DDP must not see."""
 
-import socket
-
 import pytest
 import torch
 from conftest import tiny_student, tiny_teacher
+from processes import on_processes
 from torch import distributed, nn
-from torch import multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 from spikingjelly_ckd import CKDDistiller
@@ -52,13 +50,7 @@ def worker(rank, port, options, results):
 
 
 def run(**options):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with mp.Manager() as manager:
-        results = manager.dict()
-        mp.spawn(worker, args=(port, options, results), nprocs=2)
-        return dict(results)
+    return on_processes(worker, 2, options)[0]
 
 
 @pytest.mark.skipif(not distributed.is_available(), reason="torch without distributed")

@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -12,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import tiny_student, tiny_teacher
+from processes import on_processes
 from tiny_data import write_cifar
 from torch import distributed, nn
-from torch import multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -77,17 +76,6 @@ def three_steps(rank, port, processes, kind, bad, said, ends):
         distributed.destroy_process_group()
 
 
-def on_processes(worker, processes, *args) -> list[dict]:
-    """Two things that each process found."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with mp.Manager() as manager:
-        found = manager.dict(), manager.dict()
-        mp.spawn(worker, args=(port, processes, *args, *found), nprocs=processes)
-        return [dict(each) for each in found]
-
-
 @pytest.mark.parametrize(
     ("processes", "bad", "kind", "expected"),
     [
@@ -97,7 +85,7 @@ def on_processes(worker, processes, *args) -> list[dict]:
     ],
 )
 def test_all_processes_raise_what_one_of_them_found_and_go_on_together(processes, bad, kind, expected):
-    said, ends = on_processes(three_steps, processes, kind, bad)
+    said, ends = on_processes(three_steps, processes, processes, kind, bad, found=2)
     assert set(said) == set(ends) == set(range(processes))
     assert len(set(said.values())) == 1, "the same message on every rank, in the same step"
     step, message = said[0]
@@ -128,7 +116,7 @@ def evaluate_alone(rank, port, processes, said, ends):
 
 
 def test_an_evaluation_is_judged_by_each_process_alone():
-    said, ends = on_processes(evaluate_alone, 2)
+    said, ends = on_processes(evaluate_alone, 2, 2, found=2)
     assert set(said) == {1}
     assert set(ends) == {0, 1}
 
@@ -155,7 +143,7 @@ def fit_with_one_bad_image(rank, port, processes, said, ends):
 
 def test_a_trainer_of_two_processes_ends_with_one_message():
     pytest.importorskip("lightning")
-    said, ends = on_processes(fit_with_one_bad_image, 2)
+    said, ends = on_processes(fit_with_one_bad_image, 2, 2, found=2)
     assert set(said) == {0, 1}
     assert said[0] == said[1]
     assert re.match(r"on rank [01]: images hold NaN", said[0])

@@ -6,7 +6,6 @@ import io
 import os
 import random
 import re
-import socket
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -18,10 +17,10 @@ from conftest import tiny_student, tiny_teacher
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import BaseFinetuning, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from processes import on_processes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from timm.data import Mixup
 from torch import distributed, nn
-from torch import multiprocessing as mp
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader, Dataset, TensorDataset
@@ -423,19 +422,8 @@ def figures_of_the_test_set(folder, **processes) -> dict[str, float]:
     return {name: value.item() for name, value in trainer.callback_metrics.items()}
 
 
-def spawn(worker, folder, processes=2) -> dict:
-    """What each of several gloo processes found."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    with mp.Manager() as manager:
-        found = manager.dict()
-        mp.spawn(worker, args=(port, folder, found), nprocs=processes)
-        return dict(found)
-
-
 def one_of_two(rank, port, folder, found):
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
     torch.set_num_threads(1)
     found[rank] = figures_of_the_test_set(folder, devices=2, strategy="ddp")
     distributed.destroy_process_group()
@@ -443,7 +431,7 @@ def one_of_two(rank, port, folder, found):
 
 @pytest.mark.slow
 def test_two_processes_with_an_odd_test_set_find_the_figures_of_one(tmp_path):
-    found = spawn(one_of_two, tmp_path)
+    (found,) = on_processes(one_of_two, 2, tmp_path)
     assert found[0] == found[1] == pytest.approx(figures_of_the_test_set(tmp_path), rel=1e-5)
     assert found[0]["test_acc5"] == 100
 
@@ -1101,7 +1089,7 @@ def test_a_student_that_is_frozen_to_its_end_is_refused(tmp_path):
 
 
 def frozen_on_one_of_two(rank, port, folder, found):
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
     torch.set_num_threads(1)
     seed_all(0)
     module = DistillationModule(frozen_front(), preflight=False)
@@ -1113,7 +1101,7 @@ def frozen_on_one_of_two(rank, port, folder, found):
 
 @pytest.mark.slow
 def test_two_processes_train_a_student_whose_front_is_frozen(tmp_path):
-    found = spawn(frozen_on_one_of_two, tmp_path)
+    (found,) = on_processes(frozen_on_one_of_two, 2, tmp_path)
     assert np.array_equal(found[0][0], found[1][0])
     assert found[0][1] == found[1][1]
     torch.manual_seed(0)
@@ -1121,7 +1109,7 @@ def test_two_processes_train_a_student_whose_front_is_frozen(tmp_path):
 
 
 def refused_on_one_of_two(rank, port, folder, found):
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
     torch.set_num_threads(1)
     seed_all(0)
     images, labels = loaders()[0].dataset.tensors
@@ -1136,7 +1124,7 @@ def refused_on_one_of_two(rank, port, folder, found):
 
 @pytest.mark.slow
 def test_a_preflight_that_fails_on_one_process_stops_the_other(tmp_path):
-    found = spawn(refused_on_one_of_two, tmp_path)
+    (found,) = on_processes(refused_on_one_of_two, 2, tmp_path)
     assert found[0].startswith("RuntimeError: the preflight failed on another process")
     assert "NaN" in found[1]
 
