@@ -8,6 +8,8 @@ from scipy import stats
 
 from spikingjelly_ckd.recipes.comparison.statistics import compare_arms, seeds_to_tell
 
+pytestmark = pytest.mark.tools
+
 
 def arms(values):
     return {name: dict(enumerate(row)) for name, row in values.items()}

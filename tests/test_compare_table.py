@@ -7,6 +7,8 @@ import pytest
 from spikingjelly_ckd.recipes.comparison.records import ArmRecord
 from spikingjelly_ckd.recipes.comparison.table import answer, render
 
+pytestmark = pytest.mark.tools
+
 DATA = {"name": "digits", "split": "s", "split_hash": "0", "complete": True}
 ASKED = {"student": "nets:build", "time_steps": 4, "epochs": 2, "smoke": False}
 TEACHER = {"source": "t.safetensors", "sha256": "0", "accuracy": 91.5, "part": "val"}

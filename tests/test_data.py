@@ -27,6 +27,8 @@ from spikingjelly_ckd.recipes.data.splits import (
     stratified_subset,
 )
 
+pytestmark = pytest.mark.tools
+
 AUTHORS = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 PARTIAL = DataOptions(allow_partial=True)
 T = 2

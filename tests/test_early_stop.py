@@ -8,6 +8,8 @@ from safetensors.torch import load_file
 from spikingjelly_ckd.recipes.records.schema import Record
 from spikingjelly_ckd.recipes.row import run_teacher
 
+pytestmark = pytest.mark.tools
+
 CLOCK = ("seconds", "environment", "resumed_after_epochs", "options", "energy")
 
 

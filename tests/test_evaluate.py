@@ -216,6 +216,7 @@ def test_a_name_in_a_file_cannot_write_on_the_terminal(student, tree):
 
 
 @pytest.mark.slow
+@pytest.mark.tools
 def test_it_needs_no_lightning(student, tree):
     code = f"""
 import sys

@@ -196,6 +196,7 @@ def test_a_module_that_misses_another_says_which(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.tools
 def test_reading_a_network_needs_no_lightning(tmp_path):
     path = save_network(tmp_path / "net.safetensors", tiny_nets.student(5), tiny_nets.student, {"num_classes": 5})
     code = f"""

@@ -15,6 +15,8 @@ from spikingjelly_ckd.recipes.records.schema import Record
 from spikingjelly_ckd.recipes.report.table import main
 from spikingjelly_ckd.recipes.untrusted import markdown_cell, shown_text
 
+pytestmark = pytest.mark.tools
+
 ROWS = [
     {"epoch": epoch, "test_acc1": accuracy, "seconds": 1.0} for epoch, accuracy in ((1, 60.0), (2, 72.0), (3, 70.5))
 ]

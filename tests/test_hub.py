@@ -218,6 +218,7 @@ def test_what_must_not_be_published(hub, run):
 
 
 @pytest.mark.slow
+@pytest.mark.tools
 def test_the_endpoint_of_the_environment_is_asked(run, tmp_path):
     with serving() as hub:
         hub.commit("me/net", files_of(run))

@@ -9,6 +9,8 @@ import pytest
 from spikingjelly_ckd.__main__ import COMMANDS, main
 from spikingjelly_ckd.recipes.records.ran_on import environment
 
+pytestmark = pytest.mark.tools
+
 
 def command(*arguments):
     return subprocess.run([sys.executable, "-m", "spikingjelly_ckd", *arguments], capture_output=True, text=True)

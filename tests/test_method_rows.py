@@ -12,6 +12,8 @@ from spikingjelly_ckd.recipes.methods import needs_teacher, read_method
 from spikingjelly_ckd.recipes.records.schema import Record
 from spikingjelly_ckd.recipes.report.table import tabulate
 
+pytestmark = pytest.mark.tools
+
 SAMPLE = sorted(random.Random(7).sample(sorted(published.METHODS), 4))
 """Tried in every run of the tests; the others with ``-m families``."""
 

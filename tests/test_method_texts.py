@@ -10,6 +10,8 @@ from spikingjelly_ckd.errors.arguments import ArgumentError
 from spikingjelly_ckd.recipes.methods import describe, folder_name, needs_teacher, read_method
 from spikingjelly_ckd.step.method import Method
 
+pytestmark = pytest.mark.tools
+
 MINE = """
 from torch import nn
 

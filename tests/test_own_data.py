@@ -15,6 +15,8 @@ from spikingjelly_ckd.recipes.data.checked import check_data
 from spikingjelly_ckd.recipes.data.folders import IMAGENET
 from spikingjelly_ckd.recipes.data.splits import split_hash
 
+pytestmark = pytest.mark.tools
+
 CLASSES = ("cat", "dog")
 
 

@@ -80,6 +80,7 @@ EVERY = {
 # --- every figure ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.tools
 @pytest.mark.parametrize("name", EVERY)
 def test_every_figure_has_a_scale_named_axes_and_is_drawn(name, tmp_path):
     draw, expected = EVERY[name]
@@ -285,6 +286,7 @@ def test_a_long_name_does_not_run_into_its_neighbour():
     assert "a very long..." in texts(figure)
 
 
+@pytest.mark.tools
 @pytest.mark.parametrize("name", [r"$\frac$", "a$b$", "x\ny", "\u202eabc"])
 def test_names_are_shown_as_they_are(name):
     labels = torch.tensor([0, 0, 0])

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.tools
+
 ROOT = Path(__file__).resolve().parents[1]
 README, CHINESE = ((ROOT / name).read_text("utf8") for name in ("README.md", "README_cn.md"))
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)

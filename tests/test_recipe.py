@@ -24,6 +24,8 @@ from spikingjelly_ckd.recipes.options import Run, default_workers
 from spikingjelly_ckd.recipes.recipe import CHOICES, OF_CKD, Recipe, ours, paper, released
 from spikingjelly_ckd.recipes.row import run_row
 
+pytestmark = pytest.mark.tools
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 DATA = ("--data-path", "somewhere")
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}

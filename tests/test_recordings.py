@@ -8,6 +8,8 @@ from tiny_data import write_dvsgesture, write_event_folder, write_ncaltech101
 from spikingjelly_ckd.recipes.data import DataOptions, dvsgesture, ncaltech101
 from spikingjelly_ckd.recipes.data.ncaltech101 import hash10
 
+pytestmark = pytest.mark.tools
+
 EVENTS = DataOptions(size=16, time_steps=3, allow_partial=True)
 THREE = ("BACKGROUND_Google", "Faces_easy", "airplanes")
 

@@ -11,6 +11,8 @@ import pytest
 
 from spikingjelly_ckd import _renamed
 
+pytestmark = pytest.mark.tools
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTED = {
     "adapted": ["AdaptedLoss"],

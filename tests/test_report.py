@@ -20,6 +20,8 @@ from spikingjelly_ckd.recipes.report import page_text
 from spikingjelly_ckd.recipes.report.found import Study, find_studies
 from spikingjelly_ckd.recipes.report.page import main, render_page
 
+pytestmark = pytest.mark.tools
+
 TAGS = re.findall(
     r"\w+",
     "html head meta title link style body main header nav ol ul li article section p h1 h2 h3 h4 a br dl div dt dd "

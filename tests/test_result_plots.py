@@ -17,6 +17,8 @@ from spikingjelly_ckd.recipes.report.plots.results import (
 )
 from spikingjelly_ckd.recipes.report.plots.style import save_figure
 
+pytestmark = pytest.mark.tools
+
 PLAIN = [arm("plain", seed, value) for seed, value in enumerate((60.0, 62.0, 61.0))]
 KD = [arm("kd", seed, value) for seed, value in enumerate((70.1, 71.9, 71.2))]
 SAME = [arm("nld", seed, value) for seed, value in enumerate((60.2, 61.9, 61.1))]

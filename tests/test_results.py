@@ -11,6 +11,8 @@ import pytest
 
 from spikingjelly_ckd.recipes.comparison.statistics import compare_arms
 
+pytestmark = pytest.mark.tools
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -17,6 +17,8 @@ from spikingjelly_ckd.recipes import progress
 from spikingjelly_ckd.recipes.quiet import LOGGERS, without_chatter
 from spikingjelly_ckd.recipes.training.progress import ProgressBar, ProgressLines, progress_callback
 
+pytestmark = pytest.mark.tools
+
 SCRIPT = Path(__file__).parents[1] / "examples" / "cifar10_r20.py"
 NUMBER = re.compile(r"\d+(\.\d+)?(e-?\d+)?")
 PREFLIGHT = re.compile(r"\[(  ok|info|warn)\] [a-z ]+: ")

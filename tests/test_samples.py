@@ -16,6 +16,8 @@ from tiny_data import CLASSES, write_dvs, write_event_folder, write_image_folder
 from spikingjelly_ckd.recipes.data import DataOptions, cifar10dvs, image_folder
 from spikingjelly_ckd.recipes.data.samples import FrameLoader, check_events, load_image
 
+pytestmark = pytest.mark.tools
+
 RAMP = np.linspace(0, 1, 64).reshape(8, 8)
 T = 2
 

@@ -19,6 +19,8 @@ from spikingjelly_ckd.recipes.records.parts import Accuracy
 from spikingjelly_ckd.recipes.records.schema import Record
 from spikingjelly_ckd.recipes.report.table import interval95, main, tabulate
 
+pytestmark = pytest.mark.tools
+
 HASHES = {"official": "a" * 64, "cifar10dvs-first90": "b" * 64, "cifar10dvs-random42": "c" * 64, "folders": "d" * 64}
 
 

@@ -98,7 +98,7 @@ def test_the_newest_python_is_that_of_setup_and_of_the_workflow(monkeypatch):
 
 def test_files_that_a_session_names_exist(monkeypatch):
     known = constants(monkeypatch)
-    files = [*known["NEEDS_EXTRAS"], *(f"spikingjelly_ckd/{part}" for part in known["CORE"])]
+    files = [*known["NEEDS_EXTRAS"], *known["OF_TORCH"], *(f"spikingjelly_ckd/{part}" for part in known["CORE"])]
     assert [file for file in files if not (ROOT / file).exists()] == []
 
 

@@ -16,6 +16,8 @@ from spikingjelly_ckd.recipes.data import DataOptions, cifar10, cifar100
 from spikingjelly_ckd.recipes.unpickling import NumpyArray, PlainUnpickler, load_plain
 from spikingjelly_ckd.recipes.weights import read_weights
 
+pytestmark = pytest.mark.tools
+
 
 class Call:
     """Pickled as the call of a function."""

@@ -14,6 +14,8 @@ from spikingjelly_ckd.recipes.records.schema import Record
 from spikingjelly_ckd.recipes.report.table import tabulate
 from spikingjelly_ckd.recipes.training.training_module import TrainingModule
 
+pytestmark = pytest.mark.tools
+
 OWN = "distiller.student."
 
 
