@@ -434,11 +434,9 @@ def command(*arguments):
     return subprocess.run(line, env=environment, capture_output=True, text=True)
 
 
-@pytest.mark.slow
-def test_a_folder_is_searched_for_records(runs):
-    done = command(runs)
-    assert done.returncode == 0, done.stderr
-    lines = read(done.stdout.strip())
+def test_a_folder_is_searched_for_records(runs, capsys):
+    assert main([str(runs)]) == 0
+    lines = read(capsys.readouterr().out.strip())
     assert [(line["method"], line["paired to plain"]) for line in lines] == [("plain", ""), ("ckd", "+1.25")]
 
 
