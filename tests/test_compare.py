@@ -742,8 +742,8 @@ def kill_twice(asked, begun):
     line = [sys.executable, "-m", "spikingjelly_ckd", "compare", *asked]
     environment = os.environ | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "OMP_NUM_THREADS": "1"}
 
-    def begin():
-        return subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def begin(**more):
+        return subprocess.Popen(line, env=environment | more, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     process = begin()
     wait_for(begun, process)
@@ -757,14 +757,15 @@ def kill_twice(asked, begun):
     while any(map(is_alive, left)):
         assert time.monotonic() < end, "a process goes on without its parent"
         time.sleep(0.1)
-    process = begin()
+    process = begin(PAUSE="0")
     _, said = process.communicate(timeout=500)
     assert process.returncode == 0, said
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_comparison_that_is_killed_twice_ends_like_one_that_is_not(ground, compare, tmp_path):
+def test_a_comparison_that_is_killed_twice_ends_like_one_that_is_not(ground, compare, tmp_path, monkeypatch):
+    monkeypatch.setattr(tiny_nets, "PAUSE", 0)  # in this process, which nobody kills
     slow = {"student": "tiny_nets:slow_student"}
     asked = ("--methods", "ckd", "kd", "--seeds", "0", "1", "--jobs", "2", "--epochs", "3")
     whole = compare(*asked, out=tmp_path / "whole", **slow)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import tiny_nets
 from method_runs import make_ground
 from test_compare import flags, kill_twice, results, stop_after
 
@@ -430,7 +431,8 @@ def test_a_search_over_processes_is_the_search_in_one(ground, tune, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_search_that_is_killed_twice_ends_like_one_that_is_not(ground, tune, tmp_path):
+def test_a_search_that_is_killed_twice_ends_like_one_that_is_not(ground, tune, tmp_path, monkeypatch):
+    monkeypatch.setattr(tiny_nets, "PAUSE", 0)  # in this process, which nobody kills
     asked = ("--methods", "kd", "--seeds", "0", "--epochs", "4", "--student", "tiny_nets:slow_student")
     whole = tune(*asked, out=tmp_path / "whole", trials=3)
     out = tmp_path / "killed"

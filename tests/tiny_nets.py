@@ -1,5 +1,6 @@
 """Networks of a user's own, for ``--student tiny_nets:student``."""
 
+import os
 import time
 
 from spikingjelly.activation_based import functional, layer, neuron
@@ -8,6 +9,8 @@ from torch import nn
 from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet
 
 WIDTHS, DEPTHS = (4, 8, 16), (1, 1, 1)
+PAUSE = float(os.environ.get("PAUSE", "0.1"))
+"""Seconds that a forward of ``Slow`` waits; 0 where nothing is to be interrupted."""
 
 
 class Dropped(SpikingResNet):
@@ -22,7 +25,7 @@ class Slow(Dropped):
     """Takes its time, so that it can be interrupted in the middle of an epoch."""
 
     def forward(self, frames):
-        time.sleep(0.1)
+        time.sleep(PAUSE)
         return super().forward(frames)
 
 
