@@ -69,10 +69,30 @@ def command(ground, output, *flags, student="student"):
     return [str(part) for part in (sys.executable, SCRIPT, *own, *teacher, *COMMON, *flags)]
 
 
-def run(*arguments, **options):
+def run(ground, output, *flags, student="student"):
+    """In this process, which spares the seconds of its imports."""
+    run_row(runpy.run_path(str(SCRIPT))["RECIPE"], command(ground, output, *flags, student=student)[2:])
+
+
+def run_alone(*arguments, **options):
     done = subprocess.run(command(*arguments, **options), env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def ends(monkeypatch, capfd):
+    """What a command line says that ends in a message: the script runs in this process, as the interpreter runs it."""
+
+    def run_to_its_end(line):
+        monkeypatch.setattr(sys, "argv", [str(word) for word in line[1:]])
+        with pytest.raises(SystemExit) as stopped:  # with what was said, and no traceback
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        assert stopped.value.code not in (None, 0)
+        said = f"{stopped.value}\n{capfd.readouterr().err}"
+        assert "Traceback" not in said
+        return said
+
+    return run_to_its_end
 
 
 EVERYTHING = (
@@ -84,7 +104,7 @@ EVERYTHING = (
 @pytest.fixture(scope="module")
 def uninterrupted(ground, tmp_path_factory):
     output = tmp_path_factory.mktemp("whole")
-    run(ground, output, *EVERYTHING)
+    run_alone(ground, output, *EVERYTHING)
     return output
 
 
@@ -241,7 +261,7 @@ def test_two_processes_with_half_the_batch_end_where_one_does(ground, tmp_path):
     flags = ("--epochs", "2", "--noise-weight", "0", "--lr", "0.5", "--no-flip", "--erase", "0", "--auto-augment=")
     run(ground, tmp_path / "one", "-b", "20", *flags, student="student_without_norm")
     two = ("-b", "10", "--devices", "2", "--strategy", "ddp")
-    run(ground, tmp_path / "two", *two, *flags, student="student_without_norm")
+    run_alone(ground, tmp_path / "two", *two, *flags, student="student_without_norm")
     one, other = (load_file(tmp_path / name / "student.safetensors") for name in ("one", "two"))
     torch.manual_seed(0)
     moved = max((one[n] - p).abs().max().item() for n, p in tiny_nets.student_without_norm(10).state_dict().items())
@@ -254,7 +274,7 @@ def test_two_processes_with_half_the_batch_end_where_one_does(ground, tmp_path):
         assert row["train_loss"] == pytest.approx(twin["train_loss"], rel=1e-4)
 
 
-def test_a_network_and_a_set_of_ones_own(tmp_path):
+def test_a_network_and_a_set_of_ones_own(tmp_path, ends):
     write_image_folder(tmp_path / "mine", classes=3, per_class_train=12, per_class_test=4, size=40)
     out = tmp_path / "out"
     own = ("--data-path", tmp_path / "mine", "--num-classes", 3, "--student", "tiny_nets:student", "--size", 16)
@@ -267,7 +287,7 @@ def test_a_network_and_a_set_of_ones_own(tmp_path):
     assert record["data"]["name"] == "folder"
     assert record["data"]["classes"] == 3
     assert (out / "teacher" / "teacher.safetensors").exists()
-    assert "holds a run already" in subprocess.run(line, env=environment(), capture_output=True, text=True).stderr
+    assert "holds a run already" in ends(line)
     line += ["--train-images", "18", "--overwrite"]
     again = subprocess.run(line, env=environment(), capture_output=True, text=True)
     assert again.returncode == 0, again.stderr[-3000:]
@@ -294,25 +314,16 @@ def test_a_network_and_a_set_of_ones_own(tmp_path):
         (("--amp", "half"), "invalid choice"),
     ],
 )
-def test_bad_input_is_refused_before_anything_is_trained(ground, tmp_path, flags, message, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", command(ground, tmp_path, *flags)[1:])
-    with pytest.raises(SystemExit) as stopped:  # as the interpreter ends: with what was said, and no traceback
-        runpy.run_path(str(SCRIPT), run_name="__main__")
-    said = f"{stopped.value}\n{capsys.readouterr().err}"
-    assert stopped.value.code not in (None, 0)
-    assert message in said
-    assert "Traceback" not in said
+def test_bad_input_is_refused_before_anything_is_trained(ground, tmp_path, flags, message, ends):
+    assert message in ends(command(ground, tmp_path, *flags))
     assert rows(tmp_path) == 0
 
 
-def test_a_teacher_no_better_than_chance_is_refused(ground, tmp_path):
+def test_a_teacher_no_better_than_chance_is_refused(ground, tmp_path, ends):
     torch.manual_seed(0)
     untrained = tmp_path / "untrained.safetensors"
     save_network(untrained, tiny_nets.teacher(10), tiny_nets.teacher, {"num_classes": 10})
-    line = command(ground, tmp_path, "--teacher", untrained)
-    done = subprocess.run(line, env=environment(), capture_output=True, text=True)
-    assert done.returncode != 0
-    assert "hardly more than guessing" in done.stderr
+    assert "hardly more than guessing" in ends(command(ground, tmp_path, "--teacher", untrained))
 
 
 def refused(error, words, ground, output, *flags, student="student"):
@@ -431,26 +442,20 @@ def test_a_split_for_a_tree_of_event_frames_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("method", ["plain", "ckd"])
-def test_a_loss_that_is_not_finite_names_its_step(ground, tmp_path, method):
+def test_a_loss_that_is_not_finite_names_its_step(ground, tmp_path, method, ends):
     flags = ("-b", "40", "--epochs", "2", "--lr", "1e30", "--method", method, "--no-preflight")
-    done = subprocess.run(command(ground, tmp_path, *flags), env=environment(), capture_output=True, text=True)
-    assert done.returncode != 0
-    assert "Traceback" not in done.stderr
     words = r"(NaN or inf|everywhere alike).*\nin epoch 1, step \d: begin anew \(--overwrite\) with a lower .*--lr"
-    assert re.search(words, done.stderr)
+    assert re.search(words, ends(command(ground, tmp_path, *flags)))
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])
-def test_a_picture_that_cannot_be_read_is_named(tmp_path, workers):
+def test_a_picture_that_cannot_be_read_is_named(tmp_path, workers, ends):
     write_image_folder(tmp_path / "tree", classes=10, per_class_train=2, per_class_test=1)
     picture = tmp_path / "tree/train/class003/1.png"
     picture.write_bytes(picture.read_bytes()[:200])
     own = ("--data-path", tmp_path / "tree", "--output-dir", tmp_path / "out", "--student", "tiny_nets:student")
-    line = [str(x) for x in (sys.executable, SCRIPT, *own, *COMMON, "--method", "plain", "-b", 20, "-j", workers)]
-    done = subprocess.run(line, env=environment(), capture_output=True, text=True)
-    assert done.returncode != 0
-    assert "Traceback" not in done.stderr
-    assert f"error: {picture} cannot be read as an image" in done.stderr
+    line = (sys.executable, SCRIPT, *own, *COMMON, "--method", "plain", "-b", 20, "-j", workers)
+    assert f"error: {picture} cannot be read as an image" in ends(line)
 
 
 def test_messages_name_the_flags():
