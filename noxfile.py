@@ -14,7 +14,8 @@ import nox
 nox.options.sessions = ["lint", "types", "tests"]
 nox.options.reuse_venv = "yes"
 
-PYTEST = ("python", "-m", "pytest", "-q", "-n", "2")
+PYTEST = ("python", "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal")
+"""Each process begins with a half of the files, so that what a file prepares is prepared once, and helps the other."""
 WHOLE = (*PYTEST, "-m", "not families")
 """Also what takes longer, which pytest leaves out by itself."""
 PAIRS = "tests/test_pairs.py"
