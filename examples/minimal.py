@@ -1,6 +1,5 @@
 """A spiking ResNet-20 learns from its ANN twin on an ImageFolder tree (train/, test/), in one plain PyTorch loop."""
 
-import argparse
 import json
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from torchvision import transforms as tf
 
 from spikingjelly_ckd import CKDDistiller, preflight, use_fast_neurons
 from spikingjelly_ckd.recipes.models import resnet20, spiking_resnet20
+from spikingjelly_ckd.recipes.parser import Parser
 
 
 def loader(args, split, *augmentation):
@@ -47,7 +47,7 @@ def fit(args, name, module, step, predict, epochs):
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, usage="%(prog)s --data-path DIR [flags] (see --help)")
+    parser = Parser(description=__doc__, usage="%(prog)s --data-path DIR [flags] (see --help)")
     parser.add_argument("--data-path", type=Path, required=True, help="ImageFolder tree with train/ and test/; needed")
     parser.add_argument("--method", choices=["plain", "ckd"], default="ckd", help="plain is the control (%(default)s)")
     parser.add_argument("--output", type=Path, help="record, with the student beside it (minimal_METHOD.json)")

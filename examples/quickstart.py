@@ -31,6 +31,7 @@ from tqdm import tqdm
 from spikingjelly_ckd import CKDDistiller, __version__, preflight, record, use_fast_neurons
 from spikingjelly_ckd.recipes.data.digits import EventCamera, digit_events
 from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet
+from spikingjelly_ckd.recipes.parser import Parser
 from spikingjelly_ckd.recipes.progress import Pace
 from spikingjelly_ckd.recipes.report.plots.looking import see_maps
 from spikingjelly_ckd.recipes.report.plots.maps import map_agreement, plot_distiller_maps
@@ -152,7 +153,7 @@ def table(results):
 
 def main():
     formatter = argparse.ArgumentDefaultsHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0], formatter_class=formatter)
+    parser = Parser(description=__doc__.split("\n", 1)[0], formatter_class=formatter)
     parser.add_argument("--seed", type=int, default=0, help="of weights, batches and noise; the recordings are fixed")
     parser.add_argument("--epochs", type=int, default=30, help="of each of the three networks")
     parser.add_argument("-T", type=int, default=4, help="event frames per recording")

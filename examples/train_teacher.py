@@ -9,13 +9,15 @@ import importlib
 import sys
 from pathlib import Path
 
+from spikingjelly_ckd.errors.near import hint
+from spikingjelly_ckd.recipes.parser import Parser
 from spikingjelly_ckd.recipes.row import run_teacher
 
 HERE = Path(__file__).parent
 ROWS = sorted(path.stem for path in HERE.glob("*.py") if "\nRECIPE = Recipe(" in path.read_text("utf8"))
 
 if __name__ == "__main__":
-    own = argparse.ArgumentParser(
+    own = Parser(
         usage="%(prog)s ROW --data-path DIR [flags] (see ROW --help)",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
@@ -30,7 +32,8 @@ if __name__ == "__main__":
         print(f"{own.format_usage()}\n{__doc__}\nROW is one of {', '.join(ROWS)}.\nIts flags: ROW --help")
         sys.exit()
     if row is None:
-        own.error(f"name a row first, one of {', '.join(ROWS)}")
+        word = next((word for word in flags if not word.startswith("-")), "")
+        own.error(f"name a row first, one of {', '.join(ROWS)}{hint(word, ROWS)}")
     flags.remove(row)
     args, flags = own.parse_known_args(flags)
     model = getattr(args, "model", "").removeprefix("timm:") or None

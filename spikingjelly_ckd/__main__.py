@@ -80,7 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name in ("-h", "--help"):
         print("\n".join(lines))
         return 0
-    print("\n".join([f"there is no command {name!r}", *lines]), file=sys.stderr)
+    from .errors.near import hint
+
+    print("\n".join([f"there is no command {name!r}{hint(name, COMMANDS)}", *lines]), file=sys.stderr)
     return 2
 
 

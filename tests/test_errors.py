@@ -1,10 +1,14 @@
 """Errors that carry the name of their argument."""
 
 import pickle
+import subprocess
+import sys
 
 import pytest
+import torch
 from torch.utils.data import DataLoader, Dataset
 
+from spikingjelly_ckd import published
 from spikingjelly_ckd.errors import checks
 from spikingjelly_ckd.errors.arguments import (
     ArgumentError,
@@ -13,6 +17,9 @@ from spikingjelly_ckd.errors.arguments import (
     ArgumentValueError,
     InvalidStepError,
 )
+from spikingjelly_ckd.errors.near import hint, near, nearest
+from spikingjelly_ckd.functional.maps import normalize_map
+from spikingjelly_ckd.networks.layer import Layer
 
 FLAGS = {"root": "--data-path", "download": "--download", "num_classes": "--num-classes"}
 
@@ -113,3 +120,43 @@ def test_the_shared_checks_name_their_argument(check, value, kind):
     with pytest.raises(kind, match="^weight must ") as caught:
         check("weight", value)
     assert caught.value.argument == "weight"
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "question"),
+    [
+        ("SAMDLos", ["find_layer", "SAMDLoss"], "did you mean 'SAMDLoss'?"),
+        ("samdloss", ["find_layer", "SAMDLoss"], "did you mean 'SAMDLoss'?"),
+        ("resnet2", ["resnet20", "ResNet20"], "did you mean 'ResNet20' or 'resnet20'?"),
+        ("xyz", ["KDLoss"], ""),
+        ("", ["KDLoss"], ""),
+        ("KDLoss", [], ""),
+    ],
+)
+def test_the_name_that_was_meant(name, known, question):
+    assert near(name, known) == question
+    assert hint(name, known) == (f"; {question}" if question else "")
+    assert len(nearest(name, known, most=1)) == bool(question)
+
+
+@pytest.mark.parametrize(
+    ("refused", "meant"),
+    [
+        (lambda: checks.check_choice("mode", "logit", ("logits", "probabilities")), "'logits'"),
+        (lambda: published.by_name("bkdsn"), "'bkdsnn' or 'kdsnn'"),
+        (lambda: published.ckd(variant="relaesed"), "'released'"),
+        (lambda: normalize_map(torch.rand(2, 4, 4), "sampel"), "'sample'"),
+        (lambda: Layer("0", layout="NCWH"), "'NCHW'"),
+    ],
+)
+def test_a_mistyped_word_is_answered_with_the_word_that_was_meant(refused, meant):
+    with pytest.raises(ValueError, match=f"did you mean {meant}"):
+        refused()
+
+
+def test_python_itself_names_the_attribute_that_was_meant():
+    """No ``__getattr__`` of a module stands in its way."""
+    for line, meant in (("published.bkdsn()", "bkdsnn"), ("spikingjelly_ckd.SAMDLos", "SAMDLoss")):
+        code = f"import spikingjelly_ckd; from spikingjelly_ckd import published; {line}"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert f"Did you mean: '{meant}'?" in done.stderr

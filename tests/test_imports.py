@@ -23,7 +23,7 @@ BELOW = {
     "published": {"methods", "step", "functional", "errors"},
     "ckd": {"distiller", "published", "step", "networks", "functional", "errors"},
     "preflight": {"distiller", "methods", "step", "networks", "functional", "errors"},
-    "__main__": {"recipes"},
+    "__main__": {"errors", "recipes"},
 }
 """Part of the package -> the parts that it may import. A part may always import itself, and ``recipes`` may import
 the public names of every part."""

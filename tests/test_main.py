@@ -1,12 +1,15 @@
 """``python -m spikingjelly_ckd``."""
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
+from test_recipe import load_row
 
 from spikingjelly_ckd.__main__ import COMMANDS, main
+from spikingjelly_ckd.recipes.command_line import parse
 from spikingjelly_ckd.recipes.records.ran_on import environment
 
 pytestmark = pytest.mark.tools
@@ -53,7 +56,7 @@ def test_what_there_is_is_listed(capsys, line, status):
     text, other = (said.out, said.err) if status == 0 else (said.err, said.out)
     assert not other
     assert all(f"  {name} " in text for name in COMMANDS)
-    assert ("there is no command 'tabel'" in text) == (status == 2)
+    assert ("there is no command 'tabel'; did you mean 'table'?" in text) == (status == 2)
 
 
 def test_a_command_gets_its_arguments_and_its_status_is_the_programs(capsys):
@@ -72,6 +75,26 @@ def test_a_comparison_names_its_own_flag():
 def test_the_set_of_data_that_was_meant_is_named():
     with pytest.raises(SystemExit, match="--data must be .*digits or module:function, got 'digts'; did you mean"):
         main(["compare", "--data", "digts", "--methods", "kd"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "meant"),
+    [
+        (["--data", "cifra10"], "'cifra10'; did you mean spikingjelly_ckd.recipes.data:cifar10 "),
+        (["--student", "mynets:biuld"], "mynets has no function 'biuld'; did you mean 'build'?"),
+        (["--student", "mynet:build"], "there is no module 'mynet'; .*; did you mean 'mynets'?"),
+        (["--student", "spiking_resnet2"], "did you mean spikingjelly_ckd.recipes.models:spiking_resnet20"),
+        (["--logger", "tensorbord"], "; did you mean 'tensorboard'?"),
+        (["--method", "kd:temprature=2"], "; did you mean 'temperature'?"),
+    ],
+)
+def test_a_row_names_what_was_meant(tmp_path, monkeypatch, capsys, flags, meant):
+    (tmp_path / "mynets.py").write_text("def build(num_classes):\n    pass\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    with pytest.raises(SystemExit):
+        parse(load_row("cifar10_r20"), ["--data-path", "x", *flags])
+    assert re.search(meant.replace("?", r"\?"), capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import TypeVar
 
 from .arguments import ArgumentTypeError, ArgumentValueError
+from .near import hint
 
 __all__ = [
     "check_both",
@@ -127,9 +128,14 @@ def check_choice(name: str, value: _Choice, choices: Collection[str]) -> _Choice
     Example:
         >>> check_choice("mode", "logits", ("logits", "probabilities"))
         'logits'
+        >>> check_choice("mode", "logit", ("logits", "probabilities"))
+        Traceback (most recent call last):
+            ...
+        spikingjelly_ckd.errors.arguments.ArgumentValueError: mode must be one of ['logits', 'probabilities'], got \
+'logit'; did you mean 'logits'?
     """
     if value not in choices:
-        raise ArgumentValueError(name, f"must be one of {sorted(choices)}, got {value!r}")
+        raise ArgumentValueError(name, f"must be one of {sorted(choices)}, got {value!r}{hint(str(value), choices)}")
     return value
 
 

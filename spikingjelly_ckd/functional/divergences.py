@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors.near import hint
 from ..errors.shapes import check_shapes
 from .bounds import LEAST_LENGTH, bounded_logits, is_flat, is_short, smallest_probability, unit_rows
 from .maps import at_least_float32
@@ -150,7 +151,7 @@ def map_divergence(
     if scaling == "l2":
         student = _without_gradient(flat_student, is_short(flat_student, least))
         return (unit_rows(student, least) - unit_rows(flat_teacher, 0.0)).square().sum(dim=1)
-    raise ValueError(f"scaling must be one of {SCALINGS}, got {scaling!r}")
+    raise ValueError(f"scaling must be one of {SCALINGS}, got {scaling!r}{hint(scaling, SCALINGS)}")
 
 
 def cosine_map_distance(student: Tensor, teacher: Tensor) -> Tensor:

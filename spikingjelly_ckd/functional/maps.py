@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors.checks import check_choice
 from ..errors.shapes import check_shapes
 
 __all__ = [
@@ -276,8 +277,7 @@ def normalize_map(maps: Tensor, mode: Normalization, *, eps: float = SPIKE_EPS) 
         >>> normalize_map(torch.tensor([[[0.0, 4.0]]]), "sample", eps=0.0)
         tensor([[[0., 1.]]])
     """
-    if mode not in NORMALIZATIONS:
-        raise ValueError(f"normalization must be one of {NORMALIZATIONS}, got {mode!r}")
+    check_choice("normalization", mode, NORMALIZATIONS)
     check_shapes(maps=(maps, "N h w"))
     maps = at_least_float32(maps)
     if mode == "none":

@@ -8,6 +8,8 @@ from typing import Any, Literal, get_args
 
 from torch import nn
 
+from ..errors.near import hint
+
 __all__ = ["LAYOUTS", "Layer", "LayerSpec", "Layout", "as_layer", "path_of"]
 
 Layout = Literal["NCHW", "NHWC", "NCL", "NLC", "TNCHW", "TNHWC", "TNCL", "TNLC"]
@@ -54,7 +56,10 @@ class Layer:
                 f"path must be a string as in named_modules(), got {type(self.path).__name__}; pass the module's name"
             )
         if self.layout is not None and self.layout not in LAYOUTS:
-            raise ValueError(f"layout of layer {self.path!r} must be one of {LAYOUTS} or None, got {self.layout!r}")
+            raise ValueError(
+                f"layout of layer {self.path!r} must be one of {LAYOUTS} or None, got {self.layout!r}"
+                f"{hint(str(self.layout), LAYOUTS)}"
+            )
         if self.grid is not None:
             grid = self.grid
             if not (isinstance(grid, tuple) and len(grid) == 2 and all(isinstance(n, int) and n > 0 for n in grid)):

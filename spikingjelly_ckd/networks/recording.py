@@ -5,7 +5,6 @@ The only file of the package that registers hooks.
 
 from __future__ import annotations
 
-import difflib
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from ..errors.near import nearest
 from .layer import path_of
 
 __all__ = [
@@ -318,7 +318,7 @@ def get_layer(module: nn.Module, path: str) -> nn.Module:
     except AttributeError:
         pass
     names = [name for name, _ in module.named_modules() if name]
-    near = difflib.get_close_matches(path, names, n=5, cutoff=0.3) or names[-5:]
+    near = nearest(path, names, most=5, least=0.3) or names[-5:]
     raise ValueError(
         f"{type(module).__name__} has no layer {path!r}; the nearest names are {near}. "
         "Any path of named_modules() can be passed"

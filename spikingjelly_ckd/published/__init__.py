@@ -10,9 +10,9 @@ the docstring says so.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 
+from ..errors.near import near
 from ..step.method import Method, StudentNeeds
 from .ckdsnn import ckd, nld, samd
 from .features import at, bkdsnn, branch, catkd, e2kd, enof, fitnets, kdsnn, mgd, reviewkd
@@ -112,7 +112,6 @@ def by_name(name: str) -> Callable[..., Method]:
     if name not in METHODS:
         if "," in name:
             raise ValueError(f"no method is called {name!r}; several have spaces between them, not commas")
-        near = difflib.get_close_matches(name.lower(), METHODS)
-        advice = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {', '.join(METHODS)}"
+        advice = near(name, METHODS) or f"there are {', '.join(METHODS)}"
         raise ValueError(f"no method is called {name!r}; {advice}")
     return METHODS[name]

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from .. import published
 from ..errors.arguments import ArgumentTypeError, ArgumentValueError
+from ..errors.near import hint
 from ..methods import TETLoss
 from ..methods.base import DistillationLoss
 from ..step.arguments import TEACHER_NEEDS
@@ -84,7 +85,7 @@ def read_method(text: str) -> Method:
     for key in sorted(arguments):
         if known is not None and key not in known:
             taken = ", ".join(known) or "nothing"
-            raise ArgumentValueError("method", f"{text!r}: {name} takes {taken}, and not {key}")
+            raise ArgumentValueError("method", f"{text!r}: {name} takes {taken}, and not {key}{hint(key, known)}")
     try:
         made = make(**arguments)
     except (TypeError, ValueError) as error:

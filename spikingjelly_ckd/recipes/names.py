@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from .parser import near
+from ..errors.near import hint, nearest
 
 __all__ = ["BUILDERS", "name_of", "package_function", "resolve_name"]
 
@@ -23,6 +23,9 @@ BUILDERS = dict.fromkeys(
     f"{_PACKAGE}.recipes.models",
 ) | {"timm_network": f"{_PACKAGE}.recipes.teachers"}
 """Functions of this package that a file may name, and their modules; any path inside the package may stand before."""
+_DATA = ("cifar10", "cifar100", "cifar10dvs", "dvsgesture", "image_folder", "imagenet", "ncaltech101")
+_OURS = BUILDERS | dict.fromkeys(_DATA, f"{_PACKAGE}.recipes.data") | {"digits": f"{_PACKAGE}.recipes.data.digits"}
+"""Functions that are meant where their name stands alone, and their modules."""
 
 
 def name_of(build: Callable[..., Any]) -> str:
@@ -59,21 +62,28 @@ def resolve_name(name: str) -> Callable[..., Any]:
     """
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
-        raise ValueError(f"expected module:function, such as mynets:build, got {name!r}")
+        ours = [f"{_OURS[known]}:{known}" for known in nearest(name.strip(":"), _OURS)]
+        meant = f"; did you mean {' or '.join(ours)}?" if ours else ""
+        raise ValueError(f"expected module:function, such as mynets:build, got {name!r}{meant}")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not module_name.startswith(error.name):
             raise
-        advice = "run from its folder, or set PYTHONPATH"
+        advice = f"run from its folder, or set PYTHONPATH{hint(module_name, _modules_here())}"
         if module_name.endswith(".py"):
             advice = f"write {Path(module_name).stem}:{attribute}, without .py and folder, and {advice}"
         raise ValueError(f"{name!r}: there is no module {module_name!r}; {advice}") from error
     found = getattr(module, attribute, None)
     if callable(found):
         return cast(Callable[..., Any], found)
-    meant = near(attribute, (known for known, value in vars(module).items() if callable(value)))
-    raise ValueError(f"{name!r}: {module_name} has no function {attribute!r}{meant and f'; {meant}'}")
+    meant = hint(attribute, (known for known, value in vars(module).items() if callable(value)))
+    raise ValueError(f"{name!r}: {module_name} has no function {attribute!r}{meant}")
+
+
+def _modules_here() -> list[str]:
+    """Modules and packages of the working folder."""
+    return [*(path.stem for path in Path().glob("*.py")), *(path.parent.name for path in Path().glob("*/__init__.py"))]
 
 
 def package_function(name: str, modules: Mapping[str, str]) -> Callable[..., Any] | None:

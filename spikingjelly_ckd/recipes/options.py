@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.strategies import StrategyRegistry
 
 from ..errors.arguments import ArgumentValueError
+from ..errors.near import hint
 from ..step.validate import check_replayable
 from .files import is_first_process, locked
 from .methods import folder_name, needs_teacher
@@ -174,7 +175,7 @@ def check_options(recipe: Recipe, run: Run) -> None:
         raise ValueError("--device cuda: PyTorch finds no CUDA device; pass --device cpu")
     known = ["auto", *sorted(StrategyRegistry.available_strategies())]
     if run.strategy not in known:
-        raise ValueError(f"--strategy must be one of {', '.join(known)}, got {run.strategy}")
+        raise ValueError(f"--strategy must be one of {', '.join(known)}, got {run.strategy}{hint(run.strategy, known)}")
     for name in ("teacher_mean", "teacher_std", "teacher_size"):
         if run.teacher is None and getattr(run, name) is not None:
             text = "does nothing without --teacher PATH|timm:NAME: it says how that network was trained"

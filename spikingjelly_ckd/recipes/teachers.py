@@ -11,6 +11,7 @@ import timm
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
+from ..errors.near import hint
 from . import teacher_identity as identity
 from .build import Built, build_network
 from .data import Data
@@ -19,7 +20,6 @@ from .export import file_hash, load_network, read_about
 from .files import is_first_process, locked, say, set_aside
 from .names import name_of, resolve_name
 from .options import Run
-from .parser import near
 from .recipe import Recipe
 from .records.schema import Record
 from .teacher_check import check_teacher, part_of
@@ -310,8 +310,7 @@ def timm_network(name: str, num_classes: int, in_channels: int = 3, *, pretraine
     """
     known = timm.is_model(name.split(".")[0]) or name.startswith(("hf-hub:", "hf_hub:", "local-dir:"))
     if not known:
-        meant = near(name, timm.list_models())
-        raise ValueError(f"timm has no network {name!r}{'; ' + meant if meant else ''}")
+        raise ValueError(f"timm has no network {name!r}{hint(name, timm.list_models())}")
     options = {"num_classes": num_classes, "in_chans": in_channels}
     return _fetched(name, **options) if pretrained else cast(nn.Module, timm.create_model(name, **options))
 

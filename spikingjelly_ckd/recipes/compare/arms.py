@@ -9,6 +9,7 @@ from typing import Any
 
 from ... import published
 from ...errors.arguments import ArgumentValueError
+from ...errors.near import hint
 from ..build import build_student
 from ..comparison.controls import CONTROL, LOUDER, TUNED
 from ..data import Data
@@ -157,7 +158,8 @@ def split_arm(text: str) -> tuple[str, dict[str, Any]]:
     for item in re.split(r",(?=[A-Za-z_]+=)", rest[0]) if rest else ():
         name, _, value = item.partition("=")
         if name not in OF_ARMS or name in own:
-            raise ArgumentValueError("methods", f"{text!r}: behind @ may stand, once each, {', '.join(OF_ARMS)}")
+            meant = "" if name in OF_ARMS else hint(name, OF_ARMS)
+            raise ArgumentValueError("methods", f"{text!r}: behind @ may stand, once each, {', '.join(OF_ARMS)}{meant}")
         try:
             own[name] = OF_ARMS[name](value)
         except ValueError as error:

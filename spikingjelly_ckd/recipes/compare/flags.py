@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors.arguments import ArgumentValueError
+from ...errors.near import hint
 from .. import data as data_sets
 from ..command_line import CHANGEABLE, command_line
 from ..comparison.controls import CONTROL
@@ -17,7 +18,6 @@ from ..data.digits import digits
 from ..methods import resolve_here
 from ..models import resnet8, resnet20, spiking_resnet8, spiking_resnet20
 from ..options import Run
-from ..parser import near
 from ..recipe import Recipe, ours
 
 __all__ = ["HOME", "PROGRAM", "RECIPE", "ComparisonOptions", "parser_of_comparisons", "read_flags", "settings_of_data"]
@@ -177,10 +177,8 @@ def settings_of_data(name: str) -> dict[str, Any]:
         ValueError: no data have this name.
     """
     if name not in READERS and ":" not in name:
-        meant = near(name, READERS)
-        raise ArgumentValueError(
-            "data", f"must be {', '.join(READERS)} or module:function, got {name!r}{meant and f'; {meant}'}"
-        )
+        known = ", ".join(READERS)
+        raise ArgumentValueError("data", f"must be {known} or module:function, got {name!r}{hint(name, READERS)}")
     if name not in READERS:
         return {"data": resolve_here(name)}
     if name == "digits":

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from ...errors.arguments import ArgumentValueError
+from ...errors.near import hint as meant
 from .base import Data, make_data, make_part
 from .folders import folder_data
 from .options import DataOptions
@@ -51,7 +52,9 @@ def cifar10dvs(root: Path | str, options: DataOptions) -> Data:
         return folder_data(folder, options, len(DVS_CLASSES))
     if options.split not in SPLIT_HASHES:
         raise ArgumentValueError(
-            "split", f"must be one of {sorted(SPLIT_HASHES)}: CIFAR10-DVS has no official one; got {options.split!r}"
+            "split",
+            f"must be one of {sorted(SPLIT_HASHES)}: CIFAR10-DVS has no official one; got {options.split!r}"
+            f"{meant(str(options.split), SPLIT_HASHES)}",
         )
     time_steps = time_steps_of(options)
     recordings, classes = _recordings(folder, options)

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...errors.arguments import ArgumentValueError
-from ...errors.checks import check_count
+from ...errors.checks import check_choice, check_count
 from .augment import event_transform
 from .base import Data, TransformedSubset
 from .event_camera import EventCamera, random_paths
@@ -67,9 +67,7 @@ class DigitEvents:
         Raises:
             ValueError: there is no such part.
         """
-        if name not in self.split:
-            raise ValueError(f"part must be one of {sorted(self.split)}, got {name!r}")
-        indices = self.split[name]
+        indices = self.split[check_choice("part", name, self.split)]
         return self.frames[:, indices], self.labels[indices]
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ...errors.arguments import ArgumentTypeError, ArgumentValueError
+from ...errors.near import hint
 
 __all__ = [
     "SPLIT_HASHES",
@@ -99,8 +100,8 @@ def split(name: SplitName, samples: Sequence[Sample]) -> tuple[list[int], list[i
     if name not in SPLIT_HASHES:
         raise ArgumentValueError(
             "split",
-            f"must be one of {sorted(SPLIT_HASHES)}, got {name!r}; CIFAR10-DVS has no official one, and accuracies on "
-            "different splits do not compare",
+            f"must be one of {sorted(SPLIT_HASHES)}, got {name!r}{hint(str(name), SPLIT_HASHES)}; CIFAR10-DVS has no "
+            "official one, and accuracies on different splits do not compare",
         )
     train, test = {"first90": _first90, "tebn": _tebn, "random42": _random42}[name](samples)
     if not train or not test:

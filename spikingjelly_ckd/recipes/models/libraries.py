@@ -10,6 +10,7 @@ from spikingjelly.activation_based import functional, layer
 from torch import nn
 
 from ...errors.checks import check_count
+from ...errors.near import hint
 from .neurons import lif
 
 __all__ = [
@@ -118,7 +119,8 @@ def _sew_resnet(
     neuron: Callable[[], nn.Module],
 ) -> nn.Module:
     if connect not in get_args(SEWConnection):
-        raise ValueError(f"connect must be one of {get_args(SEWConnection)}, got {connect!r}")
+        known = get_args(SEWConnection)
+        raise ValueError(f"connect must be one of {known}, got {connect!r}{hint(str(connect), known)}")
     classes = check_count("num_classes", num_classes)
     network = build(num_classes=classes, cnf=connect, spiking_neuron=lambda **_: neuron())
     return _multi_step(_with_stem(network, layer, in_channels))

@@ -9,7 +9,7 @@ from typing import Literal, cast, get_args
 from spikingjelly.activation_based import functional, layer
 from torch import Tensor, nn
 
-from ...errors.checks import check_count
+from ...errors.checks import check_choice, check_count
 from .neurons import lif
 from .norms import NormName, make_norm, with_membrane_norm
 
@@ -189,8 +189,7 @@ class SpikingResNet(ResNet):
         norm: NormName = "bn",
         norm_steps: int | None = None,
     ) -> None:
-        if last_activation not in get_args(LastActivation):
-            raise ValueError(f"last_activation must be one of {get_args(LastActivation)}, got {last_activation!r}")
+        check_choice("last_activation", last_activation, get_args(LastActivation))
         if not callable(neuron) or isinstance(neuron, nn.Module):
             raise TypeError(f"neuron must be a callable that makes one neuron, such as lif, got {neuron!r}")
         super().__init__(

@@ -1,0 +1,52 @@
+"""Names that are spelled almost as one that there is not, and the question whether one of them was meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["hint", "near", "nearest"]
+
+
+def nearest(name: str, known: Iterable[str], *, most: int = 3, least: float = 0.6) -> list[str]:
+    """Those of ``known`` that are spelled almost as ``name``, the nearest first; capitals make no difference.
+
+    Args:
+        name: as it was typed.
+        known: names that there are.
+        most: how many are returned.
+        least: how alike two names must be, from 0 to 1.
+
+    Example:
+        >>> nearest("samdlos", ["KDLoss", "SAMDLoss", "find_layer"], most=1)
+        ['SAMDLoss']
+    """
+    spelled: dict[str, list[str]] = {}
+    for one in sorted(set(known)):
+        spelled.setdefault(one.lower(), []).append(one)
+    found = difflib.get_close_matches(name.lower(), spelled, n=most, cutoff=least)
+    return [one for lower in found for one in spelled[lower]][:most]
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """A question that names what is spelled almost alike; nothing where there is none.
+
+    Example:
+        >>> near("cifra10", ["cifar10", "digits"])
+        "did you mean 'cifar10'?"
+        >>> near("cifra10", ["digits"])
+        ''
+    """
+    found = nearest(name, known)
+    return f"did you mean {' or '.join(map(repr, found))}?" if found else ""
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """The question of :func:`near` as the end of a sentence; nothing where there is none.
+
+    Example:
+        >>> f"there is no 'cifra10'{hint('cifra10', ['cifar10', 'digits'])}"
+        "there is no 'cifra10'; did you mean 'cifar10'?"
+    """
+    question = near(name, known)
+    return f"; {question}" if question else ""
