@@ -30,7 +30,7 @@ TAGS = re.findall(
 ATTRIBUTES = re.findall(
     r"\S+",
     "lang charset http-equiv content name rel href id class tabindex role aria-label scope type data-value src alt "
-    "hidden open",
+    "colspan hidden open",
 )
 VOID = ("meta", "link", "br", "img")
 

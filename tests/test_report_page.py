@@ -132,14 +132,34 @@ def test_a_long_text_stays_in_its_place(visit):
     assert wide == []
 
 
-def test_a_table_takes_the_window_beside_the_text_before_it_scrolls(browser, tmp_path):
+def test_a_note_stands_under_its_line_and_goes_with_it(browser, tmp_path):
+    idle = {"history": [{"epoch": 1, "val_accuracy": 61.0, "share": 0.001}]}
+    for name, score, more in (("kd", 61.0, idle), ("ckd", 60.0, {}), ("plain", 59.0, {})):
+        arm(name, 0, score, **more).write(tmp_path / f"records/{name}.json")
+    page = browser.new_page(viewport=DESK)
+    page.goto(write_page(tmp_path / "report.html", *find_studies([tmp_path])).as_uri())
+    table = page.locator("table").first
+
+    def order():
+        return [text.split("\t")[0].strip() for text in table.locator("tbody tr").all_inner_texts()]
+
+    assert len(order()) == 4, order()
+    assert "does not act" in order()[1]
+    first = order()
+    table.locator("thead th", has_text="arm").locator("button").click()
+    assert order() == [first[2], first[0], first[1], first[3]]
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1100, 1200, 1440])
+def test_a_table_takes_the_window_beside_the_text_before_it_scrolls(browser, tmp_path, width):
     values = {"method": {"text": "kd", "tuned": {"values": {"lr": 0.05, "weight": 2.31}, "trials": 20}}}
     begun = {"source": "runs/compare/teacher/teacher.safetensors", "fitted": 126, "tensors": 128, "accuracy": 11.0}
     for seed in range(2):
         for name, more in (("plain (tuned)", {}), ("kd:weight=0.5@init=teacher (tuned)", {"init": begun})):
             told = {"control": "plain (tuned)", "step_ms": 1053.2, "energy_mj": 0.0412345} | values | more
             arm(name, seed, 60.0 + seed, **told).write(tmp_path / f"records/{len(name)}_{seed}.json")
-    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    page = browser.new_page(viewport={"width": width, "height": 900})
     page.goto(write_page(tmp_path / "report.html", *find_studies([tmp_path])).as_uri())
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.evaluate("[...document.querySelectorAll('.scroll')].every((one) => one.scrollWidth <= one.clientWidth)")

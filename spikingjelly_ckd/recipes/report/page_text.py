@@ -27,6 +27,8 @@ LEADING = re.compile(r"[+-]?\d+(?:\.\d+)?")
 FINITE = number(-1e12, 1e12)
 OF_ENERGY = ("firing rate", "energy, mJ")
 """Columns that have a table of their own."""
+NOTES = "notes"
+"""Column of which each text stands under its line."""
 OF_FOLDER = {"folder": "a folder of images", "event-folder": "a folder of event frames"}
 """Name of data that have none -> what they are."""
 PACKAGE = __name__.partition(".")[0]
@@ -40,10 +42,12 @@ class Table:
     Attributes:
         heads: of the columns.
         lines: texts, one for each head.
+        notes: for each line a text that stands under it, or nothing; empty where no line has one.
     """
 
     heads: Sequence[str]
     lines: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
 
     @property
     def numeric(self) -> list[bool]:
@@ -144,9 +148,10 @@ def results(study: Study) -> Table | None:
         part = WORDS[study.part]
         return Table(("seed", f"last epoch, {part}, %", f"best epoch, {part}, %", "epochs"), lines) if lines else None
     lines, heads = cells_of(study.runs), heads_of(study.runs)
-    shown = [at for at, head in enumerate(heads) if head not in OF_ENERGY]
+    shown = [at for at, head in enumerate(heads) if head not in (*OF_ENERGY, NOTES)]
     kept = [at for at in shown if any(line[at] not in ("", "not measured") for line in lines)]
-    return Table([heads[at] for at in kept], [[line[at] for at in kept] for line in lines])
+    notes = [line[heads.index(NOTES)] for line in lines]
+    return Table([heads[at] for at in kept], [[line[at] for at in kept] for line in lines], notes)
 
 
 def energies(study: Study) -> Table | None:

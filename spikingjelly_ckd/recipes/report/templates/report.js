@@ -1,25 +1,32 @@
 "use strict";
 
+const linesOf = (table) => [...table.tBodies[0].rows].filter((row) => !row.classList.contains("note"));
+
+function noteOf(row) { // stands under the line, and goes with it
+  const next = row.nextElementSibling;
+  return next && next.classList.contains("note") ? next : null;
+}
+
 function sort(table, column, descending) {
-  const rows = [...table.tBodies[0].rows];
+  const rows = linesOf(table).map((row) => [row, noteOf(row)]);
   const key = (row) => {
     const cell = row.cells[column];
     return cell.dataset.value === undefined ? cell.textContent.trim() : Number(cell.dataset.value);
   };
-  rows.sort((one, other) => {
+  rows.sort(([one], [other]) => {
     const [a, b] = [key(one), key(other)];
     if (a === "" || b === "") return (a === "") - (b === "");
     const order = typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
     return descending ? -order : order;
   });
-  table.tBodies[0].append(...rows);
+  table.tBodies[0].append(...rows.flat().filter(Boolean));
 }
 
 for (const table of document.querySelectorAll("table")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
     head.querySelector("button").addEventListener("click", () => {
-      const isNumeric = [...table.tBodies[0].rows].some((row) => row.cells[column].dataset.value !== undefined);
+      const isNumeric = linesOf(table).some((row) => row.cells[column].dataset.value !== undefined);
       const before = head.getAttribute("aria-sort");
       const descending = before === null ? isNumeric : before === "ascending";
       heads.forEach((other) => other.removeAttribute("aria-sort"));
