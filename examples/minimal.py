@@ -1,6 +1,7 @@
 """A spiking ResNet-20 learns from its ANN twin on an ImageFolder tree (train/, test/), in one plain PyTorch loop."""
 
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torchvision import transforms as tf
 
 from spikingjelly_ckd import CKDDistiller, preflight, use_fast_neurons
 from spikingjelly_ckd.recipes.models import resnet20, spiking_resnet20
-from spikingjelly_ckd.recipes.parser import Parser
+from spikingjelly_ckd.recipes.parser import Parser, read_count, read_number, read_whole
 
 
 def loader(args, split, *augmentation):
@@ -55,25 +56,27 @@ def arguments():
     parser.add_argument("--smoke", action="store_true", help="one epoch of few images, to see that everything runs")
     parser.add_argument("--cupy", action="store_true", help="CuPy neurons, SpikingJelly 0.0.0.0.14 on CUDA")
     values = {
-        "-T": (1, "time steps"),
-        "-b": (64, "batch size"),
-        "-j": (2, "loading processes"),
-        "--epochs": (12, "epochs of the student"),
-        "--teacher-epochs": (20, "epochs of a teacher that is trained first"),
-        "--lr": (0.1, "first learning rate, which falls to 0 as a cosine"),
-        "--wd": (1e-4, "weight decay"),
-        "--device": ("cpu", "such as cuda"),
-        "--seed": (0, "of weights, order and augmentation"),
-        "--beta": (1.0, "weight of SAMD"),
-        "--gamma": (1.0, "weight of NLD"),
-        "--train-per-class": (10**9, "at most so many training images of each class"),
-        "--test-per-class": (10**9, "at most so many test images of each class"),
+        "-T": (1, read_count, "time steps"),
+        "-b": (64, read_count, "batch size"),
+        "-j": (2, read_whole, "loading processes"),
+        "--epochs": (12, read_count, "epochs of the student"),
+        "--teacher-epochs": (20, read_count, "epochs of a teacher that is trained first"),
+        "--lr": (0.1, read_number, "first learning rate, which falls to 0 as a cosine"),
+        "--wd": (1e-4, read_number, "weight decay"),
+        "--device": ("cpu", str, "such as cuda"),
+        "--seed": (0, read_whole, "of weights, order and augmentation"),
+        "--beta": (1.0, read_number, "weight of SAMD"),
+        "--gamma": (1.0, read_number, "weight of NLD"),
+        "--train-per-class": (10**9, read_count, "at most so many training images of each class"),
+        "--test-per-class": (10**9, read_count, "at most so many test images of each class"),
     }
-    for flag, (value, text) in values.items():
-        parser.add_argument(flag, default=value, type=type(value), help=f"{text} (%(default)s)")
+    for flag, (value, read, text) in values.items():
+        parser.add_argument(flag, default=value, type=read, help=f"{text} (%(default)s)")
     args = parser.parse_args()
     if not all((args.data_path / part).is_dir() for part in ("train", "test")):
         parser.error(f"--data-path {args.data_path} must hold train/ and test/ with a folder of images for each class")
+    if sum(folder.is_dir() for folder in (args.data_path / "train").iterdir()) < 2:
+        parser.error(f"--data-path {args.data_path} must have the folders of at least two classes in train/")
     if args.smoke:
         args.epochs, args.teacher_epochs, args.train_per_class, args.test_per_class = 1, 1, 4, 4
     args.teacher = args.teacher or Path("teacher_smoke.pt" if args.smoke else "teacher.pt")
@@ -90,7 +93,10 @@ if __name__ == "__main__":
     if not args.teacher.exists():
         fit(args, "teacher", teacher, lambda x, y: cross_entropy(teacher(x), y), teacher, args.teacher_epochs)
         torch.save(teacher.state_dict(), args.teacher)
-    teacher.load_state_dict(torch.load(args.teacher, weights_only=True))
+    try:
+        teacher.load_state_dict(torch.load(args.teacher, weights_only=True))
+    except RuntimeError:
+        sys.exit(f"--teacher {args.teacher} is no ResNet-20 of {classes} classes; name a new file, to train one first")
     distiller = CKDDistiller(teacher, student, time_steps=args.T, beta=args.beta, gamma=args.gamma)
     print(preflight(distiller, tuple(x.to(args.device) for x in next(iter(loader(args, "train"))))))
     steps = {"ckd": lambda x, y: distiller(x, y).loss, "plain": lambda x, y: cross_entropy(distiller.predict(x), y)}

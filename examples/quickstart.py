@@ -18,6 +18,7 @@ import argparse
 import hashlib
 import json
 import platform
+import sys
 import time
 from functools import partial
 from importlib.metadata import version
@@ -31,7 +32,7 @@ from tqdm import tqdm
 from spikingjelly_ckd import CKDDistiller, __version__, preflight, record, use_fast_neurons
 from spikingjelly_ckd.recipes.data.digits import EventCamera, digit_events
 from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet
-from spikingjelly_ckd.recipes.parser import Parser
+from spikingjelly_ckd.recipes.parser import Parser, read_count, read_number, read_whole
 from spikingjelly_ckd.recipes.progress import Pace
 from spikingjelly_ckd.recipes.report.plots.looking import see_maps
 from spikingjelly_ckd.recipes.report.plots.maps import map_agreement, plot_distiller_maps
@@ -117,7 +118,7 @@ def remarks(report, args):
     weights = {"samd": args.beta, "nld": args.gamma}
     for check in report.checks:
         is_share = check.name == "gradient share" and check.status == "warn"
-        if is_share and weights[check.message.partition(":")[0]] == "1":
+        if is_share and weights[check.message.partition(":")[0]] == 1:
             yield f"Weights as in the paper (--beta 1 --gamma 1): {check.message.partition(',')[0]}"
         elif check.status == "fail" or (check.status == "warn" and not args.smoke):
             yield check
@@ -151,17 +152,23 @@ def table(results):
     return "\n".join(lines)
 
 
+def read_weight(text):
+    return text if text in ("auto", "hold") else read_number(text)
+
+
 def main():
     formatter = argparse.ArgumentDefaultsHelpFormatter
     parser = Parser(description=__doc__.split("\n", 1)[0], formatter_class=formatter)
-    parser.add_argument("--seed", type=int, default=0, help="of weights, batches and noise; the recordings are fixed")
-    parser.add_argument("--epochs", type=int, default=30, help="of each of the three networks")
-    parser.add_argument("-T", type=int, default=4, help="event frames per recording")
-    parser.add_argument("-b", type=int, default=32, help="batch size")
-    parser.add_argument("--lr", type=float, default=0.1, help="first learning rate, which falls to 0 as a cosine")
-    parser.add_argument("--wd", type=float, default=1e-4, help="weight decay")
-    parser.add_argument("--beta", default="1", help="weight of SAMD, or auto or hold")
-    parser.add_argument("--gamma", default="1", help="weight of NLD, or auto or hold")
+    parser.add_argument(
+        "--seed", type=read_whole, default=0, help="of weights, batches and noise; the recordings are fixed"
+    )
+    parser.add_argument("--epochs", type=read_count, default=30, help="of each of the three networks")
+    parser.add_argument("-T", type=read_count, default=4, help="event frames per recording")
+    parser.add_argument("-b", type=read_count, default=32, help="batch size")
+    parser.add_argument("--lr", type=read_number, default=0.1, help="first learning rate, which falls to 0 as a cosine")
+    parser.add_argument("--wd", type=read_number, default=1e-4, help="weight decay")
+    parser.add_argument("--beta", type=read_weight, default=1.0, help="weight of SAMD, or auto or hold")
+    parser.add_argument("--gamma", type=read_weight, default=1.0, help="weight of NLD, or auto or hold")
     parser.add_argument("--measure-on", choices=["test", "val"], default="test", help="val is for tuning")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="to train on")
     parser.add_argument("--output-dir", type=Path, default=Path("output/quickstart"), help="of figure and record")
@@ -171,7 +178,6 @@ def main():
     if args.smoke:
         args.epochs = 1
     args.output_dir.mkdir(parents=True, exist_ok=True)
-    beta, gamma = (value if value in ("auto", "hold") else float(value) for value in (args.beta, args.gamma))
 
     start = time.perf_counter()
     print("An event camera is simulated over 1797 handwritten digits", flush=True)
@@ -193,7 +199,7 @@ def main():
     if args.cupy:
         print(use_fast_neurons(plain), use_fast_neurons(student), sep="\n")
     results["plain"] = fit("plain", plain, lambda x: predict(plain, x), None, train, measured, args)
-    distiller = CKDDistiller(teacher, student, beta=beta, gamma=gamma)
+    distiller = CKDDistiller(teacher, student, beta=args.beta, gamma=args.gamma)
     first = [part[..., : args.b] if part.ndim == 1 else part[:, : args.b] for part in train]
     report = preflight(distiller, tuple(part.to(args.device) for part in first))
     print(*remarks(report, args), sep="\n", flush=True)
@@ -239,4 +245,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("Stopped. Nothing was kept: begin anew")

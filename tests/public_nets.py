@@ -209,5 +209,18 @@ def pictures(root, options):
     return data_from(Pictures(root, "train"), Pictures(root, "test"), options, classes=("low", "middle", "high"))
 
 
+def failing(num_classes):
+    """A function with a mistake in it."""
+    return {}["depth"]
+
+
+def failing_data(folder, options):
+    raise KeyError(options.size)
+
+
+def data_of_one_argument(folder):
+    return folder
+
+
 def no_data(root, options):
     return {"train": [], "test": []}

@@ -141,9 +141,18 @@ def test_minimal_leaves_one_record_and_one_student_a_method(image_folder, tmp_pa
 
 @pytest.mark.parametrize(
     ("flags", "words"),
-    [((), "required: --data-path"), (("--data-path", "nowhere"), "--data-path nowhere must hold train/ and test/")],
+    [
+        ((), "required: --data-path"),
+        (("--data-path", "nowhere"), "--data-path nowhere must hold train/ and test/"),
+        (("--data-path", "."), "--data-path . must have the folders of at least two classes in train/"),
+        (("--data-path", ".", "-T", "-1"), "-T: it must be a number of at least 1, got '-1'"),
+        (("--data-path", ".", "--lr", "nan"), "--lr: it must be a number of at least 0, got 'nan'"),
+        (("--data-path", ".", "--method", "cdk"), "did you mean 'ckd'?"),
+    ],
 )
 def test_minimal_says_what_it_needs(tmp_path, flags, words):
+    for folder in ("train/only", "test/only"):
+        (tmp_path / folder).mkdir(parents=True)
     line = [sys.executable, str(EXAMPLES / "minimal.py"), *flags]
     done = subprocess.run(line, cwd=tmp_path, env=environment(), capture_output=True, text=True)
     assert done.returncode == 2

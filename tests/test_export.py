@@ -191,8 +191,24 @@ def test_wrong_names(name, words):
 def test_a_module_that_misses_another_says_which(tmp_path, monkeypatch):
     (tmp_path / "needy.py").write_text("import not_installed\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="not_installed"):
+    with pytest.raises(ModuleNotFoundError, match=r"needy cannot be imported: .*not_installed.*needy.py, line 1"):
         resolve_name("needy:build")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("def build(:\n", r"'faulty:build': faulty cannot be imported: SyntaxError: .*faulty.py, line 1"),
+        ("\nraise OSError\n", r"'faulty:build': faulty cannot be imported: OSError \(.*faulty.py, line 2\)"),
+        ("raise ValueError('no\\ngood')\n", r"ValueError: no good \(.*faulty.py, line 1\)"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_one_line_with_the_place(tmp_path, monkeypatch, text, words):
+    (tmp_path / "faulty.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=words) as caught:
+        resolve_name("faulty:build")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.slow

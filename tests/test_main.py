@@ -114,6 +114,35 @@ def test_the_flag_that_was_meant_is_named(capsys, line, hint):
     assert hint in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["-j", "-1"], "-j/--workers: it must be a whole number of at least 0, got '-1'"),
+        (["--seed", "-1"], "--seed: it must be a whole number of at least 0, got '-1'"),
+        (["--teacher-mean", "-1,2,3"], "expected one argument; one that begins with - is written behind ="),
+        (["--method", "kd:weight=-1"], "'kd:weight=-1': the weight of 'kd' must be at least 0 and finite, got -1"),
+        (["--method", "spikingjelly_ckd:KDLoss:weight=-1"], "the weight of 'KDLoss' must be at least 0 and finite"),
+        (["--method", "kd:task_weight=-1"], "task_weight must be at least 0"),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused_before_anything_runs(capsys, flags, words):
+    with pytest.raises(SystemExit) as ended:
+        parse(load_row("cifar10_r20"), ["--data-path", "x", *flags])
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_loss_of_ones_own_may_weigh_itself():
+    line = ["--data-path", "x", "--method", "spikingjelly_ckd:KDLoss:weight=auto"]
+    recipe, _ = parse(load_row("cifar10_r20"), line)
+    assert recipe.read_method().losses["KDLoss"][1] == "auto"
+
+
+def test_a_folder_without_a_record_says_what_to_pass(tmp_path, capsys):
+    assert main(["report", str(tmp_path)]) == 1
+    assert "pass the folder of a run, or its record.json" in capsys.readouterr().err
+
+
 def test_an_argument_without_a_flag_is_named_as_the_usage_names_it(capsys):
     assert main(["evaluate", "absent.safetensors", "x"]) == 1
     assert capsys.readouterr().err.startswith("evaluate: error: student must be a .safetensors file")

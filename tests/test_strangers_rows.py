@@ -202,6 +202,17 @@ def test_a_network_of_spikingjelly_is_built_by_its_own_names(ground):
             r"read as tiny_nets:teacher: .* with --teacher-build MODULE",
         ),
         (
+            ("--student", "public_nets:failing"),
+            r"nets:failing raised KeyError: 'depth' \(.*public_nets.py, line ",
+        ),
+        (("--teacher-build", "public_nets:failing"), r"nets:failing raised KeyError: 'depth' \(.*, line "),
+        (
+            ("--method", "public_nets:failing:num_classes=3"),
+            r"nets:failing raised KeyError: 'depth' \(.*, line ",
+        ),
+        (("--data", "public_nets:failing_data"), r"public_nets:failing_data raised KeyError: 16 \(.*, line "),
+        (("--data", "public_nets:data_of_one_argument"), "must take a folder and DataOptions, as data.folder, options"),
+        (
             ("--data", "public_nets:no_data"),
             "data public_nets:no_data must return .*Data, got dict; data_from",
         ),
@@ -213,7 +224,7 @@ def test_what_does_not_fit_is_one_line(ground, tmp_path, more, words):
     line = flags(ground, tmp_path / "run", "--student", "tiny_nets:student", teacher=False)
     if teacher:
         line += ["--teacher", str(ground / "checkpoint.pth.tar"), "--teacher-build", "public_nets:stranger"]
-    with pytest.raises((TypeError, ValueError), match=words) as caught:
+    with pytest.raises((RuntimeError, TypeError, ValueError), match=words) as caught:
         run_row(load_row("cifar10_r20"), [*line, *more])
     assert "\n" not in str(caught.value)
 

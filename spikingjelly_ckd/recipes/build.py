@@ -18,7 +18,7 @@ from ..networks.guards import preserve_state
 from .data import Data
 from .data.loading import seed_all
 from .export import save_network
-from .names import name_of
+from .names import in_code_of_user, name_of
 from .options import Run
 from .recipe import Recipe, shown
 from .student_axes import find_batch_first, find_other_steps, steps_inside, student_distiller
@@ -95,6 +95,7 @@ def build_network(build: Callable[..., nn.Module], **wanted: Any) -> tuple[nn.Mo
         The network and the keywords used.
 
     Raises:
+        RuntimeError: ``build`` is no function of this package, and its code raised.
         TypeError: ``build`` asks for something else, or returned no module.
 
     Example:
@@ -117,7 +118,8 @@ def build_network(build: Callable[..., nn.Module], **wanted: Any) -> tuple[nn.Mo
             f"{shown(build)} asks for {', '.join(others)}: it can take {', '.join(wanted)} by these names, and "
             "anything else needs a default"
         )
-    network, used = _called(build, used, optional=used.keys() - parameters.keys() - {"num_classes"})
+    with in_code_of_user(build):
+        network, used = _called(build, used, optional=used.keys() - parameters.keys() - {"num_classes"})
     if not isinstance(network, nn.Module):
         raise TypeError(f"{name_of(build)} must return a torch.nn.Module, got {type(network).__name__}")
     return network, used

@@ -18,7 +18,7 @@ from .files import say
 from .flag_texts import GROUPS, METAVARS
 from .methods import of_one_layer, resolve_here
 from .options import Run
-from .parser import Parser
+from .parser import Parser, read_count, read_whole
 from .recipe import OF_CKD, Recipe, Weight, shown, without_none
 
 __all__ = ["FLAGS", "brief_errors", "command_line", "function_named", "parse"]
@@ -164,7 +164,7 @@ def function_named(text: str) -> Callable[..., Any]:
     """
     try:
         return resolve_here(text)
-    except ValueError as error:
+    except (ImportError, ValueError) as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
@@ -189,12 +189,6 @@ def _numbers(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(f"it must be numbers with commas between them, got {text!r}") from None
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"it must be a number of at least 1, got {text!r}")
-    return int(text)
-
-
 def _number_or_share(text: str) -> int | float:
     try:
         return int(text) if text.isdecimal() else float(text)
@@ -206,7 +200,7 @@ def _devices(text: str) -> int | Literal["auto"]:
     if text == "auto":
         return "auto"
     try:
-        return _count(text)
+        return read_count(text)
     except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(f"it must be a number of at least 1 or 'auto', got {text!r}") from None
 
@@ -223,14 +217,16 @@ READERS: dict[str, Callable[[str], Any]] = {
     "teacher_build": _name_of_network,
     "teacher_mean": _numbers,
     "teacher_std": _numbers,
-    "teacher_size": _count,
-    "teacher_cache": _count,
-    "num_nodes": _count,
+    "teacher_size": read_count,
+    "teacher_cache": read_count,
+    "num_nodes": read_count,
     "val_images": _number_or_share,
     "devices": _devices,
     "beta": _weight,
     "gamma": _weight,
     "seeds": _seed,
+    "seed": read_whole,
+    "workers": read_whole,
 }
 """Value -> function of the text behind its flag, where its type does not say it."""
 MANY: dict[str, dict[str, Any]] = {"seeds": {"nargs": "+"}}

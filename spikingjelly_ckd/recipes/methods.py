@@ -22,7 +22,7 @@ from ..methods import TETLoss
 from ..methods.base import DistillationLoss
 from ..step.arguments import TEACHER_NEEDS
 from ..step.method import Method
-from .names import resolve_name
+from .names import in_code_of_user, resolve_name
 
 __all__ = [
     "TaskLoss",
@@ -65,6 +65,7 @@ def read_method(text: str) -> Method:
             the function; the class of a loss takes ``weight`` beside its own.
 
     Raises:
+        RuntimeError: the code of a function of the user's raised.
         TypeError: the function returned something else.
         ValueError: no such method or function, or arguments that it does not take.
 
@@ -86,14 +87,18 @@ def read_method(text: str) -> Method:
         if known is not None and key not in known:
             taken = ", ".join(known) or "nothing"
             raise ArgumentValueError("method", f"{text!r}: {name} takes {taken}, and not {key}{hint(key, known)}")
-    try:
-        made = make(**arguments)
-    except (TypeError, ValueError) as error:
-        raise ArgumentValueError("method", f"{text!r}: {error}") from error
+    with in_code_of_user(make):
+        try:
+            made = make(**arguments)
+        except (TypeError, ValueError) as error:
+            raise ArgumentValueError("method", f"{text!r}: {error}") from error
     if isinstance(made, DistillationLoss):
-        return Method(
-            {type(made).__name__: (made, weight)}, source=f"{name}, with weight {weight:g} beside the cross-entropy"
-        )
+        shown = f"{weight:g}" if isinstance(weight, int | float) else weight
+        source = f"{name}, with weight {shown} beside the cross-entropy"
+        try:
+            return Method({type(made).__name__: (made, weight)}, source=source)
+        except (TypeError, ValueError) as error:
+            raise ArgumentValueError("method", f"{text!r}: {error}") from error
     if not isinstance(made, Method):
         raise ArgumentTypeError(
             "method",
@@ -169,7 +174,7 @@ def function_of(text: str, name: str) -> Callable[..., Any]:
         raise ArgumentValueError("method", f"must be {catalogued}:key=value,key=value, got {text!r}")
     try:
         return resolve_here(name) if colon else published.by_name(name)
-    except ValueError as error:
+    except (ImportError, ValueError) as error:
         raise ArgumentValueError("method", f"{text!r}: {error}") from error
 
 

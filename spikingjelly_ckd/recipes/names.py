@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 import itertools
 import sys
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+from ..errors.installed import InstallationError
 from ..errors.near import hint, nearest
 
-__all__ = ["BUILDERS", "name_of", "package_function", "resolve_name"]
+__all__ = ["BUILDERS", "in_code_of_user", "name_of", "package_function", "resolve_name"]
 
 _PACKAGE = __name__.partition(".")[0]
 BUILDERS = dict.fromkeys(
@@ -54,7 +57,8 @@ def resolve_name(name: str) -> Callable[..., Any]:
     """The function or class called ``module:name``.
 
     Raises:
-        ValueError: not of that form, no such module, or no such name in it.
+        ModuleNotFoundError: the module needs another one that is not installed.
+        ValueError: not of that form, no such module or one that cannot be imported, or no such name in it.
 
     Example:
         >>> resolve_name("spikingjelly_ckd.recipes.models:resnet20").__name__
@@ -69,16 +73,62 @@ def resolve_name(name: str) -> Callable[..., Any]:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not module_name.startswith(error.name):
-            raise
+            text = f"{name!r}: {module_name} cannot be imported: {_failure(error)}"
+            raise ModuleNotFoundError(text, name=error.name) from error
         advice = f"run from its folder, or set PYTHONPATH{hint(module_name, _modules_here())}"
         if module_name.endswith(".py"):
             advice = f"write {Path(module_name).stem}:{attribute}, without .py and folder, and {advice}"
         raise ValueError(f"{name!r}: there is no module {module_name!r}; {advice}") from error
+    except InstallationError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{name!r}: {module_name} cannot be imported: {_failure(error)}") from error
     found = getattr(module, attribute, None)
     if callable(found):
         return cast(Callable[..., Any], found)
     meant = hint(attribute, (known for known, value in vars(module).items() if callable(value)))
     raise ValueError(f"{name!r}: {module_name} has no function {attribute!r}{meant}")
+
+
+@contextmanager
+def in_code_of_user(function: Callable[..., Any]) -> Iterator[None]:
+    """For the call of a function that the user named: what its code raises is one line with the place.
+
+    What functions of this package raise, and what they raise inside the function, stays as it is.
+
+    Args:
+        function: that is called.
+
+    Raises:
+        RuntimeError: the function raised what is neither of the others.
+        TypeError: it raised one.
+        ValueError: it raised one.
+
+    Example:
+        >>> import operator
+        >>> with in_code_of_user(operator.truediv):
+        ...     pass
+    """
+    try:
+        yield
+    except Exception as error:
+        module = getattr(function, "__module__", None) or ""
+        inside = Path(traceback.extract_tb(error.__traceback__)[-1].filename).is_relative_to(Path(__file__).parents[1])
+        if inside or module.partition(".")[0] == _PACKAGE:
+            raise
+        name = getattr(function, "__qualname__", type(function).__name__)
+        kind = next((one for one in (TypeError, ValueError) if isinstance(error, one)), RuntimeError)
+        raise kind(f"{module}:{name} raised {_failure(error)}") from error
+
+
+def _failure(error: Exception) -> str:
+    """Kind, text and place of an error in a module of the user's, in one line."""
+    text = " ".join(str(error).split())
+    said = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
+    if isinstance(error, SyntaxError) or not frames:  # which says its own place
+        return said
+    return f"{said} ({frames[-1].filename}, line {frames[-1].lineno})"
 
 
 def _modules_here() -> list[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from typing import NoReturn
 
 from ..errors.near import hint, near
 
-__all__ = ["Parser"]
+__all__ = ["Parser", "read_count", "read_number", "read_whole"]
 
 FLAG = re.compile(r"--[a-z][\w-]*")
 UNKNOWN = "unrecognized arguments: "
@@ -36,4 +37,55 @@ class Parser(argparse.ArgumentParser):
         choice = CHOICE.search(message)
         if choice is not None:
             hints.append(hint(choice[1], re.findall(r"[\w.+-]+", choice[2])))
+        if message.endswith("expected one argument"):
+            hints.append("; one that begins with - is written behind =, as in --flag=-1,2")
         super().error(f"{message}{''.join(hints)}")
+
+
+def read_count(text: str) -> int:
+    """The number behind a flag that counts something.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no number of at least 1.
+
+    Example:
+        >>> read_count("4")
+        4
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"it must be a number of at least 1, got {text!r}")
+    return int(text)
+
+
+def read_whole(text: str) -> int:
+    """The number behind a flag that may be 0.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no whole number of at least 0.
+
+    Example:
+        >>> read_whole("0")
+        0
+    """
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"it must be a whole number of at least 0, got {text!r}")
+    return int(text)
+
+
+def read_number(text: str) -> float:
+    """The number behind a flag that may be no whole one.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no finite number of at least 0.
+
+    Example:
+        >>> read_number("1e-4")
+        0.0001
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number >= 0):
+        raise argparse.ArgumentTypeError(f"it must be a number of at least 0, got {text!r}")
+    return number

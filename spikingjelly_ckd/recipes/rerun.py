@@ -194,6 +194,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     functions = {name: given.pop(name) for name in ("data", "student")}
     try:
         with brief_errors(PROGRAM):
+            if path.is_dir():
+                path /= "record.json"
             if not path.is_file():
                 raise FileNotFoundError(f"there is no file {path}")
             if read_record(path).get("kind") == KIND:
@@ -226,7 +228,7 @@ def _parser() -> Parser:
         f"python -m spikingjelly_ckd {PROGRAM}",
         description="Repeat a run of a row from its record alone, and compare. Status: 0 equal, 1 differs, 2 not run.",
     )
-    parser.add_argument("record", type=Path, help="record.json of a row")
+    parser.add_argument("record", type=Path, help="record.json of a row, or the folder that has it")
     parser.add_argument("--output-dir", type=Path, help="a new folder; default: the record's folder with -rerun")
     parser.add_argument("--resume", metavar="latest|PATH", help="go on with a rerun that was stopped")
     for name, metavar, about in (

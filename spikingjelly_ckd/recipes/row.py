@@ -17,6 +17,7 @@ Files of a run, in its output folder::
 
 from __future__ import annotations
 
+import inspect
 import os
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from ..distiller import Distiller
-from ..errors.arguments import ArgumentValueError
+from ..errors.arguments import ArgumentTypeError, ArgumentValueError
 from ..errors.installed import needs_packages
 from ..networks.compat import neuron_path
 from .build import Built, build_network, build_student
@@ -43,6 +44,7 @@ from .export import file_hash
 from .files import until_reader_leaves
 from .methods import needs_teacher, with_layers
 from .models import checkpoint_neurons, synchronise_norms, without_checkpoints
+from .names import in_code_of_user
 from .options import Run, check_options, output_folder
 from .recipe import Recipe, shown
 from .records.parts import RecordedStudent
@@ -338,12 +340,21 @@ def load_data(recipe: Recipe, run: Run) -> Data:
 
     Raises:
         FileNotFoundError: they are not there.
+        RuntimeError: the code of a function of the user's raised.
+        TypeError: that function takes other arguments, or returns something else.
         ValueError: no folder was given, or an option does not fit the data.
     """
     if run.data_path is None:
         raise ArgumentValueError("data_path", "must be given: the folder of the data set, or an ImageFolder tree")
     names = ("num_classes", "train_images", "test_images", "val_images", "download", "allow_partial")
-    data = recipe.data(run.data_path, recipe.data_options(**{name: getattr(run, name) for name in names}))
+    options = recipe.data_options(**{name: getattr(run, name) for name in names})
+    try:
+        inspect.signature(recipe.data).bind(run.data_path, options)
+    except TypeError as error:
+        text = f"{shown(recipe.data)} must take a folder and DataOptions, as data(folder, options): {error}"
+        raise ArgumentTypeError("data", text) from error
+    with in_code_of_user(recipe.data):
+        data = recipe.data(run.data_path, options)
     check_data(data, shown(recipe.data), time_steps=recipe.time_steps)
     if recipe.sources.get("split") == "command line" and data.split.startswith("folders"):
         raise ValueError(f"--split {recipe.split} does nothing: {run.data_path} is a tree whose folders are its split")

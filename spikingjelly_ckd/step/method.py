@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from ..errors.checks import check_choice, check_count, check_flag
+from ..errors.checks import check_choice, check_count, check_flag, check_non_negative
 from ..methods.base import DistillationLoss
 from .arguments import Weight
 from .schedule import Schedule
@@ -85,7 +85,7 @@ class Method:
         source: where the weights are from.
 
     Raises:
-        ValueError: ``schedule`` or ``layers`` names something that is not there.
+        ValueError: ``schedule`` or ``layers`` names something that is not there, or a weight is negative or not finite.
 
     Example:
         >>> from spikingjelly_ckd import KDLoss
@@ -108,3 +108,7 @@ class Method:
             unknown = getattr(self, argument).keys() - names
             if unknown:
                 raise ValueError(f"{argument} names {sorted(unknown)}; this method has {sorted(names)}")
+        check_non_negative("task_weight", self.task_weight)
+        for name, (_, weight) in self.losses.items():
+            if isinstance(weight, int | float):
+                check_non_negative(f"the weight of {name!r}", weight)

@@ -24,13 +24,20 @@ def check_data(data: Any, source: str, *, time_steps: int) -> Data:
 
     Raises:
         TypeError: no :class:`Data`, or a sample that is no pair of a tensor and a whole number.
-        ValueError: no samples, or a sample of another shape, with NaN or inf, or with a label that is no class.
+        ValueError: fewer than two classes, no samples, or a sample of another shape, with NaN or inf, or with a label
+            that is no class.
     """
     if not isinstance(data, Data):
         raise ArgumentTypeError(
             "data",
             f"{source} must return a spikingjelly_ckd.recipes.data.Data, got {type(data).__name__}; data_from makes "
             "one of two datasets",
+        )
+    if data.num_classes < 2:
+        raise ArgumentValueError(
+            "data",
+            f"{source} found {data.num_classes} class, and a network learns to tell at least 2 apart; in a tree of "
+            "folders each class is a folder in train and in test or val",
         )
     frame = (data.in_channels, data.size, data.size)
     expected = (time_steps, *frame) if data.is_event else frame

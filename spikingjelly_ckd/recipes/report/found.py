@@ -128,7 +128,8 @@ def find_studies(paths: Iterable[str | Path]) -> tuple[list[Study], dict[str, st
     studies = [*_comparisons(pile), *_rows(pile), *_benchmarks(pile)]
     if not studies:
         why = "".join(f"; {path}: {text}" for path, text in list(pile.left_out.items())[:3])
-        raise ValueError(f"there is no record of a run in {', '.join(map(str, paths))}{why}")
+        where = ", ".join(map(str, paths))
+        raise ValueError(f"there is no record of a run in {where}{why}; pass the folder of a run, or its record.json")
     return studies, pile.left_out
 
 
