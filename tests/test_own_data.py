@@ -211,6 +211,11 @@ def finished(images, labels=(0, 1)):
     ("data", "error", "words"),
     [
         ({"train": []}, TypeError, "data mine:f must return a spikingjelly_ckd.recipes.data.Data, got dict; data_from"),
+        (
+            replace(finished(torch.zeros(2, 3, 8, 8), (0, 0)), classes=("only",)),
+            ValueError,
+            "data mine:f found 1 class, and a network learns to tell at least 2 apart",
+        ),
         (finished([], ()), ValueError, "data mine:f returned an empty test set"),
         (
             finished(torch.zeros(2, 3, 8, 9)),

@@ -19,7 +19,7 @@ from .comparison.records import KIND
 from .export import file_hash
 from .files import is_first_process
 from .options import Device, Run, check_options
-from .parser import Parser
+from .parser import Parser, read_whole
 from .recipe import Recipe
 from .recorded_run import SEED, read_recipe, read_run
 from .records.files import read_record
@@ -226,21 +226,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(
         f"python -m spikingjelly_ckd {PROGRAM}",
-        description="Repeat a run of a row from its record alone, and compare. Status: 0 equal, 1 differs, 2 not run.",
+        description="Repeat a run of a row from its record alone, and compare the outcome. The exit status is 0 where "
+        "both are equal, 1 where they differ, and 2 where nothing was run.",
     )
     parser.add_argument("record", type=Path, help="record.json of a row, or the folder that has it")
-    parser.add_argument("--output-dir", type=Path, help="a new folder; default: the record's folder with -rerun")
+    parser.add_argument(
+        "--output-dir",
+        type=Path,
+        metavar="DIR",
+        help="a new folder (default: that of the record with -rerun behind it)",
+    )
     parser.add_argument("--resume", metavar="latest|PATH", help="go on with a rerun that was stopped")
     for name, metavar, about in (
-        ("student", "MODULE:FUNCTION", "makes the student, where the record names a function of yours"),
-        ("data", "MODULE:FUNCTION", "reads the data, likewise"),
+        ("student", "MODULE:FUNCTION", "function that makes the student, where the record names one of yours"),
+        ("data", "MODULE:FUNCTION", "function that reads the data, where the record names one of yours"),
     ):
         parser.add_argument(f"--{name}", type=function_named, metavar=metavar, help=about)
-    parser.add_argument("--teacher-build", metavar="MODULE:FUNCTION", help="makes the teacher's network, likewise")
+    text = "function that makes the teacher's network, where the record names one of yours"
+    parser.add_argument("--teacher-build", metavar="MODULE:FUNCTION", help=text)
     parser.add_argument("--teacher", metavar="PATH|timm:NAME", help="where the teacher is now")
-    parser.add_argument(FLAGS["root"], type=Path, help="where the data are now")
+    parser.add_argument(FLAGS["root"], type=Path, metavar="DIR", help="where the data are now")
     parser.add_argument("--download", action="store_true", default=None, help="fetch the data set if it is missing")
-    parser.add_argument("--device", choices=get_args(Device))
-    parser.add_argument("-j", "--workers", type=int, help="loading processes, which do not change the outcome")
+    parser.add_argument("--device", choices=get_args(Device), help="kind of device")
+    parser.add_argument(
+        "-j", "--workers", type=read_whole, metavar="N", help="loading processes, which do not change the outcome"
+    )
     parser.add_argument("--no-progress", action="store_true", default=None, help="no progress bar")
     return parser

@@ -158,7 +158,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(PROGRAM, description="One HTML page of what runs left; it needs no network.")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of rows and comparisons, or records")
     parser.add_argument(
-        "--output", type=Path, default=None, help=f"default: {NAME} in the folder of a single RUN, otherwise here"
+        "--output",
+        type=Path,
+        metavar="PAGE",
+        help=f"file that the page is written to (default: {NAME} in the folder of a single RUN, otherwise here)",
     )
     arguments = parser.parse_args(argv)
     runs = arguments.runs
