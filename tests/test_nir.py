@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import tiny_student
 from spikingjelly.activation_based import functional, layer, neuron
+from spikingjelly.activation_based.model import sew_resnet
 from torch import nn
 
 from spikingjelly_ckd.recipes.deploy import nir as of_nir
@@ -16,6 +17,7 @@ from spikingjelly_ckd.recipes.models import SpikingResNet, make_neuron, spiking_
 
 nir = pytest.importorskip("nir", reason="the extra [nir] is not installed")
 pytest.importorskip("spikingjelly.activation_based.nir_exchange", reason="SpikingJelly 2.x")
+spikformer = pytest.importorskip("spikingjelly.activation_based.model.spikformer", reason="SpikingJelly 2.x")
 
 KINDS = {
     "lif": make_neuron("lif"),
@@ -158,12 +160,70 @@ def test_the_packages_own_networks_that_cannot_be_held(tmp_path):
     images = torch.randn(2, 3, 16, 16)
     for options, words in (
         ({"last_activation": "relu"}, r"layer 'layer3.0.act2' \(ReLU\) has no node"),
-        ({"norm": "tebn", "norm_steps": 2}, r"layer 'bn1' \(TemporalEffectiveBatchNorm2d\) cannot be folded"),
-        ({"norm": "mpbn"}, r"layer 'act1' \(MPBNLIFNode\) has no node"),
-        ({"neuron": partial(neuron.LIFNode, v_reset=None, step_mode="m")}, "layer 'act1'.*soft reset"),
+        ({"norm": "tebn", "norm_steps": 2}, r"layers 'bn1', .* \(TemporalEffectiveBatchNorm2d\) each cannot be folded"),
+        ({"norm": "mpbn"}, r"layers 'act1', .* \(MPBNLIFNode\) each has no node"),
+        ({"neuron": partial(neuron.LIFNode, v_reset=None, step_mode="m")}, "layers 'act1'.*soft reset"),
     ):
         with pytest.raises(ValueError, match=words):
             export_nir(SpikingResNet((4, 8, 16), (1, 1, 1), 5, **options), tmp_path / "a.nir", images, time_steps=2)
+
+
+class Flattens(nn.Module):
+    """Flattens by a call, as the networks of SpikingJelly do."""
+
+    def __init__(self, call, step_mode="m"):
+        super().__init__()
+        self.call = call
+        self.conv = layer.Conv2d(3, 4, 3, padding=1, step_mode=step_mode)
+        self.fire = neuron.IFNode(v_threshold=0.2, step_mode=step_mode)
+        self.fc = layer.Linear(4 * 36, 5, step_mode=step_mode)
+
+    def forward(self, frames):
+        return self.fc(self.call(self.fire(self.conv(frames))))
+
+
+@pytest.mark.parametrize(
+    ("call", "way"),
+    [
+        (lambda x: torch.flatten(x, 2), "multi"),
+        (lambda x: x.flatten(-3), "multi"),
+        (lambda x: torch.flatten(x, 1), "loop"),
+        (lambda x: x.flatten(start_dim=1), "loop"),
+    ],
+)
+def test_a_call_that_flattens_becomes_a_layer(tmp_path, call, way):
+    network = Flattens(call, "s" if way == "loop" else "m")
+    found = export_nir(network, tmp_path / "a.nir", torch.randn(3, 3, 6, 6), time_steps=2, student_steps=way)
+    assert found.firing_rate > 0.05
+    assert found.drift <= 1e-5 * found.largest
+    assert "flatten_layer" in nir.read(tmp_path / "a.nir").nodes
+
+
+def test_a_call_that_flattens_something_else_is_named(tmp_path):
+    network = Flattens(lambda x: x.flatten(3).repeat(1, 1, 1, 1).flatten(2))
+    with pytest.raises(ValueError, match=r"flatten\(\) behind layer 'fire' is no sum"):
+        export_nir(network, tmp_path / "a.nir", torch.randn(3, 3, 6, 6), time_steps=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["IFNode", "ParametricLIFNode"])
+def test_the_residual_networks_of_spikingjelly_come_back(tmp_path, kind):
+    torch.manual_seed(0)
+    network = sew_resnet.sew_resnet18(cnf="ADD", spiking_neuron=getattr(neuron, kind), num_classes=5)
+    network.maxpool = layer.AvgPool2d(2)
+    functional.set_step_mode(network, "m")
+    found = export_nir(awake(network, 2, 4, 3, 64, 64), tmp_path / "a.nir", torch.randn(2, 3, 64, 64), time_steps=2)
+    assert found.firing_rate > 0.05
+    assert found.drift <= 1e-5 * found.largest
+
+
+def test_a_transformer_is_refused_by_name_and_layers_of_a_kind_together(tmp_path):
+    network = spikformer.Spikformer(T=2, img_size_h=32, img_size_w=32, embed_dims=32, num_heads=2, depths=1)
+    with pytest.raises(ValueError, match=r"student cannot be held by NIR \(Spikformer\)"):
+        export_nir(network, tmp_path / "a.nir", torch.randn(1, 3, 32, 32), time_steps=2)
+    other = spiking_resnet8(5, neuron=partial(neuron.KLIFNode, step_mode="m"))
+    with pytest.raises(ValueError, match=r"layers 'act1', .*'layer3.0.act2' \(KLIFNode\) each has no node in NIR"):
+        export_nir(other, tmp_path / "a.nir", torch.randn(1, 3, 16, 16), time_steps=2)
 
 
 class Wanders(nn.Module):

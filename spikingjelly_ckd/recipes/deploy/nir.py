@@ -148,6 +148,7 @@ def export_nir(
     traced = trace_network(network, example)
     folded = _fold(traced)
     pools = _fix_pools(traced)
+    _take_flattens(traced, way)
     faults = _faults(traced)
     if faults:
         raise ArgumentValueError(
@@ -243,26 +244,50 @@ def _fix_pools(traced: fx.GraphModule) -> list[str]:
     return fixed
 
 
+def _take_flattens(traced: fx.GraphModule, way: StudentSteps) -> None:
+    """Put a layer in the place of each call that flattens all axes of an image, for which the exporter has a node."""
+    kept = 1 if way == "loop" else 2
+    for node in list(traced.graph.nodes):
+        if (node.op, node.target) not in (("call_function", torch.flatten), ("call_method", "flatten")):
+            continue
+        before, after = value_of(node.args[0]), value_of(node)
+        if before.ndim <= kept or after.shape != before.flatten(kept).shape:
+            continue
+        name = f"{node.name}_layer"
+        traced.add_submodule(name, layer.Flatten(step_mode="s" if way == "loop" else "m"))
+        with traced.graph.inserting_after(node):
+            made = traced.graph.call_module(name, (node.args[0],))
+        made.meta = node.meta
+        node.replace_all_uses_with(made)
+        traced.graph.erase_node(node)
+
+
 def _faults(traced: fx.GraphModule) -> list[str]:
-    """What NIR, or SpikingJelly's exporter, cannot hold, each with its layer."""
+    """What NIR, or SpikingJelly's exporter, cannot hold, each with its layers."""
     calls = Counter(node.target for node in traced.graph.nodes if node.op == "call_module")
     faults = [f"layer {path!r} is used {count} times" for path, count in calls.items() if count > 1]
+    layers: dict[tuple[str, str], list[str]] = {}
+    for path in calls:
+        module = traced.get_submodule(cast(str, path))
+        why = _fault_of(module)
+        if why:
+            layers.setdefault((type(module).__name__, why), []).append(repr(path))
+    for (kind, why), paths in layers.items():
+        many = len(paths) > 1
+        faults.append(f"layer{'s' if many else ''} {', '.join(paths)} ({kind}) {'each ' if many else ''}{why}")
     for node in traced.graph.nodes:
-        if node.op == "call_module":
-            module = traced.get_submodule(node.target)
-            why = _fault_of(module)
-            faults += [f"layer {node.target!r} ({type(module).__name__}) {why}"] if why else []
-        elif node.op == "get_attr":
+        if node.op == "get_attr":
             faults.append(f"the tensor {node.target!r} is used by itself")
         elif node.op in ("call_function", "call_method"):
-            shapes = {tuple(value_of(x).shape) for x in node.args if isinstance(x, fx.Node)}
-            if node.target is operator.add and len(shapes) == 1 and len(node.all_input_nodes) == len(node.args) == 2:
+            shapes = {getattr(value_of(x), "shape", None) for x in node.args if isinstance(x, fx.Node)}
+            of_tensors = len(shapes) == 1 and None not in shapes
+            if node.target is operator.add and of_tensors and len(node.all_input_nodes) == len(node.args) == 2:
                 continue
             name = getattr(node.target, "__name__", node.target)
             behind = next((x.target for x in node.all_input_nodes if x.op == "call_module"), None)
             place = "" if behind is None else f" behind layer {behind!r}"
             faults.append(f"{name}(){place} is no sum of two outputs")
-    return faults
+    return list(dict.fromkeys(faults))
 
 
 def _fault_of(module: nn.Module) -> str:
