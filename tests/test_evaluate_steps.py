@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from spikingjelly_ckd.__main__ import main
-from spikingjelly_ckd.recipes.deploy.steps import evaluate_steps
+from spikingjelly_ckd.recipes.deploy.steps import StepEvaluation, StepFigures, evaluate_steps
 from spikingjelly_ckd.recipes.export import save_network
 from spikingjelly_ckd.recipes.models import spiking_resnet8
 from spikingjelly_ckd.recipes.report.energy import measure_energy
@@ -187,6 +187,10 @@ def test_the_tables_and_the_figure(student, batches):
     assert list(steps.lines[0].get_ydata()) == [step.accuracy for step in found.steps]
     assert list(energy.lines[0].get_xdata()) == [step.energy_mj for step in found.steps]
     assert list(energy.lines[1].get_xdata()) == [found.exits[0].energy_mj]
+    assert [text.get_text() for text in steps.texts] == ["T=1", "T=2", "0.5"]
+    long = StepEvaluation(9, 9, tuple(StepFigures(t, 50.0 + t, 0.1, 0.1 * t) for t in range(1, 17)), ())
+    named = [text.get_text() for text in plot_steps(long).axes[0].texts]
+    assert list(filter(None, named)) == ["T=1", "T=2", "T=4", "T=8", "T=16"]  # or they would lie over each other
     bare = evaluate_steps(student, batches, time_steps=2, thresholds=(), energy_images=0)
     assert len(plot_steps(bare).axes) == 1
     assert "exit" not in str(bare)

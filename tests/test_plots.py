@@ -1,6 +1,7 @@
 """Figures: what they show, what they refuse, a scale on each, one look that survives grey, and no trace left behind."""
 
 import ast
+import itertools
 import math
 import sys
 from pathlib import Path
@@ -286,6 +287,25 @@ def test_a_long_name_does_not_run_into_its_neighbour():
     assert "a very long..." in texts(figure)
 
 
+def overlapping(figure):
+    """Pairs of texts of a sheet that lie over each other, and texts that are cut."""
+    figure.draw_without_rendering()
+    boxes = {text: text.get_window_extent() for text in figure.axes[0].texts}
+    page = figure.bbox
+    over = [(a.get_text(), b.get_text()) for a, b in itertools.combinations(boxes, 2) if boxes[a].overlaps(boxes[b])]
+    cut = [text.get_text() for text, box in boxes.items() if box.x0 < -1 or box.x1 > page.x1 + 1 or box.y0 < -1]
+    return over + cut
+
+
+@pytest.mark.parametrize("count", [1, 3, 6])
+def test_no_text_of_a_sheet_lies_over_another(count):
+    labels = torch.tensor([0, 1, 0])
+    students = {f"{number} {'W' * 20}": OTHERS for number in range(count)}
+    answers = dict.fromkeys([*students, "teacher"], labels)
+    names = ["W" * 30, "a class with a long name"]
+    assert overlapping(plot_maps(PHOTOS, MAPS, students, labels=labels, answers=answers, classes=names)) == []
+
+
 @pytest.mark.tools
 @pytest.mark.parametrize("name", [r"$\frac$", "a$b$", "x\ny", "\u202eabc"])
 def test_names_are_shown_as_they_are(name):
@@ -497,6 +517,30 @@ def test_rates_that_cannot_be_right_are_refused(given, words):
         plot_firing_rates(given)
 
 
+def test_nothing_is_shown_with_a_scale_up_to_one():
+    def bars(figure):
+        return [axes._colorbar.vmax for axes in figure.axes if hasattr(axes, "_colorbar")]
+
+    assert bars(plot_firing_rates({"silent": {"only": torch.zeros(2, 3)}})) == [1]
+    assert bars(plot_maps(0 * EVENTS, MAPS, {"student": OTHERS}))[0] == 1
+    silent = plot_spikes(torch.zeros(1, 1, 3)).axes[1]
+    assert silent.get_ylim() == (0, 1)
+    assert [tick for tick in silent.get_xticks() if 0.5 < tick < 1.5] == [1]  # one time step
+
+
+@pytest.mark.parametrize("count", [2, 6])
+def test_rates_of_several_networks_have_names_beside_each_other(count):
+    figure = plot_firing_rates({f"network number {number} of many": rates(8) for number in range(count)})
+    figure.draw_without_rendering()
+    fields = figure.axes[1 : 1 + count]
+    for texts in ([axes.title for axes in fields], [axes.xaxis.label for axes in figure.axes[: 1 + count]]):
+        boxes = [text.get_window_extent() for text in texts]
+        assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x1 <= figure.bbox.x1
+    assert not any(legend.overlaps(axes.title.get_window_extent()) for axes in fields)
+
+
 def test_silent_networks_have_a_scale_too(batch):
     assert scales(plot_firing_rates({"silent": {"only": torch.zeros(2, 3)}})) == ["firing rate (%)"]
     assert scales(plot_spikes(torch.zeros(2, 1, 3))) == ["spikes a step"]
@@ -528,6 +572,21 @@ def test_landscapes_share_one_scale():
     figure = plot_landscape({"low": BOWL, "high": 10 * BOWL}, GRID)
     bar = next(axes for axes in figure.axes if hasattr(axes, "_colorbar"))
     assert bar.get_ylim() == pytest.approx((0.0, math.log10(30)))
+
+
+@pytest.mark.parametrize(
+    "surfaces", [{"a": BOWL}, {"a": BOWL, "b": BOWL}, {f"a network with a name {number}": BOWL for number in range(4)}]
+)
+def test_labels_of_a_landscape_fit(surfaces):
+    lines = {"a": torch.tensor([1e6, 1e3, 0.1, 1e3, 1e6])}
+    about = "cross-entropy on the first 200 images of the test part"
+    figure = plot_landscape(surfaces, GRID, lines=lines, line_positions=GRID, measure=about)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        box = axes.yaxis.label.get_window_extent()
+        assert -1 <= box.y0 <= box.y1 <= figure.bbox.y1 + 1
+    ticks = [tick.label1.get_window_extent() for tick in figure.axes[-1].yaxis.get_major_ticks()]
+    assert not any(one.overlaps(other) for one, other in itertools.pairwise(ticks))
 
 
 def test_the_committed_pictures_are_whole():

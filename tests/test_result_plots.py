@@ -1,10 +1,12 @@
 """Plots of what runs left: the numbers are those of the records, and no name of a run breaks them."""
 
+import itertools
 import math
 import warnings
 
 import pytest
 import torch
+from matplotlib.text import Text
 from report_cases import HOSTILE, arm
 
 from spikingjelly_ckd.recipes.report.plots.results import (
@@ -99,6 +101,46 @@ def test_energy_has_the_range_over_the_seeds():
 
 def test_an_accuracy_of_zero_is_one():
     assert plot_accuracy_and_energy([arm("kd", 0, 0.0)]).axes[0].containers
+
+
+def test_many_arms_have_numbers_that_do_not_cover_each_other():
+    alike = [arm(f"kd:weight={number}", seed, 70.0 + 0.1 * seed) for number in range(20) for seed in range(2)]
+    figure = plot_accuracy_and_energy([*PLAIN, *alike])
+    figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(text) for text in figure.axes[0].texts]  # without their lines
+    assert [text.get_text() for text in figure.axes[0].texts] == [str(number) for number in range(1, 22)]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert named[0] == "1  kd:weight=0"
+    assert named[-1] == "21  plain"  # the best first
+    assert figure.legends[0].get_title().get_text() == "mean; bars: lowest to highest seed"
+
+
+@pytest.mark.parametrize(
+    "kept", ["kd:weight=1.0,task_weight=1.0,temperature={}", "{}" + "x" * 90, "x" * 90 + "{}" + "x" * 90]
+)
+def test_long_names_that_differ_stay_different(kept):
+    names = [kept.format(value) for value in "245678"]
+    records = [*PLAIN, *(arm(name, seed, 70.0 + seed) for name in names for seed in range(2))]
+    forest, curves = plot_forest(records), plot_training(records)
+    assert len({label.get_text() for label in forest.axes[0].get_yticklabels()}) == 6
+    assert len({axes.get_title() for axes in curves.axes if axes.get_visible()}) == 6
+    classes = plot_confusion(torch.eye(6), names).axes[0]
+    assert len({label.get_text() for label in classes.get_yticklabels()}) == 6
+
+
+def test_bands_and_bars_say_what_they_are():
+    for several, words in (([*PLAIN, *KD], "lowest to highest seed"), ([PLAIN[0], KD[0]], "")):
+        for figure in (plot_training(several), plot_accuracy_and_energy(several)):
+            title = figure.axes[0].get_legend().get_title().get_text()
+            assert title.endswith(words)
+            assert bool(title) == bool(words)
+
+
+def test_a_single_epoch_has_one_tick():
+    axes = plot_training([arm("kd", 0, 60.0, history=[{"val_accuracy": 60.0}])]).axes[0]
+    low, high = axes.get_xlim()
+    assert [tick for tick in axes.get_xticks() if low < tick < high] == [1]
 
 
 def test_rates_stand_beside_their_layers():

@@ -20,15 +20,19 @@ from ....networks import compat
 from ....networks.guards import preserve_state
 from ....networks.recording import record, watch
 from ...untrusted import shown_text
-from .style import EVIDENCE, SIGNED, WIDTHS, add_scale, new_figure, series_style, styled
+from .names import distinct_names, wrapped
+from .style import EVIDENCE, SIGNED, WIDTHS, add_scale, new_figure, series_style, styled, whole_numbers
 
 with needs_packages("spikingjelly_ckd.recipes.report.plots"):
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
 __all__ = ["firing_rates", "plot_distiller_rates", "plot_distiller_spikes", "plot_firing_rates", "plot_spikes"]
 
 _LONGEST = 40
+_WIDE = 16
+"""Characters of a name in one line above a field of the firing rates."""
+_MORE = 1.3
+"""Inches for each network beyond the third."""
 
 
 @styled
@@ -91,8 +95,8 @@ def plot_spikes(spikes: Tensor, *, image: int = 0, most: int = 64, title: str = 
     below.fill_between(at, (mean - spread).numpy(), (mean + spread).numpy(), color="0.8", linewidth=0)
     below.plot(at, mean.numpy(), color="0.4", linestyle="--", label=f"mean ± s.d. of {count} images")
     below.plot(at, active[:, image].numpy(), **series_style(0), label="this image")
-    below.set(xlabel="time step", ylabel="neurons\nthat fire (%)", ylim=(0, None))
-    below.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    below.set(xlabel="time step", ylabel="neurons\nthat fire (%)", ylim=(0, None if active.any() else 1))
+    whole_numbers(below.xaxis)
     below.legend(loc="upper center", bbox_to_anchor=(0.5, -0.55), ncols=2)
     return figure
 
@@ -106,8 +110,8 @@ def plot_firing_rates(rates: Mapping[str, Mapping[str, Tensor]]) -> Figure:
             networks have the same layers.
 
     Returns:
-        The figure, as wide as a page. Marks are means over steps and images, whiskers the standard deviation over the
-        images.
+        The figure, as wide as a page, or wider with more than three networks. Marks are means over steps and images,
+        whiskers the standard deviation over the images.
 
     Raises:
         TypeError: a rate is no tensor.
@@ -115,8 +119,8 @@ def plot_firing_rates(rates: Mapping[str, Mapping[str, Tensor]]) -> Figure:
 
     Example:
         >>> figure = plot_firing_rates({"student": {"lif1": torch.rand(4, 8), "lif2": torch.rand(4, 8)}})
-        >>> figure.axes[0].get_xlabel()
-        'firing rate (% of neurons and steps)'
+        >>> figure.axes[0].get_xlabel().splitlines()
+        ['firing rate (% of neurons and steps)', 'mean ± s.d. of the images']
     """
     if not rates or not all(rates.values()):
         raise ArgumentValueError("rates", "must hold network -> layer -> [T, N], and no network without layers")
@@ -130,12 +134,13 @@ def plot_firing_rates(rates: Mapping[str, Mapping[str, Tensor]]) -> Figure:
             if len(values) != steps or not ((values >= 0) & (values <= 1)).all():
                 text = f"of {name!r}, {layer!r}, must be {steps} steps of shares in [0, 1], got {tuple(values.shape)}"
                 raise ArgumentValueError("rates", text)
+    names = [wrapped(name, _WIDE, 2) for name in distinct_names(rates, 2 * _WIDE)]
     height = max(2.0, 0.9 + 0.16 * len(layers) * (1 if len(rates) == 1 else 1.3))
-    figure = new_figure(WIDTHS["page"], height)
-    first, *others = figure.subplots(1, 1 + len(rates), sharey=True, width_ratios=[1.6, *[1.0] * len(rates)])
+    figure = new_figure(WIDTHS["page"] + _MORE * max(0, len(rates) - 3), height + (0.3 if len(rates) > 1 else 0.0))
+    first, *others = figure.subplots(1, 1 + len(rates), sharey=True, width_ratios=[2.2, *[1.0] * len(rates)])
     places = torch.arange(len(layers)).float()
     highest = 0.0
-    for k, (name, of_network) in enumerate(rates.items()):
+    for k, (name, of_network) in enumerate(zip(names, rates.values(), strict=True)):
         percent = [100 * of_network[layer].detach().float().cpu() for layer in layers]
         mean = torch.stack([value.mean() for value in percent])
         spread = torch.stack([value.mean(0).std(correction=0) for value in percent])
@@ -147,20 +152,21 @@ def plot_firing_rates(rates: Mapping[str, Mapping[str, Tensor]]) -> Figure:
             xerr=spread.numpy(),
             elinewidth=0.8,
             capsize=1.5,
-            label=shown_text(name, _LONGEST),
+            label=f" {name}" if name.startswith("_") else name,
             **look,
         )
         highest = max(highest, *(value.mean(1).max().item() for value in percent))
-    first.set(xlabel="firing rate (% of neurons and steps)", ylabel="layer", xlim=(0, None))
+    about = "firing rate (% of neurons and steps)\nmean ± s.d. of the images"
+    first.set(xlabel=about, ylabel="layer", xlim=(0, None if highest else 1))
     first.set_yticks(
         places.tolist(), [shown_text(layer, _LONGEST) for layer in layers], fontsize=6 if len(layers) > 12 else 7
     )
     first.invert_yaxis()
     first.grid(axis="x", linewidth=0.3)
     if len(rates) > 1:
-        first.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(rates))
-    high = max(highest, torch.finfo(torch.float32).tiny)
-    for axes, (name, of_layers) in zip(others, rates.items(), strict=True):
+        figure.legend(*first.get_legend_handles_labels(), loc="outside upper left", ncols=min(len(rates), 5))
+    high = highest or 1.0
+    for axes, name, of_layers in zip(others, names, rates.values(), strict=True):
         cells = torch.stack([100 * of_layers[layer].detach().float().cpu().mean(1) for layer in layers])
         axes.pcolormesh(
             torch.arange(steps + 1).add(0.5).numpy(),
@@ -170,8 +176,8 @@ def plot_firing_rates(rates: Mapping[str, Mapping[str, Tensor]]) -> Figure:
             vmin=0,
             vmax=high,
         )
-        axes.set(title=shown_text(name, _LONGEST) if len(rates) > 1 else "", xlabel="time step")
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.set(title=name if len(rates) > 1 else "", xlabel="time step")
+        whole_numbers(axes.xaxis, 6)
         axes.tick_params(axis="y", length=0)
     add_scale(figure, others[-1], EVIDENCE, 0.0, high, "firing rate (%)")
     return figure

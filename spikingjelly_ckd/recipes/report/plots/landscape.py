@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
@@ -10,6 +11,7 @@ from ....errors.arguments import ArgumentValueError
 from ....errors.installed import needs_packages
 from ....errors.shapes import check_shapes
 from ...untrusted import shown_text
+from .names import distinct_names
 from .style import EVIDENCE, WIDTHS, add_scale, new_figure, series_style, styled
 
 with needs_packages("spikingjelly_ckd.recipes.report.plots"):
@@ -20,6 +22,10 @@ __all__ = ["plot_landscape"]
 
 _LEVELS = 14
 _LONGEST = 40
+_FITS, _FITS_LINE, _WIDE = 38, 31, 26
+"""Characters of a label that fit beside a surface and beside the line, and of each line of one that does not."""
+_FEW = 300.0
+"""Ratio of the largest to the smallest value below which an axis has room for ticks at 1, 2 and 5."""
 
 
 @styled
@@ -41,7 +47,8 @@ def plot_landscape(
         measure: what the loss is, with the data it is of.
 
     Returns:
-        The figure, as wide as a page. The scale is logarithmic; a cross is the network itself.
+        The figure, as wide as a page, or as a column for one network. The scale is logarithmic; a cross is the network
+        itself.
 
     Raises:
         TypeError: something is no tensor.
@@ -73,20 +80,22 @@ def plot_landscape(
     if not low < high:
         raise ArgumentValueError("surfaces", "are constant, so there is nothing to see")
     rows = 2 if lines else 1
-    figure = new_figure(WIDTHS["page"], 2.3 + 2.0 * (rows - 1))
+    names = distinct_names(surfaces, _LONGEST if len(surfaces) == 1 else max(12, 60 // len(surfaces)))
+    figure = new_figure(WIDTHS["column" if len(surfaces) == 1 else "page"], 2.3 + 2.0 * (rows - 1))
     above = figure.subfigures(rows, 1, height_ratios=[1.0, 0.85][:rows], squeeze=False)[:, 0]
     axes = above[0].subplots(1, len(surfaces), sharex=True, sharey=True, squeeze=False)[0]
     levels = [low + (high - low) * k / _LEVELS for k in range(_LEVELS + 1)]
-    for axis, (name, values) in zip(axes, heights.items(), strict=True):
+    for axis, name, values in zip(axes, names, heights.values(), strict=True):
         axis.contourf(positions, positions, values.numpy(), levels=levels, cmap=EVIDENCE)
         axis.contour(
             positions, positions, values.numpy(), levels=levels, colors="black", linewidths=0.3, linestyles="solid"
         )
         for color, width in (("white", 2.6), ("black", 1.2)):
             axis.plot(0, 0, "x", color=color, markersize=5, markeredgewidth=width)
-        axis.set(title=shown_text(name, _LONGEST), xlabel="second direction", aspect="equal")
+        axis.set(title=name, xlabel="second direction", aspect="equal")
     axes[0].set_ylabel("first direction")
-    add_scale(above[0], list(axes), EVIDENCE, low, high, f"log10 of the {measure}")
+    label = f"log10 of the {measure}"
+    add_scale(above[0], list(axes), EVIDENCE, low, high, textwrap.fill(label, _WIDE) if len(label) > _FITS else label)
     if lines:
         axis = above[1].subplots()
         for k, (name, values) in enumerate(lines.items()):
@@ -96,8 +105,10 @@ def plot_landscape(
                 **series_style(k),
                 label=shown_text(name, _LONGEST),
             )
-        axis.set(xlabel="step along the first direction", ylabel=measure, yscale="log")
-        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        text = textwrap.fill(measure, _WIDE) if len(measure) > _FITS_LINE else measure
+        axis.set(xlabel="step along the first direction", ylabel=text, yscale="log")
+        bottom, top = axis.get_ylim()
+        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if top < _FEW * bottom else (1.0,)))
         axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.yaxis.set_minor_formatter(NullFormatter())
         axis.legend()

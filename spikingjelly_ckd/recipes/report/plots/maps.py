@@ -117,7 +117,7 @@ def plot_maps(
             range, and the heading says so.
 
     Returns:
-        The figure, as wide as a page.
+        The figure, as wide as a page, or wider with more than six columns.
 
     Raises:
         TypeError: something is no tensor.
@@ -308,7 +308,7 @@ def _show_inputs(
     if channels == 2:
         counts = images.sum(0) if images.ndim == 5 else images
         events = enlarged(counts[:, 0] - counts[:, 1], pixels)
-        reach = max(events.abs().max().item(), torch.finfo(events.dtype).tiny)
+        reach = events.abs().max().item() or 1.0
         scale = Scale(SIGNED, -reach, reach, "events a pixel, ON − OFF")
         return coloured(events, scale), 1 - _LIGHT * events.abs() / reach, scale, ""
     still = images.mean(0) if images.ndim == 5 else images

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...untrusted import shown_text
 
-__all__ = ["add_legend", "legend_name", "name_ticks", "short_name"]
+__all__ = ["add_legend", "distinct_names", "legend_name", "name_ticks", "short_name", "wrapped"]
 
 LONGEST = 30
 
@@ -24,6 +26,50 @@ def short_name(text: object, most: int = LONGEST) -> str:
         'kd:we...'
     """
     return shown_text(text, most)
+
+
+def distinct_names(texts: Iterable[object], most: int = LONGEST) -> list[str]:
+    """Names in one line, in which unlike texts stay unlike: of those that begin alike the middle is left out.
+
+    Args:
+        texts: as runs say them.
+        most: characters that are shown of each.
+
+    Example:
+        >>> distinct_names(["kd:weight=0.5,temperature=2", "kd:weight=0.5,temperature=4", "plain"], 16)
+        ['kd:wei...ature=2', 'kd:wei...ature=4', 'plain']
+    """
+    whole = [shown_text(text, 10 * LONGEST) for text in texts]
+    found = [short_name(text, most) for text in whole]
+    head = (most - 3) // 2
+    tail = most - 3 - head
+    alike = _alike(found, whole)
+    found = [
+        f"{text[:head]}...{text[-tail:]}" if name in alike else name for name, text in zip(found, whole, strict=True)
+    ]
+    alike = _alike(found, whole)
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(whole), 1)}
+    return [
+        f"{name[: most - 5]} #{numbers[text]}" if name in alike else name
+        for name, text in zip(found, whole, strict=True)
+    ]
+
+
+def _alike(names: Sequence[str], whole: Sequence[str]) -> set[str]:
+    """Names that stand for more than one text."""
+    counts = Counter(name for name, _ in set(zip(names, whole, strict=True)))
+    return {name for name, count in counts.items() if count > 1}
+
+
+def wrapped(name: str, wide: int, lines: int) -> str:
+    """A name in up to so many lines; what it is longer is broken within words.
+
+    Example:
+        >>> wrapped("held:falling:weight=10.0,nld=False", 20, 2).splitlines()
+        ['held:falling:weight=', '10.0,nld=False']
+    """
+    found = textwrap.wrap(name, wide, break_on_hyphens=False) or [name]
+    return "\n".join(filter(None, [*found[: lines - 1], " ".join(found[lines - 1 :])]))
 
 
 def legend_name(text: object) -> str:
@@ -44,7 +90,7 @@ def add_legend(axes: Any, **where: Any) -> None:
         axes: of matplotlib.
         **where: as for ``Axes.legend``.
     """
-    for text in axes.legend(**where).get_texts():
+    for text in axes.legend(**{"title_fontsize": 7} | where).get_texts():
         text.set_parse_math(False)
 
 

@@ -5,8 +5,10 @@ One pair of axes for all panels costs a tenth of one for each, so that a sheet c
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -19,15 +21,19 @@ from .style import COLORS, WIDTHS, add_scale, new_figure
 with needs_packages("spikingjelly_ckd.recipes.report.plots"):
     from matplotlib.collections import PatchCollection
     from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontProperties
     from matplotlib.lines import Line2D
     from matplotlib.patches import Rectangle
+    from matplotlib.textpath import TextPath
 
 __all__ = ["Column", "Panel", "Scale", "coloured", "draw_sheet"]
 
 _GAP = 0.08
-_LARGEST = 1.15
+_LARGEST, _LEAST = 1.15, 0.95
 _LEFT, _LINE, _BARS = 0.28, 0.135, 0.52
 _SMALL = 6.5
+_WIDEST = 1.2
+"""Of a character, as a share of the size of the font."""
 
 
 @dataclass(frozen=True)
@@ -125,13 +131,14 @@ def draw_sheet(
         aspect: height of a panel divided by its width.
 
     Returns:
-        The figure.
+        The figure, as wide as a page, or wider where its panels would be too small to be read. Texts that are wider
+        than their column are set smaller.
     """
     count = len(columns[0].panels)
     lines = max(len(panel.caption) for column in columns for panel in column.panels)
     heading = (1.4 + max(len(column.about) for column in columns)) * _LINE
     left = _LEFT if rows else 0.08
-    panel = min(_LARGEST, (WIDTHS["page"] - left - 0.08) / (len(columns) * (1 + _GAP)))
+    panel = min(_LARGEST, max(_LEAST, (WIDTHS["page"] - left - 0.08) / (len(columns) * (1 + _GAP))))
     pitch_x, pitch_y = panel * (1 + _GAP), panel * (aspect + _GAP) + lines * _LINE
     width = max(left + len(columns) * pitch_x + 0.08, 1.6 * len(scales))
     below = (len(legend) * _LINE + _GAP if legend else 0.0) + _BARS
@@ -143,13 +150,15 @@ def draw_sheet(
     frames, circles, crosses = [], [], []
     for j, column in enumerate(columns):
         x = left + j * pitch_x
-        axes.text(x + panel / 2, 0.9 * _LINE, column.title, ha="center", va="center", fontsize=8, fontweight="bold")
+        size = _fitting(column.title, 8, "bold", pitch_x)
+        axes.text(x + panel / 2, 0.9 * _LINE, column.title, ha="center", va="center", fontsize=size, fontweight="bold")
         for k, line in enumerate(column.about):
-            axes.text(x + panel / 2, (2 + k) * _LINE, line, ha="center", va="center", fontsize=_SMALL)
+            size = _fitting(line, _SMALL, "normal", pitch_x)
+            axes.text(x + panel / 2, (2 + k) * _LINE, line, ha="center", va="center", fontsize=size)
         for i, item in enumerate(column.panels):
             y = heading + i * pitch_y
             frames.append(Rectangle((x, y), panel, panel * aspect))
-            _draw_panel(axes, item, x, y, panel, panel * aspect)
+            _draw_panel(axes, item, x, y, panel, panel * aspect, pitch_x)
             circles += [(x + u * panel, y + v * panel * aspect) for u, v in item.circles]
             crosses += [(x + u * panel, y + v * panel * aspect) for u, v in item.crosses]
     axes.set(xlim=(0, width), ylim=(height, 0))  # imshow moves them
@@ -158,7 +167,8 @@ def draw_sheet(
     _mark(axes, crosses, "x")
     for i, label in enumerate(rows):
         y = heading + i * pitch_y + panel * aspect / 2
-        axes.text(left - 0.1, y, label, ha="center", va="center", rotation=90, fontsize=7)
+        size = _fitting(label, 7, "normal", pitch_y)
+        axes.text(left - 0.1, y, label, ha="center", va="center", rotation=90, fontsize=size)
     for i, line in enumerate(legend):
         y = height - below + (0.5 + i) * _LINE
         axes.text(width / 2, y, line, ha="center", va="center", fontsize=_SMALL)
@@ -169,7 +179,18 @@ def draw_sheet(
     return figure
 
 
-def _draw_panel(axes: Any, panel: Panel, x: float, y: float, width: float, height: float) -> None:
+@lru_cache(4096)
+def _fitting(text: str, size: float, weight: str, room: float) -> float:
+    """The size at which a text is no wider than so many inches, which is its own where it fits."""
+    if len(text) * size * _WIDEST / 72 <= room:
+        return size
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # said when the figure is drawn
+        wide = TextPath((0, 0), text, size=size, prop=FontProperties(weight=weight)).get_extents().width / 72
+    return size * min(1.0, 0.88 * room / wide) if wide > 0 else size
+
+
+def _draw_panel(axes: Any, panel: Panel, x: float, y: float, width: float, height: float, room: float) -> None:
     if panel.pixels is None:
         axes.add_patch(Rectangle((x, y), width, height, facecolor="white", edgecolor="0.7", hatch="////", linewidth=0))
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
@@ -182,7 +203,8 @@ def _draw_panel(axes: Any, panel: Panel, x: float, y: float, width: float, heigh
         text = f"{line} {'✓' if panel.right else '✗'}" if answer else line
         weight = "bold" if answer and not panel.right else "normal"
         place = (x + width / 2, y + height + (0.55 + k) * _LINE)
-        axes.text(*place, text, ha="center", va="center", fontsize=_SMALL, color=color, fontweight=weight)
+        size = _fitting(text, _SMALL, weight, room)
+        axes.text(*place, text, ha="center", va="center", fontsize=size, color=color, fontweight=weight)
 
 
 def _mark(axes: Any, points: Sequence[tuple[float, float]], marker: str) -> None:

@@ -7,6 +7,7 @@ writes. Nothing is said by colour alone. Names are shown as they are: dollar sig
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -18,12 +19,12 @@ from ....errors.installed import needs_packages
 from ...comparison.records import ArmRecord
 from ...comparison.statistics import Difference
 from ...comparison.table import arms_of, compare_records, control_of
-from .names import add_legend, legend_name, name_ticks, short_name
-from .style import COLORS, EVIDENCE, WIDTHS, add_scale, new_figure, series_style, styled
+from .names import add_legend, distinct_names, legend_name, name_ticks, short_name, wrapped
+from .style import COLORS, EVIDENCE, WIDTHS, add_scale, new_figure, series_style, styled, whole_numbers
 
 with needs_packages("spikingjelly_ckd.recipes.report.plots"):
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.lines import Line2D
 
 __all__ = [
     "differences",
@@ -45,6 +46,8 @@ MOST_TOGETHER = 5
 """Arms in one field; more of them get one each."""
 MOST_NAMED = 7
 """Arms with a colour, a line and a mark of their own."""
+LINE = 0.135
+"""Inches of a name beside the figure."""
 MOST_POINTS = 2000
 LARGEST = 1e12
 """Larger numbers come from nowhere, and no axis holds them."""
@@ -92,15 +95,15 @@ def plot_forest(records: Sequence[ArmRecord]) -> Figure:
             axes.plot([one.mean], [row], marker, color=colour, markerfacecolor=fill, markersize=6)
         axes.text(1.02, row, f"{one}", transform=axes.get_yaxis_transform(), va="center")
     controls = {control for control, _ in found.values()}
-    names = [
-        short_name(arm) if len(controls) == 1 else f"{short_name(arm)}\nbeside {short_name(control)}"
-        for arm, (control, _) in shown
-    ]
+    names = distinct_names([arm for arm, _ in shown])
+    if len(controls) > 1:
+        names = [f"{name}\nbeside {short_name(control)}" for name, (_, (control, _)) in zip(names, shown, strict=True)]
     name_ticks(axes.yaxis, range(len(shown)), names)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.grid(axis="x", color=PALE)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("test accuracy minus control, percentage points (95 % interval)")
+    beyond = "" if edge is None else "\narrow: beyond the axis"
+    axes.set_xlabel(f"test accuracy minus control, percentage points (95 % interval){beyond}")
     return figure
 
 
@@ -150,44 +153,47 @@ def plot_training(records: Sequence[ArmRecord], *, part: str = "validation") -> 
     if not curves:
         raise ValueError("no record has an accuracy after an epoch, so there is no curve to draw")
     controls = {arm: rows[0].control for arm, rows in arms_of(records).items()}
+    several = any(len({row.seed for row in rows}) > 1 for rows in arms_of(records).values())
+    band = "band: lowest to highest seed" if several else ""
     if len(curves) <= MOST_TOGETHER:
-        return _curves_together(curves, part)
-    return _curves_apart(curves, controls, part)
+        return _curves_together(curves, part, band)
+    return _curves_apart(curves, controls, part, band)
 
 
 _Curve = tuple[list[int], list[float], list[float], list[float]]
 """Epochs, and the lowest, mean and highest accuracy after each."""
 
 
-def _curves_together(curves: Mapping[str, _Curve], part: str) -> Figure:
+def _curves_together(curves: Mapping[str, _Curve], part: str, band: str) -> Figure:
     figure = new_figure(WIDTH, 3.4)
     axes = figure.add_subplot()
-    for index, (arm, curve) in enumerate(curves.items()):
-        _draw_curve(axes, curve, series_style(index), label=legend_name(arm))
-    add_legend(axes, loc="lower right")
+    for index, (name, curve) in enumerate(zip(distinct_names(curves), curves.values(), strict=True)):
+        _draw_curve(axes, curve, series_style(index), label=legend_name(name))
+    add_legend(axes, loc="best", title=f"mean; {band}" if band else None)
     axes.set_xlabel("epoch")
     axes.set_ylabel(f"{part} accuracy, %")
     axes.grid(color=PALE)
-    _whole_numbers(axes)
+    whole_numbers(axes.xaxis)
     return figure
 
 
-def _curves_apart(curves: Mapping[str, _Curve], controls: Mapping[str, str], part: str) -> Figure:
+def _curves_apart(curves: Mapping[str, _Curve], controls: Mapping[str, str], part: str, band: str) -> Figure:
     shown = [arm for arm in curves if controls[arm] != arm][:MOST_PANELS] or list(curves)[:MOST_PANELS]
     columns = 4
     lines = math.ceil(len(shown) / columns)
-    figure = new_figure(WIDTH, 0.6 + 1.45 * lines)
+    names = [wrapped(name, 22, 2) for name in distinct_names(shown, 44)]
+    figure = new_figure(WIDTH, 0.6 + (1.55 if any("\n" in name for name in names) else 1.45) * lines)
     fields = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-    for axes, arm in zip(fields.flat, shown, strict=False):
+    for axes, arm, name in zip(fields.flat, shown, names, strict=False):
         if controls[arm] in curves:
             _draw_curve(axes, curves[controls[arm]], {"color": GREY, "linestyle": "--"})
         _draw_curve(axes, curves[arm], {"color": COLORS["blue"]})
-        axes.set_title(short_name(arm, 20)).set_parse_math(False)
+        axes.set_title(name, fontsize=7).set_parse_math(False)
         axes.grid(color=PALE)
     for axes in list(fields.flat)[len(shown) :]:
         axes.set_visible(False)
-    _whole_numbers(fields[0, 0])
-    figure.supxlabel("epoch; dashed grey: the arm's control", fontsize=8)
+    whole_numbers(fields[0, 0].xaxis)
+    figure.supxlabel("; ".join(filter(None, ("epoch", "dashed grey: the arm's control", band))), fontsize=8)
     figure.supylabel(f"{part} accuracy, %", fontsize=8)
     return figure
 
@@ -245,26 +251,66 @@ def plot_accuracy_and_energy(records: Sequence[ArmRecord]) -> Figure:
     }
     if not points:
         raise ValueError("no record has both a test accuracy and an energy, so there is nothing to draw")
+    order = sorted(points, key=lambda arm: -fmean(y for _, y in points[arm]))
     together = len(points) <= MOST_NAMED
-    figure = new_figure(WIDTH, 3.4)
+    title = "mean; bars: lowest to highest seed" if any(len(known) > 1 for known in points.values()) else None
+    names = dict(zip(order, distinct_names(order), strict=True))
+    figure = new_figure(WIDTH, 3.4 if together else max(3.4, 0.7 + LINE * len(points)))
     axes = figure.add_subplot()
-    for index, (arm, known) in enumerate(points.items()):
-        xs, ys = [x for x, _ in known], [y for _, y in known]
+    marks = []
+    for index, arm in enumerate(points if together else order):
+        xs, ys = [x for x, _ in points[arm]], [y for _, y in points[arm]]
         x, y = fmean(xs), fmean(ys)
         spread: dict[str, Any] = {"xerr": _range(xs, x), "yerr": _range(ys, y), "elinewidth": 0.8}
-        if together:
-            axes.errorbar([x], [y], **spread, **series_style(index) | {"linestyle": "none"}, label=legend_name(arm))
-        else:
-            axes.errorbar([x], [y], **spread, color=GREY, marker="o", linestyle="none")
-            name = axes.annotate(short_name(arm, 18), (x, y), (3, 2), textcoords="offset points", fontsize=6)
-            name.set_parse_math(False)
-    if together:
-        add_legend(axes, loc="best")
+        look = series_style(index) if together else {"color": GREY, "marker": "o", "markersize": 3}
+        axes.errorbar([x], [y], **spread, **look | {"linestyle": "none"}, label=legend_name(names[arm]))
+        marks.append((x, y))
     axes.margins(0.12)
     axes.grid(color=PALE)
     axes.set_xlabel("energy of one image, mJ")
     axes.set_ylabel("test accuracy, %")
+    if together:
+        add_legend(axes, loc="best", title=title)
+    else:
+        _number(figure, axes, marks, [names[arm] for arm in order], title)
     return figure
+
+
+def _number(
+    figure: Figure, axes: Any, marks: Sequence[tuple[float, float]], names: Sequence[str], title: str | None
+) -> None:
+    """Numbers beside marks, none over another, and their names on the right."""
+    numbered = [f"{number}  {name}" for number, name in enumerate(names, 1)]
+    nothing = [Line2D([], [], linestyle="none")] * len(names)
+    where: dict[str, Any] = {"loc": "outside right upper", "handlelength": 0, "handletextpad": 0}
+    legend = figure.legend(nothing, numbered, **where, title=title, fontsize=6, title_fontsize=6)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # said when the figure is drawn
+        figure.draw_without_rendering()  # the legend gets its room, and the marks their places
+    taken: list[tuple[float, float]] = [tuple(axes.transData.transform(mark)) for mark in marks]
+    point = figure.dpi / 72
+    for number, mark in enumerate(marks, 1):
+        x, y = axes.transData.transform(mark)
+        shifts = [
+            (away * math.cos(turn * math.pi / 6), away * math.sin(turn * math.pi / 6))
+            for away in range(7, 40, 4)
+            for turn in (1, 11, 5, 7, 0, 6, 3, 9, 2, 4, 8, 10)
+        ]
+        dx, dy = next(
+            (
+                (dx, dy)
+                for dx, dy in shifts
+                if all(abs(x + dx * point - u) > 8 * point or abs(y + dy * point - v) > 6.5 * point for u, v in taken)
+            ),
+            shifts[0],
+        )
+        taken.append((x + dx * point, y + dy * point))
+        line = {"arrowprops": {"arrowstyle": "-", "linewidth": 0.3, "color": GREY, "shrinkA": 0, "shrinkB": 1}}
+        axes.annotate(
+            str(number), mark, (dx, dy), textcoords="offset points", fontsize=6, ha="center", va="center", **line
+        )
 
 
 @styled
@@ -296,13 +342,14 @@ def plot_layer_rates(rates: Mapping[str, Mapping[str, float]]) -> Figure:
         return _rates_as_map(dict(list(known.items())[:MOST_ROWS]), layers)
     figure = new_figure(WIDTH, 1.0 + 0.21 * len(layers))
     axes = figure.add_subplot()
-    for index, (name, of) in enumerate(known.items()):
+    shown = distinct_names(known)
+    for index, (name, of) in enumerate(zip(shown, known.values(), strict=True)):
         places = [place for place, layer in enumerate(layers) if layer in of]
         values = [of[layers[place]] for place in places]
         axes.plot(values, places, label=legend_name(name), **series_style(index) | {"linestyle": "none"})
-    name_ticks(axes.yaxis, range(len(layers)), [short_name(layer) for layer in layers])
+    name_ticks(axes.yaxis, range(len(layers)), distinct_names(layers))
     axes.set_ylim(len(layers) - 0.5, -0.5)
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, None if any(any(of.values()) for of in known.values()) else 1)
     axes.grid(color=PALE)
     if len(known) > 1:
         add_legend(axes, loc="best")
@@ -319,8 +366,8 @@ def _rates_as_map(known: Mapping[str, Mapping[str, float]], layers: Sequence[str
     axes.set_facecolor(PALE)
     axes.imshow(table, cmap=EVIDENCE, vmin=0, vmax=most, aspect="auto")
     add_scale(figure, axes, EVIDENCE, 0.0, most, "firing rate, % of neurons and time steps")
-    name_ticks(axes.yaxis, range(len(layers)), [short_name(layer) for layer in layers])
-    name_ticks(axes.xaxis, range(len(known)), [short_name(name, 18) for name in known])
+    name_ticks(axes.yaxis, range(len(layers)), distinct_names(layers))
+    name_ticks(axes.xaxis, range(len(known)), distinct_names(known, 24))
     axes.tick_params(axis="x", rotation=90, labelsize=min(7, 300 / len(known)))
     return figure
 
@@ -353,7 +400,7 @@ def plot_confusion(counts: Tensor, names: Sequence[str] | None = None) -> Figure
     classes = len(table)
     if names is not None and len(names) != classes:
         raise ValueError(f"names must be {classes}, one for each class, got {len(names)}")
-    labels = [str(number) for number in range(classes)] if names is None else [short_name(name, 16) for name in names]
+    labels = [str(number) for number in range(classes)] if names is None else distinct_names(names, 16)
     share = 100 * table / table.sum(dim=1, keepdim=True)  # NaN, which is drawn blank, for a class without an image
     size = min(WIDTH, 2.6 + 0.42 * classes)
     figure = new_figure(size, 0.85 * size)
@@ -379,10 +426,6 @@ def plot_confusion(counts: Tensor, names: Sequence[str] | None = None) -> Figure
 def _range(values: Sequence[float], mean: float) -> list[list[float]]:
     """From a mean down to the lowest value and up to the highest; rounding makes neither negative."""
     return [[max(0.0, mean - min(values))], [max(0.0, max(values) - mean)]]
-
-
-def _whole_numbers(axes: Any) -> None:
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _drawn(value: float | None) -> float | None:

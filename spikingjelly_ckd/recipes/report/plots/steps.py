@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ....errors.installed import needs_packages
 from ...records.evaluation import EarlyExit, StepEvaluation, StepFigures
-from .style import WIDTHS, new_figure, series_style, styled
+from .style import WIDTHS, new_figure, series_style, styled, whole_numbers
 
 with needs_packages("spikingjelly_ckd.recipes.report.plots"):
     from matplotlib.figure import Figure
@@ -17,6 +17,8 @@ __all__ = ["plot_steps"]
 
 ROOM = 0.08
 """Of an axis, free on both sides."""
+MOST_NAMED = 6
+"""Numbers of steps that all have a text."""
 
 
 @styled
@@ -44,18 +46,24 @@ def plot_steps(found: StepEvaluation) -> Figure:
     lines = [_draw(axes[0], 0, fixed, [mark.steps for mark in fixed])]
     lines += [_draw(axes[0], 1, early, [mark.steps for mark in early])] if early else []
     axes[0].set(xlabel="time steps", ylabel=f"accuracy (%), {found.images} images")
-    axes[0].xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    whole_numbers(axes[0].xaxis)
     if priced:
         for index, marks in enumerate((fixed, early)):
             known = [mark for mark in marks if mark.energy_mj is not None]
             if known:
                 _draw(axes[1], index, known, [mark.energy_mj for mark in known])
         axes[1].set(xlabel="energy of an image (mJ)")
+        axes[1].xaxis.set_major_locator(MaxNLocator(5))
     for one in axes:
         one.margins(ROOM, 2 * ROOM)
         one.grid(linewidth=0.3)
         one.set_xlim(left=0)
-    figure.legend(lines, ["fixed number of steps", "early exit"][: len(lines)], loc="outside upper center", ncols=2)
+    figure.legend(
+        lines,
+        ["fixed number of steps T", "early exit at a confidence"][: len(lines)],
+        loc="outside upper center",
+        ncols=2,
+    )
     return figure
 
 
@@ -69,7 +77,13 @@ class _Mark(NamedTuple):
 
 
 def _of_steps(steps: Sequence[StepFigures]) -> list[_Mark]:
-    return [_Mark(f"T={x.time_steps}", x.time_steps, x.accuracy, x.energy_mj) for x in steps]
+    """Of more than :data:`MOST_NAMED` marks the first, the last and those at powers of two have a text."""
+    named = {x.time_steps for x in steps if len(steps) <= MOST_NAMED or x.time_steps.bit_count() == 1}
+    named.add(steps[-1].time_steps)
+    return [
+        _Mark(f"T={x.time_steps}" if x.time_steps in named else "", x.time_steps, x.accuracy, x.energy_mj)
+        for x in steps
+    ]
 
 
 def _of_exits(exits: Sequence[EarlyExit]) -> list[_Mark]:

@@ -41,6 +41,7 @@ __all__ = [
     "save_figure",
     "series_style",
     "styled",
+    "whole_numbers",
 ]
 
 Width = Literal["column", "page"]
@@ -145,6 +146,23 @@ def series_style(index: int) -> dict[str, Any]:
         "linestyle": _LINES[index % len(_LINES)],
         "marker": _MARKERS[index % len(_MARKERS)],
     }
+
+
+def whole_numbers(axis: Any, most: int = 8) -> None:
+    """Ticks at integers alone, such as time steps and epochs, also where there is a single one.
+
+    Args:
+        axis: such as ``axes.xaxis``.
+        most: ticks.
+
+    Example:
+        >>> axes = new_figure(2.0, 2.0).add_subplot()
+        >>> _ = axes.set_xlim(0.5, 1.5)
+        >>> whole_numbers(axes.xaxis)
+        >>> [float(tick) for tick in axes.get_xticks() if 0.5 < tick < 1.5]
+        [1.0]
+    """
+    axis.set_major_locator(MaxNLocator(most, integer=True, min_n_ticks=1))
 
 
 def add_scale(
