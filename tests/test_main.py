@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 
@@ -25,6 +26,12 @@ def test_env_is_that_of_a_record():
     found = json.loads(done.stdout)
     assert found["versions"] == environment()["versions"]
     assert found["command"] == "__main__.py env"
+
+
+def test_the_command_of_a_record_can_be_pasted_into_a_shell(monkeypatch):
+    words = ["/somewhere/row.py", "--data-path", "my images", "--arms", "CKDSNN (paper)", "a'b", "$HOME"]
+    monkeypatch.setattr(sys, "argv", words)
+    assert shlex.split(environment()["command"]) == ["row.py", *words[1:]]
 
 
 def test_env_in_this_process(capsys):
