@@ -282,7 +282,7 @@ def _number(
     """Numbers beside marks, none over another, and their names on the right."""
     numbered = [f"{number}  {name}" for number, name in enumerate(names, 1)]
     nothing = [Line2D([], [], linestyle="none")] * len(names)
-    where: dict[str, Any] = {"loc": "outside right upper", "handlelength": 0, "handletextpad": 0}
+    where: dict[str, Any] = {"loc": "outside right upper", "handlelength": 0, "handletextpad": 0, "alignment": "left"}
     legend = figure.legend(nothing, numbered, **where, title=title, fontsize=6, title_fontsize=6)
     for text in legend.get_texts():
         text.set_parse_math(False)
@@ -295,7 +295,7 @@ def _number(
         x, y = axes.transData.transform(mark)
         shifts = [
             (away * math.cos(turn * math.pi / 6), away * math.sin(turn * math.pi / 6))
-            for away in range(7, 40, 4)
+            for away in range(10, 44, 4)
             for turn in (1, 11, 5, 7, 0, 6, 3, 9, 2, 4, 8, 10)
         ]
         dx, dy = next(
