@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import os
 import re
 import runpy
 import subprocess
@@ -193,12 +194,18 @@ def test_sphinx_builds_without_a_warning(tmp_path):
     if not all(importlib.util.find_spec(name) for name in ("sphinx", "myst_parser", "furo")):
         pytest.skip("the extra [docs] is not installed")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-d", str(tmp_path / "trees")]
-    done = subprocess.run([*command, ROOT / "docs", tmp_path / "html"], capture_output=True, text=True, check=False)
+    about = os.environ | {"GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "some/where"}
+    built = [*command, ROOT / "docs", tmp_path / "html"]
+    done = subprocess.run(built, capture_output=True, text=True, check=False, env=about)
     assert done.returncode == 0, done.stderr
     pages = {path: path.read_text("utf8") for path in (tmp_path / "html").rglob("*.html")}
     fetched = re.compile(r"<(?:script|img|link rel=.(?:stylesheet|preload).)[^>]*(?:src|href)=.https?:")
     assert [name for name, page in pages.items() if fetched.search(page)] == []  # all of it is there without a network
     assert [name for name, page in pages.items() if str(ROOT) in page] == []  # nor where it was built
+    links = re.findall('href="(https://github.com/some/where[^"]*)"', pages[tmp_path / "html/cache.html"])
+    assert {"https://github.com/some/where", "https://github.com/some/where/blob/main/docs/cache.md?plain=true"} <= {
+        *links
+    }
     card = pages[tmp_path / "html/methods/kd.html"]
     assert "<math" in card
     assert "copybutton.js" in card
