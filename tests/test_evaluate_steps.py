@@ -1,5 +1,6 @@
 """A student at every number of time steps, and early exit by confidence."""
 
+import itertools
 import math
 
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from spikingjelly_ckd.__main__ import main
-from spikingjelly_ckd.recipes.deploy.steps import StepEvaluation, StepFigures, evaluate_steps
+from spikingjelly_ckd.recipes.deploy.steps import EarlyExit, StepEvaluation, StepFigures, evaluate_steps
 from spikingjelly_ckd.recipes.export import save_network
 from spikingjelly_ckd.recipes.models import spiking_resnet8
 from spikingjelly_ckd.recipes.report.energy import measure_energy
@@ -191,6 +192,12 @@ def test_the_tables_and_the_figure(student, batches):
     long = StepEvaluation(9, 9, tuple(StepFigures(t, 50.0 + t, 0.1, 0.1 * t) for t in range(1, 17)), ())
     named = [text.get_text() for text in plot_steps(long).axes[0].texts]
     assert list(filter(None, named)) == ["T=1", "T=2", "T=4", "T=8", "T=16"]  # or they would lie over each other
+    alike = tuple(EarlyExit(sure, 3.9 + 0.01 * n, 86.5, 0.02, ()) for n, sure in enumerate((0.9, 0.95, 0.99, 1.0)))
+    figure = plot_steps(StepEvaluation(9, 9, long.steps[:4], alike))
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        boxes = [text.get_window_extent() for text in axes.texts]
+        assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
     bare = evaluate_steps(student, batches, time_steps=2, thresholds=(), energy_images=0)
     assert len(plot_steps(bare).axes) == 1
     assert "exit" not in str(bare)

@@ -22,7 +22,7 @@ __all__ = ["plot_landscape"]
 
 _LEVELS = 14
 _LONGEST = 40
-_FITS, _FITS_LINE, _WIDE = 38, 31, 26
+_FITS, _FITS_LINE, _WIDE = 43, 31, 26
 """Characters of a label that fit beside a surface and beside the line, and of each line of one that does not."""
 _FEW = 300.0
 """Ratio of the largest to the smallest value below which an axis has room for ticks at 1, 2 and 5."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -62,14 +61,18 @@ def _alike(names: Sequence[str], whole: Sequence[str]) -> set[str]:
 
 
 def wrapped(name: str, wide: int, lines: int) -> str:
-    """A name in up to so many lines; what it is longer is broken within words.
+    """A name in up to so many lines, broken behind a space, comma or colon where there is one, else within words.
 
     Example:
-        >>> wrapped("held:falling:weight=10.0,nld=False", 20, 2).splitlines()
-        ['held:falling:weight=', '10.0,nld=False']
+        >>> wrapped("held:falling:weight=10.0,nld=False", 22, 3).splitlines()
+        ['held:falling:', 'weight=10.0,nld=False']
     """
-    found = textwrap.wrap(name, wide, break_on_hyphens=False) or [name]
-    return "\n".join(filter(None, [*found[: lines - 1], " ".join(found[lines - 1 :])]))
+    found: list[str] = []
+    while len(name) > wide and len(found) < lines - 1:
+        cut = max(name.rfind(mark, 0, wide) for mark in " ,:") + 1 or wide
+        found.append(name[:cut].rstrip())
+        name = name[cut:].lstrip()
+    return "\n".join([*found, name])
 
 
 def legend_name(text: object) -> str:

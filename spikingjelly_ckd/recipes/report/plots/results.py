@@ -181,7 +181,7 @@ def _curves_apart(curves: Mapping[str, _Curve], controls: Mapping[str, str], par
     shown = [arm for arm in curves if controls[arm] != arm][:MOST_PANELS] or list(curves)[:MOST_PANELS]
     columns = 4
     lines = math.ceil(len(shown) / columns)
-    names = [wrapped(name, 22, 2) for name in distinct_names(shown, 44)]
+    names = [wrapped(name, 22, 3) for name in distinct_names(shown, 48)]
     figure = new_figure(WIDTH, 0.6 + (1.55 if any("\n" in name for name in names) else 1.45) * lines)
     fields = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     for axes, arm, name in zip(fields.flat, shown, names, strict=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +18,10 @@ __all__ = ["plot_steps"]
 
 ROOM = 0.08
 """Of an axis, free on both sides."""
+SIZE = 6
+"""Points of a text beside a mark."""
+CLOSE = 0.1
+"""Share of an axis from which on two texts stand in one row."""
 MOST_NAMED = 6
 """Numbers of steps that all have a text."""
 
@@ -91,10 +96,19 @@ def _of_exits(exits: Sequence[EarlyExit]) -> list[_Mark]:
 
 
 def _draw(axes: Any, index: int, marks: Sequence[_Mark], at: Sequence[float | None]) -> Any:
-    """A line with its texts, of the first series below and to the right of its marks, of the second one opposite."""
+    """A line with its texts, of the first series below and to the right of its marks, of the second one opposite.
+
+    Texts of marks that are close to each other stand in rows of their own.
+    """
     (line,) = axes.plot(at, [mark.accuracy for mark in marks], **series_style(index))
-    shift, across, up = (((3, -3), "left", "top"), ((-3, 3), "right", "bottom"))[index]
-    how = {"textcoords": "offset points", "ha": across, "va": up, "fontsize": 6, "color": line.get_color()}
+    (across, up), (x, y) = (("left", "top"), ("right", "bottom"))[index], ((3, -3), (-3, 3))[index]
+    how = {"textcoords": "offset points", "ha": across, "va": up, "fontsize": SIZE, "color": line.get_color()}
+    close = CLOSE * max((place for place in at if place is not None), default=0.0)
+    last, row = -math.inf, 0
     for place, mark in zip(at, marks, strict=True):
-        axes.annotate(mark.text, (place, mark.accuracy), shift, **how)
+        if mark.text and place is not None:
+            row = row + 1 if place - last < close else 0
+            last = place
+            shift = (x, y + math.copysign(1.3 * SIZE * row, y))
+            axes.annotate(mark.text, (place, mark.accuracy), shift, **how)
     return line
