@@ -1,14 +1,17 @@
 """The pictures of the gallery, from data that scikit-learn carries: no download.
 
     python benchmarks/gallery.py --output docs/images/gallery
+    python benchmarks/gallery.py --records benchmarks/results/study --output docs/images/gallery
     python benchmarks/gallery.py --cost benchmarks/results/map_images.json
 
-``images.png``, ``spikes.png`` and ``rates.png``: handwritten digits on crops of two photographs, an ANN and a spiking
-ResNet-8, which is looked at before and after a short training with CKD. ``tokens.png``: event recordings of the digits,
-a transformer behind two convolutions and a Spikformer, one block each, after CKD. The tasks are made for pictures, and
-the accuracies say nothing else.
+``images.png``, ``spikes.png``, ``rates.png`` and ``confusion.png``: handwritten digits on crops of two photographs, an
+ANN and a spiking ResNet-8, which is looked at before and after a short training with CKD.
+``tokens.png``: event recordings of the digits, a transformer behind two convolutions and a Spikformer, one block each,
+after CKD. The tasks are made for pictures, and the accuracies say nothing else.
 
-The second command measures what the maps in TensorBoard cost in each epoch.
+The second command draws what the records of a comparison hold: ``curves.png`` and ``energy.png``. It trains nothing.
+
+The third measures what the maps in TensorBoard cost in each epoch.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from torch.nn import functional as F
 from weights import transformer
 
 from spikingjelly_ckd import CKDDistiller
+from spikingjelly_ckd.recipes.compare.records import read_records
 from spikingjelly_ckd.recipes.data.digits import EventCamera, digit_events, stratified_split
 from spikingjelly_ckd.recipes.models import (
     resnet8,
@@ -41,6 +45,7 @@ from spikingjelly_ckd.recipes.records import environment, write_record
 from spikingjelly_ckd.recipes.report.plots.activity import plot_distiller_rates, plot_distiller_spikes
 from spikingjelly_ckd.recipes.report.plots.looking import MapReader, SeenMaps, see_maps
 from spikingjelly_ckd.recipes.report.plots.maps import plot_distiller_maps, plot_seen_maps
+from spikingjelly_ckd.recipes.report.plots.results import plot_accuracy_and_energy, plot_confusion, plot_training
 from spikingjelly_ckd.recipes.report.plots.style import rasterize, save_figure
 from spikingjelly_ckd.recipes.training.map_images import MAP_IMAGES
 
@@ -161,6 +166,18 @@ def draw_images(folder: Path, *, smoke: bool) -> None:
     save_figure(plot_distiller_spikes(after, images), folder / "spikes.png")
     rates = plot_distiller_rates({"before": before, "after": after}, data["test"][0][:64])
     save_figure(rates, folder / "rates.png")
+    images, labels = data["test"]
+    with torch.no_grad():
+        said = torch.cat([after.predict(x).argmax(1) for x in images.split(128)])
+    counts = torch.bincount(10 * labels + said, minlength=100).view(10, 10)
+    save_figure(plot_confusion(counts), folder / "confusion.png")
+
+
+def draw_records(folder: Path, records: Path) -> None:
+    """Training curves, and accuracy against energy, of the arms of a comparison."""
+    runs = read_records(records)
+    save_figure(plot_training(runs), folder / "curves.png")
+    save_figure(plot_accuracy_and_energy(runs), folder / "energy.png")
 
 
 def draw_tokens(folder: Path, *, smoke: bool) -> None:
@@ -214,6 +231,7 @@ def cost(rounds: int) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, help="folder of the pictures")
+    parser.add_argument("--records", type=Path, help="draw the records of this folder, and train nothing")
     parser.add_argument("--cost", type=Path, help="record of what the maps in TensorBoard cost")
     parser.add_argument("--rounds", type=int, default=7, help="of the cost, of which the median is taken")
     parser.add_argument("--smoke", action="store_true", help="one epoch of two steps, to see that it runs")
@@ -221,7 +239,9 @@ def main() -> None:
     if args.output is None and args.cost is None:
         parser.error("nothing to do: pass --output or --cost")
     torch.set_num_threads(1)
-    if args.output is not None:
+    if args.output is not None and args.records is not None:
+        draw_records(args.output, args.records)
+    elif args.output is not None:
         draw_images(args.output, smoke=args.smoke)
         draw_tokens(args.output, smoke=args.smoke)
     if args.cost is not None:

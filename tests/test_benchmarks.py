@@ -351,6 +351,7 @@ def test_the_networks_of_the_landscape_are_trained(tmp_path):
 def test_the_gallery_draws_what_its_page_shows(tmp_path):
     pytest.importorskip(SPIKFORMER)
     script("--output", tmp_path, "--smoke", "--cost", tmp_path / "cost.json", "--rounds", 1, name="gallery")
+    script("--output", tmp_path, "--records", ROOT / "benchmarks/results/study", name="gallery")
     page = (ROOT / "docs/gallery.md").read_text("utf8")
     shown = set(re.findall(r"images/gallery/([\w.]+)\)", page))
     assert {path.name for path in tmp_path.glob("*.png")} == shown
