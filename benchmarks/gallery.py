@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from weights import transformer
 
 from spikingjelly_ckd import CKDDistiller
-from spikingjelly_ckd.recipes.compare.records import read_records
+from spikingjelly_ckd.recipes.comparison.records import read_records
 from spikingjelly_ckd.recipes.data.digits import EventCamera, digit_events, stratified_split
 from spikingjelly_ckd.recipes.models import (
     resnet8,

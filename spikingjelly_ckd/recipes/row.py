@@ -96,7 +96,7 @@ def run_row(recipe: Recipe, argv: Sequence[str] | None = None, description: str 
         description: for ``--help``.
 
     Returns:
-        The record as plain data, see :class:`~spikingjelly_ckd.recipes.report.schema.Record`; after ``--seeds`` those
+        The record as plain data, see :class:`~spikingjelly_ckd.recipes.records.schema.Record`; after ``--seeds`` those
         of all seeds, as :func:`~spikingjelly_ckd.recipes.seeds.distil_seeds` returns them; None after
         ``--print-config``.
 
