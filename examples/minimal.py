@@ -54,6 +54,7 @@ def arguments():
     parser.add_argument("--output", type=Path, help="record, with the student beside it (minimal_METHOD.json)")
     parser.add_argument("--teacher", type=Path, help="its weights, trained first where there are none (teacher.pt)")
     parser.add_argument("--smoke", action="store_true", help="one epoch of few images, to see that everything runs")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="to train on (%(default)s)")
     parser.add_argument("--cupy", action="store_true", help="CuPy neurons, SpikingJelly 0.0.0.0.14 on CUDA")
     values = {
         "-T": (1, read_count, "time steps"),
@@ -63,7 +64,6 @@ def arguments():
         "--teacher-epochs": (20, read_count, "epochs of a teacher that is trained first"),
         "--lr": (0.1, read_number, "first learning rate, which falls to 0 as a cosine"),
         "--wd": (1e-4, read_number, "weight decay"),
-        "--device": ("cpu", str, "such as cuda"),
         "--seed": (0, read_whole, "of weights, order and augmentation"),
         "--beta": (1.0, read_number, "weight of SAMD"),
         "--gamma": (1.0, read_number, "weight of NLD"),

@@ -65,3 +65,9 @@ def test_seeds_of_other_settings_are_refused(line):
         run_row(recipe(), [*line, "--lr", "0.5"])
     with pytest.raises(ArgumentValueError, match="names one run; leave it out"):
         run_row(recipe(), [*line, "--resume", "x.ckpt"])
+
+
+def test_a_seed_that_is_named_twice_is_refused(line, tmp_path):
+    with pytest.raises(ArgumentValueError, match="seeds must name each seed once, got 3 2 times"):
+        run_row(recipe(), [*line, "3", "3"])
+    assert not (tmp_path / "out").exists()

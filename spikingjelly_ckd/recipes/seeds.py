@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,11 +36,15 @@ def distil_seeds(recipe: Recipe, run: Run, distil: Callable[[Recipe, Run], Recor
         ``interval95``, half the width of its 95 % interval, None for one seed.
 
     Raises:
-        ValueError: a checkpoint to resume from was named; a folder holds a run with other settings, or of other data.
+        ValueError: a checkpoint to resume from was named, or a seed twice; a folder holds a run with other settings, or
+            of other data.
     """
     if run.resume not in (None, "latest"):
         raise ArgumentValueError("resume", "names one run; leave it out, since the same command goes on by itself")
-    seeds = list(dict.fromkeys(run.seeds or ()))
+    seeds = list(run.seeds or ())
+    for seed, times in Counter(seeds).items():
+        if times > 1:
+            raise ArgumentValueError("seeds", f"must name each seed once, got {seed} {times} times")
     records: list[Record] = []
     for place, seed in enumerate(seeds, 1):
         one = replace(run, seed=seed)

@@ -18,7 +18,7 @@ from ...errors.arguments import InvalidStepError
 from ...networks.compat import use_fast_neurons
 from ..data.loading import seed_all
 from ..files import whole_file
-from .resume import BEST, LATEST, SETTINGS
+from .resume import BEST, GO_ON, LATEST, SETTINGS
 
 __all__ = ["FailureNotes", "FastNeurons", "History", "StepSeeds", "StopEarly", "checkpoints"]
 
@@ -134,7 +134,7 @@ class FailureNotes(Callback):
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Add the note."""
         if isinstance(exception, KeyboardInterrupt):
-            rank_zero_info("Stopped. Go on from the end of the last epoch with --resume latest")
+            rank_zero_info(f"Stopped. {GO_ON}")
         elif isinstance(exception, InvalidStepError):
             diverged = exception.diverged and trainer.global_step
             advice = ": begin anew (--overwrite) with a lower learning rate (--lr)" if diverged else ""

@@ -26,6 +26,7 @@ from ..weights import fill
 
 __all__ = [
     "BEST",
+    "GO_ON",
     "LATEST",
     "SETTINGS",
     "WholeCheckpoints",
@@ -45,6 +46,8 @@ __all__ = [
 FREE = ("student", "teacher", "data", "teacher_epochs", "teacher_lr")
 """What may differ in a run that is resumed, as functions by their names: images, files and tensors are compared."""
 SETTINGS = "settings_of_the_run"
+GO_ON = "Go on from the end of the last epoch with --resume latest; a comparison, with the same command"
+"""What to do after a run was stopped."""
 LATEST, PREVIOUS, BEST = "latest.ckpt", "previous.ckpt", "best.ckpt"
 BEGUN = "settings.json"
 

@@ -17,6 +17,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ..files import say
+from .resume import GO_ON
 
 __all__ = ["StopTogether"]
 
@@ -77,7 +78,7 @@ class StopTogether(Callback):
             if self._listens:
                 signal.signal(signal.SIGTERM, self._before)
         if self._was_told(trainer):
-            say("Stopped by SIGTERM. Go on from the end of the last epoch with --resume latest")
+            say(f"Stopped by SIGTERM. {GO_ON}")
             raise SystemExit(0 if self._agreed and _was_started_by_the_first(trainer) else TERMINATED) from cause
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
