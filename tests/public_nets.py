@@ -136,6 +136,11 @@ def sew_net(num_classes, T=4):  # noqa: N803
     return SEWNet(T, num_classes)
 
 
+def three_loops(num_classes):
+    """T is written into it."""
+    return SEWNet(3, num_classes)
+
+
 class BatchFirst(nn.Module):
     """Takes ``[N, T, C, H, W]`` and returns ``[N, T, K]``."""
 

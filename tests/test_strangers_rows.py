@@ -153,6 +153,14 @@ REFUSED = {
         ("tiny_nets:single_step", "--student-steps", "internal"),
         "tiny_nets:single_step runs 1 time steps by itself and the row has T=4: pass -T 1, or",
     ),
+    "runs its time steps by itself, and is to be looped": (
+        ("public_nets:sew_net", "--student-steps", "loop"),
+        "public_nets:sew_net runs 4 time steps by itself in each call, .*: pass --student-steps internal$",
+    ),
+    "runs more of them than the row, and is to be looped": (
+        ("public_nets:three_loops", "--student-steps", "loop"),
+        "public_nets:three_loops runs 3 time steps by itself in each call, .* internal -T 3$",
+    ),
     "is in multi-step mode, and is to be looped": (
         ("tiny_nets:student", "--student-steps", "loop"),
         "tiny_nets:student has neurons in multi-step mode, and --student-steps loop .*: pass --student-steps multi",

@@ -21,7 +21,13 @@ from .export import save_network
 from .names import in_code_of_user, name_of
 from .options import Run
 from .recipe import Recipe, shown
-from .student_axes import find_batch_first, find_other_steps, steps_inside, student_distiller
+from .student_axes import (
+    find_batch_first,
+    find_other_steps,
+    steps_in_each_call,
+    steps_inside,
+    student_distiller,
+)
 
 __all__ = ["Built", "build_network", "build_student", "check_student"]
 
@@ -195,6 +201,14 @@ def check_student(student: nn.Module, recipe: Recipe, data: Data, run: Run) -> N
             raise ValueError(
                 f"{name} runs {steps} time steps by itself and the row has T={recipe.time_steps}: pass -T {steps}, or "
                 "let its function take time_steps"
+            )
+    elif runner.student_steps == "loop":
+        steps = steps_in_each_call(student, recipe, images)
+        if steps is not None:
+            of_its_own = "" if steps == recipe.time_steps else f" -T {steps}"
+            raise ValueError(
+                f"{name} runs {steps} time steps by itself in each call, and --student-steps loop calls it once a time "
+                f"step: pass --student-steps internal{of_its_own}"
             )
     elif runner.student_steps == "multi" and recipe.time_steps > 1:
         advice = find_batch_first(student, recipe, images)

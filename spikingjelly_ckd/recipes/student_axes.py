@@ -18,7 +18,7 @@ from ..networks.recording import watch
 from ..step.time_steps import StudentSteps
 from .recipe import Recipe
 
-__all__ = ["find_batch_first", "find_other_steps", "steps_inside", "student_distiller"]
+__all__ = ["find_batch_first", "find_other_steps", "steps_in_each_call", "steps_inside", "student_distiller"]
 
 TAKES: dict[StudentSteps, str] = {
     "multi": "frames [T, N, C, H, W] in one call",
@@ -86,17 +86,42 @@ def steps_inside(student: nn.Module, recipe: Recipe, images: Tensor) -> int | No
         images: as the loader gives them.
     """
     modes = compat.neuron_step_modes(student)
-    calls: dict[str, list[int]] = {}
-    with preserve_state(student), torch.no_grad():
-        runner = student_distiller(student, recipe).eval()
-        with watch(student, lambda path, output: calls.setdefault(path, []).append(len(output))):
-            runner.predict(images)
+    calls = _calls(student, recipe, images)
     counts = Counter[int]()
     for path in modes.keys() & calls.keys():
         sizes = calls[path]
         flat = sizes[0] == recipe.time_steps * len(images)
         counts[recipe.time_steps if flat else sizes[0] if modes[path] == "m" and len(sizes) == 1 else len(sizes)] += 1
     return None if not counts or recipe.time_steps in counts else counts.most_common(1)[0][0]
+
+
+def steps_in_each_call(student: nn.Module, recipe: Recipe, images: Tensor) -> int | None:
+    """How many time steps a student runs by itself in each call of a loop over time; None where it is one.
+
+    In a network that loops by itself all neurons run equally often in a call. A single neuron that does may be one that
+    several places share.
+
+    Args:
+        student: it is left as it was.
+        recipe: whose ``student_steps`` are ``"loop"``.
+        images: as the loader gives them.
+    """
+    calls = _calls(student, recipe, images)
+    counts = [len(calls[path]) for path in compat.neuron_step_modes(student).keys() & calls.keys()]
+    if len(counts) < 2 or len(set(counts)) > 1:
+        return None
+    steps, rest = divmod(counts[0], recipe.time_steps)
+    return steps if steps > 1 and not rest else None
+
+
+def _calls(student: nn.Module, recipe: Recipe, images: Tensor) -> dict[str, list[int]]:
+    """Path of each module that ran in one forward -> length of the first axis of its output, call by call."""
+    calls: dict[str, list[int]] = {}
+    with preserve_state(student), torch.no_grad():
+        runner = student_distiller(student, recipe).eval()
+        with watch(student, lambda path, output: calls.setdefault(path, []).append(len(output))):
+            runner.predict(images)
+    return calls
 
 
 def _predict(student: nn.Module, recipe: Recipe, images: Tensor, steps: StudentSteps | None = None) -> Tensor:
