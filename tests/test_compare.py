@@ -24,9 +24,9 @@ from test_later_changes import Checkpointed, make_teacher
 from tiny_data import write_image_folder
 from torch import nn
 
-from spikingjelly_ckd import CKDDistiller
+from spikingjelly_ckd import CKDDistiller, preflight
 from spikingjelly_ckd.published import Method
-from spikingjelly_ckd.recipes.compare import command, costs, one_seed, rehearsal, workers
+from spikingjelly_ckd.recipes.compare import command, costs, lockstep, one_seed, rehearsal, workers
 from spikingjelly_ckd.recipes.compare.arms import read_arms
 from spikingjelly_ckd.recipes.compare.batches import InMemory, Loaded, batches_of, cropped
 from spikingjelly_ckd.recipes.compare.flags import (
@@ -313,6 +313,15 @@ def test_every_arm_with_a_teacher_is_looked_at_before_the_training(compare, tmp_
     without = compare(*asked, "--no-preflight", student="tiny_nets:two_heads", out=tmp_path / "without")
     assert without["kd", 1]["preflight"] is None
     assert without["kd", 1] | {"preflight": found["kd", 1]["preflight"]} == found["kd", 1], "it changes no run"
+
+
+def test_what_a_preflight_draws_does_not_depend_on_the_other_arms(compare, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(lockstep, "preflight", lambda *args: drawn.append(torch.rand(())) or preflight(*args))
+    compare("--methods", "nld", "kd", "--seeds", "0", "--epochs", "1")
+    compare("--methods", "bkdsnn", "nld", "--seeds", "0", "--epochs", "1", out=tmp_path / "other")
+    assert len(drawn) == 4
+    assert len({float(number) for number in drawn}) == 1
 
 
 def test_an_arm_whose_preflight_fails_is_trained_only_without_it(compare):

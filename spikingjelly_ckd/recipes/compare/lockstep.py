@@ -123,6 +123,7 @@ class Seed:
             start = time.perf_counter()
             seen = self._teach(images, labels)
             for state in tracked(running := self.running(), "First steps of the arms", len(running)):
+                seed_all(self.run.seed, 2)  # what is drawn does not depend on the other arms
                 try:
                     state.backward(images, labels, seen.get(state.arm.name))
                 except (RuntimeError, TypeError, ValueError) as error:
@@ -146,6 +147,7 @@ class Seed:
         taught = [state for state in self.running() if state.arm.name in self._taught]
         for state in tracked(taught, "Preflight of the arms", len(taught)):
             name = state.arm.name
+            seed_all(self.run.seed, 2)  # as above
             try:
                 with autocast(self.recipe, self.device):
                     report = preflight(state.distiller, (images, labels))
