@@ -244,6 +244,9 @@ def test_the_student_of_a_row_by_switches(ground, tmp_path):
     assert record["sources"]["neuron"] == "command line"
     with pytest.raises(ValueError, match="norm bn \\(command line\\) is a keyword .* tiny_nets:student, does not take"):
         row(ground, tmp_path / "other", *PLAIN, "--norm", "bn", student=tiny_nets.student)
+    if GENERATION_2:  # not norm_steps, which is no flag
+        with pytest.raises(ValueError, match="norm tebn \\(command line\\) is a keyword"):
+            row(ground, tmp_path / "other", *PLAIN, "--norm", "tebn", student=tiny_nets.student)
 
 
 @pytest.mark.parametrize(

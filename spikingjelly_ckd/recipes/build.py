@@ -79,7 +79,7 @@ def build_student(recipe: Recipe, run: Run, data: Data) -> Built:
     wanted = {"num_classes": data.num_classes, "in_channels": data.in_channels, "size": data.size}
     options = recipe.build_options()
     network, arguments = build_network(recipe.student, **wanted, time_steps=recipe.time_steps, **options)
-    for name in options.keys() - arguments.keys():
+    for name in (name for name in options if name not in arguments):
         raise ArgumentValueError(
             name,
             f"{options[name]} ({recipe.sources.get(name, 'of the recipe')}) is a keyword that the function of the "
