@@ -288,6 +288,12 @@ def test_the_smoothed_task_loss_trains(ground, tmp_path):
     assert record["recipe"]["task_loss"] == "tet"
 
 
+def test_a_cutout_of_the_whole_sample_is_refused():
+    assert DataOptions(size=16, cutout=15).cutout == 15
+    with pytest.raises(ArgumentError, match="cutout must be below the size of the samples, 16, got 16"):
+        DataOptions(size=16, cutout=16)
+
+
 def test_cutout_blanks_a_square_of_every_channel():
     ones, found = torch.ones(2, 3, 16, 16), []
     for seed in range(200):

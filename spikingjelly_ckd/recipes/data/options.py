@@ -84,5 +84,10 @@ class DataOptions:
             raise ArgumentTypeError("erase", f"must be a number, got {type(self.erase).__name__} {self.erase!r}")
         if not 0 <= self.erase <= 1:
             raise ArgumentValueError("erase", f"must be a probability from 0 to 1, got {self.erase}")
+        if self.cutout >= self.size:
+            raise ArgumentValueError(
+                "cutout",
+                f"must be below the size of the samples, {self.size}, got {self.cutout}, which can blank them out",
+            )
         if self.crop_padding and self.resized_crop:
             raise ArgumentValueError("crop_padding", "and resized_crop are two kinds of random crop; use one")
