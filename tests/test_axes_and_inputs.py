@@ -7,7 +7,7 @@ import torch
 from spikingjelly.activation_based import functional, layer, neuron
 from torch import nn
 
-from spikingjelly_ckd import CKDDistiller, Distiller, KDLoss, accelerate, find_layer
+from spikingjelly_ckd import CKDDistiller, Distiller, KDLoss, KDSNNLoss, accelerate, find_layer
 from spikingjelly_ckd.networks.outputs import read_logits
 
 IMAGES, LABELS = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 5
@@ -139,6 +139,26 @@ class Folded(nn.Module):
         return self.head(
             folded.unflatten(0, (size, steps)).mean(1) if self.batch_first else folded.unflatten(0, (steps, size))
         )
+
+
+class OwnNeuron(nn.Module):
+    """Not SpikingJelly's, and silent until BatchNorm has seen a batch."""
+
+    def forward(self, frames):
+        return (frames > 1).float()
+
+
+def test_a_folded_axis_is_looked_at_where_neurons_of_ones_own_are_silent():
+    student = Folded(batch_first=True)
+    student.conv = nn.Sequential(student.conv, nn.BatchNorm2d(4))
+    student.lif = OwnNeuron()
+    nn.init.constant_(student.conv[0].weight, 0.01)
+    student.conv[1].running_var.fill_(100.0)
+    losses, layers = {"hint": (KDSNNLoss(), 1.0)}, {"hint": ("pool", None)}
+    with pytest.raises(ValueError, match="layer 'pool' has the batch in front of time"):
+        Distiller(make_teacher(), student, losses, layers=layers, time_steps=4, example=IMAGES)
+    assert torch.equal(student.conv[1].running_var, torch.full((4,), 100.0))
+    assert student.conv[1].momentum == 0.1
 
 
 def test_time_and_batch_in_one_axis_have_to_be_in_this_order():

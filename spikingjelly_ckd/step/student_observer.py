@@ -126,6 +126,10 @@ class StudentObserver(Observer):
         first, rest = batch.images.narrow(axis, 0, 1), batch.images.narrow(axis, 1, batch.size - 1)
         other = replace(batch, images=torch.cat([1 - first.flip(-1), rest], axis))
         before, after = (self._read_all(network, layers, each) for each in (batch, other))
+        if any(torch.equal(tensor, after[name]) for name, tensor in before.items()):  # a network that is silent as yet
+            with preserve_state(network), torch.no_grad():
+                self._settle_norms(network, batch)
+                before, after = (self._read_all(network, layers, each) for each in (batch, other))
         for name, tensor in before.items():
             steps, size = tensor.shape[:2]
             moved = (tensor != after[name]).flatten(2).any(2)
@@ -175,6 +179,22 @@ class StudentObserver(Observer):
                     "does not show in that half of such a map, so its positions are not those of the image, row by "
                     "row: pass student_layer=Layer(path, layout=..., prefix=...) or another layer"
                 )
+
+    def _settle_norms(self, network: nn.Module, batch: Batch) -> None:
+        """Take the statistics of BatchNorm from a batch, so that neurons that no one knows fire too.
+
+        Those of several processes stay as they are, since not every process has to come here.
+        """
+        for module in network.eval().modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(module, nn.SyncBatchNorm):
+                module.train()
+                module.momentum = 1.0
+        try:
+            self.run(network, self.inputs(batch))
+        except ValueError:  # one value for each channel has no statistics
+            return
+        finally:
+            compat.reset(network)
 
     def _read_all(self, network: nn.Module, layers: Iterable[Layer], batch: Batch) -> dict[str, Tensor]:
         """Name -> what a layer, or the output, says of every time step and image, ``[T, N, ...]``."""
