@@ -132,6 +132,23 @@ def given(ground, out, *more):
     return recipe, run, read_arms(recipe, options.methods)[0]
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (("--student-layer", "layer1", "--beta", "3", "--methods", "kd"), "--beta and --student-layer: no method of"),
+        (("--student-layer", "layer1", "--beta", "3", "--methods", "kd", "fitnets"), "--beta: no method of"),
+        (("--student-layer", "layer1", "--beta", "3", "--methods", "kd", "ckd"), None),
+        (("--beta", "3", "--methods", "plain"), None),
+    ],
+)
+def test_flags_that_no_arm_uses_are_named(ground, tmp_path, capsys, line, said):
+    recipe, _, arms = given(ground, tmp_path, *line)
+    command._say_idle(recipe, arms)
+    shown = capsys.readouterr()
+    assert (said or "") in f"{shown.out}{shown.err}"
+    assert bool(f"{shown.out}{shown.err}") == (said is not None)
+
+
 def test_plain_x3_is_plain_with_three_times_the_loss(compare):
     found = compare("--methods", "plain", "--seeds", "0", "--optimizer", "sgd", "--wd", "0", "--epochs", "1")
     assert set(found) == {("plain", 0), ("plain x3", 0)}

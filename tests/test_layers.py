@@ -921,8 +921,18 @@ def test_stages_of_a_sew_resnet_are_its_sums_of_spikes_though_it_is_silent():
 
 def test_a_network_without_positions_has_no_stage():
     net = nn.Sequential(nn.Flatten(), nn.Linear(768, 8), nn.ReLU(), nn.Linear(8, 5))
-    with pytest.raises(ValueError, match="no layer with more than one position.*Pass teacher_layer='path'"):
+    words = (
+        "no layer with more than one position.*none had positions.*in layers=.*teacher_layer= names one layer and does "
+        "not serve here"
+    )
+    with pytest.raises(ValueError, match=words):
         find_stages(net, IMAGES)
+
+
+def test_a_student_with_neurons_of_its_own_has_no_stage_and_is_told_why():
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Hardtanh(0, 1), nn.Flatten(2), nn.Linear(196, 5))
+    with pytest.raises(ValueError, match="no module with positions is a spiking neuron of SpikingJelly, or a block"):
+        find_stages(net, torch.rand(2, 3, 16, 16), role="student")
 
 
 def test_a_vit_has_one_stage():

@@ -82,3 +82,9 @@ def test_what_the_student_lacks_is_said_before_a_teacher_is_trained(ground, tmp_
     with pytest.raises(ValueError, match=words):
         row(ground, tmp_path, "--method", method, student=student)
     assert not (tmp_path / "teacher").exists()
+
+
+def test_what_the_task_loss_needs_is_not_put_down_to_the_method(ground, tmp_path):
+    words = "task_loss tet needs logits of every time step, and the student .* lacks it"
+    with pytest.raises(ValueError, match=words):
+        row(ground, tmp_path, "--method", "kd", "--task-loss", "tet", student=tiny_nets.averaging_student)

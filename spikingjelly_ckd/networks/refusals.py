@@ -78,4 +78,4 @@ class Refusals:
     def __str__(self) -> str:
         refused = [str(one) for kind in ("tried", "unreadable") for one in self._all if one.kind == kind]
         more = len(refused) - _SHOWN
-        return "; ".join(refused[:_SHOWN]) + (f"; and {more} more" if more > 0 else "") or "none had positions"
+        return "; ".join(refused[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")

@@ -229,7 +229,7 @@ def _of_stages(trial: Trial) -> tuple[Layer, ...]:
         if confirmed is not None:
             found[trial.size_of(layer, seen)] = confirmed
     if not found:
-        raise trial.failure("no layer with more than one position", f"{trial.role}_layer")
+        raise trial.failure("no layer with more than one position")
     largest_first = sorted(found.items(), key=lambda item: -item[0][0] * item[0][1])
     paths = [layer.path for layer in found.values()]
     return tuple(

@@ -239,16 +239,28 @@ class Trial:
         """
         return replace(layer, passed_over=self.refusals.behind(layer.path, others))
 
-    def failure(self, what: str, argument: str) -> ValueError:
+    def failure(self, what: str, argument: str | None = None) -> ValueError:
         """The error of a search that found no layer; it lists the candidates and why each was refused.
 
         Args:
             what: the network has, in words.
-            argument: with which the user gives a layer.
+            argument: with which the user gives the layer; None where several stages are looked for.
         """
+        given = f"{argument}='path' or {argument}=Layer('path', layout=..., grid=...)"
+        advice = (
+            f"Pass {given} with a path of named_modules(), which a Distiller takes in layers=,"
+            if argument is not None
+            else "The layers of several stages are looked for, which a Distiller takes in layers=, as paths of "
+            f"named_modules() or as Layer('path', layout=..., grid=...); {self.role}_layer= names one layer and does "
+            "not serve here. Pass them,"
+        )
         return ValueError(
             f"{type(self.module).__name__} has {what} for an input of shape {list(self.example.shape)}. "
-            f"Candidates from the last back: {self.refusals}. {self.hint}Pass {argument}='path' or "
-            f"{argument}=Layer('path', layout=..., grid=...) with a path of named_modules(), which a Distiller takes "
-            "in layers=, or use larger images"
+            f"Candidates from the last back: {str(self.refusals) or self._no_candidate()}. {self.hint}{advice} or use "
+            "larger images"
         )
+
+    def _no_candidate(self) -> str:
+        if self.role == "teacher":
+            return "none had positions"
+        return "no module with positions is a spiking neuron of SpikingJelly, or a block that holds one"

@@ -21,7 +21,7 @@ from .options import Run
 from .parser import Parser, read_count, read_whole
 from .recipe import OF_CKD, Recipe, Weight, shown, without_none
 
-__all__ = ["FLAGS", "brief_errors", "command_line", "function_named", "parse"]
+__all__ = ["FLAGS", "brief_errors", "command_line", "function_named", "idle_flags", "parse"]
 
 PACKAGE = Path(__file__).parents[1]
 ORIGINAL = "\nOriginal Traceback (most recent call last):\n"
@@ -76,7 +76,7 @@ def parse(
         recipe = replace(recipe, **changed, sources=recipe.sources | dict.fromkeys(changed, "command line"))
     except (TypeError, ValueError) as error:
         parser.error(_told(error, FLAGS, set(CHANGEABLE) - set(changed)))
-    idle = _idle(recipe, changed)
+    idle = idle_flags(recipe, changed)
     if idle:
         parser.error(
             f"{' and '.join(idle)}: not used by --method {recipe.method}; the arguments of a method other than ckd "
@@ -85,8 +85,13 @@ def parse(
     return recipe, run
 
 
-def _idle(recipe: Recipe, given: Iterable[str]) -> list[str]:
-    """Flags of the values that were given and that the method does not use."""
+def idle_flags(recipe: Recipe, given: Iterable[str]) -> list[str]:
+    """Flags of the values that were given and that the method does not use; none for ``"plain"``, ckd's control.
+
+    Args:
+        recipe: whose method.
+        given: names of values of the recipe.
+    """
     if recipe.method == "plain":  # the control of ckd, with the same command line
         return []
     unused = set() if recipe.method == "ckd" else set(OF_CKD)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -42,8 +44,10 @@ def check_needs(student: nn.Module, recipe: Recipe, data: Data, run: Run) -> Non
             if needs.linear_head:
                 _find_head(student, images, recipe, data)
     except (RuntimeError, ValueError) as error:  # a head of other channels cannot be multiplied with
+        of_task = needs != replace(recipe, task_loss=None).read_method().student
+        argument, who = ("task_loss", recipe.task_loss) if of_task else ("method", recipe.method)
         raise ArgumentValueError(
-            "method", f"{recipe.method} needs {needs}, and the student {shown(recipe.student)} lacks it: {error}"
+            argument, f"{who} needs {needs}, and the student {shown(recipe.student)} lacks it: {error}"
         ) from error
 
 

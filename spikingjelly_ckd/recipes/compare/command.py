@@ -15,7 +15,7 @@ import torch
 
 from ... import published
 from ...errors.arguments import ArgumentValueError
-from ..command_line import FLAGS, brief_errors
+from ..command_line import FLAGS, brief_errors, idle_flags
 from ..comparison.controls import CONTROL
 from ..comparison.records import ArmRecord, read_records, set_damaged_aside
 from ..comparison.table import render
@@ -63,6 +63,7 @@ def compare(argv: Sequence[str]) -> int:
         print("\n".join(f"{name:20} {make().source}" for name, make in published.METHODS.items()))
         return 0
     arms, left_out = read_arms(recipe, options.methods)
+    _say_idle(recipe, arms)
     _check_tuning(options, arms)
     folder = run.output_dir or HOME
     check_options(recipe, run)
@@ -96,6 +97,15 @@ def compare(argv: Sequence[str]) -> int:
                 plan, seeds, jobs=jobs, budget=budget, spent=spent, expected=expected, quiet=run.no_progress
             )
         return _closing(plan, seeds, outcome.failed, outcome.left_out, left_out)
+
+
+def _say_idle(recipe: Recipe, arms: Sequence[Arm]) -> None:
+    """Name the flags that no arm uses: a folder that was begun with them wants them all the same."""
+    given = [name for name, source in recipe.sources.items() if source == "command line"]
+    unused = [set(idle_flags(arm.recipe, given)) for arm in arms if arm.recipe.method != "plain"]
+    idle = set.intersection(*unused) if unused else set()
+    if idle:
+        say(f"{' and '.join(sorted(idle))}: no method of this comparison uses it, so it changes nothing")
 
 
 def _check_tuning(options: ComparisonOptions, arms: Sequence[Arm]) -> None:
