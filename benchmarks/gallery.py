@@ -4,8 +4,8 @@
     python benchmarks/gallery.py --records benchmarks/results/study --output docs/images/gallery
     python benchmarks/gallery.py --cost benchmarks/results/map_images.json
 
-``images.png``, ``spikes.png``, ``rates.png`` and ``confusion.png``: handwritten digits on crops of two photographs, an
-ANN and a spiking ResNet-8, which is looked at before and after a short training with CKD.
+``images.png``, ``spikes.png``, ``rates.png``, ``confusion.png`` and ``steps.png``: handwritten digits on crops of two
+photographs, an ANN and a spiking ResNet-8, which is looked at before and after a short training with CKD.
 ``tokens.png``: event recordings of the digits, a transformer behind two convolutions and a Spikformer, one block each,
 after CKD. The tasks are made for pictures, and the accuracies say nothing else.
 
@@ -33,6 +33,7 @@ from weights import transformer
 from spikingjelly_ckd import CKDDistiller
 from spikingjelly_ckd.recipes.comparison.records import read_records
 from spikingjelly_ckd.recipes.data.digits import EventCamera, digit_events, stratified_split
+from spikingjelly_ckd.recipes.deploy.steps import evaluate_steps
 from spikingjelly_ckd.recipes.models import (
     resnet8,
     resnet19,
@@ -46,6 +47,7 @@ from spikingjelly_ckd.recipes.report.plots.activity import plot_distiller_rates,
 from spikingjelly_ckd.recipes.report.plots.looking import MapReader, SeenMaps, see_maps
 from spikingjelly_ckd.recipes.report.plots.maps import plot_distiller_maps, plot_seen_maps
 from spikingjelly_ckd.recipes.report.plots.results import plot_accuracy_and_energy, plot_confusion, plot_training
+from spikingjelly_ckd.recipes.report.plots.steps import plot_steps
 from spikingjelly_ckd.recipes.report.plots.style import rasterize, save_figure
 from spikingjelly_ckd.recipes.training.map_images import MAP_IMAGES
 
@@ -156,7 +158,7 @@ def trained(
 
 
 def draw_images(folder: Path, *, smoke: bool) -> None:
-    """A ResNet and its spiking twin on images: maps, spikes and rates."""
+    """A ResNet and its spiking twin on images: maps, spikes, rates, confusions and fewer time steps."""
     torch.manual_seed(0)
     data = digits_on_photographs()
     before, after = trained(resnet8(10), spiking_resnet8(10), data, (25, 15), smoke=smoke)
@@ -171,6 +173,8 @@ def draw_images(folder: Path, *, smoke: bool) -> None:
         said = torch.cat([after.predict(x).argmax(1) for x in images.split(128)])
     counts = torch.bincount(10 * labels + said, minlength=100).view(10, 10)
     save_figure(plot_confusion(counts), folder / "confusion.png")
+    pairs = list(zip(images.split(128), labels.split(128), strict=True))
+    save_figure(plot_steps(evaluate_steps(after.student, pairs, time_steps=STEPS)), folder / "steps.png")
 
 
 def draw_records(folder: Path, records: Path) -> None:
