@@ -180,6 +180,19 @@ def test_a_row_that_begins_scaled_keeps_its_thresholds_on_disk(ground, tmp_path,
     assert set(found.values()) != {1.0}
 
 
+def test_checkpointed_neurons_have_their_own_names_on_disk(ground, tmp_path, monkeypatch):
+    pytest.importorskip("spikingjelly.activation_based.memopt")
+    monkeypatch.setattr(thresholds, "QUANTILES", (0.7,))
+    line = ("--method", "plain", "--init", "scaled", *STILL, *teacher_of(ground))
+    found = [
+        row(ground, tmp_path / name, *line, *more)["init"]["thresholds"]
+        for name, more in (("whole", ()), ("checkpointed", ("--memopt", "memory")))
+    ]
+    assert found[0] == found[1]
+    student, _ = load_network(tmp_path / "checkpointed" / "student.safetensors", build=tiny_nets.optional_student)
+    assert {path: student.get_submodule(path).v_threshold for path in found[1]} == found[1]
+
+
 def test_a_row_that_begins_scaled_goes_on_with_its_thresholds(ground, tmp_path, monkeypatch):
     monkeypatch.setattr(thresholds, "QUANTILES", (0.7,))
     line = ("--method", "plain", "--init", "scaled", "--epochs", "2", *teacher_of(ground))

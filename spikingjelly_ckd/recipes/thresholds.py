@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..errors.arguments import ArgumentValueError
 from ..networks import compat
 from ..networks.recording import watch_inputs
+from .models.memory import own_path
 from .progress import tracked
 
 __all__ = ["QUANTILES", "Balance", "balance_thresholds", "set_thresholds", "some_batches"]
@@ -77,14 +78,14 @@ def balance_thresholds(network: nn.Module, predict: Callable[[Tensor], Tensor], 
         >>> found.quantile in QUANTILES, found.accuracy <= 100
         (True, True)
     """
-    neurons = {path: module for path, module in network.named_modules() if _has_threshold(module)}
+    neurons = _neurons(network)
     if not neurons:
         raise ArgumentValueError(
             "init",
             f"'scaled' sets the thresholds of neurons, and {type(network).__name__} has no neuron whose v_threshold is "
             "a number; 'teacher' gives it the weights alone",
         )
-    before = {path: cast(float, module.v_threshold) for path, module in neurons.items()}
+    before = _thresholds(neurons)
     norms = [module for module in network.modules() if _has_statistics(module)]
 
     def set_to(quantile: float | None) -> float:
@@ -102,8 +103,7 @@ def balance_thresholds(network: nn.Module, predict: Callable[[Tensor], Tensor], 
     tried = {q: set_to(q) for q in tracked(QUANTILES, "Student: thresholds", len(QUANTILES))}
     best = max(tried, key=lambda quantile: tried[quantile])
     accuracy = set_to(best)
-    chosen = {} if best is None else {path: cast(float, module.v_threshold) for path, module in neurons.items()}
-    return Balance(best, chosen, accuracy)
+    return Balance(best, {} if best is None else _thresholds(neurons), accuracy)
 
 
 def set_thresholds(network: nn.Module, thresholds: Mapping[str, float]) -> None:
@@ -123,11 +123,11 @@ def set_thresholds(network: nn.Module, thresholds: Mapping[str, float]) -> None:
         >>> net[0].v_threshold
         0.5
     """
-    modules = dict(network.named_modules())
+    neurons = _neurons(network)
     for path, value in thresholds.items():
-        if path not in modules or not _has_threshold(modules[path]):
+        if path not in neurons:
             raise ArgumentValueError("thresholds", f"must name neurons of {type(network).__name__}, got {path!r}")
-        cast(Any, modules[path]).v_threshold = float(value)
+        neurons[path].v_threshold = float(value)
 
 
 def some_batches(batches: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> list[tuple[Tensor, Tensor]]:
@@ -145,8 +145,17 @@ def some_batches(batches: Iterable[tuple[Tensor, Tensor]], device: torch.device)
     return found
 
 
-def _has_threshold(module: nn.Module) -> bool:
-    return compat.is_neuron(module) and type(getattr(module, "v_threshold", None)) in (int, float)
+def _neurons(network: nn.Module) -> dict[str, Any]:
+    """Path -> neuron with a threshold; of a checkpointed one the path of its wrapper, whose input is the neuron's."""
+    return {
+        own_path(path): module
+        for path, module in network.named_modules()
+        if compat.is_neuron(module) and type(getattr(module, "v_threshold", None)) in (int, float)
+    }
+
+
+def _thresholds(neurons: Mapping[str, Any]) -> dict[str, float]:
+    return {path: module.v_threshold for path, module in neurons.items()}
 
 
 def _has_statistics(module: nn.Module) -> bool:
@@ -154,7 +163,7 @@ def _has_statistics(module: nn.Module) -> bool:
 
 
 def _set_by_quantile(
-    network: nn.Module, neurons: Mapping[str, nn.Module], quantile: float, forward: Callable[[], object]
+    network: nn.Module, neurons: Mapping[str, Any], quantile: float, forward: Callable[[], object]
 ) -> None:
     """One forward in which every neuron gets its threshold as its first input arrives."""
     waiting = dict(neurons)
@@ -165,7 +174,7 @@ def _set_by_quantile(
         if module is None or not len(positive):
             return
         drawn = positive[:: 1 + len(positive) // MOST_VALUES]
-        cast(Any, module).v_threshold = float(drawn.quantile(quantile).bfloat16())
+        module.v_threshold = float(drawn.quantile(quantile).bfloat16())
 
     with watch_inputs(network, neurons, see):
         forward()

@@ -12,7 +12,7 @@ from torch import nn
 from ...errors.arguments import ArgumentValueError
 from ...networks.compat import is_neuron
 
-__all__ = ["MemoryBudget", "checkpoint_neurons", "find_memopt", "without_checkpoints"]
+__all__ = ["MemoryBudget", "checkpoint_neurons", "find_memopt", "own_path", "without_checkpoints"]
 
 MemoryBudget = Literal["speed", "balanced", "memory"]
 """How many neurons: about half of them, three quarters, or all, those with the largest inputs first."""
@@ -69,6 +69,19 @@ def without_checkpoints(network: nn.Module) -> nn.Module:
             parent, _, name = path.rpartition(".")
             setattr(network.get_submodule(parent), name, inner)
     return network
+
+
+def own_path(path: str) -> str:
+    """The path of a module in the network that :func:`without_checkpoints` gives back.
+
+    Args:
+        path: in a network whose neurons may be checkpointed.
+
+    Example:
+        >>> own_path("layer1.act._checkpoint_wrapped_module")
+        'layer1.act'
+    """
+    return path.removesuffix(f".{WRAPPED}")
 
 
 def find_memopt() -> Any:
