@@ -62,7 +62,7 @@ ROWS = {
     "imagenet_sewr34_t4": (folder, (*TINY, "--size", "64", "--num-classes", "4"), (4, 3)),
     "imagenet_r34_t2": (folder, (*TINY, "--size", "64", "--num-classes", "4"), (2, 3)),
     "cifar10dvs_r20": (dvs, (*TINY, "-b", "30", "--size", "16", "--allow-partial"), (10, 2)),
-    "cifar100_maxresnet18_t4": (cifar100, (*SMALL, "--num-classes", "10"), (4, 3)),
+    "cifar100_maxresnet18_t4": (cifar100, (*SMALL, "--num-classes", "10", "--cutout", "8"), (4, 3)),
     "cifar100_spikformer_t4": (cifar100, (*SMALL, "--num-classes", "10"), (4, 3)),
     "cifar100_vgg16_t4": (cifar100, (*SMALL, "--size", "32", "--num-classes", "10"), (4, 3)),
     "imagenet_sewr18_t4": (folder, (*TINY, "--size", "64", "--num-classes", "4"), (4, 3)),
