@@ -141,6 +141,21 @@ def three_loops(num_classes):
     return SEWNet(3, num_classes)
 
 
+class SharedNeurons(nn.Module):
+    """Single-step layers, each neuron behind four of them."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.convs = nn.ModuleList([nn.Conv2d(3 if number == 0 else 8, 8, 3, padding=1) for number in range(8)])
+        self.sn1, self.sn2 = neuron.IFNode(), neuron.IFNode()
+        self.fc = nn.Linear(8, num_classes)
+
+    def forward(self, x):
+        for number, conv in enumerate(self.convs):
+            x = (self.sn1 if number < 4 else self.sn2)(conv(x))
+        return self.fc(x.mean((2, 3)))
+
+
 class BatchFirst(nn.Module):
     """Takes ``[N, T, C, H, W]`` and returns ``[N, T, K]``."""
 

@@ -152,6 +152,8 @@ def test_an_error_of_a_recipe_names_its_value_as_data():
         with pytest.raises(ArgumentValueError, match=f"^{name} ") as caught:
             make_recipe(**{name: value})
         assert caught.value.argument == name
+    with pytest.raises(ArgumentValueError, match=r"^mixup_off_epoch \(3\) must be below epochs \(3\)"):
+        make_recipe(mixup=0.5, mixup_off_epoch=3, epochs=3)
 
 
 def test_the_choices_are_those_of_the_types():

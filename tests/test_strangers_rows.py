@@ -186,6 +186,13 @@ def test_a_student_that_is_run_in_another_way_is_told_which(ground, case):
     assert "\n" not in str(caught.value)
 
 
+def test_a_student_whose_places_share_neurons_is_looped(ground):
+    line = flags(ground, "out", "--student", "public_nets:SharedNeurons", "--student-steps", "loop", teacher=False)
+    recipe, run = parse(load_row("cifar10_r20"), line)
+    built = build_student(recipe, run, recipe.data(run.data_path, recipe.data_options()))
+    assert built.network.fc.out_features == 3
+
+
 def test_a_network_of_spikingjelly_is_built_by_its_own_names(ground):
     pytest.importorskip("spikingjelly.activation_based.model.ms_resnet")
     line = flags(ground, "out", "--student", "spikingjelly.activation_based.model:max_resnet18", teacher=False)

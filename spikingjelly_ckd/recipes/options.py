@@ -144,7 +144,8 @@ class Run:
         """The recipe, of a smoke run with one epoch of small batches."""
         if not self.smoke:
             return recipe
-        return replace(recipe, epochs=1, warmup_epochs=0, batch_size=min(recipe.batch_size, SMOKE_BATCH))
+        batch_size = min(recipe.batch_size, SMOKE_BATCH)
+        return replace(recipe, epochs=1, warmup_epochs=0, mixup_off_epoch=0, batch_size=batch_size)
 
     def folder(self, recipe: Recipe) -> Path:
         """Where the run is written."""

@@ -268,6 +268,11 @@ class Recipe:
             raise ArgumentValueError("memopt", "does not go with ema, which copies the network")
         if self.mixup_off_epoch and not (self.mixup or self.cutmix):
             raise ArgumentValueError("mixup_off_epoch", "does nothing: no images are mixed (mixup and cutmix are 0)")
+        if self.mixup_off_epoch >= self.epochs:
+            value, epochs = self.mixup_off_epoch, self.epochs
+            raise ArgumentValueError(
+                "mixup_off_epoch", f"({value}) must be below epochs ({epochs}), or 0 for to the end"
+            )
         self._fit_method()
 
     def _fit_method(self) -> None:

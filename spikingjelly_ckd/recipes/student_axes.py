@@ -98,8 +98,8 @@ def steps_inside(student: nn.Module, recipe: Recipe, images: Tensor) -> int | No
 def steps_in_each_call(student: nn.Module, recipe: Recipe, images: Tensor) -> int | None:
     """How many time steps a student runs by itself in each call of a loop over time; None where it is one.
 
-    In a network that loops by itself all neurons run equally often in a call. A single neuron that does may be one that
-    several places share.
+    In a network that loops by itself all neurons run equally often in a call, and so does a layer with weights. Where
+    the layers with weights run once, several places share a neuron.
 
     Args:
         student: it is left as it was.
@@ -107,8 +107,12 @@ def steps_in_each_call(student: nn.Module, recipe: Recipe, images: Tensor) -> in
         images: as the loader gives them.
     """
     calls = _calls(student, recipe, images)
-    counts = [len(calls[path]) for path in compat.neuron_step_modes(student).keys() & calls.keys()]
+    neurons = compat.neuron_step_modes(student).keys() & calls.keys()
+    counts = [len(calls[path]) for path in neurons]
     if len(counts) < 2 or len(set(counts)) > 1:
+        return None
+    weighted = [path for path, module in student.named_modules() if list(module.parameters(recurse=False))]
+    if not any(len(calls[path]) == counts[0] for path in set(weighted) & calls.keys() - neurons):
         return None
     steps, rest = divmod(counts[0], recipe.time_steps)
     return steps if steps > 1 and not rest else None
