@@ -4,11 +4,13 @@ import itertools
 import math
 import warnings
 
+import matplotlib
 import pytest
 import torch
 from matplotlib.text import Text
 from report_cases import HOSTILE, arm
 
+from spikingjelly_ckd.recipes.report.plots import style
 from spikingjelly_ckd.recipes.report.plots.results import (
     differences,
     plot_accuracy_and_energy,
@@ -198,6 +200,16 @@ def test_a_hundred_classes_are_readable():
     axes = plot_confusion(torch.eye(100)).axes[0]
     assert len(axes.get_yticks()) <= 25
     assert not axes.texts
+
+
+def test_names_are_drawn_with_the_chinese_fonts_of_the_machine(monkeypatch):
+    monkeypatch.setattr(style, "CHINESE_FONTS", ("a font that nobody has", "STIXGeneral"))
+    style._installed_chinese_fonts.cache_clear()
+    before = matplotlib.rcParams["font.family"].copy()
+    label = plot_confusion(torch.eye(1), ["\u732b"]).axes[0].get_xticklabels()[0]
+    assert label.get_fontfamily() == [*before, "STIXGeneral"]
+    assert matplotlib.rcParams["font.family"] == before
+    style._installed_chinese_fonts.cache_clear()
 
 
 def test_no_name_of_a_run_breaks_a_plot(tmp_path):

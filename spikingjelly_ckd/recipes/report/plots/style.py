@@ -5,13 +5,13 @@ marker too. Both colour maps go evenly from light to dark, so that a print in gr
 :data:`EVIDENCE` dark is much, of :data:`SIGNED` dark is negative, grey is zero and light is positive.
 
 Figures are made without pyplot: none has to be closed, and none shows up in a notebook twice. A dollar sign in a name
-makes no formula.
+makes no formula, and Chinese names are drawn where the machine has a font for them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -27,9 +27,11 @@ with needs_packages("spikingjelly_ckd.recipes.report.plots"):
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
     from matplotlib.figure import Figure
+    from matplotlib.font_manager import fontManager
     from matplotlib.ticker import MaxNLocator
 
 __all__ = [
+    "CHINESE_FONTS",
     "COLORS",
     "EVIDENCE",
     "SIGNED",
@@ -64,6 +66,19 @@ EVIDENCE: Any = LinearSegmentedColormap.from_list(
 """Colour map from 0 (white) to much (dark): maps and spikes."""
 SIGNED: Any = LinearSegmentedColormap.from_list("signed", ["#04215c", "#2f6fb5", "#8c8c8c", "#f7c45c", "#fff7c2"])
 """Colour map with a sign: dark blue is negative, grey is zero, light yellow is positive."""
+
+CHINESE_FONTS: tuple[str, ...] = (
+    "Noto Sans CJK SC",
+    "Noto Sans SC",
+    "Source Han Sans SC",
+    "Microsoft YaHei",
+    "PingFang SC",
+    "Hiragino Sans GB",
+    "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei",
+    "SimHei",
+)
+"""Fonts that draw the Chinese characters of a name, where the machine has one of them: matplotlib brings none."""
 
 _LINES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -109,10 +124,17 @@ def styled(draw: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @wraps(draw)
     def drawn(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        with matplotlib.rc_context(_LOOK):
+        fonts = dict.fromkeys([*matplotlib.rcParams["font.family"], *_installed_chinese_fonts()])
+        with matplotlib.rc_context(_LOOK | {"font.family": list(fonts)}):
             return draw(*args, **kwargs)
 
     return drawn
+
+
+@cache
+def _installed_chinese_fonts() -> tuple[str, ...]:
+    installed = {font.name for font in fontManager.ttflist}
+    return tuple(name for name in CHINESE_FONTS if name in installed)
 
 
 def new_figure(width: float, height: float, *, constrained: bool = True) -> Figure:
