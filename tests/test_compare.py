@@ -26,6 +26,7 @@ from torch import nn
 
 from spikingjelly_ckd import CKDDistiller, preflight
 from spikingjelly_ckd.published import Method
+from spikingjelly_ckd.recipes import row
 from spikingjelly_ckd.recipes.compare import command, costs, lockstep, one_seed, rehearsal, workers
 from spikingjelly_ckd.recipes.compare.arms import read_arms
 from spikingjelly_ckd.recipes.compare.batches import InMemory, Loaded, batches_of, cropped
@@ -45,7 +46,9 @@ from spikingjelly_ckd.recipes.compare.plan import Plan
 from spikingjelly_ckd.recipes.comparison.records import read_records
 from spikingjelly_ckd.recipes.data import DataOptions, image_folder
 from spikingjelly_ckd.recipes.data.base import TransformedSubset
+from spikingjelly_ckd.recipes.deploy.exported import read_exported
 from spikingjelly_ckd.recipes.export import save_network
+from spikingjelly_ckd.recipes.methods import folder_name
 from spikingjelly_ckd.recipes.rerun import main as rerun_main
 from spikingjelly_ckd.step.method import StudentNeeds
 
@@ -184,6 +187,38 @@ def test_arms_of_a_checkpoint_go_on_before_others_begin(compare, tmp_path):
     with pytest.raises(StoppedError):
         compare("--methods", "ckd", "--seeds", "0", stop=stop_after(1))
     assert compare("--methods", "ckd", "kd", "--seeds", "0") == whole
+
+
+@pytest.mark.parametrize(
+    ("student", "more"),
+    [
+        ("optional_student", ("enof",)),
+        ("optional_student", ("kd", "--memopt", "memory", "--init", "scaled")),
+        ("single_step", ("kd", "--student-steps", "loop")),
+    ],
+)
+def test_the_students_of_a_comparison_are_kept_as_those_of_rows(compare, ground, tmp_path, capsys, student, more):
+    if "--memopt" in more:
+        pytest.importorskip("spikingjelly.activation_based.memopt")
+    found = compare("--methods", *more, "--seeds", "0", "--keep-students", student=f"tiny_nets:{student}")
+    folder = tmp_path / "out" / "students"
+    assert f"students: {folder}; python -m spikingjelly_ckd evaluate STUDENT" in "".join(capsys.readouterr())
+    recipe, run, _ = given(ground, tmp_path, "--methods", "kd")
+    parts = torch.utils.data.DataLoader(row.load_data(recipe, run).test, 64)
+    for (arm, seed), record in found.items():
+        exported = read_exported(folder / f"{folder_name(arm)}_seed{seed}.safetensors", getattr(tiny_nets, student))
+        right = [exported.logits(images).mean.argmax(1) == labels for images, labels in parts]
+        assert 100 * float(torch.cat(right).float().mean()) == pytest.approx(record["test_accuracy"])
+
+
+def test_students_are_kept_of_the_runs_to_come_alone(compare, ground, tmp_path, capsys):
+    compare("--methods", "plain", "--seeds", "0")
+    assert "Students are not kept: --keep-students writes those of" in "".join(capsys.readouterr())
+    compare("--methods", "plain", "--seeds", "0", "1", "--keep-students")
+    assert "2 runs have none, since they ended before --keep-students" in "".join(capsys.readouterr())
+    assert {path.stem for path in (tmp_path / "out" / "students").iterdir()} == {"plain_seed1", "plain-x3_seed1"}
+    with pytest.raises(ValueError, match="keep_students does not go with --crop"):
+        read_flags(flags(ground, tmp_path, "--methods", "plain", "--keep-students", "--crop", "12"))
 
 
 @pytest.mark.parametrize("init", ["teacher", "scaled"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,19 @@ class Built:
         if data.centre_crop:
             about["centre_crop"] = True
         return save_network(path, self.network, self.build, self.arguments, **more, **about, event=data.is_event)
+
+    def save_student(self, path: Path, recipe: Recipe, data: Data, init: Mapping[str, Any] | None) -> Path:
+        """As :meth:`save`, of a trained student: its time steps too, and the thresholds that it began with.
+
+        Args:
+            path: of the ``.safetensors`` file.
+            recipe: that it was trained by.
+            data: that it was trained on.
+            init: with whose weights it began, as the record says it.
+        """
+        steps = {"time_steps": recipe.evaluated_steps, "student_steps": recipe.student_steps}
+        thresholds = (init or {}).get("thresholds")
+        return self.save(path, data, **steps, **({"thresholds": thresholds} if thresholds else {}))
 
 
 def build_student(recipe: Recipe, run: Run, data: Data) -> Built:

@@ -231,10 +231,7 @@ def _so_far(start: Record, module: DistillationModule, rows: list[dict[str, floa
 def _finish(record: Record, recipe: Recipe, run: Run, data: Data, student: Built, teacher: Teacher | None) -> Record:
     """Write the student, count its energy, write the record, and say what came out."""
     folder = run.folder(recipe)
-    steps = {"time_steps": recipe.evaluated_steps, "student_steps": recipe.student_steps}
-    thresholds = (record.init or {}).get("thresholds")
-    more = {"thresholds": thresholds} if thresholds else {}
-    path = student.save(folder / "student.safetensors", data, **steps, **more)
+    path = student.save_student(folder / "student.safetensors", recipe, data, record.init)
     written = replace(RecordedStudent.of(student), sha256=file_hash(path))
     record = replace(record, student=written, energy=count_energy(recipe, run, data, student, teacher))
     record.write(folder / "record.json")

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from ...distiller import Distiller, StepOutput
 from ...networks.compat import use_fast_neurons
 from ...step.output import Observation
-from ..build import build_student
+from ..build import Built, build_student
 from ..data import Data
 from ..data.loading import seed_all
 from ..models import checkpoint_neurons
@@ -38,6 +38,7 @@ class ArmState:
 
     Attributes:
         arm: what it is.
+        student: the network and how it was made.
         distiller: its student and losses.
         optimizer: of the student and of parameters of the losses.
         schedule: of the learning rate, for every step.
@@ -50,6 +51,7 @@ class ArmState:
     """
 
     arm: Arm
+    student: Built
     distiller: Distiller
     optimizer: torch.optim.Optimizer
     schedule: LambdaLR
@@ -88,8 +90,8 @@ class ArmState:
             ValueError: the student, or the teacher, lacks what the method needs, or no weight fits.
         """
         recipe = arm.recipe
-        student = build_student(recipe, run, data).network
-        student = student.to(run.torch_device).to(memory_format=memory_format)  # type: ignore[call-overload]
+        built = build_student(recipe, run, data)
+        student = built.network.to(run.torch_device).to(memory_format=memory_format)  # type: ignore[call-overload]
         use_fast_neurons(student, dtype=torch.float32 if recipe.amp == "32-true" else torch.bfloat16)
         init = None
         if recipe.init is not None:
@@ -108,7 +110,7 @@ class ArmState:
             norm_decay=recipe.norm_decay,
         )
         factor = cosine_with_warmup(recipe.epochs, steps, recipe.warmup_epochs)
-        return cls(arm, distiller, optimizer, LambdaLR(optimizer, factor), init=init)
+        return cls(arm, built, distiller, optimizer, LambdaLR(optimizer, factor), init=init)
 
     def scale(self, batches: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Thresholds to the first weights, of an arm whose ``init`` is ``"scaled"``.

@@ -33,7 +33,7 @@ from ..training.resume import check_same_run, read_settings, write_settings
 from .arms import Arm, read_arms
 from .batches import cropped
 from .flags import HOME, PROGRAM, ComparisonOptions, read_flags
-from .plan import Plan
+from .plan import STUDENTS, Plan
 from .rehearsal import check_students, forget, rehearsed
 from .search import needs_optuna
 from .tuning import arms_to_tune, tuned_plan
@@ -68,7 +68,8 @@ def compare(argv: Sequence[str]) -> int:
     folder = run.output_dir or HOME
     check_options(recipe, run)
     with output_folder(folder):
-        for inside in filter(Path.is_dir, (folder / "records", folder / "tuning", *folder.glob("checkpoints/*"))):
+        written = (folder / name for name in ("records", "tuning", STUDENTS))
+        for inside in filter(Path.is_dir, (*written, *folder.glob("checkpoints/*"))):
             sweep(inside)
         set_damaged_aside(folder / "records")
         plan, more, expected = _prepare(recipe, run, arms, options, folder, argv)
@@ -165,8 +166,21 @@ def _closing(
     what = f"records, table.md and {NAME}" if records else "no run has ended, so there is no table; what was begun"
     say(f"{what}: {plan.folder}")
     if records:
-        say("Students are not kept: train the method that you choose with a row and the same values (docs/training.md)")
+        say(_of_students(plan, records))
     return 1 if failed else 0
+
+
+def _of_students(plan: Plan, records: Sequence[ArmRecord]) -> str:
+    """Where the students of these runs are."""
+    if not plan.keep_students:
+        return (
+            "Students are not kept: --keep-students writes those of the runs that it is given for; or train the method "
+            "that you choose with a row and the same values (docs/training.md)"
+        )
+    arms, whole = {arm.name: arm for arm in plan.arms}, [record for record in records if record.failed is None]
+    lost = sum(not plan.student_path(arms[record.arm], record.seed).is_file() for record in whole)
+    text = f"students: {plan.folder / STUDENTS}; python -m spikingjelly_ckd evaluate STUDENT FOLDER runs one"
+    return f"{text}; {lost} runs have none, since they ended before --keep-students was given" if lost else text
 
 
 def _prepare(
@@ -186,6 +200,7 @@ def _prepare(
         None,
         crop=options.crop,
         channels_last=options.channels_last,
+        keep_students=options.keep_students,
         command=f"{PROGRAM} {shlex.join(argv)}",
     )
     asked = plan.asked() | {"teacher": run.teacher or "trained here"}

@@ -96,6 +96,7 @@ class ComparisonOptions:
         tune_epochs: epochs of a trial; None where nothing is searched.
         tune_methods: those of the methods that are searched; empty for all.
         untuned: keep arms with their given values beside the tuned ones.
+        keep_students: write every trained student.
         list: print the methods and do nothing else.
     """
 
@@ -110,6 +111,7 @@ class ComparisonOptions:
     tune_epochs: int | None = None
     tune_methods: tuple[str, ...] = ()
     untuned: bool = False
+    keep_students: bool = False
     list: bool = False
 
     def __post_init__(self) -> None:
@@ -120,6 +122,10 @@ class ComparisonOptions:
         for name in ("tune_epochs", "tune_methods", "untuned"):
             if self.tune is None and getattr(self, name):
                 raise ArgumentValueError(name, "does nothing without --tune TRIALS")
+        if self.keep_students and self.crop is not None:
+            raise ArgumentValueError(
+                "keep_students", "does not go with --crop: a student's file has no crop, only a size"
+            )
 
 
 OWN = tuple(item.name for item in fields(ComparisonOptions))
@@ -243,6 +249,7 @@ def _of_comparisons() -> Mapping[str, tuple[str, dict[str, Any]]]:
         "--tune-epochs": ("Epochs of each trial. (default: --epochs)", {"type": _count, "metavar": "N"}),
         "--tune-methods": ("Tune only these of the --methods. (default: all)", several),
         "--untuned": ("Keep the arms that are tuned with their given values too.", switch),
+        "--keep-students": ("Write every trained student to students/, for evaluate and export.", switch),
         "--list": ("Print the methods with their sources, and exit.", switch),
     }
 

@@ -125,6 +125,8 @@ def _train_group(plan: Plan, seed: int, data: Any, tell: Tell, place: tuple[int,
     found.train(plan.checkpoints(seed) / LATEST, plan.settings(seed), told)
     accuracies = found.accuracies("test")
     for state in found.states.values():
+        if plan.keep_students and state.failed is None:
+            state.student.save_student(plan.student_path(state.arm, seed), state.arm.recipe, data, state.init)
         plan.record(found, state, data, accuracies).write(plan.record_path(state.arm, seed))
 
 

@@ -20,7 +20,10 @@ from .arms import Arm
 from .batches import Batches, batches_of, cropped
 from .lockstep import Seed
 
-__all__ = ["Plan"]
+__all__ = ["STUDENTS", "Plan"]
+
+STUDENTS = "students"
+"""Folder of the students that are kept."""
 
 NOT_ASKED = ("name", "paper_accuracy", "method", "parts", "last_activation")
 
@@ -38,6 +41,7 @@ class Plan:
         teacher_accuracy: on the validation part, percent.
         crop: height and width cut out of each image, or None.
         channels_last: memory format.
+        keep_students: whether every trained student is written.
         command: as it was typed.
         preflights: name of an arm -> what its preflight found on a batch of the first seed, as plain data.
     """
@@ -50,6 +54,7 @@ class Plan:
     teacher_accuracy: float | None = None
     crop: int | None = None
     channels_last: bool = False
+    keep_students: bool = field(default=False, compare=False)
     command: str = field(default="", compare=False)
     preflights: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
@@ -98,6 +103,10 @@ class Plan:
     def record_path(self, arm: Arm, seed: int) -> Path:
         """Where the record of a run is written."""
         return self.folder / "records" / arm.file(seed)
+
+    def student_path(self, arm: Arm, seed: int) -> Path:
+        """Where the student of a run is written, if it is kept."""
+        return (self.folder / STUDENTS / arm.file(seed)).with_suffix(".safetensors")
 
     def record(self, found: Seed, state: ArmState, data: Data, accuracies: dict[str, float]) -> ArmRecord:
         """The record of one arm that has ended."""
