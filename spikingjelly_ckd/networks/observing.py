@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from . import compat
 from .guards import outside_inference
 from .outputs import Logits, Role, read_logits
-from .recording import Recording, record
+from .recorded import Recording
+from .recording import record
 
 __all__ = ["NoGradientError", "ObservedForward", "Run", "Targets", "UnrelatedLayersError", "observe_forward"]
 

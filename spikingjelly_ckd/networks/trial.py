@@ -18,7 +18,8 @@ from .observing import NoGradientError, Run, UnrelatedLayersError, observe_forwa
 from .outputs import Role
 from .presets import student_preset_paths
 from .reading import arrange
-from .recording import ChangedInPlaceError, record
+from .recorded import ChangedInPlaceError
+from .recording import record
 from .refusals import Refusals
 
 __all__ = ["Trial"]
