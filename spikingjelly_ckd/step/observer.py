@@ -139,7 +139,32 @@ class Observer:
             with record(network.eval(), {layer.path for layer in layers}) as seen:
                 self.run(network, self.inputs(batch))
             batch.check_kept(self.role)
-            return {layer: self._arranged(network, layer, seen.calls(layer.path), batch).shape for layer in layers}
+            return {layer: self.arranged(network, layer, seen.calls(layer.path), batch).shape for layer in layers}
+
+    def arranged(self, network: nn.Module, layer: Layer, calls: Sequence[Tensor], batch: Batch) -> Tensor:
+        """What a layer returned, in the losses' axes; how it is read is worked out once for each shape.
+
+        Args:
+            network: of this side.
+            layer: as it was given or chosen.
+            calls: every output of it in one forward.
+            batch: on which the network ran.
+        """
+        steps = self._steps(batch)
+        key = (layer, len(calls), calls[0].shape, steps, batch.size, batch.image_size)
+        if key not in self._resolved:
+            size = self.inputs(batch).shape
+            found = resolve(
+                layer,
+                network,
+                calls,
+                role=self.role,
+                steps=steps,
+                batch=batch.size,
+                image_size=(size[-2], size[-1]),
+            )
+            self._resolved[key] = self._resolved[layer] = found
+        return arrange(calls, self._resolved[key], role=self.role, steps=steps, batch=batch.size)
 
     def _observe(
         self, network: nn.Module, inputs: Tensor, batch: Batch, more_paths: Collection[str] = (), **how: Any
@@ -165,34 +190,16 @@ class Observer:
 
     def _features(self, network: nn.Module, seen: ObservedForward, batch: Batch) -> LayerTensors:
         return {
-            name: tuple(self._arranged(network, x, seen.recording.calls(x.path), batch) for x in layers)
+            name: tuple(self.arranged(network, x, seen.recording.calls(x.path), batch) for x in layers)
             for name, layers in self.layers.items()
         }
 
     def _gradients(self, network: nn.Module, seen: ObservedForward, batch: Batch) -> LayerTensors:
         """Zeros where the class score does not depend on a call of the layer."""
         return {
-            name: tuple(self._arranged(network, x, seen.gradients_at(target, x.path), batch) for x in self.layers[name])
+            name: tuple(self.arranged(network, x, seen.gradients_at(target, x.path), batch) for x in self.layers[name])
             for name, target in self.cam_targets.items()
         }
-
-    def _arranged(self, network: nn.Module, layer: Layer, calls: Sequence[Tensor], batch: Batch) -> Tensor:
-        """In the losses' axes; how a layer is read is worked out once for each shape."""
-        steps = self._steps(batch)
-        key = (layer, len(calls), calls[0].shape, steps, batch.size, batch.image_size)
-        if key not in self._resolved:
-            size = self.inputs(batch).shape
-            found = resolve(
-                layer,
-                network,
-                calls,
-                role=self.role,
-                steps=steps,
-                batch=batch.size,
-                image_size=(size[-2], size[-1]),
-            )
-            self._resolved[key] = self._resolved[layer] = found
-        return arrange(calls, self._resolved[key], role=self.role, steps=steps, batch=batch.size)
 
     def _steps(self, batch: Batch) -> int | None:
         return None

@@ -18,6 +18,7 @@ from .arguments import TEACHER_NEEDS
 from .batch import Batch, read_batch
 from .choosing import Searched, Side, choose_alone, choose_pair
 from .network_arguments import read_student_steps
+from .order_checks import check_places, check_positions
 from .per_step_readout import find_per_step_logits
 from .saving import decode, encode
 from .student_observer import StudentObserver
@@ -183,8 +184,8 @@ class Pair(nn.Module):
         if self.student.wants_per_step_logits and self.student.readout is None and batch.steps != 1:
             frames = self.student.inputs(batch)
             self.student.readout = find_per_step_logits(student, frames, batch.size, run=self.student.run)
-        self.student.check_places(student, batch)
-        self.student.check_positions(student, batch)
+        check_places(self.student, student, batch)
+        check_positions(self.student, student, batch)
         self._is_chosen = self._is_checked = True
         self._is_of_one_step = batch.steps == 1
 
