@@ -22,7 +22,7 @@ from .plots.results import (
     plot_layer_rates,
     plot_training,
 )
-from .plots.style import COLORS, styled
+from .plots.style import COLORS, GREY, PALE, styled
 
 __all__ = ["Picture", "figures_of_study", "pictures_of_runs"]
 
@@ -32,7 +32,7 @@ BOARD = "tensorboard"
 """Folder of a run in which TensorBoard's files are."""
 PNG = b"\x89PNG\r\n\x1a\n"
 PICTURES = {".png": "image/png", ".svg": "image/svg+xml"}
-IN_THE_DARK = {"#000000": "#e8ebf0", "#6b7480": "#9aa4b2", "#d5dae1": "#353d48"} | {
+IN_THE_DARK = {"#000000": "#e8ebf0", GREY: "#9aa4b2", PALE: "#353d48"} | {
     COLORS["blue"]: "#4da6e0",
     COLORS["vermillion"]: "#ff8b45",
     COLORS["green"]: "#2fc49a",

@@ -34,6 +34,9 @@ __all__ = [
     "CHINESE_FONTS",
     "COLORS",
     "EVIDENCE",
+    "GREY",
+    "MOST_SERIES",
+    "PALE",
     "SIGNED",
     "WIDTHS",
     "Width",
@@ -60,6 +63,12 @@ COLORS: dict[str, str] = {
     "black": "#000000",
 }
 """Colours of series by Okabe and Ito (2008), without their yellow, which is lost on white paper."""
+GREY = "#6b7480"
+"""Of what stands back behind the series: undecided, one of many, or there to compare with."""
+PALE = "#d5dae1"
+"""Of grids and empty fields."""
+MOST_SERIES = 7
+"""So many series are told apart by colour, line and marker, see :func:`series_style`."""
 EVIDENCE: Any = LinearSegmentedColormap.from_list(
     "evidence", ["#ffffff", "#fddc9f", "#f59b56", "#d24f5f", "#7d2378", "#210c4a"]
 )

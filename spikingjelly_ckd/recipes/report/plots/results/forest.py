@@ -1,0 +1,96 @@
+"""How far each arm is from its control, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .....errors.installed import needs_packages
+from ....comparison.records import ArmRecord
+from ....comparison.statistics import Difference
+from ....comparison.table import arms_of, compare_records, control_of
+from ..names import distinct_names, name_ticks, short_name
+from ..style import COLORS, GREY, PALE, WIDTHS, new_figure, styled
+
+with needs_packages("spikingjelly_ckd.recipes.report.plots"):
+    from matplotlib.figure import Figure
+
+__all__ = ["differences", "plot_forest"]
+
+OF_VERDICT = {"above": (COLORS["blue"], "o"), "below": (COLORS["vermillion"], "s"), "not told apart": (GREY, "D")}
+FAR = 3.0
+"""Half intervals from zero, from which on an arm is drawn as an arrow."""
+MOST_ROWS = 60
+
+
+@styled
+def plot_forest(records: Sequence[ArmRecord]) -> Figure:
+    """Each arm minus its control with the 95 % interval, all arms at once; the best comes first.
+
+    A filled mark in colour is told apart from zero; a hollow grey one is not. An arm that is very far below the others
+    is an arrow at the edge, with its numbers beside it.
+
+    Args:
+        records: of one comparison, as :func:`~spikingjelly_ckd.recipes.comparison.records.read_records` returns them.
+
+    Returns:
+        Figure with an axis in percentage points.
+
+    Raises:
+        ValueError: no arm shares a seed with its control.
+
+    Example:
+        >>> def run(arm, seed, accuracy):
+        ...     return ArmRecord(arm=arm, control="plain", seed=seed, test_accuracy=accuracy)
+        >>> figure = plot_forest([run("plain", 0, 50.0), run("plain", 1, 51.0), run("kd", 0, 53.0), run("kd", 1, 54.2)])
+        >>> figure.axes[0].get_xlabel()
+        'test accuracy minus control, percentage points (95 % interval)'
+    """
+    found = differences(records)
+    if not found:
+        raise ValueError("no arm shares a seed with its control, so there is no difference to draw")
+    shown = sorted(found.items(), key=lambda item: -item[1][1].mean)[:MOST_ROWS]
+    figure = new_figure(WIDTHS["page"], 0.9 + 0.29 * len(shown))
+    axes = figure.add_subplot()
+    edge = _edge([one for _, one in found.values()])
+    axes.axvline(0, color=COLORS["black"], linewidth=0.8)
+    for row, (_, (_, one)) in enumerate(shown):
+        colour, marker = OF_VERDICT[one.verdict]
+        fill = colour if one.verdict != "not told apart" else "none"
+        half = one.half or 0.0
+        if edge is not None and one.mean < edge:
+            axes.plot([edge], [row], "<", color=colour, markersize=7)
+        else:
+            axes.plot([one.mean - half, one.mean + half], [row, row], color=colour, linewidth=1.6)
+            axes.plot([one.mean], [row], marker, color=colour, markerfacecolor=fill, markersize=6)
+        axes.text(1.02, row, f"{one}", transform=axes.get_yaxis_transform(), va="center")
+    controls = {control for control, _ in found.values()}
+    names = distinct_names([arm for arm, _ in shown])
+    if len(controls) > 1:
+        names = [f"{name}\nbeside {short_name(control)}" for name, (_, (control, _)) in zip(names, shown, strict=True)]
+    name_ticks(axes.yaxis, range(len(shown)), names)
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.grid(axis="x", color=PALE)
+    axes.tick_params(axis="y", length=0)
+    beyond = "" if edge is None else "\narrow: beyond the axis"
+    axes.set_xlabel(f"test accuracy minus control, percentage points (95 % interval){beyond}")
+    return figure
+
+
+def _edge(found: Sequence[Difference]) -> float | None:
+    """Below which difference an arm is an arrow, so that one ruined arm hides no other; None where all fit."""
+    widest = max((one.half for one in found if one.half is not None), default=0.0)
+    best = max(one.mean for one in found)
+    edge = -max(FAR * widest, best)
+    return edge if widest and any(edge <= one.mean for one in found) and any(one.mean < edge for one in found) else None
+
+
+def differences(records: Sequence[ArmRecord]) -> dict[str, tuple[str, Difference]]:
+    """Each arm with the name of its control and its difference to that, where they share a seed."""
+    found: dict[str, tuple[str, Difference]] = {}
+    own = {arm: control_of(rows[0]) for arm, rows in arms_of(records).items()}
+    for control in dict.fromkeys(own.values()):
+        compared = compare_records(records, control)
+        for arm, difference in ({} if compared is None else compared.differences).items():
+            if difference is not None and own[arm] == control:
+                found[arm] = (control, difference)
+    return found

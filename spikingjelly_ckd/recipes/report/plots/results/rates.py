@@ -1,0 +1,76 @@
+"""How often each spiking layer fires, of one network or of several."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from .....errors.installed import needs_packages
+from ..names import add_legend, distinct_names, legend_name, name_ticks
+from ..style import EVIDENCE, MOST_SERIES, PALE, WIDTHS, add_scale, new_figure, series_style, styled
+
+with needs_packages("spikingjelly_ckd.recipes.report.plots"):
+    from matplotlib.figure import Figure
+
+__all__ = ["plot_layer_rates"]
+
+MOST_ROWS = 60
+
+
+@styled
+def plot_layer_rates(rates: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Firing rate of each spiking layer, in the order in which the layers are given.
+
+    Up to seven networks have marks of their own. More of them are the columns of a map.
+
+    Args:
+        rates: name of each network -> name of each layer -> share of its neurons and time steps that spike, from 0
+            to 1.
+
+    Returns:
+        Figure with a line for each layer and percent, which is an axis or a scale of colours.
+
+    Raises:
+        ValueError: no rate.
+
+    Example:
+        >>> figure = plot_layer_rates({"kd": {"layer1.lif": 0.21, "layer2.lif": 0.12}})
+        >>> figure.axes[0].get_xlabel()
+        'firing rate, % of neurons and time steps'
+    """
+    known = {name: {layer: 100 * rate for layer, rate in of.items()} for name, of in rates.items() if of}
+    layers = list(dict.fromkeys(layer for of in known.values() for layer in of))[:MOST_ROWS]
+    if not layers:
+        raise ValueError("no firing rate was given, so there is nothing to draw")
+    if len(known) > MOST_SERIES:
+        return _rates_as_map(dict(list(known.items())[:MOST_ROWS]), layers)
+    figure = new_figure(WIDTHS["page"], 1.0 + 0.21 * len(layers))
+    axes = figure.add_subplot()
+    shown = distinct_names(known)
+    for index, (name, of) in enumerate(zip(shown, known.values(), strict=True)):
+        places = [place for place, layer in enumerate(layers) if layer in of]
+        values = [of[layers[place]] for place in places]
+        axes.plot(values, places, label=legend_name(name), **series_style(index) | {"linestyle": "none"})
+    name_ticks(axes.yaxis, range(len(layers)), distinct_names(layers))
+    axes.set_ylim(len(layers) - 0.5, -0.5)
+    axes.set_xlim(0, None if any(any(of.values()) for of in known.values()) else 1)
+    axes.grid(color=PALE)
+    if len(known) > 1:
+        add_legend(axes, loc="best")
+    axes.set_xlabel("firing rate, % of neurons and time steps")
+    return figure
+
+
+def _rates_as_map(known: Mapping[str, Mapping[str, float]], layers: Sequence[str]) -> Figure:
+    """Layers are rows, networks columns; a layer that a network lacks is left grey."""
+    table = [[of.get(layer, math.nan) for of in known.values()] for layer in layers]
+    most = max(value for of in known.values() for value in of.values()) or 1.0
+    figure = new_figure(WIDTHS["page"], 2.0 + 0.21 * len(layers))
+    axes = figure.add_subplot()
+    axes.set_facecolor(PALE)
+    axes.imshow(table, cmap=EVIDENCE, vmin=0, vmax=most, aspect="auto")
+    add_scale(figure, axes, EVIDENCE, 0.0, most, "firing rate, % of neurons and time steps")
+    name_ticks(axes.yaxis, range(len(layers)), distinct_names(layers))
+    name_ticks(axes.xaxis, range(len(known)), distinct_names(known, 24))
+    axes.tick_params(axis="x", rotation=90, labelsize=min(7, 300 / len(known)))
+    return figure

@@ -1,0 +1,129 @@
+"""Test accuracy of each arm beside the energy of one image."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from .....errors.installed import needs_packages
+from ....comparison.records import ArmRecord
+from ....comparison.table import arms_of
+from ..names import add_legend, distinct_names, legend_name
+from ..style import GREY, MOST_SERIES, PALE, WIDTHS, new_figure, series_style, styled
+
+with needs_packages("spikingjelly_ckd.recipes.report.plots"):
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+__all__ = ["plot_accuracy_and_energy"]
+
+LINE = 0.135
+"""Inches of a name beside the figure."""
+LARGEST = 1e12
+"""Larger numbers come from nowhere, and no axis holds them."""
+
+
+@styled
+def plot_accuracy_and_energy(records: Sequence[ArmRecord]) -> Figure:
+    """Test accuracy of each arm beside the energy of one image: mean and range over the seeds.
+
+    Args:
+        records: with ``test_accuracy`` and ``energy_mj``; others are left out.
+
+    Returns:
+        Figure with millijoules and percent.
+
+    Raises:
+        ValueError: no record has both.
+
+    Example:
+        >>> record = ArmRecord(arm="kd", control="plain", seed=0, test_accuracy=60.0, energy_mj=0.02)
+        >>> plot_accuracy_and_energy([record]).axes[0].get_xlabel()
+        'energy of one image, mJ'
+    """
+    points = {
+        arm: known
+        for arm, rows in arms_of(records).items()
+        if (
+            known := [
+                (x, y)
+                for row in rows
+                if (x := _drawn(row.energy_mj)) is not None and (y := row.test_accuracy) is not None
+            ]
+        )
+    }
+    if not points:
+        raise ValueError("no record has both a test accuracy and an energy, so there is nothing to draw")
+    order = sorted(points, key=lambda arm: -fmean(y for _, y in points[arm]))
+    together = len(points) <= MOST_SERIES
+    title = "mean; bars: lowest to highest seed" if any(len(known) > 1 for known in points.values()) else None
+    names = dict(zip(order, distinct_names(order), strict=True))
+    figure = new_figure(WIDTHS["page"], 3.4 if together else max(3.4, 0.7 + LINE * len(points)))
+    axes = figure.add_subplot()
+    marks = []
+    for index, arm in enumerate(points if together else order):
+        xs, ys = [x for x, _ in points[arm]], [y for _, y in points[arm]]
+        x, y = fmean(xs), fmean(ys)
+        spread: dict[str, Any] = {"xerr": _range(xs, x), "yerr": _range(ys, y), "elinewidth": 0.8}
+        look = series_style(index) if together else {"color": GREY, "marker": "o", "markersize": 3}
+        axes.errorbar([x], [y], **spread, **look | {"linestyle": "none"}, label=legend_name(names[arm]))
+        marks.append((x, y))
+    axes.margins(0.12)
+    axes.grid(color=PALE)
+    axes.set_xlabel("energy of one image, mJ")
+    axes.set_ylabel("test accuracy, %")
+    if together:
+        add_legend(axes, loc="best", title=title)
+    else:
+        _number(figure, axes, marks, [names[arm] for arm in order], title)
+    return figure
+
+
+def _number(
+    figure: Figure, axes: Any, marks: Sequence[tuple[float, float]], names: Sequence[str], title: str | None
+) -> None:
+    """Numbers beside marks, none over another, and their names on the right."""
+    numbered = [f"{number}  {name}" for number, name in enumerate(names, 1)]
+    nothing = [Line2D([], [], linestyle="none")] * len(names)
+    where: dict[str, Any] = {"loc": "outside right upper", "handlelength": 0, "handletextpad": 0, "alignment": "left"}
+    legend = figure.legend(nothing, numbered, **where, title=title, fontsize=6, title_fontsize=6)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # said when the figure is drawn
+        figure.draw_without_rendering()  # the legend gets its room, and the marks their places
+    taken: list[tuple[float, float]] = [tuple(axes.transData.transform(mark)) for mark in marks]
+    point = figure.dpi / 72
+    for number, mark in enumerate(marks, 1):
+        x, y = axes.transData.transform(mark)
+        shifts = [
+            (away * math.cos(turn * math.pi / 6), away * math.sin(turn * math.pi / 6))
+            for away in range(10, 44, 4)
+            for turn in (1, 11, 5, 7, 0, 6, 3, 9, 2, 4, 8, 10)
+        ]
+        dx, dy = next(
+            (
+                (dx, dy)
+                for dx, dy in shifts
+                if all(abs(x + dx * point - u) > 8 * point or abs(y + dy * point - v) > 6.5 * point for u, v in taken)
+            ),
+            shifts[0],
+        )
+        taken.append((x + dx * point, y + dy * point))
+        line = {"arrowprops": {"arrowstyle": "-", "linewidth": 0.3, "color": GREY, "shrinkA": 0, "shrinkB": 1}}
+        axes.annotate(
+            str(number), mark, (dx, dy), textcoords="offset points", fontsize=6, ha="center", va="center", **line
+        )
+
+
+def _range(values: Sequence[float], mean: float) -> list[list[float]]:
+    """From a mean down to the lowest value and up to the highest; rounding makes neither negative."""
+    return [[max(0.0, mean - min(values))], [max(0.0, max(values) - mean)]]
+
+
+def _drawn(value: float | None) -> float | None:
+    """A number that an axis holds, or None."""
+    return value if value is not None and math.isfinite(value) and abs(value) <= LARGEST else None
