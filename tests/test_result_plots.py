@@ -202,6 +202,38 @@ def test_a_hundred_classes_are_readable():
     assert not axes.texts
 
 
+def test_numbers_of_a_loop_are_drawn_as_records_are():
+    accuracies = {"plain": torch.tensor([60.0, 62.0, 61.0]), "kd": [70.1, 71.9, 71.2]}
+    of_records, own = plot_forest([*PLAIN, *KD]).axes[0], plot_forest(accuracies).axes[0]
+    assert texts(own) == texts(of_records)
+    others = plot_forest({"mine": accuracies["plain"], "kd": accuracies["kd"][:2]}, control="mine").axes[0]
+    assert [label.get_text() for label in others.get_yticklabels()] == ["kd"]
+    curves = plot_training({"kd": [[10.0, 30.0], [20.0, 50.0]]}, part="test").axes[0]
+    assert curves.lines[0].get_ydata().tolist() == [15.0, 40.0]
+    (mark,) = plot_accuracy_and_energy({"kd": torch.tensor([[60.0, 0.02], [62.0, 0.04]])}).axes[0].containers
+    assert mark.lines[0].get_xydata().tolist() == [pytest.approx([0.03, 61.0])]
+
+
+@pytest.mark.parametrize(
+    ("draw", "given", "words"),
+    [
+        (plot_forest, {"kd": [60.0]}, r"control must be one of the arms \['kd'\], got 'plain'"),
+        (plot_forest, {"plain": [0.5], "kd": [161.0]}, "accuracies in percent, from 0 to 100, got 161"),
+        (plot_forest, {"plain": [[0.5]], "kd": [[1.0]]}, r"must have \[seeds\] for each arm, got \(1, 1\) for 'plain'"),
+        (plot_forest, {"plain": [], "kd": [1.0]}, r"must have \[seeds\] for each arm, got \(0,\) for 'plain'"),
+        (plot_training, {"kd": [1.0, 2.0]}, r"must have \[seeds, epochs\] for each arm, got \(2,\) for 'kd'"),
+        (plot_training, {"kd": [[1.0, math.nan]]}, "must be finite, and a value of 'kd' is not"),
+        (plot_accuracy_and_energy, {"kd": [[60.0, 0.1, 2.0]]}, "an accuracy in percent and an energy in mJ for each"),
+        (plot_accuracy_and_energy, {"kd": [[60.0, -0.1]]}, "an accuracy in percent and an energy in mJ for each seed"),
+        (plot_training, {"kd": [["a"]]}, r"'kd' must have numbers \[seeds, epochs\]: "),
+        (plot_training, {"kd": [[1.0, 2.0], [3.0]]}, r"'kd' must have numbers \[seeds, epochs\]: "),
+    ],
+)
+def test_numbers_that_cannot_be_drawn_are_refused(draw, given, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        draw(given)
+
+
 def test_names_are_drawn_with_the_chinese_fonts_of_the_machine(monkeypatch):
     monkeypatch.setattr(style, "CHINESE_FONTS", ("a font that nobody has", "STIXGeneral"))
     style._installed_chinese_fonts.cache_clear()

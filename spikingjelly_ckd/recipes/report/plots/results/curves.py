@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from statistics import fmean
 from typing import Any
 
+from torch import Tensor
+
 from .....errors.installed import needs_packages
+from ....comparison.controls import CONTROL
 from ....comparison.records import ArmRecord
 from ....comparison.table import arms_of
 from ..names import add_legend, distinct_names, legend_name, wrapped
 from ..style import COLORS, GREY, PALE, WIDTHS, new_figure, series_style, styled, whole_numbers
+from .runs import Runs, accuracy_of, as_records
 
 with needs_packages("spikingjelly_ckd.recipes.report.plots"):
     from matplotlib.figure import Figure
@@ -25,27 +29,30 @@ MOST_POINTS = 2000
 
 
 @styled
-def plot_training(records: Sequence[ArmRecord], *, part: str = "validation") -> Figure:
+def plot_training(records: Runs, *, part: str = "validation", control: str = CONTROL) -> Figure:
     """Accuracy after each epoch: the mean over the seeds, in a band from the lowest to the highest.
 
     Up to five arms share a field. Of more, each has a field of its own, with its control in grey behind it.
 
     Args:
-        records: with ``val_accuracy`` in their history; of one comparison.
+        records: of one comparison, with ``val_accuracy`` in their history; or name of each arm -> its accuracies in
+            percent, ``[seeds, epochs]``.
         part: of the data that the accuracy is of, for the name of the axis.
+        control: arm that is drawn behind the others, where there are no records, which say theirs.
 
     Returns:
         Figure with epochs and percent.
 
     Raises:
-        ValueError: no history has an accuracy.
+        TypeError: an arm's values are no numbers.
+        ValueError: no history has an accuracy, or values that are no accuracies.
 
     Example:
-        >>> rows = [{"val_accuracy": value} for value in (20.0, 40.0, 55.0)]
-        >>> figure = plot_training([ArmRecord(arm="plain", control="plain", seed=0, history=rows)])
+        >>> figure = plot_training({"plain": [[20.0, 40.0, 55.0], [25.0, 41.0, 53.0]]})
         >>> figure.axes[0].get_ylabel()
         'validation accuracy, %'
     """
+    records = as_records(records, "epochs", _history, control)
     curves = {arm: curve for arm, rows in arms_of(records).items() if (curve := _curve(rows))}
     if not curves:
         raise ValueError("no record has an accuracy after an epoch, so there is no curve to draw")
@@ -55,6 +62,10 @@ def plot_training(records: Sequence[ArmRecord], *, part: str = "validation") -> 
     if len(curves) <= MOST_TOGETHER:
         return _curves_together(curves, part, band)
     return _curves_apart(curves, controls, part, band)
+
+
+def _history(accuracies: Tensor) -> dict[str, Any]:
+    return {"history": [{"val_accuracy": accuracy_of(value)} for value in accuracies]}
 
 
 _Curve = tuple[list[int], list[float], list[float], list[float]]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from .....errors.arguments import ArgumentValueError
 from .....errors.installed import needs_packages
+from ....comparison.controls import CONTROL
 from ....comparison.records import ArmRecord
 from ....comparison.statistics import Difference
 from ....comparison.table import arms_of, compare_records, control_of
 from ..names import distinct_names, name_ticks, short_name
 from ..style import COLORS, GREY, PALE, WIDTHS, new_figure, styled
+from .runs import Runs, accuracy_of, as_records
 
 with needs_packages("spikingjelly_ckd.recipes.report.plots"):
     from matplotlib.figure import Figure
@@ -23,29 +26,32 @@ MOST_ROWS = 60
 
 
 @styled
-def plot_forest(records: Sequence[ArmRecord]) -> Figure:
+def plot_forest(records: Runs, *, control: str = CONTROL) -> Figure:
     """Each arm minus its control with the 95 % interval, all arms at once; the best comes first.
 
     A filled mark in colour is told apart from zero; a hollow grey one is not. An arm that is very far below the others
     is an arrow at the edge, with its numbers beside it.
 
     Args:
-        records: of one comparison, as :func:`~spikingjelly_ckd.recipes.comparison.records.read_records` returns them.
+        records: of one comparison, as :func:`~spikingjelly_ckd.recipes.comparison.records.read_records` returns them;
+            or name of each arm -> its test accuracies in percent, ``[seeds]``, where one place is one seed.
+        control: arm that is subtracted, where there are no records, which say theirs.
 
     Returns:
         Figure with an axis in percentage points.
 
     Raises:
-        ValueError: no arm shares a seed with its control.
+        TypeError: an arm's values are no numbers.
+        ValueError: no arm shares a seed with its control, or values that are no accuracies.
 
     Example:
-        >>> def run(arm, seed, accuracy):
-        ...     return ArmRecord(arm=arm, control="plain", seed=seed, test_accuracy=accuracy)
-        >>> figure = plot_forest([run("plain", 0, 50.0), run("plain", 1, 51.0), run("kd", 0, 53.0), run("kd", 1, 54.2)])
+        >>> figure = plot_forest({"plain": [50.0, 51.0], "kd": [53.0, 54.2]})
         >>> figure.axes[0].get_xlabel()
         'test accuracy minus control, percentage points (95 % interval)'
     """
-    found = differences(records)
+    if isinstance(records, Mapping) and control not in records:
+        raise ArgumentValueError("control", f"must be one of the arms {list(records)}, got {control!r}")
+    found = differences(as_records(records, "", lambda value: {"test_accuracy": accuracy_of(value)}, control))
     if not found:
         raise ValueError("no arm shares a seed with its control, so there is no difference to draw")
     shown = sorted(found.items(), key=lambda item: -item[1][1].mean)[:MOST_ROWS]

@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
+from torch import Tensor
+
+from .....errors.arguments import ArgumentValueError
 from .....errors.installed import needs_packages
-from ....comparison.records import ArmRecord
+from ....comparison.controls import CONTROL
 from ....comparison.table import arms_of
 from ..names import add_legend, distinct_names, legend_name
 from ..style import GREY, MOST_SERIES, PALE, WIDTHS, new_figure, series_style, styled
+from .runs import Runs, accuracy_of, as_records
 
 with needs_packages("spikingjelly_ckd.recipes.report.plots"):
     from matplotlib.figure import Figure
@@ -27,23 +31,25 @@ LARGEST = 1e12
 
 
 @styled
-def plot_accuracy_and_energy(records: Sequence[ArmRecord]) -> Figure:
+def plot_accuracy_and_energy(records: Runs) -> Figure:
     """Test accuracy of each arm beside the energy of one image: mean and range over the seeds.
 
     Args:
-        records: with ``test_accuracy`` and ``energy_mj``; others are left out.
+        records: of one comparison, with ``test_accuracy`` and ``energy_mj``, others are left out; or name of each arm
+            -> ``[seeds, 2]``: the accuracy in percent and the energy of one image in millijoules of each run.
 
     Returns:
         Figure with millijoules and percent.
 
     Raises:
-        ValueError: no record has both.
+        TypeError: an arm's values are no numbers.
+        ValueError: no record has both, or values that are no accuracies and energies.
 
     Example:
-        >>> record = ArmRecord(arm="kd", control="plain", seed=0, test_accuracy=60.0, energy_mj=0.02)
-        >>> plot_accuracy_and_energy([record]).axes[0].get_xlabel()
+        >>> plot_accuracy_and_energy({"plain": [[57.5, 0.018]], "kd": [[60.0, 0.02]]}).axes[0].get_xlabel()
         'energy of one image, mJ'
     """
+    records = as_records(records, "2", _accuracy_and_energy, CONTROL)
     points = {
         arm: known
         for arm, rows in arms_of(records).items()
@@ -80,6 +86,14 @@ def plot_accuracy_and_energy(records: Sequence[ArmRecord]) -> Figure:
     else:
         _number(figure, axes, marks, [names[arm] for arm in order], title)
     return figure
+
+
+def _accuracy_and_energy(run: Tensor) -> dict[str, Any]:
+    if len(run) != 2 or float(run[1]) < 0:
+        raise ArgumentValueError(
+            "records", f"must have an accuracy in percent and an energy in mJ for each seed, got {run.tolist()}"
+        )
+    return {"test_accuracy": accuracy_of(run[0]), "energy_mj": float(run[1])}
 
 
 def _number(
