@@ -1,9 +1,8 @@
-"""Where teacher and student look: maps over the input, their difference, and how far they agree."""
+"""Where teacher and student look: maps over the input, and their difference."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,9 +11,10 @@ from ....distiller import Distiller
 from ....errors.arguments import ArgumentValueError
 from ....errors.installed import needs_packages
 from ....errors.shapes import check_shapes
-from ....functional.logits import correlation
-from ....functional.maps import at_least_float32, is_constant, match_maps, normalize_map
+from ....functional.maps import is_constant, match_maps
 from ...untrusted import shown_text
+from .agreement import Agreement, map_agreement, own_range
+from .inputs import show_inputs
 from .looking import SeenMaps, see_maps
 from .panels import Column, Panel, Scale, coloured, draw_sheet, enlarged
 from .style import EVIDENCE, SIGNED, styled
@@ -26,59 +26,11 @@ __all__ = ["Agreement", "map_agreement", "plot_distiller_maps", "plot_maps", "pl
 
 _MAP = Scale(EVIDENCE, 0.0, 1.0, "map, 0 to 1 of its own range")
 _DIFFERENCE = Scale(SIGNED, -1.0, 1.0, "student's map − teacher's map")
-_LEAST_PIXELS = 96
-_LIGHT = 0.5
-"""Darkest grey of an input below a map, so that the map's colours stay readable."""
 _LONGEST = 14
 _LEGEND = (
     "○ largest value of the teacher's map, × of the student's",
     "r: correlation of both maps; pointing: share of × where the teacher's map has at least half of its range",
 )
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far a student's map is like its teacher's, image by image; NaN where one of the two is constant.
-
-    Attributes:
-        correlation: Pearson's correlation over the positions, ``[N]``, in [-1, 1]. The softened maps that SAMD compares
-            are nearly a line of the maps themselves, so theirs is nearly the same.
-        pointing: share of the positions at which the student's map is largest (one, but for ties) where the teacher's
-            map has at least half of its range, ``[N]``, in [0, 1]. Ours, after the pointing game, which asks whether
-            the largest value lies on the object.
-    """
-
-    correlation: Tensor
-    pointing: Tensor
-
-
-def map_agreement(student: Tensor, teacher: Tensor) -> Agreement:
-    """Compare the maps of two networks for the same images.
-
-    Args:
-        student: ``[N, h, w]``.
-        teacher: ``[N, h', w']``; the larger map is averaged down to the smaller one's size.
-
-    Returns:
-        :class:`Agreement`.
-
-    Raises:
-        ValueError: not two maps of as many images, or a single position.
-
-    Example:
-        >>> ramp = torch.arange(4.0).view(1, 2, 2)
-        >>> found = map_agreement(ramp, 3 * ramp + 1)
-        >>> round(found.correlation.item(), 4), found.pointing.item()
-        (1.0, 1.0)
-        >>> map_agreement(torch.ones(1, 2, 2), ramp).correlation
-        tensor([nan])
-    """
-    student, teacher = match_maps(student.detach(), teacher.detach())
-    undefined = is_constant(student) | is_constant(teacher)
-    ours, theirs = (_own_range(maps).flatten(1) for maps in (student, teacher))
-    peaks = ours == ours.amax(1, keepdim=True)
-    share = (peaks & (theirs >= 0.5)).sum(1) / peaks.sum(1)
-    return Agreement(*(value.masked_fill(undefined, torch.nan) for value in (correlation(ours, theirs, dim=1), share)))
 
 
 @styled
@@ -141,7 +93,7 @@ def plot_maps(
             raise ArgumentValueError(name, f"has maps of {len(maps)} images and the others of {count}")
     if labels is not None:
         check_shapes(labels=(labels, "N"), maps=(next(iter(named.values())), "N h w"))
-    shown, shade, scale, note = _show_inputs(images, count, mean, std)
+    shown, shade, scale, note = show_inputs(images, count, mean, std)
     size = (shown.shape[1], shown.shape[2])
     said = {name: _classes_of(name, value, count) for name, value in (answers or {}).items()}
     truth = None if labels is None else labels.tolist()
@@ -149,7 +101,7 @@ def plot_maps(
     peaks = {name: [_peaks(one) for one in maps] for name, maps in named.items()}
     differences = []
     for name, maps in named.items():
-        pixels = shade.unsqueeze(-1) * coloured(enlarged(_own_range(maps), size), _MAP)
+        pixels = shade.unsqueeze(-1) * coloured(enlarged(own_range(maps), size), _MAP)
         flat = is_constant(maps).tolist()
         found = None if teacher is None or name == "teacher" else map_agreement(maps, named["teacher"])
         panels = []
@@ -163,7 +115,7 @@ def plot_maps(
         columns.append(Column(shown_text(name, _LONGEST), panels, _summary(found)))
         if found is not None and difference:
             ours, theirs = match_maps(maps, named["teacher"])
-            gap = _own_range(ours) - _own_range(theirs)
+            gap = own_range(ours) - own_range(theirs)
             colours = coloured(enlarged(gap, size), _DIFFERENCE)
             undefined = found.correlation.isnan().tolist()
             cells = [
@@ -266,11 +218,6 @@ def plot_distiller_maps(
     return plot_seen_maps(first | seen, classes=classes, difference=difference, mean=mean, std=std)
 
 
-def _own_range(maps: Tensor) -> Tensor:
-    maps = at_least_float32(maps)
-    return normalize_map(maps, "sample", eps=torch.finfo(maps.dtype).tiny)
-
-
 def _as_maps(name: str, values: Tensor, grid: tuple[int, int] | None) -> Tensor:
     check_shapes("pass grid=(h, w) with token maps [N, L]", **{name: (values, "N h w | N L")})
     if not values.isfinite().all():
@@ -284,44 +231,6 @@ def _as_maps(name: str, values: Tensor, grid: tuple[int, int] | None) -> Tensor:
         text = f"must be (h, w) with at most the {values.shape[1]} tokens of {name}, got {grid}"
         raise ArgumentValueError("grid", text)
     return values[:, values.shape[1] - grid[0] * grid[1] :].reshape(-1, *grid)
-
-
-def _show_inputs(
-    images: Tensor, count: int, mean: Sequence[float] | None, std: Sequence[float] | None
-) -> tuple[Tensor, Tensor, Scale | None, str]:
-    """Colours ``[N, H, W, 3]``, greys to lay maps on ``[N, H, W]``, the scale of events, a note for the heading."""
-    check_shapes(images=(images, "N C H W | T N C H W"))
-    size, channels = images.shape[-4], images.shape[-3]
-    if size != count:
-        swapped = images.ndim == 5 and images.shape[0] == count
-        hint = "; the frames are batch-first: pass images.transpose(0, 1)" if swapped else ""
-        raise ArgumentValueError("images", f"are {size} and the maps of {count}: {tuple(images.shape)}{hint}")
-    if channels not in (1, 2, 3):
-        text = f"must have 1 or 3 channels, or 2 polarities, got {channels}: {tuple(images.shape)}"
-        raise ArgumentValueError("images", text)
-    if not images.isfinite().all():
-        raise ArgumentValueError("images", "hold NaN or inf, which has no colour")
-    images = images.detach().float().cpu()
-    height, width = images.shape[-2:]
-    finer = -(-_LEAST_PIXELS // min(height, width))
-    pixels = (height * finer, width * finer)
-    if channels == 2:
-        counts = images.sum(0) if images.ndim == 5 else images
-        events = enlarged(counts[:, 0] - counts[:, 1], pixels)
-        reach = events.abs().max().item() or 1.0
-        scale = Scale(SIGNED, -reach, reach, "events a pixel, ON − OFF")
-        return coloured(events, scale), 1 - _LIGHT * events.abs() / reach, scale, ""
-    still = images.mean(0) if images.ndim == 5 else images
-    if mean is not None and std is not None:
-        still = still * torch.tensor(std).view(-1, 1, 1) + torch.tensor(mean).view(-1, 1, 1)
-        still = still.clamp(0, 1)
-    note = "mean of the frames" if images.ndim == 5 else ""
-    if still.min() < 0 or still.max() > 1:
-        low, high = still.amin((1, 2, 3), keepdim=True), still.amax((1, 2, 3), keepdim=True)
-        still, note = (still - low) / (high - low).clamp_min(torch.finfo(still.dtype).tiny), "by its own range"
-    grey = enlarged(still.mean(1), pixels)
-    colours = torch.stack([enlarged(channel, pixels) for channel in still.expand(-1, 3, -1, -1).unbind(1)], -1)
-    return colours, _LIGHT + (1 - _LIGHT) * grey, None, note
 
 
 def _peaks(values: Tensor) -> tuple[tuple[float, float], ...]:
