@@ -16,7 +16,7 @@ from report_cases import HOSTILE, SCRIPT, arm, comparison, hostile_folder, row, 
 from torch.utils.tensorboard import SummaryWriter
 
 from spikingjelly_ckd.recipes.report import page as page_module
-from spikingjelly_ckd.recipes.report import page_text
+from spikingjelly_ckd.recipes.report import page_gaps, page_tables, page_text
 from spikingjelly_ckd.recipes.report.found import Study, find_studies
 from spikingjelly_ckd.recipes.report.page import main, render_page
 
@@ -127,7 +127,7 @@ SMOKE = (("plain", 50.0), ("kd", 90.0))
 
 def test_the_table_sorts_by_numbers_and_keeps_what_is_missing(runs):
     study = find_studies([runs])[0][0]
-    table = page_text.results(study)
+    table = page_tables.results(study)
     column = table.heads.index("test minus plain (95 %)")
     assert [line[0] for line in table.lines] == ["kd", "ckd", "plain"]
     assert [values[column] for values in table.values] == [8.3, pytest.approx(0.4), None]
@@ -143,7 +143,7 @@ def test_what_was_not_run_is_said(tmp_path):
     (tmp_path / "checkpoints/seed7").mkdir(parents=True)
     (tmp_path / "checkpoints/seed7/latest.ckpt").touch()
     study = replace(find_studies([tmp_path])[0][0], notes=["seed 9 did not fit into the budget"])
-    said = page_text.not_run(study)
+    said = page_gaps.not_run(study)
     assert said[0] == "seed 9 did not fit into the budget"
     assert "enof does not fit: it needs a ReLU" in said
     assert "mgd: no record" in said
@@ -154,7 +154,7 @@ def test_what_was_not_run_is_said(tmp_path):
 
 
 def test_one_seed_and_no_control_are_said():
-    said = page_text.not_run(Study.of_comparison(Path("x"), [arm("kd", 0, 60.0, energy_mj=None)]))
+    said = page_gaps.not_run(Study.of_comparison(Path("x"), [arm("kd", 0, 60.0, energy_mj=None)]))
     assert "A second seed: one seed gives no interval." in said
     assert any(text.startswith("Plain training") for text in said)
     assert "Energy of kd: not measured." in said
@@ -236,7 +236,7 @@ def test_a_run_that_stopped_is_in_no_mean(tmp_path):
     )  # fmt: skip
     written(tmp_path / "late/record.json", stopped)
     study = find_studies([tmp_path])[0][0]
-    assert "ckd, seed 3: stopped after 1 of 2 epochs" in page_text.not_run(study)
+    assert "ckd, seed 3: stopped after 1 of 2 epochs" in page_gaps.not_run(study)
     assert page_text.sentence(study).startswith("Better than plain training: ckd +9.00")
 
 

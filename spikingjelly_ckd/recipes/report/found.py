@@ -68,6 +68,11 @@ class Study:
         """Whether its figures mean nothing."""
         return any(run.asked.get("smoke") is True for run in self.runs)
 
+    @property
+    def is_of_teacher(self) -> bool:
+        """Whether it is the training of a teacher."""
+        return bool(self.rows) and self.rows[0].method == "teacher"
+
 
 def _plain_first(run: ArmRecord) -> tuple[bool, bool]:
     return run.arm != CONTROL, run.control != run.arm

@@ -20,7 +20,7 @@ from ..comparison.table import remarks
 from ..files import say, whole_file
 from ..parser import Parser
 from ..untrusted import shown_text
-from . import page_text
+from . import page_gaps, page_tables, page_text
 from .found import Study, find_studies
 from .page_figures import figures_of_study, pictures_of_runs
 
@@ -99,14 +99,14 @@ def _content(study: Study) -> dict[str, Any]:
         "answer": page_text.sentence(study),
         "smoke": study.is_smoke,
         "facts": page_text.facts(study),
-        "results": page_text.results(study),
+        "results": page_tables.results(study),
         "remarks": remarks(study.runs, str),
-        "energies": page_text.energies(study),
+        "energies": page_tables.energies(study),
         "preflights": page_text.preflights(study),
         "environments": page_text.environments(study),
         "repeating": page_text.commands(study)[0],
         "making": page_text.commands(study)[1],
-        "not_run": page_text.not_run(study),
+        "not_run": page_gaps.not_run(study),
         "pictures": [*figures_of_study(study), *pictures_of_runs(study)],
     }
 

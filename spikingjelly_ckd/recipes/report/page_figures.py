@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from ...errors.installed import needs_packages
 from ..untrusted import shown_text
 from .found import Study
-from .page_text import numbers_of
+from .page_tables import numbers_of
 from .plots.results import (
     differences,
     plot_accuracy_and_energy,
