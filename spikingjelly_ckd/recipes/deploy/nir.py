@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import io
-import operator
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,8 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from spikingjelly.activation_based import layer, neuron
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from ...errors.arguments import ArgumentTypeError, ArgumentValueError
 from ...errors.checks import check_positive
@@ -33,17 +31,15 @@ from ...step.network_arguments import read_student_steps
 from ...step.time_steps import StudentSteps, run_over_time
 from ..files import whole_file
 from .exported import read_exported
-from .tracing import fold_norms, skip, trace_network, value_of
+from .nir_graph import faults_of, fix_pools, fold_norms_away, put_flattens
+from .tracing import trace_network
 
 __all__ = ["NIRExport", "export_nir"]
 
 DT = 1e-4
 """Seconds of a time step, as SpikingJelly's exporter has it."""
-NEURONS = tuple(getattr(neuron, name, None) for name in ("IFNode", "LIFNode", "ParametricLIFNode", "CUBALIFNode"))
 SAMPLES = 4
 """Of noise, where no images were given."""
-KINDS = ("Linear", "Conv1d", "Conv2d", "AvgPool2d", "Flatten")
-LAYERS = tuple(getattr(kit, name) for kit in (nn, layer) for name in KINDS)
 EXCHANGE = "spikingjelly.activation_based.nir_exchange"
 NEEDS_2 = "the installed SpikingJelly has no exporter for NIR; it needs generation 2: pip install 'spikingjelly>=2,<3'"
 
@@ -146,10 +142,10 @@ def export_nir(
     wanted, rate = _run(network, frames, way)
     example = frames[0] if way == "loop" else frames
     traced = trace_network(network, example)
-    folded = _fold(traced)
-    pools = _fix_pools(traced)
-    _take_flattens(traced, way)
-    faults = _faults(traced)
+    folded = fold_norms_away(traced)
+    pools = fix_pools(traced)
+    put_flattens(traced, way)
+    faults = faults_of(traced)
     if faults:
         raise ArgumentValueError(
             "student", f"cannot be held by NIR ({type(student).__name__}): {'; '.join(faults)}. Build it without them"
@@ -213,97 +209,3 @@ def _run_graph(graph: nn.Module, frames: Tensor) -> Tensor:
         output, state = graph(x, state)
         found.append(output)
     return torch.stack(found)
-
-
-def _fold(traced: fx.GraphModule) -> int:
-    """Put each BatchNorm into the layer before it, and say how many."""
-    found = {norm: (first, bias) for first, norm, bias in fold_norms(traced)}
-    for node in list(traced.graph.nodes):
-        if node.op == "call_module" and node.target in found:
-            first, bias = found[node.target]
-            traced.get_submodule(first).bias = bias
-            skip(traced, node)
-    return len(found)
-
-
-def _fix_pools(traced: fx.GraphModule) -> list[str]:
-    """Give pools to a fixed size the window that they have here, where it is the same everywhere."""
-    fixed = []
-    for node in list(traced.graph.nodes):
-        pool = traced.get_submodule(node.target) if node.op == "call_module" else None
-        if not isinstance(pool, nn.AdaptiveAvgPool2d):
-            continue
-        before, after = value_of(node.args[0]).shape[-2:], value_of(node).shape[-2:]
-        if any(size % out for size, out in zip(before, after, strict=True)):
-            continue
-        window = tuple(size // out for size, out in zip(before, after, strict=True))
-        mode = getattr(pool, "step_mode", None)
-        made = nn.AvgPool2d(window) if mode is None else layer.AvgPool2d(window, step_mode=mode)
-        traced.set_submodule(node.target, made)
-        fixed.append(str(node.target))
-    return fixed
-
-
-def _take_flattens(traced: fx.GraphModule, way: StudentSteps) -> None:
-    """Put a layer in the place of each call that flattens all axes of an image, for which the exporter has a node."""
-    kept = 1 if way == "loop" else 2
-    for node in list(traced.graph.nodes):
-        if (node.op, node.target) not in (("call_function", torch.flatten), ("call_method", "flatten")):
-            continue
-        before, after = value_of(node.args[0]), value_of(node)
-        if before.ndim <= kept or after.shape != before.flatten(kept).shape:
-            continue
-        name = f"{node.name}_layer"
-        traced.add_submodule(name, layer.Flatten(step_mode="s" if way == "loop" else "m"))
-        with traced.graph.inserting_after(node):
-            made = traced.graph.call_module(name, (node.args[0],))
-        made.meta = node.meta
-        node.replace_all_uses_with(made)
-        traced.graph.erase_node(node)
-
-
-def _faults(traced: fx.GraphModule) -> list[str]:
-    """What NIR, or SpikingJelly's exporter, cannot hold, each with its layers."""
-    calls = Counter(node.target for node in traced.graph.nodes if node.op == "call_module")
-    faults = [f"layer {path!r} is used {count} times" for path, count in calls.items() if count > 1]
-    layers: dict[tuple[str, str], list[str]] = {}
-    for path in calls:
-        module = traced.get_submodule(cast(str, path))
-        why = _fault_of(module)
-        if why:
-            layers.setdefault((type(module).__name__, why), []).append(repr(path))
-    for (kind, why), paths in layers.items():
-        many = len(paths) > 1
-        faults.append(f"layer{'s' if many else ''} {', '.join(paths)} ({kind}) {'each ' if many else ''}{why}")
-    for node in traced.graph.nodes:
-        if node.op == "get_attr":
-            faults.append(f"the tensor {node.target!r} is used by itself")
-        elif node.op in ("call_function", "call_method"):
-            shapes = {getattr(value_of(x), "shape", None) for x in node.args if isinstance(x, fx.Node)}
-            of_tensors = len(shapes) == 1 and None not in shapes
-            if node.target is operator.add and of_tensors and len(node.all_input_nodes) == len(node.args) == 2:
-                continue
-            name = getattr(node.target, "__name__", node.target)
-            behind = next((x.target for x in node.all_input_nodes if x.op == "call_module"), None)
-            place = "" if behind is None else f" behind layer {behind!r}"
-            faults.append(f"{name}(){place} is no sum of two outputs")
-    return list(dict.fromkeys(faults))
-
-
-def _fault_of(module: nn.Module) -> str:
-    """Why NIR cannot hold a layer; empty where it can."""
-    if isinstance(module, nn.modules.batchnorm._BatchNorm):
-        return "cannot be folded: no layer with weights alone stands before it, or it scales steps unlike"
-    if type(module) in NEURONS:
-        return (
-            "has a soft reset (v_reset=None), which NIR does not tell from a hard one" if module.v_reset is None else ""
-        )
-    if type(module) not in (*LAYERS, *NEURONS):
-        return "has no node in NIR"
-    if isinstance(module, nn.Conv1d | nn.Conv2d) and (module.groups != 1 or module.padding_mode != "zeros"):
-        return "has groups or a padding that the exporter does not write"
-    if isinstance(module, nn.AvgPool2d):
-        padded = bool(torch.tensor(module.padding).any())
-        if module.ceil_mode or module.divisor_override is not None or (padded and not module.count_include_pad):
-            return "rounds up, or divides by another number than its window"
-    return ""
