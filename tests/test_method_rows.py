@@ -8,7 +8,8 @@ import tiny_nets
 from method_runs import make_ground, row, teacher_of
 
 from spikingjelly_ckd import published
-from spikingjelly_ckd.recipes.methods import needs_teacher, read_method
+from spikingjelly_ckd.recipes.method_parts import needs_teacher
+from spikingjelly_ckd.recipes.methods import read_method
 from spikingjelly_ckd.recipes.records.schema import Record
 from spikingjelly_ckd.recipes.report.table import tabulate
 

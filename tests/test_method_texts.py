@@ -7,7 +7,8 @@ import pytest
 
 from spikingjelly_ckd import KDLoss, published
 from spikingjelly_ckd.errors.arguments import ArgumentError
-from spikingjelly_ckd.recipes.methods import describe, folder_name, needs_teacher, read_method
+from spikingjelly_ckd.recipes.method_parts import describe, needs_teacher
+from spikingjelly_ckd.recipes.methods import folder_name, read_method
 from spikingjelly_ckd.step.method import Method
 
 pytestmark = pytest.mark.tools

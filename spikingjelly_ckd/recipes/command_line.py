@@ -16,7 +16,8 @@ from ..errors.checks import check_non_negative
 from .data import DataOptions
 from .files import say
 from .flag_texts import GROUPS, METAVARS
-from .methods import of_one_layer, resolve_here
+from .method_parts import of_one_layer
+from .methods import resolve_here
 from .options import Run
 from .parser import Parser, read_count, read_whole
 from .recipe import OF_CKD, Recipe, Weight, shown, without_none

@@ -18,7 +18,8 @@ from ..errors.arguments import ArgumentValueError
 from ..errors.near import hint
 from ..step.validate import check_replayable
 from .files import is_first_process, locked
-from .methods import folder_name, needs_teacher
+from .method_parts import needs_teacher
+from .methods import folder_name
 from .models.memory import find_memopt
 from .recipe import Recipe
 

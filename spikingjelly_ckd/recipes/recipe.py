@@ -18,7 +18,8 @@ from ..methods.base import TargetClass
 from ..step.method import Method
 from ..step.time_steps import StudentSteps
 from .data import Data, DataOptions
-from .methods import TaskLoss, describe, needs_teacher, read_method, with_task_loss
+from .method_parts import TaskLoss, describe, needs_teacher, with_task_loss
+from .methods import read_method
 from .models.memory import MemoryBudget
 from .models.neurons import NeuronName, SurrogateName
 from .models.norms import NormName

@@ -42,7 +42,7 @@ from .data.checked import check_data
 from .data.loading import say_left_out, seeded
 from .export import file_hash
 from .files import until_reader_leaves
-from .methods import needs_teacher, with_layers
+from .method_parts import needs_teacher, with_layers
 from .models import checkpoint_neurons, synchronise_norms, without_checkpoints
 from .names import in_code_of_user
 from .options import Run, check_options, output_folder

@@ -22,7 +22,8 @@ from ..comparison.table import render
 from ..data.loading import say_left_out
 from ..export import file_hash
 from ..files import say, sweep, whole_file
-from ..methods import describe, is_own, read_method
+from ..method_parts import describe
+from ..methods import is_own, read_method
 from ..options import Run, check_options, output_folder
 from ..progress import time_words
 from ..recipe import OF_TEACHER, Recipe

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..comparison.records import ArmRecord
 from ..data import Data
-from ..methods import describe
+from ..method_parts import describe
 from ..options import Run
 from ..recipe import Recipe, shown
 from ..records.ran_on import environment
