@@ -18,9 +18,9 @@ from ..networks.guards import preserve_state
 from .data import Data
 from .data.loading import seed_all
 from .export import save_network
-from .names import in_code_of_user, name_of
+from .names import in_code_of_user, name_of, shown
 from .options import Run
-from .recipe import Recipe, shown
+from .recipe import Recipe
 from .student_axes import (
     find_batch_first,
     find_other_steps,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, cast, get_type_hints
 
 from ..errors.arguments import ArgumentError
 from ..errors.checks import check_non_negative
@@ -18,9 +18,11 @@ from .files import say
 from .flag_texts import GROUPS, METAVARS
 from .method_parts import of_one_layer
 from .methods import resolve_here
+from .names import shown
 from .options import Run
 from .parser import Parser, read_count, read_whole
-from .recipe import OF_CKD, Recipe, Weight, shown, without_none
+from .recipe import OF_CKD, Recipe, Weight
+from .type_hints import without_none, words_of
 
 __all__ = ["FLAGS", "brief_errors", "command_line", "function_named", "idle_flags", "parse"]
 
@@ -155,8 +157,8 @@ def _reads(name: str, hint: Any) -> dict[str, Any]:
         return {"type": READERS[name], "metavar": METAVARS.get(name, "N"), **MANY.get(name, {})}
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction if name in CHANGEABLE else "store_true"}
-    if get_origin(hint) is Literal:
-        return {"choices": get_args(hint)}
+    if words := words_of(hint):
+        return {"choices": words}
     known = hint if hint in (int, float, Path) else str
     usual = {int: "N", float: "NUMBER", Path: "DIR", str: "TEXT"}
     return {"type": known, "metavar": METAVARS.get(name, usual[known])}

@@ -14,7 +14,7 @@ from typing import Any, cast
 from ..errors.installed import InstallationError
 from ..errors.near import hint, nearest
 
-__all__ = ["BUILDERS", "in_code_of_user", "name_of", "package_function", "resolve_name"]
+__all__ = ["BUILDERS", "in_code_of_user", "name_of", "package_function", "resolve_name", "shown"]
 
 _PACKAGE = __name__.partition(".")[0]
 BUILDERS = dict.fromkeys(
@@ -88,6 +88,25 @@ def resolve_name(name: str) -> Callable[..., Any]:
         return cast(Callable[..., Any], found)
     meant = hint(attribute, (known for known, value in vars(module).items() if callable(value)))
     raise ValueError(f"{name!r}: {module_name} has no function {attribute!r}{meant}")
+
+
+def shown(value: Any) -> Any:
+    """A value as plain data: a function by its name.
+
+    Args:
+        value: of a recipe.
+
+    Example:
+        >>> from spikingjelly_ckd.recipes.models import resnet20
+        >>> shown(resnet20), shown(0.5)
+        ('spikingjelly_ckd.recipes.models:resnet20', 0.5)
+    """
+    if not callable(value):
+        return value
+    try:
+        return name_of(value)
+    except ValueError:
+        return repr(value)
 
 
 @contextmanager

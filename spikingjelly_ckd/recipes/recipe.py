@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from torch import nn
 
 from .. import published
 from .._renamed import old_names
 from ..errors.arguments import ArgumentValueError
-from ..errors.checks import check_choice, check_non_negative, check_positive, check_share
+from ..errors.checks import check_choice
 from ..methods.base import TargetClass
 from ..step.method import Method
 from ..step.time_steps import StudentSteps
@@ -24,7 +23,10 @@ from .models.memory import MemoryBudget
 from .models.neurons import NeuronName, SurrogateName
 from .models.norms import NormName
 from .models.resnet import LastActivation
-from .names import name_of
+from .names import shown
+from .sources import Sourced, cited, ours, paper, released
+from .type_hints import without_none, words_of
+from .value_checks import check_values
 
 __all__ = [
     "CHOICES",
@@ -38,13 +40,10 @@ __all__ = [
     "ours",
     "paper",
     "released",
-    "shown",
-    "without_none",
 ]
 
 __getattr__ = old_names(__name__, f"{__package__}.command_line")  # parse, command_line, default_workers
 
-T = TypeVar("T")
 Variant = Literal["paper", "released"]
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -53,42 +52,6 @@ OF_CKD = ("variant", "map_temperature", "temperature", "noise_weight", "beta", "
 """Values of a recipe that no other method uses."""
 OF_BUILDER = ("last_activation", "neuron", "tau", "surrogate", "detach_reset", "norm")
 """Values of a recipe that the student's function gets."""
-LEAST = dict.fromkeys(("time_steps", "size", "epochs", "batch_size", "accumulate", "teacher_epochs"), 1)
-LEAST |= dict.fromkeys(("weight_decay", "warmup_epochs", "clip", "mixup", "cutmix", "mixup_off_epoch", "cutout"), 0)
-LEAST |= {"eval_time_steps": 1, "early_stop": 0}
-
-
-@dataclass(frozen=True)
-class _Sourced:
-    value: Any
-    source: str
-
-
-def paper(value: T) -> T:
-    """Mark a recipe's value as stated by the paper (CKDSNN, AAAI 2026, arXiv 2511.06902)."""
-    return cast(T, _Sourced(value, "paper"))
-
-
-def released(value: T) -> T:
-    """Mark a recipe's value as taken from the authors' code or its configuration files."""
-    return cast(T, _Sourced(value, "released code"))
-
-
-def ours(value: T) -> T:
-    """Mark a recipe's value as our choice, where the sources are silent."""
-    return cast(T, _Sourced(value, "ours"))
-
-
-def cited(value: T, source: str) -> T:
-    """Mark a recipe's value as stated elsewhere, such as by the authors of its student.
-
-    Args:
-        value: itself.
-        source: where, in a few words.
-    """
-    return cast(T, _Sourced(value, source))
-
-
 OF_TEACHER = ("teacher", "scaled")
 """Values of :attr:`Recipe.init` that take the teacher's weights; any other is a path."""
 SCALED = OF_TEACHER[1]
@@ -243,37 +206,14 @@ class Recipe:
         sources = dict(self.sources)
         for item in fields(self):
             value = getattr(self, item.name)
-            if isinstance(value, _Sourced):
+            if isinstance(value, Sourced):
                 object.__setattr__(self, item.name, value.value)
                 sources[item.name] = value.source
         object.__setattr__(self, "sources", sources)
         for name, known in CHOICES.items():
             if getattr(self, name) is not None or name not in OPTIONAL:
                 check_choice(name, getattr(self, name), known)
-        for name, least in LEAST.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ArgumentValueError(name, f"must be at least {least}, got {getattr(self, name)}")
-        for name in ("lr", "teacher_lr", "map_temperature", "temperature"):
-            check_positive(name, getattr(self, name))
-        weights = [name for name in ("beta", "gamma") if getattr(self, name) not in ("auto", "hold")]
-        for name in ("noise_weight", *weights):
-            check_non_negative(name, getattr(self, name))
-        for name in ("momentum", "ema", "label_smoothing"):
-            check_share(name, getattr(self, name))
-        if self.warmup_epochs >= self.epochs:
-            raise ArgumentValueError("warmup_epochs", f"({self.warmup_epochs}) must be below epochs ({self.epochs})")
-        if self.eval_time_steps is not None and self.norm == "tebn":
-            raise ArgumentValueError("eval_time_steps", "does not go with norm 'tebn', which has a scale for each step")
-        if self.memopt is not None and self.ema:
-            raise ArgumentValueError("memopt", "does not go with ema, which copies the network")
-        if self.mixup_off_epoch and not (self.mixup or self.cutmix):
-            raise ArgumentValueError("mixup_off_epoch", "does nothing: no images are mixed (mixup and cutmix are 0)")
-        if self.mixup_off_epoch >= self.epochs:
-            value, epochs = self.mixup_off_epoch, self.epochs
-            raise ArgumentValueError(
-                "mixup_off_epoch", f"({value}) must be below epochs ({epochs}), or 0 for to the end"
-            )
+        check_values(vars(self))
         self._fit_method()
 
     def _fit_method(self) -> None:
@@ -346,30 +286,7 @@ class Recipe:
         return "\n".join(f"{a:{wide[0]}}  {b:{wide[1]}}  {c}".rstrip() for a, b, c in rows)
 
 
-def without_none(hint: Any) -> Any:
-    """The type of a value that may also be None.
-
-    Example:
-        >>> without_none(int | None), without_none(float)
-        (<class 'int'>, <class 'float'>)
-    """
-    kinds = [kind for kind in get_args(hint) if kind is not NoneType] if get_origin(hint) in (Union, UnionType) else []
-    return kinds[0] if len(kinds) == 1 else hint
-
-
 _HINTS = get_type_hints(Recipe)
 OPTIONAL = {name for name, hint in _HINTS.items() if without_none(hint) is not hint}
-CHOICES = {
-    name: get_args(without_none(hint)) for name, hint in _HINTS.items() if get_origin(without_none(hint)) is Literal
-}
+CHOICES = {name: words for name, hint in _HINTS.items() if (words := words_of(hint))}
 """Value of a recipe that is one of several words -> these words."""
-
-
-def shown(value: Any) -> Any:
-    """A value as plain data: a function by its name."""
-    if not callable(value):
-        return value
-    try:
-        return name_of(value)
-    except ValueError:
-        return repr(value)

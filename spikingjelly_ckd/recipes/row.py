@@ -44,9 +44,9 @@ from .export import file_hash
 from .files import until_reader_leaves
 from .method_parts import needs_teacher, with_layers
 from .models import checkpoint_neurons, synchronise_norms, without_checkpoints
-from .names import in_code_of_user
+from .names import in_code_of_user, shown
 from .options import Run, check_options, output_folder
-from .recipe import Recipe, shown
+from .recipe import Recipe
 from .records.parts import RecordedStudent
 from .records.schema import Record
 from .seeds import distil_seeds

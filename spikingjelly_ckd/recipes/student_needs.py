@@ -13,8 +13,9 @@ from ..methods import CATKDLoss, TETLoss
 from ..methods.base import HEAD_MISFIT
 from ..networks.guards import preserve_state
 from .data import Data
+from .names import shown
 from .options import Run
-from .recipe import Recipe, shown
+from .recipe import Recipe
 
 __all__ = ["check_needs"]
 

@@ -18,7 +18,8 @@ from ..data.digits import digits
 from ..methods import resolve_here
 from ..models import resnet8, resnet20, spiking_resnet8, spiking_resnet20
 from ..options import Run
-from ..recipe import Recipe, ours
+from ..recipe import Recipe
+from ..sources import ours
 
 __all__ = ["HOME", "PROGRAM", "RECIPE", "ComparisonOptions", "parser_of_comparisons", "read_flags", "settings_of_data"]
 

@@ -10,8 +10,9 @@ from typing import Any
 from ..comparison.records import ArmRecord
 from ..data import Data
 from ..method_parts import describe
+from ..names import shown
 from ..options import Run
-from ..recipe import Recipe, shown
+from ..recipe import Recipe
 from ..records.ran_on import environment
 from ..row import load_data
 from ..teachers import named_teacher
