@@ -7,7 +7,7 @@ import torch
 from conftest import tiny_student, tiny_teacher
 
 from spikingjelly_ckd import CKDDistiller, Distiller, Hold, KDLoss, SAMDLoss, published
-from spikingjelly_ckd.recipes.command_line import _weight
+from spikingjelly_ckd.recipes.flag_readers import _weight
 from spikingjelly_ckd.step.auto_weight import AUTO_SHARE, gradient_norm
 from spikingjelly_ckd.step.held_weight import BOUND, HOLD_LOGIT_SHARE, KEPT, HeldWeight
 

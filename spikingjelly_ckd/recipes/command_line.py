@@ -5,26 +5,25 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_type_hints
+from typing import Any, get_type_hints
 
 from ..errors.arguments import ArgumentError
-from ..errors.checks import check_non_negative
 from .data import DataOptions
 from .files import say
+from .flag_readers import MANY, READERS
 from .flag_texts import GROUPS, METAVARS
 from .method_parts import of_one_layer
-from .methods import resolve_here
 from .names import shown
 from .options import Run
-from .parser import Parser, read_count, read_whole
-from .recipe import OF_CKD, Recipe, Weight
+from .parser import Parser
+from .recipe import OF_CKD, Recipe
 from .type_hints import without_none, words_of
 
-__all__ = ["FLAGS", "brief_errors", "command_line", "function_named", "idle_flags", "parse"]
+__all__ = ["FLAGS", "brief_errors", "command_line", "idle_flags", "parse"]
 
 PACKAGE = Path(__file__).parents[1]
 ORIGINAL = "\nOriginal Traceback (most recent call last):\n"
@@ -36,6 +35,8 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C, as a shell says it: 128 + 2."""
 CHANGEABLE = [item.name for item in fields(Recipe) if item.name not in ("name", "paper_accuracy", "teacher", "sources")]
 """Values of a recipe that have a flag."""
+NOT_OF_RECIPE = ("teacher",)
+"""Values of a run that a recipe has too, as something else."""
 OF_TEACHING = ("teacher", "student", "method", "values of the method ckd")
 """Groups of flags that do nothing for a teacher that is trained alone."""
 
@@ -162,84 +163,6 @@ def _reads(name: str, hint: Any) -> dict[str, Any]:
     known = hint if hint in (int, float, Path) else str
     usual = {int: "N", float: "NUMBER", Path: "DIR", str: "TEXT"}
     return {"type": known, "metavar": METAVARS.get(name, usual[known])}
-
-
-def function_named(text: str) -> Callable[..., Any]:
-    """The function that a flag names, as ``MODULE:FUNCTION``; modules of the working folder are found.
-
-    Raises:
-        argparse.ArgumentTypeError: there is none.
-    """
-    try:
-        return resolve_here(text)
-    except (ImportError, ValueError) as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _name_of_network(text: str) -> str:
-    function_named(text)
-    return text
-
-
-def _weight(text: str) -> Weight:
-    if text in ("auto", "hold"):
-        return cast(Literal["auto", "hold"], text)
-    try:
-        return check_non_negative("it", float(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"it must be a number of at least 0, 'auto' or 'hold', got {text!r}") from None
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"it must be numbers with commas between them, got {text!r}") from None
-
-
-def _number_or_share(text: str) -> int | float:
-    try:
-        return int(text) if text.isdecimal() else float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"it must be a whole number, or between 0 and 1, got {text!r}") from None
-
-
-def _devices(text: str) -> int | Literal["auto"]:
-    if text == "auto":
-        return "auto"
-    try:
-        return read_count(text)
-    except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(f"it must be a number of at least 1 or 'auto', got {text!r}") from None
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"it must be whole numbers of at least 0, got {text!r}")
-    return int(text)
-
-
-READERS: dict[str, Callable[[str], Any]] = {
-    "data": function_named,
-    "student": function_named,
-    "teacher_build": _name_of_network,
-    "teacher_mean": _numbers,
-    "teacher_std": _numbers,
-    "teacher_size": read_count,
-    "teacher_cache": read_count,
-    "num_nodes": read_count,
-    "val_images": _number_or_share,
-    "devices": _devices,
-    "beta": _weight,
-    "gamma": _weight,
-    "seeds": _seed,
-    "seed": read_whole,
-    "workers": read_whole,
-}
-"""Value -> function of the text behind its flag, where its type does not say it."""
-MANY: dict[str, dict[str, Any]] = {"seeds": {"nargs": "+"}}
-NOT_OF_RECIPE = ("teacher",)
-"""Values of a run that a recipe has too, as something else."""
 
 
 @contextmanager

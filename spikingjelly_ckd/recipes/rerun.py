@@ -14,10 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from .command_line import FLAGS, brief_errors, function_named
+from .command_line import FLAGS, brief_errors
 from .comparison.records import KIND
 from .export import file_hash
 from .files import is_first_process
+from .flag_readers import function_named
 from .options import Device, Run, check_options
 from .parser import Parser, read_whole
 from .recipe import Recipe
