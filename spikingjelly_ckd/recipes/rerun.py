@@ -25,7 +25,8 @@ from .recipe import Recipe
 from .recorded_run import SEED, read_recipe, read_run
 from .records.files import read_record
 from .records.schema import Record
-from .row import distil, load_data
+from .row import distil
+from .row_data import load_data
 from .teachers import obtain_teacher
 from .untrusted import check_kinds, shown_text
 

@@ -11,14 +11,12 @@ Files of a run, in its output folder::
     run.lock               while it runs: which process writes here
     student.safetensors    the student alone, with student.json beside it
 
-``build_network`` is of :mod:`spikingjelly_ckd.recipes.build`, ``fit`` and ``FitResult`` are of
-:mod:`spikingjelly_ckd.recipes.training.fit`.
+``build_network`` is of :mod:`spikingjelly_ckd.recipes.build`, ``load_data`` is of
+:mod:`spikingjelly_ckd.recipes.row_data`, ``fit`` and ``FitResult`` are of :mod:`spikingjelly_ckd.recipes.training.fit`.
 """
 
 from __future__ import annotations
 
-import inspect
-import os
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -31,42 +29,31 @@ import torch
 from torch import Tensor, nn
 
 from ..distiller import Distiller
-from ..errors.arguments import ArgumentTypeError, ArgumentValueError
+from ..errors.arguments import ArgumentValueError
 from ..errors.installed import needs_packages
 from ..networks.compat import neuron_path
 from .build import Built, build_network, build_student
+from .closing import SMOKED, closing_text
 from .command_line import CHANGEABLE, brief_errors, parse
 from .counting import count_energy
 from .data import Data
-from .data.checked import check_data
 from .data.loading import say_left_out, seeded
 from .export import file_hash
 from .files import until_reader_leaves
 from .method_parts import needs_teacher, with_layers
 from .models import checkpoint_neurons, synchronise_norms, without_checkpoints
-from .names import in_code_of_user, shown
 from .options import Run, check_options, output_folder
 from .recipe import Recipe
 from .records.parts import RecordedStudent
 from .records.schema import Record
+from .row_data import load_data
 from .seeds import distil_seeds
 from .start import check_start, make_steps_cheaper, start_student
 from .student_needs import check_needs
 from .teachers import Teacher, obtain_teacher, train_teacher, with_teacher_schedule
 from .training.fit import FitResult, fit, optimisation, preflight_report
 from .training.module import DistillationModule
-from .training.resume import (
-    SETTINGS,
-    check_same_run,
-    find_checkpoint,
-    has_checkpoint,
-    read_checkpoint,
-    read_settings,
-    record_so_far,
-    resumed,
-    settings_of,
-    write_settings,
-)
+from .training.resume import record_so_far, resumed, settings_of, what_to_resume, write_settings
 
 with needs_packages("spikingjelly_ckd.recipes.row"):
     from lightning.pytorch.utilities import rank_zero_info
@@ -82,7 +69,6 @@ __all__ = [
     "run_teacher",
 ]
 
-SMOKED = " (smoke run: two steps of every stage, so no figure says anything)"
 WEIGHTS_OF_LOSSES = (0, 1)
 """Beside the seed of a run: the source of the first weights of losses that have some."""
 
@@ -141,7 +127,7 @@ def distil(recipe: Recipe, run: Run) -> Record:
 
 
 def _distil_locked(folder: Path, recipe: Recipe, run: Run) -> Record:
-    checkpoint = _what_to_resume(folder, recipe, run)
+    checkpoint = what_to_resume(folder, recipe, run)
     data = load_data(recipe, run)
     say_left_out(data, recipe.batch_size)
     if recipe.early_stop and data.validation is None:
@@ -185,38 +171,6 @@ def _distil_locked(folder: Path, recipe: Recipe, run: Run) -> Record:
     return _finish(record, recipe, run, data, student, teacher) if fitted.trainer.is_global_zero else record
 
 
-def _what_to_resume(folder: Path, recipe: Recipe, run: Run) -> Path | None:
-    """The checkpoint to go on from; None for a run that begins, or that was stopped before its first checkpoint.
-
-    Raises:
-        FileNotFoundError: no run was begun there.
-        ValueError: another run is in the folder, or the one to resume had other settings or left no whole checkpoint.
-    """
-    resume = "latest" if run.resume is None and _was_requeued(folder) else run.resume
-    settings = settings_of(recipe, run)
-    begun = read_settings(folder)
-    if resume == "latest" and begun is not None and not has_checkpoint(folder):
-        check_same_run(folder, begun, settings)
-        rank_zero_info(f"The run in {folder} was stopped before its first checkpoint, so its student begins anew")
-        return None
-    checkpoint = find_checkpoint(resume, folder)
-    if checkpoint is not None:
-        check_same_run(checkpoint, read_checkpoint(checkpoint)[SETTINGS], settings)
-    elif (folder / "record.json").is_file() and not (run.overwrite or run.smoke):
-        raise ValueError(
-            f"{folder} holds a run already: pass --resume latest to go on with it, another --output-dir, or --overwrite"
-        )
-    return checkpoint
-
-
-def _was_requeued(folder: Path) -> bool:
-    """Whether SLURM started this job again, with the same command, where it had begun."""
-    again = os.environ.get("SLURM_RESTART_COUNT", "0") not in ("", "0") and read_settings(folder) is not None
-    if again:
-        rank_zero_info("SLURM started this job again: going on as with --resume latest")
-    return again
-
-
 def _so_far(start: Record, module: DistillationModule, rows: list[dict[str, float]]) -> Record:
     """The record after these epochs, with what the training found out about itself."""
     return replace(
@@ -235,7 +189,7 @@ def _finish(record: Record, recipe: Recipe, run: Run, data: Data, student: Built
     written = replace(RecordedStudent.of(student), sha256=file_hash(path))
     record = replace(record, student=written, energy=count_energy(recipe, run, data, student, teacher))
     record.write(folder / "record.json")
-    print(_closing(record, folder, best_on_test=run.best_on_test))
+    print(closing_text(record, folder, best_on_test=run.best_on_test))
     return record
 
 
@@ -284,7 +238,7 @@ def run_teacher(
             raise ArgumentValueError("seeds", "is for rows: a teacher that is trained alone has one --seed")
         check_options(recipe, run)
         with output_folder(folder):
-            checkpoint = _what_to_resume(folder, with_teacher_schedule(recipe, run), run)
+            checkpoint = what_to_resume(folder, with_teacher_schedule(recipe, run), run)
             data = load_data(recipe, run)
             write_settings(folder, settings_of(with_teacher_schedule(recipe, run), run))
             run = replace(run, resume=None if checkpoint is None else str(checkpoint))
@@ -330,58 +284,3 @@ def make_distiller(
         **recipe.step_options(),
         **options,
     )
-
-
-def load_data(recipe: Recipe, run: Run) -> Data:
-    """The data of a row.
-
-    Raises:
-        FileNotFoundError: they are not there.
-        RuntimeError: the code of a function of the user's raised.
-        TypeError: that function takes other arguments, or returns something else.
-        ValueError: no folder was given, or an option does not fit the data.
-    """
-    if run.data_path is None:
-        raise ArgumentValueError("data_path", "must be given: the folder of the data set, or an ImageFolder tree")
-    names = ("num_classes", "train_images", "test_images", "val_images", "download", "allow_partial")
-    options = recipe.data_options(**{name: getattr(run, name) for name in names})
-    try:
-        inspect.signature(recipe.data).bind(run.data_path, options)
-    except TypeError as error:
-        text = f"{shown(recipe.data)} must take a folder and DataOptions, as data(folder, options): {error}"
-        raise ArgumentTypeError("data", text) from error
-    with in_code_of_user(recipe.data):
-        data = recipe.data(run.data_path, options)
-    check_data(data, shown(recipe.data), time_steps=recipe.time_steps)
-    if recipe.sources.get("split") == "command line" and data.split.startswith("folders"):
-        raise ValueError(f"--split {recipe.split} does nothing: {run.data_path} is a tree whose folders are its split")
-    if recipe.eval_time_steps is not None and data.is_event:
-        raise ArgumentValueError("eval_time_steps", f"is for images; the recordings have {recipe.time_steps} frames")
-    return data
-
-
-def _closing(record: Record, folder: Path, *, best_on_test: bool) -> str:
-    """What came out, in a few lines."""
-    found, test = record.result, record.test
-    figures = f"test accuracy last {record.test_accuracy:.2f} %"
-    if test is None:
-        figures += f", mean of the last 5 epochs {found.mean_last_5:.2f} %"
-        if best_on_test:
-            figures += f", best {found.best:.2f} % (epoch {found.best_epoch}, chosen on the test set)"
-    else:
-        best = (
-            ""
-            if test.best is None
-            else f", of epoch {found.best_epoch}, chosen on the validation part, {test.best:.2f} %"
-        )
-        figures += f"{best}; validation accuracy last {found.last:.2f} %, best {found.best:.2f} %"
-    if record.smoke:
-        figures += SMOKED
-    ended = "" if found.epochs >= record.recipe["epochs"] else f", stopped early after {found.epochs} epochs"
-    lines = [f"{record.row}, {record.method}, seed {record.seed}, split {record.data.split}{ended}: {figures}"]
-    for name, energy in (record.energy or {}).items():
-        if isinstance(energy, dict):
-            rate = "" if energy["firing_rate"] is None else f", firing rate {100 * energy['firing_rate']:.2f} %"
-            lines.append(f"energy of the {name}: {energy['compute_mj']:.4g} mJ an image (compute){rate}")
-    lines.append(f"record: {folder / 'record.json'}; student: {folder / 'student.safetensors'}")
-    return "\n".join(lines)

@@ -14,7 +14,7 @@ from ..names import shown
 from ..options import Run
 from ..recipe import Recipe
 from ..records.ran_on import environment
-from ..row import load_data
+from ..row_data import load_data
 from ..teachers import named_teacher
 from .arm_state import ArmState
 from .arms import Arm

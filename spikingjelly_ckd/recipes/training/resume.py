@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
 from ..data import Data
@@ -40,6 +41,7 @@ __all__ = [
     "record_so_far",
     "resumed",
     "settings_of",
+    "what_to_resume",
     "write_settings",
 ]
 
@@ -50,6 +52,43 @@ GO_ON = "Go on from the end of the last epoch with --resume latest; a comparison
 """What to do after a run was stopped."""
 LATEST, PREVIOUS, BEST = "latest.ckpt", "previous.ckpt", "best.ckpt"
 BEGUN = "settings.json"
+
+
+def what_to_resume(folder: Path, recipe: Recipe, run: Run) -> Path | None:
+    """The checkpoint to go on from; None for a run that begins, or that was stopped before its first checkpoint.
+
+    Args:
+        folder: of the run.
+        recipe: of the row.
+        run: its flags.
+
+    Raises:
+        FileNotFoundError: no run was begun there.
+        ValueError: another run is in the folder, or the one to resume had other settings or left no whole checkpoint.
+    """
+    resume = "latest" if run.resume is None and _was_requeued(folder) else run.resume
+    settings = settings_of(recipe, run)
+    begun = read_settings(folder)
+    if resume == "latest" and begun is not None and not has_checkpoint(folder):
+        check_same_run(folder, begun, settings)
+        rank_zero_info(f"The run in {folder} was stopped before its first checkpoint, so its student begins anew")
+        return None
+    checkpoint = find_checkpoint(resume, folder)
+    if checkpoint is not None:
+        check_same_run(checkpoint, read_checkpoint(checkpoint)[SETTINGS], settings)
+    elif (folder / "record.json").is_file() and not (run.overwrite or run.smoke):
+        raise ValueError(
+            f"{folder} holds a run already: pass --resume latest to go on with it, another --output-dir, or --overwrite"
+        )
+    return checkpoint
+
+
+def _was_requeued(folder: Path) -> bool:
+    """Whether SLURM started this job again, with the same command, where it had begun."""
+    again = os.environ.get("SLURM_RESTART_COUNT", "0") not in ("", "0") and read_settings(folder) is not None
+    if again:
+        rank_zero_info("SLURM started this job again: going on as with --resume latest")
+    return again
 
 
 def find_checkpoint(resume: str | None, folder: Path) -> Path | None:
