@@ -198,7 +198,8 @@ def test_a_network_of_spikingjelly_is_built_by_its_own_names(ground):
     line = flags(ground, "out", "--student", "spikingjelly.activation_based.model:max_resnet18", teacher=False)
     recipe, run = parse(load_row("cifar10_r20"), line)
     built = build_student(recipe, run, recipe.data(run.data_path, recipe.data_options()))
-    assert built.arguments == {"T": 4, "in_channels": 3, "num_classes": 3}
+    sizes = {"num_classes": 3, "in_channels": 3, "size": recipe.size, "time_steps": 4, "step_mode": "m"}
+    assert built.arguments == {"name": "ms_resnet.max_resnet18", **sizes}
 
 
 @pytest.mark.parametrize(

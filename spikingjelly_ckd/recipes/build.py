@@ -18,6 +18,7 @@ from ..networks.guards import preserve_state
 from .data import Data
 from .data.loading import seed_all
 from .export import save_network
+from .models import name_in_zoo, spikingjelly_network
 from .names import in_code_of_user, name_of, shown
 from .options import Run
 from .recipe import Recipe
@@ -89,9 +90,12 @@ def build_student(recipe: Recipe, run: Run, data: Data) -> Built:
         ValueError: it cannot be trained on these data, see :func:`check_student`.
     """
     seed_all(run.seed)
-    wanted = {"num_classes": data.num_classes, "in_channels": data.in_channels, "size": data.size}
-    options = recipe.build_options()
-    network, arguments = build_network(recipe.student, **wanted, time_steps=recipe.time_steps, **options)
+    wanted: dict[str, Any] = {"num_classes": data.num_classes, "in_channels": data.in_channels, "size": data.size}
+    build, options, zoo_name = recipe.student, recipe.build_options(), name_in_zoo(recipe.student)
+    if zoo_name is not None:
+        build = spikingjelly_network
+        wanted |= {"name": zoo_name, "step_mode": "s" if recipe.student_steps == "loop" else "m"}
+    network, arguments = build_network(build, **wanted, time_steps=recipe.time_steps, **options)
     for name in (name for name in options if name not in arguments):
         raise ArgumentValueError(
             name,
@@ -99,7 +103,7 @@ def build_student(recipe: Recipe, run: Run, data: Data) -> Built:
             f"student, {shown(recipe.student)}, does not take; give it one, or leave this out",
         )
     check_student(network, recipe, data, run)
-    return Built(network, recipe.student, arguments)
+    return Built(network, build, arguments)
 
 
 def build_network(build: Callable[..., nn.Module], **wanted: Any) -> tuple[nn.Module, dict[str, Any]]:

@@ -24,7 +24,10 @@ BUILDERS = dict.fromkeys(
         *("vgg16", "spiking_vgg16"),
     ),
     f"{_PACKAGE}.recipes.models",
-) | {"timm_network": f"{_PACKAGE}.recipes.teachers"}
+) | {
+    "spikingjelly_network": f"{_PACKAGE}.recipes.models",
+    "timm_network": f"{_PACKAGE}.recipes.teachers",
+}
 """Functions of this package that a file may name, and their modules; any path inside the package may stand before."""
 _DATA = ("cifar10", "cifar100", "cifar10dvs", "dvsgesture", "image_folder", "imagenet", "ncaltech101")
 _OURS = BUILDERS | dict.fromkeys(_DATA, f"{_PACKAGE}.recipes.data") | {"digits": f"{_PACKAGE}.recipes.data.digits"}

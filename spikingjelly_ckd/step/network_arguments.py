@@ -110,8 +110,14 @@ def read_student_steps(student: nn.Module, student_steps: StudentSteps) -> Stude
     """
     check_choice("student_steps", student_steps, get_args(StudentSteps))
     modes = set(compat.neuron_step_modes(student).values())
+    asked = student_steps
     if student_steps == "multi":
         student_steps = preset_student_steps(student) or "multi"
+    if asked == "multi" and student_steps == "loop" and "m" in modes:
+        raise ValueError(
+            f"the student {type(student).__name__} takes one time step in each call, and its neurons are in multi-step "
+            "mode: call functional.set_step_mode(student, 's')"
+        )
     if student_steps == "multi" and modes == {"s"}:
         raise ValueError(
             f"the student {type(student).__name__} is in single-step mode: call functional.set_step_mode(student, "

@@ -26,6 +26,7 @@ from .norms import make_norm, synchronise_norms, with_membrane_norm
 from .resnet import ResNet, SpikingResNet
 from .resnet8 import resnet8, spiking_resnet8
 from .resnet19_20 import resnet19, resnet20, spiking_resnet19, spiking_resnet20
+from .spikingjelly_zoo import name_in_zoo, spikingjelly_network
 
 __all__ = [
     "ResNet",
@@ -35,6 +36,7 @@ __all__ = [
     "make_neuron",
     "make_norm",
     "max_resnet18",
+    "name_in_zoo",
     "resnet8",
     "resnet18",
     "resnet19",
@@ -48,6 +50,7 @@ __all__ = [
     "spiking_resnet20",
     "spiking_resnet34",
     "spiking_vgg16",
+    "spikingjelly_network",
     "synchronise_norms",
     "vgg16",
     "with_membrane_norm",
