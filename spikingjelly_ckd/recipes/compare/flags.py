@@ -24,8 +24,8 @@ from ..sources import ours
 __all__ = ["HOME", "PROGRAM", "RECIPE", "ComparisonOptions", "parser_of_comparisons", "read_flags", "settings_of_data"]
 
 PROGRAM = "python -m spikingjelly_ckd compare"
-READERS = {name: getattr(data_sets, name) for name in ("cifar10", "cifar100", "cifar10dvs", "imagenet", "image_folder")}
-READERS["digits"] = digits
+NAMES = ("cifar10", "cifar100", "cifar10dvs", "dvsgesture", "ncaltech101", "imagenet", "image_folder")
+READERS = {name: getattr(data_sets, name) for name in NAMES} | {"digits": digits}
 """Name for ``--data`` -> the function that reads the data."""
 RECIPE = Recipe(
     name="compare",
