@@ -147,6 +147,15 @@ class Distiller(WithFrozenTeacher):
         names = ("losses", "task_loss", "task_weight", "schedule", "layers")
         return Distiller(teacher, student, **{name: copy.deepcopy(getattr(method, name)) for name in names} | options)
 
+    def replace_teacher(self, teacher: nn.Module) -> None:
+        """As of the base class; where its forward may end early is found out anew.
+
+        Args:
+            teacher: frozen and put into ``eval`` here, in place.
+        """
+        super().replace_teacher(teacher)
+        self.observers.teacher.forget_forwards()
+
     @property
     def layers(self) -> dict[str, Sides]:
         """Name of each loss that compares layers -> (student layers, teacher layers), as resolved last.

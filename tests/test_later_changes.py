@@ -371,6 +371,61 @@ def test_a_teacher_that_clears_up_at_its_end_is_run_to_its_end(batch):
     assert not distiller.observers.teacher.may_end_early
 
 
+class Beside(nn.Module):
+    """The layers of ``make_teacher`` under the path ``inside``, with what is left in ``skips`` where it ends early."""
+
+    def __init__(self, *, clears):
+        super().__init__()
+        self.inside, self.skips, self.clears = make_teacher(), [], clears
+
+    def forward(self, images):
+        features = self.inside[:3](images)
+        if not self.clears:
+            return self.inside[3:](features)
+        self.skips.append(features)
+        return self.inside[5:](self.inside[3:5](features)) + self.skips.pop(0).mean((1, 2, 3))[:, None]
+
+
+@pytest.mark.parametrize("assign", [False, True])
+def test_a_replaced_teacher_is_looked_at_anew(batch, assign):
+    first, other = Beside(clears=False), Beside(clears=True)
+    distiller = Distiller(first, make_student(), {"at": (ATLoss(), 1.0)}, time_steps=2)
+    for _ in range(3):
+        distiller(*batch)
+    assert distiller.observers.teacher.may_end_early
+    if assign:
+        distiller.teacher = other
+    else:
+        distiller.replace_teacher(other)
+    assert distiller.teacher is other
+    assert not other.training
+    assert not any(parameter.requires_grad for parameter in other.parameters())
+    assert not any(part is other for part in distiller.modules())  # in no state_dict and no parameters()
+    for _ in range(4):
+        distiller(*batch)
+        assert not other.skips
+
+
+@pytest.mark.parametrize(
+    ("other", "error", "said"),
+    [
+        (lambda student: student, ValueError, "are one tensor"),
+        (lambda student: make_student(), ValueError, "make a new distiller"),
+        (lambda student: nn.DataParallel(make_teacher()), TypeError, "DistributedDataParallel"),
+        (lambda student: "resnet18", TypeError, "teacher must be a torch.nn.Module, got str"),
+        (lambda student: None, TypeError, "teacher must be a torch.nn.Module, got None"),
+    ],
+)
+def test_what_cannot_be_a_teacher_does_not_replace_one(batch, other, error, said):
+    teacher, student = make_teacher(), make_student()
+    distiller = Distiller(teacher, student, {"kd": (KDLoss(), 1.0)}, time_steps=2)
+    with pytest.raises(error, match=said):
+        distiller.teacher = other(student)
+    assert distiller.teacher is teacher
+    assert student.training
+    distiller(*batch).loss.backward()
+
+
 # --- what no shape tells ---------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..networks import compat
 from ..networks.guards import outside_inference
 from ..networks.recording import converts_input
-from .network_arguments import NO_DATA_PARALLEL
+from .network_arguments import NO_DATA_PARALLEL, check_networks
 
 __all__ = ["WithFrozenTeacher"]
 
@@ -47,15 +47,34 @@ class WithFrozenTeacher(nn.Module):
     def replace_teacher(self, teacher: nn.Module) -> None:
         """Put another network in the teacher's place, such as a prepared one; layers keep their paths.
 
+        ``distiller.teacher = network`` does the same.
+
         Args:
             teacher: frozen and put into ``eval`` here, in place.
 
         Raises:
             RuntimeError: there was no teacher.
+            TypeError: ``teacher`` is no module, or holds ``nn.DataParallel``.
+            ValueError: it shares a tensor with the student, was exported, or is a spiking network in place of an ANN
+                or the reverse.
         """
         if not self._frozen_teacher:
             raise RuntimeError("this distiller has no teacher to replace: it was made with teacher=None")
+        if teacher is None:
+            raise TypeError("teacher must be a torch.nn.Module, got None; to train without one make a new distiller")
+        check_networks(teacher, self.student)
+        if compat.has_neurons(teacher) != compat.has_neurons(self.teacher):
+            raise ValueError(
+                "a spiking teacher takes time steps and an ANN takes images, so one cannot replace the other: make a "
+                "new distiller"
+            )
         self._frozen_teacher = (_freeze(teacher, self.student),)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "teacher":  # nn.Module would register it as a submodule, and the property would go on to hide it
+            self.replace_teacher(value)
+        else:
+            super().__setattr__(name, value)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         for teacher in self._frozen_teacher:

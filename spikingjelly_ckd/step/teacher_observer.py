@@ -43,6 +43,10 @@ class TeacherObserver(Observer):
         super().__init__(*shared, **more)
         self.wants_logits = logits
         self.time_steps = time_steps
+        self.forget_forwards()
+
+    def forget_forwards(self) -> None:
+        """Assume nothing about where a forward may end; for another network in the teacher's place."""
         self.may_end_early = False
         self._has_ended_early = False
         self._has_to_end = False
