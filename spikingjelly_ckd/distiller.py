@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from .errors.checks import check_flag, check_non_negative
+from .errors.checks import check_callable, check_flag, check_non_negative
 from .errors.renamed import renamed_method, renamed_property
 from .methods.base import DistillationLoss
 from .methods.signals import TeacherOutput
@@ -111,6 +111,8 @@ class Distiller(WithFrozenTeacher):
     ) -> None:
         network_arguments.check_networks(teacher, student)
         super().__init__(teacher, student)
+        for argument, function in (("task_loss", task_loss), ("teacher_input", teacher_input)):
+            check_callable(argument, function)
         self.task_loss = task_loss
         self.task_weight = check_non_negative("task_weight", task_weight)
         self.time_steps = network_arguments.read_time_steps(time_steps)
@@ -130,8 +132,7 @@ class Distiller(WithFrozenTeacher):
         self.observers = Pair(modules, needs, given, self.student_steps, arguments.read_teacher_steps(teacher, needs))
         compat.invalidate_reset_cache(student)
         if example is not None:
-            images, labels = example if isinstance(example, tuple | list) else (example, None)
-            self._build(self._read(images, labels))
+            self._build(self._read(*arguments.read_example(example)))
         arguments.check_built(modules)
 
     @staticmethod
@@ -143,7 +144,14 @@ class Distiller(WithFrozenTeacher):
             teacher: as for :class:`Distiller`.
             student: as for :class:`Distiller`; ``method.student`` says what it has to have.
             **options: as for :class:`Distiller`, such as ``time_steps`` and ``example``.
+
+        Raises:
+            TypeError: ``method`` is no :class:`~spikingjelly_ckd.Method`; otherwise as for :class:`Distiller`.
+            ValueError: as for :class:`Distiller`.
         """
+        if not isinstance(method, Method):
+            advice = "; call it" if callable(method) and not isinstance(method, nn.Module) else ""
+            raise TypeError(f"method must be a Method such as published.kd(), got {type(method).__name__}{advice}")
         names = ("losses", "task_loss", "task_weight", "schedule", "layers")
         return Distiller(teacher, student, **{name: copy.deepcopy(getattr(method, name)) for name in names} | options)
 

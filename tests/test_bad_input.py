@@ -8,7 +8,16 @@ from conftest import tiny_student, tiny_teacher
 from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
-from spikingjelly_ckd import CKDDistiller, Distiller, FitNetsLoss, KDLoss, SAMDLoss, prepare_teacher
+from spikingjelly_ckd import (
+    CKDDistiller,
+    Distiller,
+    FitNetsLoss,
+    KDLoss,
+    SAMDLoss,
+    prepare_teacher,
+    published,
+    warm_up,
+)
 from spikingjelly_ckd.step.validate import input_violations, logit_violations
 
 SEEDED = torch.Generator().manual_seed(0)
@@ -353,6 +362,51 @@ CONSTRUCTION = {
         lambda: Distiller(tiny_teacher(), tiny_student(), [(KDLoss(), 1)]),
         TypeError,
         "losses must be a dict",
+    ),
+    "a name that nn.ModuleDict has": (
+        lambda: Distiller(tiny_teacher(), tiny_student(), {"keys": (KDLoss(), 1)}),
+        ValueError,
+        "the name 'keys' is an attribute of nn.ModuleDict.*another name",
+    ),
+    "a mode for a name": (
+        lambda: Distiller(tiny_teacher(), tiny_student(), {"training": (KDLoss(), 1)}),
+        ValueError,
+        "the name 'training' is an attribute of nn.ModuleDict",
+    ),
+    "a class as task loss": (
+        lambda: Distiller(tiny_teacher(), tiny_student(), {}, task_loss=nn.CrossEntropyLoss),
+        TypeError,
+        r"task_loss must be .*, got the class CrossEntropyLoss: pass an object of it, CrossEntropyLoss\(\.\.\.\)",
+    ),
+    "a word as task loss": (
+        lambda: Distiller(tiny_teacher(), tiny_student(), {}, task_loss="ce"),
+        TypeError,
+        "task_loss must be a function or a module, got str 'ce'",
+    ),
+    "a list as teacher_input": (
+        lambda: CKDDistiller(tiny_teacher(), tiny_student(), teacher_input=[nn.Identity()]),
+        TypeError,
+        "teacher_input must be a function or a module, got list",
+    ),
+    "three items as example": (
+        lambda: CKDDistiller(tiny_teacher(), tiny_student(), time_steps=2, example=(IMAGES, LABELS, LABELS)),
+        ValueError,
+        r"example must be images or \(images, labels\), got 3 items",
+    ),
+    "a list as schedule": (
+        lambda: CKDDistiller(tiny_teacher(), tiny_student(), schedule=[warm_up(0.1)]),
+        TypeError,
+        "schedule must be a dict",
+    ),
+    "a method that was not called": (
+        lambda: Distiller.from_method(published.kd, tiny_teacher(), tiny_student()),
+        TypeError,
+        r"must be a Method such as published\.kd\(\), got function; call it",
+    ),
+    "a network in the place of a method": (
+        lambda: Distiller.from_method(tiny_teacher(), tiny_student(), published.kd()),
+        TypeError,
+        "must be a Method such as .*, got Sequential$",
     ),
     "a full stop in a name": (
         lambda: Distiller(tiny_teacher(), tiny_student(), {"kd.1": (KDLoss(), 1)}),

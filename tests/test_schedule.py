@@ -4,8 +4,12 @@ import copy
 import math
 import pickle
 
+import numpy as np
 import pytest
+import torch
+from conftest import tiny_student, tiny_teacher
 
+from spikingjelly_ckd import Distiller, KDLoss
 from spikingjelly_ckd.step.schedule import Ramp, decay, warm_up
 
 STEPS = [step / 97 for step in range(98)]
@@ -70,3 +74,31 @@ def test_what_is_no_schedule_is_refused(make, error, said):
     with pytest.raises(error) as raised:
         make()
     assert said in str(raised.value)
+
+
+def step_with(factor):
+    torch.manual_seed(0)
+    losses = {"kd": (KDLoss(), 2.0)}
+    distiller = Distiller(tiny_teacher(), tiny_student(), losses, time_steps=2, schedule={"kd": factor})
+    distiller.progress(0.5)
+    return distiller(torch.randn(4, 3, 8, 8), torch.arange(4))
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "said"),
+    [
+        (math.nan, ValueError, r"schedule\['kd'\] at progress 0.5 must be at least 0 and finite, got nan"),
+        (math.inf, ValueError, "got inf"),
+        (-1.0, ValueError, "got -1.0"),
+        (np.float32("nan"), ValueError, "got nan"),
+        (None, TypeError, r"schedule\['kd'\] at progress 0.5 must be a number, got NoneType None"),
+    ],
+)
+def test_a_factor_that_is_no_weight_is_refused(value, error, said):
+    with pytest.raises(error, match=said):
+        step_with(lambda progress: value)
+
+
+@pytest.mark.parametrize("value", [0.25, np.float32(0.25), torch.tensor(0.25)])
+def test_a_factor_may_be_any_number(value):
+    assert step_with(lambda progress: value).weights == {"task": 1.0, "kd": 0.5}

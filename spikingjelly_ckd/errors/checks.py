@@ -11,6 +11,7 @@ from .near import hint
 
 __all__ = [
     "check_both",
+    "check_callable",
     "check_choice",
     "check_count",
     "check_flag",
@@ -117,6 +118,29 @@ def check_both(first_name: str, first: object, second_name: str, second: object)
     """
     if (first is None) != (second is None):
         raise ValueError(f"pass {first_name} and {second_name} together, or neither")
+
+
+def check_callable(name: str, value: object) -> None:
+    """Raise unless ``value`` is None or can be called; a class is not meant, but an object of it.
+
+    Raises:
+        TypeError: it is a class, or cannot be called.
+
+    Example:
+        >>> check_callable("task_loss", len)
+        >>> check_callable("task_loss", int)
+        Traceback (most recent call last):
+            ...
+        spikingjelly_ckd.errors.arguments.ArgumentTypeError: task_loss must be a function or a module, got the class \
+int: pass an object of it, int(...)
+    """
+    if isinstance(value, type):
+        kind = value.__name__
+        raise ArgumentTypeError(
+            name, f"must be a function or a module, got the class {kind}: pass an object of it, {kind}(...)"
+        )
+    if value is not None and not callable(value):
+        raise ArgumentTypeError(name, f"must be a function or a module, got {type(value).__name__} {value!r}")
 
 
 def check_choice(name: str, value: _Choice, choices: Collection[str]) -> _Choice:

@@ -22,6 +22,7 @@ __all__ = [
     "TEACHER_NEEDS",
     "Weight",
     "check_built",
+    "read_example",
     "read_layers",
     "read_losses",
     "read_needs",
@@ -88,6 +89,11 @@ def read_losses(
             raise ValueError(f"the name of a loss must be a non-empty string without '.', got {name!r}")
         if name == "task":
             raise ValueError("the name 'task' is the task loss's; give the loss another name")
+        if hasattr(nn.ModuleDict(), name):
+            raise ValueError(
+                f"the name {name!r} is an attribute of nn.ModuleDict, which holds the losses: give the loss another "
+                "name"
+            )
         if not isinstance(entry, tuple | list) or len(entry) != 2:
             raise TypeError(f"losses[{name!r}] must be (loss, weight), got {entry!r}")
         loss, weight = entry
@@ -163,9 +169,11 @@ def read_schedule(schedule: Mapping[str, Schedule] | None, losses: Collection[st
         losses: their names.
 
     Raises:
-        TypeError: a factor is no function.
+        TypeError: ``schedule`` is no mapping, or a factor is no function.
         ValueError: a name is neither that of a loss nor ``"task"``.
     """
+    if schedule is not None and not isinstance(schedule, Mapping):
+        raise TypeError(f"schedule must be a dict, name -> function of the progress, got {type(schedule).__name__}")
     known = {*losses, "task"}
     found = dict(schedule or {})
     if set(found) - known:
@@ -174,6 +182,22 @@ def read_schedule(schedule: Mapping[str, Schedule] | None, losses: Collection[st
         if not callable(factor):
             raise TypeError(f"schedule[{name!r}] must be a function of the progress, got {type(factor).__name__}")
     return found
+
+
+def read_example(example: Any) -> tuple[Any, Any]:
+    """Images and labels of an example; None for labels that it does not have.
+
+    Args:
+        example: images, or a tuple or list of images and labels.
+
+    Raises:
+        ValueError: a tuple or list of another length.
+    """
+    if not isinstance(example, tuple | list):
+        return example, None
+    if len(example) != 2:
+        raise ValueError(f"example must be images or (images, labels), got {len(example)} items")
+    return example[0], example[1]
 
 
 def read_layers(

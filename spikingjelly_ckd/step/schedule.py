@@ -12,7 +12,7 @@ from ..errors.checks import check_choice, check_non_negative, check_share
 __all__ = ["Ramp", "Schedule", "decay", "warm_up"]
 
 Schedule = Callable[[float], float]
-"""Progress of the training, from 0 (start) to 1 (end), -> the factor that a weight is multiplied by."""
+"""Progress of the training, from 0 (start) to 1 (end), -> the factor that a weight is multiplied by; at least 0."""
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import SupportsFloat, cast
 
 from torch import Tensor, nn
 
 from ..errors.arguments import ArgumentValueError
+from ..errors.checks import check_non_negative
 from .auto_weight import AutoWeight
 from .held_weight import HeldWeight
 from .output import Step
@@ -48,7 +49,9 @@ def weigh(
         One weight for each term; an automatic one is a scalar on the device.
 
     Raises:
-        ValueError: nothing of the student would be trained by a step of training.
+        TypeError: a schedule gives no number.
+        ValueError: nothing of the student would be trained by a step of training, or a schedule gives a number that is
+            negative or not finite.
     """
     if measuring and not step.logits.requires_grad:
         raise ArgumentValueError("student", NOTHING_TRAINED)
@@ -59,5 +62,18 @@ def weigh(
             weight.take(fixed["task"] * step.terms["task"].value, step.terms[name].value, step.points(name), student)
         weights[name] = weight.weight.clone()
     for name, factor in schedule.items():
-        weights[name] = weights[name] * factor(progress)
+        weights[name] = weights[name] * _factor(name, factor, progress)
     return weights
+
+
+def _factor(name: str, factor: Schedule, progress: float) -> float:
+    """What a schedule gives at this progress.
+
+    Raises:
+        TypeError: no number.
+        ValueError: a number that is negative or not finite.
+    """
+    value: object = factor(progress)
+    if not isinstance(value, int | float) and isinstance(value, SupportsFloat):  # such as one of NumPy
+        value = float(value)
+    return check_non_negative(f"schedule[{name!r}] at progress {progress:g}", cast(float, value))
