@@ -178,6 +178,11 @@ def accelerate(
         raise TypeError(f"distiller must be a Distiller, got {type(distiller).__name__}")
     if distiller._compiled_call_impl is not None:
         raise ValueError("the distiller is compiled: accelerate it before, with 'compile' among switches=")
+    for name, tensor in (("images", images), ("labels", labels)):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
+    if isinstance(switches, str):
+        raise TypeError(f"switches must be a list of names, got the string {switches!r}; pass [{switches!r}]")
     for switch in switches:
         check_choice("switches", switch, get_args(Switch))
     check_count("rounds", rounds, least=0)

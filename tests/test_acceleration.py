@@ -180,6 +180,9 @@ def test_bfloat16_is_autocast_around_the_step_and_saved_with_the_state():
     [
         ({"distiller": nn.Identity()}, TypeError, "distiller must be a Distiller"),
         ({"switches": ["faster"]}, ValueError, "switches must be one of"),
+        ({"switches": "teacher"}, TypeError, r"pass \['teacher'\]"),
+        ({"images": IMAGES.numpy()}, TypeError, "images must be a tensor, got ndarray"),
+        ({"labels": None}, TypeError, "labels must be a tensor, got NoneType"),
         ({"rounds": -1}, ValueError, "rounds must be at least 0"),
         ({"tolerance": -1.0}, ValueError, "tolerance must be"),
         ({"images": IMAGES * torch.nan}, ValueError, "NaN or inf"),

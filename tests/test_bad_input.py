@@ -47,6 +47,7 @@ INPUTS = {
     "label negative": ((IMAGES, LABELS - 1), ValueError, r"0\.\.4"),
     "soft labels of other classes": ((IMAGES, torch.rand(4, 7)), ValueError, r"soft labels must be \[N, K\]"),
     "integer soft labels": ((IMAGES, torch.ones(4, 5, dtype=torch.long)), TypeError, "soft labels"),
+    "a column of class indices": ((IMAGES, LABELS[:, None]), TypeError, r"pass labels\.squeeze\(1\)"),
     "negative soft labels": ((IMAGES, torch.randn(4, 5) - 3), ValueError, "not negative"),
     "soft labels with NaN": ((IMAGES, nan_in(torch.rand(4, 5))), ValueError, "finite"),
     "images with NaN": ((nan_in(IMAGES), LABELS), ValueError, "images hold NaN"),

@@ -99,3 +99,5 @@ def test_wrong_settings():
         AutoWeight(share=0)
     with pytest.raises(ValueError, match="batches"):
         AutoWeight(batches=0)
+    with pytest.raises(TypeError, match="batches must be an integer"):
+        AutoWeight(batches=0.5)

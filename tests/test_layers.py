@@ -291,6 +291,15 @@ def test_layer_fields_are_checked(fields, error, message):
         Layer(**fields)
 
 
+def test_a_search_checks_its_arguments():
+    with pytest.raises(TypeError, match="module must be a torch.nn.Module, got str"):
+        find_layer("resnet18", IMAGES)
+    with pytest.raises(TypeError, match="example must be a tensor"):
+        find_layer(tiny_teacher(), (IMAGES, None))
+    with pytest.raises(ValueError, match=r"example is empty: \(0, 3, 8, 8\)"):
+        find_stages(tiny_teacher(), torch.empty(0, 3, 8, 8))
+
+
 def test_resolve_checks_its_arguments():
     x = numbered(2, 16, 4, 4)
     with pytest.raises(TypeError, match="teacher_layer must be a path, a Layer or a module of the network, got int 3"):

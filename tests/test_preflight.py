@@ -319,6 +319,8 @@ def test_wrong_arguments():
         preflight(distiller, [(BATCH[0], BATCH[1], 1)])
     with pytest.raises(ValueError, match="accumulate"):
         preflight(distiller, BATCH, accumulate=0)
+    with pytest.raises(TypeError, match="accumulate must be an integer"):
+        preflight(distiller, BATCH, accumulate=0.5)
 
 
 def test_two_map_losses_are_each_reported():

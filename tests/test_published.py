@@ -8,6 +8,7 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 import torch
 from conftest import tiny_student, tiny_teacher
+from torch import nn
 
 from spikingjelly_ckd import CKDDistiller, DistillationLoss, Distiller, KDLoss, Method, methods, published, warm_up
 from spikingjelly_ckd.step.method import StudentNeeds
@@ -197,6 +198,15 @@ def test_a_schedule_or_layer_of_no_loss_is_refused():
         Method(losses, schedule={"dkd": warm_up(0.1)})
     with pytest.raises(ValueError, match=r"layers names \['task'\]; this method has \['kd'\]"):
         Method(losses, layers={"task": ("layer3", "layer3")})
+
+
+def test_losses_and_weights_of_a_method_are_checked_where_it_is_made():
+    with pytest.raises(TypeError, match=r"losses\['kd'\] must be \(loss, weight\)"):
+        Method({"kd": KDLoss()})
+    with pytest.raises(ValueError, match="alpha must be at most 1, since the task has 1 - alpha, got 1.5"):
+        published.tser(alpha=1.5)
+    with pytest.raises(TypeError, match="task_loss must be .*got the class CrossEntropyLoss"):
+        Method({}, nn.CrossEntropyLoss)
 
 
 def test_a_method_is_not_changed():

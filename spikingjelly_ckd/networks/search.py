@@ -55,7 +55,7 @@ def find_layer(
         A :class:`Layer` with its layout, its prefix, the reason for it and what was passed over.
 
     Raises:
-        TypeError: ``example`` is not a tensor.
+        TypeError: ``module`` is no module, or ``example`` no tensor.
         ValueError: wrong ``role`` or shape of ``example``, or no layer serves; the message lists the candidates and
             why each was refused.
         RuntimeError: no layer was seen running (as when the network was compiled before).
@@ -96,7 +96,7 @@ def find_stages(
         At least one :class:`Layer`.
 
     Raises:
-        TypeError: ``example`` is not a tensor.
+        TypeError: ``module`` is no module, or ``example`` no tensor.
         ValueError: as :func:`find_layer`.
         RuntimeError: no layer was seen running.
 
@@ -116,12 +116,16 @@ def find_stages(
 
 def _begin(module: nn.Module, example: Tensor, role: Role | None, run: Run | None) -> Trial:
     """Check the arguments of a search and cut the example to a few images."""
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module must be a torch.nn.Module, got {type(module).__name__}")
     if not isinstance(example, Tensor):
         raise TypeError(f"example must be a tensor [N, C, H, W] or [T, N, C, H, W], got {type(example).__name__}")
     if example.ndim not in (4, 5):
         raise ValueError(
             f"example must be images [N, C, H, W] or frames [T, N, C, H, W], got shape {tuple(example.shape)}"
         )
+    if not example.numel():
+        raise ValueError(f"example is empty: {tuple(example.shape)}; pass one image or more")
     if role is None:
         role = "student" if compat.has_neurons(module) else "teacher"
     check_choice("role", role, ROLES)

@@ -68,7 +68,7 @@ def preflight(
         A :class:`PreflightReport`.
 
     Raises:
-        TypeError: no distiller, a batch that is no (images, labels), or ``steps`` that is no integer.
+        TypeError: no distiller, a batch that is no (images, labels), or ``accumulate`` or ``steps`` that is no integer.
         ValueError: no batch, ``accumulate``, ``steps`` or ``lr`` out of range, input that the distiller refuses, or no
             loss that needs the teacher.
 
@@ -94,7 +94,7 @@ def preflight(
         raise TypeError(f"distiller must be a Distiller, got {type(distiller).__name__}")
     if not inner.uses_teacher:
         raise ValueError("no loss of this distiller uses a teacher, so there is nothing to look at before training")
-    accumulate = int(check_positive("accumulate", accumulate))
+    check_count("accumulate", accumulate)
     check_count("steps", steps, least=0)
     check_positive("lr", lr)
     pairs = _pairs(batches)

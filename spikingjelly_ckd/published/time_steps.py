@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from ..errors.arguments import ArgumentValueError
 from ..methods import PrefixKDLoss, SeAlKDLoss, StrongWeakLoss, TDKDLoss, TETLoss, TKSLoss, TSERLoss
 from ..step.arguments import Weight
 from ..step.method import Method, StudentNeeds
@@ -78,11 +79,16 @@ def tser(weight: Weight = 1.0, **settings: Any) -> Method:
         weight: of KL and entropy together.
         **settings: of :class:`~spikingjelly_ckd.TSERLoss`; ``alpha`` also sets the task's weight.
 
+    Raises:
+        ValueError: ``alpha`` is above 1, or another value that the loss refuses.
+
     Example:
         >>> tser(alpha=0.25).task_weight
         0.75
     """
     loss = TSERLoss(**settings)
+    if loss.alpha > 1:
+        raise ArgumentValueError("alpha", f"must be at most 1, since the task has 1 - alpha, got {loss.alpha}")
     return Method(
         {"tser": (loss, weight)},
         TETLoss(),

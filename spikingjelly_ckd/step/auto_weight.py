@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from ..errors.checks import check_positive
+from ..errors.checks import check_count, check_positive
 from ..functional.maps import at_least_float32
 from ..networks import compat
 
@@ -91,6 +91,7 @@ class AutoWeight(nn.Module):
         batches: how many batches to measure.
 
     Raises:
+        TypeError: ``batches`` is no integer.
         ValueError: ``share`` or ``batches`` is not positive.
 
     Example:
@@ -109,7 +110,7 @@ class AutoWeight(nn.Module):
     def __init__(self, share: float = AUTO_SHARE, batches: int = AUTO_BATCHES) -> None:
         super().__init__()
         self.share = check_positive("share", share)
-        self.batches = int(check_positive("batches", batches))
+        self.batches = check_count("batches", batches)
         self.register_buffer("weight", torch.zeros(()))
         self.register_buffer("log_ratio", torch.zeros(()))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))

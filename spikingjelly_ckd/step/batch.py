@@ -166,8 +166,11 @@ def _read_labels(images: Tensor, labels: Tensor, size: int) -> Tensor:
         raise ValueError(f"images are on {images.device}, labels on {labels.device}; move them to one device")
     if labels.ndim == 2:
         if not labels.is_floating_point():
-            raise TypeError(f"soft labels [N, K] must be floating point, got {labels.dtype}")
+            advice = "class indices are [N]: pass labels.squeeze(1)" if labels.shape[1] == 1 else "pass labels.float()"
+            raise TypeError(
+                f"soft labels [N, K] must be floating point, got {labels.dtype} {tuple(labels.shape)}; {advice}"
+            )
         return labels
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise TypeError(f"labels [N] must be integer class indices, got {labels.dtype}")
+        raise TypeError(f"labels [N] must be integer class indices, got {labels.dtype}; pass labels.long()")
     return labels.long()

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from ..errors.checks import check_choice, check_count, check_flag, check_non_negative
+from ..errors.checks import check_callable, check_choice, check_count, check_flag, check_non_negative
 from ..methods.base import DistillationLoss
-from .arguments import Weight
+from .arguments import Weight, read_losses
 from .schedule import Schedule
 
 __all__ = ["Method", "StudentNeeds"]
@@ -85,6 +85,7 @@ class Method:
         source: where the weights are from.
 
     Raises:
+        TypeError: a loss without a weight, or a value of the wrong kind.
         ValueError: ``schedule`` or ``layers`` names something that is not there, or a weight is negative or not finite.
 
     Example:
@@ -104,11 +105,10 @@ class Method:
     source: str = ""
 
     def __post_init__(self) -> None:
+        check_callable("task_loss", self.task_loss)
+        check_non_negative("task_weight", self.task_weight)
+        read_losses(self.losses, self.task_weight)
         for argument, names in (("schedule", {*self.losses, "task"}), ("layers", {*self.losses})):
             unknown = getattr(self, argument).keys() - names
             if unknown:
                 raise ValueError(f"{argument} names {sorted(unknown)}; this method has {sorted(names)}")
-        check_non_negative("task_weight", self.task_weight)
-        for name, (_, weight) in self.losses.items():
-            if isinstance(weight, int | float):
-                check_non_negative(f"the weight of {name!r}", weight)
