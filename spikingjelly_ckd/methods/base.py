@@ -178,7 +178,7 @@ class DistillationLoss(nn.Module):
             ValueError: the field is not there, which names what ``needs`` left out; or not exactly one layer is.
         """
         value = getattr(signals, name)
-        if value is None or value == ():
+        if value is None or (isinstance(value, tuple) and not value):
             needs = " and ".join(repr(need) for need in NEEDS_OF[name])
             raise ValueError(
                 f"{type(self).__name__} takes {name}, which these signals do not hold: it is there where needs names "

@@ -118,11 +118,13 @@ def _enter(module: nn.Module) -> None:
 
 
 def _leave(module: nn.Module) -> None:
-    threads = _RECORDED_BY.get(id(module), [])
+    threads = _RECORDED_BY.get(id(module))
+    if threads is None:  # it was entered by a compiled step, which cannot ask for its thread
+        return
     if threading.get_ident() in threads:
         threads.remove(threading.get_ident())
     if not threads:
-        _RECORDED_BY.pop(id(module), None)
+        del _RECORDED_BY[id(module)]
 
 
 @contextmanager

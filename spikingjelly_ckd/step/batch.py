@@ -149,7 +149,7 @@ def read_batch(
 
 def _version(images: Tensor) -> int | None:
     """How often the memory of the images was written to; unknown in ``torch.inference_mode`` and while compiled."""
-    return None if images.is_inference() or torch.compiler.is_compiling() else images._version
+    return None if torch.compiler.is_compiling() or images.is_inference() else images._version
 
 
 def _read_labels(images: Tensor, labels: Tensor, size: int) -> Tensor:
