@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .base import DistillationLoss
 
@@ -13,7 +14,9 @@ __all__ = ["StochasticLoss"]
 
 
 class StochasticLoss(DistillationLoss):
-    """A loss that draws random numbers; its generator's state is in ``state_dict()``: a resumed run draws what was due.
+    """A loss that draws random numbers; its generator's state is in ``state_dict()``, so that a resumed run draws on.
+
+    Loading warns where the state has a generator and the loss has none.
 
     Args:
         generator: random source on the networks' device; None is PyTorch's own, whose state checkpoints hold anyway.
@@ -37,8 +40,24 @@ class StochasticLoss(DistillationLoss):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         state = state_dict.pop(prefix + "generator", None)
         if self.generator is not None and state is not None:
-            self.generator.set_state(state.cpu())
+            self._set_state(self.generator, state)
+        elif state is not None:
+            warnings.warn(
+                f"the loaded state of {type(self).__name__} has a generator and the loss has none, so it draws other "
+                "numbers than a run that was not stopped: to resume one, pass generator= as it did",
+                stacklevel=2,
+            )
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def _set_state(self, generator: torch.Generator, state: Tensor) -> None:
+        try:
+            generator.set_state(state.cpu())
+        except RuntimeError as error:
+            error.add_note(
+                f"raised by the saved generator of {type(self).__name__}: pass a generator= on a device of the same "
+                f"type, got {generator.device}"
+            )
+            raise
 
 
 def __getattr__(name: str) -> Any:

@@ -157,6 +157,13 @@ def test_unlike_shapes():
         NLDLoss()(torch.zeros(2, 4), torch.zeros(2, 5))
 
 
+def test_the_state_of_another_kind_of_generator_is_said():
+    loss = NLDLoss(generator=torch.Generator())
+    with pytest.raises(RuntimeError) as caught:
+        loss.load_state_dict({"generator": torch.zeros(16, dtype=torch.uint8)})
+    assert "on a device of the same type, got cpu" in caught.value.__notes__[0]
+
+
 def test_the_generator_goes_into_the_state_and_back(pair):
     loss = NLDLoss(generator=torch.Generator().manual_seed(0))
     loss(*pair)
@@ -167,4 +174,5 @@ def test_the_generator_goes_into_the_state_and_back(pair):
     other.load_state_dict(state)
     assert other(*pair) == due
     assert NLDLoss().state_dict() == {}
-    NLDLoss().load_state_dict(state)  # a loss on PyTorch's own source ignores it
+    with pytest.warns(UserWarning, match="NLDLoss has a generator and the loss has none.*pass generator="):
+        NLDLoss().load_state_dict(state)
