@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -21,7 +20,7 @@ from .step.arguments import Weight
 from .step.auto_weight import AutoWeight
 from .step.batch import Batch
 from .step.frozen_teacher import WithFrozenTeacher
-from .step.method import Method
+from .step.method import Method, distiller_options
 from .step.output import Observation, Step, StepOutput, TeacherSeen
 from .step.pairing import Pair, Sides
 from .step.schedule import Schedule
@@ -111,14 +110,12 @@ class Distiller(WithFrozenTeacher):
     ) -> None:
         network_arguments.check_networks(teacher, student)
         super().__init__(teacher, student)
-        for argument, function in (("task_loss", task_loss), ("teacher_input", teacher_input)):
-            check_callable(argument, function)
-        self.task_loss = task_loss
+        self.task_loss = check_callable("task_loss", task_loss)
         self.task_weight = check_non_negative("task_weight", task_weight)
         self.time_steps = network_arguments.read_time_steps(time_steps)
         self.student_steps = network_arguments.read_student_steps(student, student_steps)
         self.batch_first = None if batch_first is None else check_flag("batch_first", batch_first)
-        self.teacher_input = teacher_input
+        self.teacher_input = check_callable("teacher_input", teacher_input)
         self.check = check_flag("check", check)
         self.teacher_stream = check_flag("teacher_stream", teacher_stream)
         modules, self.weights, measured = arguments.read_losses(losses, self.task_weight)
@@ -146,23 +143,9 @@ class Distiller(WithFrozenTeacher):
             **options: as for :class:`Distiller`, such as ``time_steps`` and ``example``.
 
         Raises:
-            TypeError: ``method`` is no :class:`~spikingjelly_ckd.Method`; otherwise as for :class:`Distiller`.
-            ValueError: as for :class:`Distiller`.
+            TypeError: ``method`` is no :class:`~spikingjelly_ckd.Method`; for all else see :class:`Distiller`.
         """
-        if not isinstance(method, Method):
-            advice = "; call it" if callable(method) and not isinstance(method, nn.Module) else ""
-            raise TypeError(f"method must be a Method such as published.kd(), got {type(method).__name__}{advice}")
-        names = ("losses", "task_loss", "task_weight", "schedule", "layers")
-        return Distiller(teacher, student, **{name: copy.deepcopy(getattr(method, name)) for name in names} | options)
-
-    def replace_teacher(self, teacher: nn.Module) -> None:
-        """As of the base class; where its forward may end early is found out anew.
-
-        Args:
-            teacher: frozen and put into ``eval`` here, in place.
-        """
-        super().replace_teacher(teacher)
-        self.observers.teacher.forget_forwards()
+        return Distiller(teacher, student, **distiller_options(method) | options)
 
     @property
     def layers(self) -> dict[str, Sides]:

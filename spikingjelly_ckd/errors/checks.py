@@ -21,6 +21,7 @@ __all__ = [
 ]
 
 _Choice = TypeVar("_Choice", bound=str)
+_Function = TypeVar("_Function")
 
 
 def check_positive(name: str, value: float) -> float:
@@ -120,14 +121,15 @@ def check_both(first_name: str, first: object, second_name: str, second: object)
         raise ValueError(f"pass {first_name} and {second_name} together, or neither")
 
 
-def check_callable(name: str, value: object) -> None:
-    """Raise unless ``value`` is None or can be called; a class is not meant, but an object of it.
+def check_callable(name: str, value: _Function) -> _Function:
+    """``value`` if it is None or can be called; a class is not meant, but an object of it.
 
     Raises:
         TypeError: it is a class, or cannot be called.
 
     Example:
-        >>> check_callable("task_loss", len)
+        >>> check_callable("task_loss", len)([1, 2])
+        2
         >>> check_callable("task_loss", int)
         Traceback (most recent call last):
             ...
@@ -141,6 +143,7 @@ int: pass an object of it, int(...)
         )
     if value is not None and not callable(value):
         raise ArgumentTypeError(name, f"must be a function or a module, got {type(value).__name__} {value!r}")
+    return value
 
 
 def check_choice(name: str, value: _Choice, choices: Collection[str]) -> _Choice:

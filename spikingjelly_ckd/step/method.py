@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors.checks import check_callable, check_choice, check_count, check_flag, check_non_negative
 from ..methods.base import DistillationLoss
 from .arguments import Weight, read_losses
 from .schedule import Schedule
 
-__all__ = ["Method", "StudentNeeds"]
+__all__ = ["Method", "StudentNeeds", "distiller_options"]
 
 
 @dataclass(frozen=True)
@@ -112,3 +113,23 @@ class Method:
             unknown = getattr(self, argument).keys() - names
             if unknown:
                 raise ValueError(f"{argument} names {sorted(unknown)}; this method has {sorted(names)}")
+
+
+def distiller_options(method: Method) -> dict[str, Any]:
+    """The arguments of a distiller that a method says; copies, so that one method serves several distillers.
+
+    Args:
+        method: of one publication.
+
+    Raises:
+        TypeError: it is something else, such as a function of ``published`` that was not called.
+
+    Example:
+        >>> distiller_options(Method({}))["task_weight"]
+        1.0
+    """
+    names = ("losses", "task_loss", "task_weight", "schedule", "layers")
+    if not all(hasattr(method, name) for name in names):
+        advice = "; call it" if callable(method) and not isinstance(method, nn.Module) else ""
+        raise TypeError(f"method must be a Method such as published.kd(), got {type(method).__name__}{advice}")
+    return {name: copy.deepcopy(getattr(method, name)) for name in names}

@@ -43,13 +43,10 @@ class TeacherObserver(Observer):
         super().__init__(*shared, **more)
         self.wants_logits = logits
         self.time_steps = time_steps
-        self.forget_forwards()
-
-    def forget_forwards(self) -> None:
-        """Assume nothing about where a forward may end; for another network in the teacher's place."""
         self.may_end_early = False
         self._has_ended_early = False
         self._has_to_end = False
+        self._ran: int | None = None  # id of the network of the last forward
 
     def find_time_steps(self, network: nn.Module, batch: Batch) -> None:
         """Find out whether a spiking teacher walks through time by itself, so that it takes images.
@@ -148,7 +145,8 @@ class TeacherObserver(Observer):
         """One forward. Where no loss needs anything behind the recorded layers, it ends there from the second one on.
 
         A teacher that would leave something in its lists or dicts when it is left there, such as the skip connections
-        of a U-Net, has them put back, and runs to its end from then on.
+        of a U-Net, has them put back, and runs to its end from then on. For another network, which has replaced the
+        one before, all of this is found out anew.
 
         Args:
             network: the teacher, frozen and in eval mode.
@@ -159,6 +157,8 @@ class TeacherObserver(Observer):
             RuntimeError: it is in train mode, or a parameter of it requires gradients.
         """
         check_frozen(network)
+        if self._ran != id(network):
+            self._ran, self.may_end_early, self._has_ended_early, self._has_to_end = id(network), False, False, False
         images = self.inputs(batch)
         wants_logits = self.wants_logits or whole
 
