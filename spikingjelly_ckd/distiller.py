@@ -299,7 +299,7 @@ class Distiller(WithFrozenTeacher):
         for name, loss in self._each_loss().items():
             if loss.needs_build:
                 self.observers.build(name, loss, *self._networks(), batch)
-        self.losses.to(batch.images.device)
+        self.losses.to(batch.images)
 
     def _observe_teacher(self, batch: Batch, cached: TeacherSeen | None, *, whole: bool) -> Observation:
         """The teacher's observation: of a run, of its cached output, or empty where no loss uses it."""

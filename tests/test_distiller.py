@@ -25,6 +25,7 @@ from spikingjelly_ckd import (
     TDKDLoss,
     find_layer,
     preflight,
+    published,
 )
 from spikingjelly_ckd.methods.signals import TeacherOutput
 from spikingjelly_ckd.networks.compat import is_neuron
@@ -312,6 +313,23 @@ def test_losses_with_parameters_are_built_from_the_example(teacher, student, bat
     assert "losses.hint.projector.weight" in distiller.state_dict()
     distiller(*batch).loss.backward()
     assert distiller.losses["hint"].projector.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["bkdsnn", "fitnets", "branch", "vkd", "ofa", "sastc"])
+def test_losses_with_parameters_serve_networks_of_any_floating_type(name, dtype, teacher, student, batch):
+    images, labels = batch
+    method = published.by_name(name)()
+    converted = Distiller.from_method(method, teacher, student, time_steps=2, example=batch).to(dtype)
+    nets = tiny_teacher().to(dtype), tiny_student().to(dtype)
+    made = Distiller.from_method(method, *nets, time_steps=2, example=(images.to(dtype), labels))
+    for distiller in (converted, made):
+        distiller(images.to(dtype), labels).loss.backward()
+        assert distiller.student[0].weight.dtype == dtype
+        own = [parameter for loss in distiller.losses.values() for parameter in loss.parameters()]
+        assert {parameter.dtype for parameter in own} <= {torch.promote_types(dtype, torch.float32)}
+        assert all(parameter.grad.isfinite().all() for parameter in own if parameter.grad is not None)
+    converted.float()(images, labels).loss.backward()
 
 
 def test_the_example_leaves_both_networks_as_they_were(teacher, student, batch):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Literal, Self, TypeVar, cast, get_args
 
 import torch
 from torch import Size, Tensor, nn
 
 from ..errors.renamed import renamed_method
 from ..errors.shapes import check_shapes
+from ..functional.maps import at_least_float32
 from .signals import HEAD_MISFIT, NEEDS, NEEDS_OF, LinearHead, Signals, TeacherOutput
 
 __all__ = [
@@ -89,7 +90,8 @@ class DistillationLoss(nn.Module):
 
     A subclass names what it takes, fields of :class:`Signals` in the order of its ``forward``, and computes a scalar,
     or one value for each image ``[N]``, in ``forward(student tensor, teacher tensor, ...)``. It never sees a network or
-    a layer path.
+    a layer path. Losses compute in fp32 or wider, so their parameters stay in fp32 where a distiller is converted to
+    half precision; :meth:`double` converts them.
 
     Attributes:
         takes: fields of :class:`Signals` in the order of ``forward``, keys of :data:`NEEDS_OF`. A loss that compares
@@ -269,6 +271,12 @@ class DistillationLoss(nn.Module):
         settings = {name: vars(self).get(name) for name in inspect.signature(type(self)).parameters}
         return ", ".join(f"{name}={value}" for name, value in settings.items() if isinstance(value, str | int | float))
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        def convert(tensor: Tensor) -> Tensor:
+            return _not_halved(tensor, fn(tensor))
+
+        return cast(Self, super()._apply(convert, recurse))  # type: ignore[no-untyped-call]
+
     def _refuse_none(self, selected: Sequence[Any]) -> None:
         """Raise for the first None that ``forward`` has no such default for."""
         for parameter, value in zip(inspect.signature(self.forward).parameters.values(), selected, strict=False):
@@ -287,6 +295,12 @@ class DistillationLoss(nn.Module):
 
     pick = renamed_method("pick", "select", select)
     measure = renamed_method("measure", "compute", compute)
+
+
+def _not_halved(tensor: Tensor, converted: Tensor) -> Tensor:
+    """``converted``, or ``tensor`` in fp32 on its device where it is in half precision."""
+    halved = converted.dtype in (torch.float16, torch.bfloat16)
+    return at_least_float32(tensor).to(converted.device) if halved else converted
 
 
 def _accept_old_names(loss: type[DistillationLoss]) -> None:
