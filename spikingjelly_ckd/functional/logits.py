@@ -142,6 +142,7 @@ def weighted_soft_label_error(student: Tensor, teacher: Tensor, labels: Tensor, 
     """
     check_shapes(student=(student, "N K"), teacher=(teacher, "N K"), labels=(labels, "N | N K"))
     student, teacher = bounded_logits(student), bounded_logits(teacher)
+    labels = labels.to(student.dtype) if labels.ndim == 2 else labels.long()
     own = F.cross_entropy(student.detach(), labels, reduction="none")
     weight = 1 - torch.exp(-own / (F.cross_entropy(teacher, labels, reduction="none") + 1e-7))
     soft_labels = torch.softmax(teacher / temperature, dim=1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..errors.checks import check_share
+from ..errors.checks import check_flag, check_share
 from ..errors.shapes import check_shapes
 from ..functional.features import feature_error
 from ..functional.maps import at_least_float32, time_mean
@@ -33,7 +33,7 @@ class BKDSNNLoss(ProjectedLoss):
         generator: random source of the mask, on the networks' device; PyTorch's own by default.
 
     Raises:
-        TypeError: ``blur_ratio`` is no number, or a number of channels no integer.
+        TypeError: ``blur_ratio`` is no number, ``pooled`` no bool, or a number of channels no integer.
         ValueError: a value is out of range, or one number of channels comes without the other.
 
     Example:
@@ -54,7 +54,7 @@ class BKDSNNLoss(ProjectedLoss):
     ) -> None:
         super().__init__(student_channels, teacher_channels, generator=generator)
         self.blur_ratio = check_share("blur_ratio", blur_ratio)
-        self.pooled = pooled
+        self.pooled = check_flag("pooled", pooled)
 
     def make(self, student: Sequence[int], teacher: Sequence[int]) -> BlurredGenerator:
         """The convolutions, from the channels."""

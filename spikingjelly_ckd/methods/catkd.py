@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..errors.checks import check_count
+from ..errors.checks import check_count, check_flag
 from ..functional.features import class_map_error
 from ..functional.maps import at_least_float32
 from .base import HEAD_MISFIT, DistillationLoss, Term
@@ -29,7 +29,7 @@ class CATKDLoss(DistillationLoss):
             it is, and its gradient is as if the norm was 1.
 
     Raises:
-        TypeError: ``size`` is no integer.
+        TypeError: ``size`` is no integer, or ``normalize`` no bool.
         ValueError: ``size`` is below 1.
 
     Example:
@@ -46,7 +46,7 @@ class CATKDLoss(DistillationLoss):
     def __init__(self, size: int = 2, *, normalize: bool = False) -> None:
         super().__init__()
         self.size = check_count("size", size)
-        self.normalize = normalize
+        self.normalize = check_flag("normalize", normalize)
 
     def select(self, signals: Signals) -> tuple[Tensor, ...]:
         """The maps of every class of both networks, and whether their heads make their logits of these layers.

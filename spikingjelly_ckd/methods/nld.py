@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from ..errors.checks import check_choice, check_non_negative, check_positive
+from ..errors.checks import check_choice, check_flag, check_non_negative, check_positive
 from ..errors.shapes import check_shapes
 from ..functional.bounds import bounded_logits
 from ..functional.divergences import probability_kl, soft_kl
@@ -45,7 +45,7 @@ class NLDLoss(StochasticLoss):
         detach_statistics: take mean and spread without gradient.
 
     Raises:
-        TypeError: a number was expected.
+        TypeError: a number or a bool was expected.
         ValueError: a value is out of range or unknown.
 
     Example:
@@ -80,7 +80,7 @@ class NLDLoss(StochasticLoss):
         self.noise = noise
         self.mode = mode
         self.spread = spread
-        self.detach_statistics = detach_statistics
+        self.detach_statistics = check_flag("detach_statistics", detach_statistics)
         if mode == "probabilities" and noise_weight >= 1:
             raise ValueError(f"noise_weight must be below 1 where probabilities are mixed, got {noise_weight}")
 

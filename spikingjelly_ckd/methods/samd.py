@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ..errors.checks import check_choice, check_positive
+from ..errors.checks import check_choice, check_flag, check_positive
 from ..errors.renamed import renamed_argument
 from ..functional.bounds import LEAST_LENGTH
 from ..functional.divergences import SCALINGS, Scaling, map_divergence
@@ -75,7 +75,7 @@ class SAMDLoss(DistillationLoss):
             (ternary spikes, signed membrane potentials), ``"sum"`` adds values as they are.
 
     Raises:
-        TypeError: a number was expected.
+        TypeError: a number or a bool was expected.
         ValueError: a value is out of range or unknown.
 
     Example:
@@ -114,7 +114,7 @@ class SAMDLoss(DistillationLoss):
         self.temperature = check_positive("temperature", temperature)
         self.normalization = normalization
         self.scaling = scaling
-        self.squared_temperature = squared_temperature
+        self.squared_temperature = check_flag("squared_temperature", squared_temperature)
         self.target_class = target_class
         self.cam_pool = cam_pool
         self.student_eps = check_positive("student_eps", student_eps)

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 
-from ..errors.checks import check_choice, check_positive
+from ..errors.checks import check_choice, check_flag, check_positive
 from ..errors.shapes import check_shapes
 from ..functional.divergences import soft_kl
 from ..functional.time import check_steps, most_and_least_confident
@@ -31,7 +31,7 @@ class StrongWeakLoss(DistillationLoss):
         detach_target: take the target without gradient.
 
     Raises:
-        TypeError: ``temperature`` is no number.
+        TypeError: ``temperature`` is no number, or another argument no bool.
         ValueError: ``temperature`` is not positive, or ``direction`` is unknown.
 
     Example:
@@ -55,8 +55,8 @@ class StrongWeakLoss(DistillationLoss):
         check_choice("direction", direction, get_args(Direction))
         self.direction = direction
         self.temperature = check_positive("temperature", temperature)
-        self.squared_temperature = squared_temperature
-        self.detach_target = detach_target
+        self.squared_temperature = check_flag("squared_temperature", squared_temperature)
+        self.detach_target = check_flag("detach_target", detach_target)
 
     def forward(self, steps: Tensor) -> Tensor:
         """The loss.

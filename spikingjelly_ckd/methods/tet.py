@@ -42,9 +42,9 @@ class TETLoss(DistillationLoss):
 
     def __init__(self, lamb: float = 0.0, means: float = 1.0, label_smoothing: float = 0.0) -> None:
         super().__init__()
-        self.lamb = _check_share("lamb", lamb)
+        self.lamb = _check_fraction("lamb", lamb)
         self.means = check_non_negative("means", means)
-        self.label_smoothing = _check_share("label_smoothing", label_smoothing)
+        self.label_smoothing = _check_fraction("label_smoothing", label_smoothing)
 
     def forward(self, steps: Tensor, labels: Tensor) -> Tensor:
         """The loss.
@@ -66,7 +66,8 @@ class TETLoss(DistillationLoss):
         return (1 - self.lamb) * entropy + self.lamb * torch.square(steps - self.means).mean()
 
 
-def _check_share(name: str, value: float) -> float:
+def _check_fraction(name: str, value: float) -> float:
+    """``value`` if it is from 0 to 1, both included."""
     if check_non_negative(name, value) > 1:
         raise ValueError(f"{name} must lie in 0..1, got {value}")
     return value

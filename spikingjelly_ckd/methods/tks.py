@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors.checks import check_positive
+from ..errors.checks import check_flag, check_positive
 from ..functional.bounds import bounded_logits
 from ..functional.maps import at_least_float32
 from ..functional.time import sum_correct_steps
@@ -30,7 +30,7 @@ class TKSLoss(DistillationLoss):
             with its logits where the target is undecided; without it, it is at most :math:`2 \tau^2`.
 
     Raises:
-        TypeError: ``temperature`` is no number.
+        TypeError: ``temperature`` is no number, or ``detach_target`` no bool.
         ValueError: ``temperature`` is not positive.
 
     Example:
@@ -44,7 +44,7 @@ class TKSLoss(DistillationLoss):
     def __init__(self, temperature: float = 3.0, *, detach_target: bool = False) -> None:
         super().__init__()
         self.temperature = check_positive("temperature", temperature)
-        self.detach_target = detach_target
+        self.detach_target = check_flag("detach_target", detach_target)
 
     def forward(self, steps: Tensor, labels: Tensor) -> Tensor:
         """The loss.

@@ -414,3 +414,17 @@ def test_weights_that_were_saved_under_the_projectors_old_name_load():
 
 def test_the_arguments_of_a_loss_are_those_of_its_signature():
     assert "evidence" not in inspect.signature(SAMDLoss).parameters
+
+
+FLAGS = [
+    (getattr(methods, name), parameter.name)
+    for name in methods.__all__
+    for parameter in inspect.signature(getattr(methods, name)).parameters.values()
+    if isinstance(parameter.default, bool)
+]
+
+
+@pytest.mark.parametrize(("loss", "flag"), FLAGS)
+def test_a_word_is_no_flag(loss, flag):
+    with pytest.raises(TypeError, match=f"{flag} must be True or False, got str 'no'"):
+        loss(**{flag: "no"})

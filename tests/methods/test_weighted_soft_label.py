@@ -41,3 +41,10 @@ def test_unlike_shapes_and_wrong_temperature():
         WeightedSoftLabelLoss()(torch.zeros(2, 4), torch.zeros(2, 5), torch.tensor([0, 1]))
     with pytest.raises(ValueError, match="temperature"):
         WeightedSoftLabelLoss(0)
+
+
+def test_labels_of_any_integer_or_floating_type():
+    student, teacher = torch.zeros(2, 3), torch.eye(2, 3)
+    labels, soft = torch.tensor([0, 1]), torch.eye(2, 3)
+    values = [WeightedSoftLabelLoss()(student, teacher, each) for each in (labels, labels.int(), soft, soft.double())]
+    assert len({float(value) for value in values}) == 1
