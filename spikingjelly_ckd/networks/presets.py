@@ -13,7 +13,7 @@ from torch import nn
 __all__ = ["StudentSteps", "preset_student_steps", "student_preset_paths"]
 
 StudentSteps = Literal["multi", "loop", "internal"]
-"""How a student takes its time steps: all steps in one call, one call a step, or images in and a loop of its own."""
+"""How a student takes its time steps: all in one call, one call for each, or by itself, from images."""
 
 # class name -> where its last spikes with positions are, best first; a negative number counts from the end
 _STUDENT_PRESETS = {

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..networks.outputs import read_logits
+from ..networks.presets import StudentSteps
 
 __all__ = ["StudentSteps", "run_over_time"]
-
-
-StudentSteps = Literal["multi", "loop", "internal"]
-"""How a student takes its time steps: all in one call, one call for each, or by itself, from images."""
 
 
 def run_over_time(network: nn.Module, frames: Tensor, steps: StudentSteps) -> Any:
