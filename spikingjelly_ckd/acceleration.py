@@ -1,4 +1,4 @@
-"""A distiller that trains faster: each change is timed, compared with what was before, and kept where it serves."""
+"""Make a distiller train faster: each change is timed, compared with the distiller without it, and kept if it helps."""
 
 from __future__ import annotations
 
@@ -27,30 +27,31 @@ Switch = Literal["fast neurons", "static stem", "channels-last", "bfloat16", "te
 USUAL: tuple[Switch, ...] = ("fast neurons", "static stem", "channels-last", "bfloat16", "teacher")
 """All but ``"compile"``, which takes minutes at the first step."""
 PAYS = 0.98
-"""Share of the time of a step under which a switch pays."""
+"""A switch pays if a step with it takes less than this share of the time without it."""
 NOISE = 2.0**-8
-"""Relative standard deviation of the noise on the images that shows how sensitive a student is: so far apart are
-neighbouring numbers of bfloat16."""
+"""Relative standard deviation of the noise that is put on the images to measure how sensitive a student is. It is the
+relative distance of neighbouring bfloat16 numbers."""
 EXACT = ("fast neurons", "static stem")
 """Switches that change no spike."""
 AS_FAR = 1.5
-"""How many times as far as that noise moves them logits and maps may move."""
+"""Logits and maps may differ by this many times the difference that the noise makes."""
 WARM_UP = 2
+"""Steps before the timing begins."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One switch, tried beside those that are on.
+    """What came of one switch, tried together with those that were already on.
 
     Attributes:
-        switch: which.
+        switch: its name.
         on: whether it stays on.
-        ratio: of the seconds of a step with it to those without, median of the rounds; None where it was not timed.
-        logit_error: of the student, with all that is on beside it, from the distiller as it was; of the prepared
-            teacher from the eager one for ``"teacher"``:
-            ``|difference| / |logits - their mean over the classes|`` (Euclidean).
-        map_error: likewise of the spike maps at the recorded layers, from their means over the positions (the largest),
-            or of the teacher's class maps; None where no layer is recorded.
+        ratio: seconds of a step with it / seconds without it, median of the rounds; None where it was not timed.
+        logit_error: difference of the student's logits between the original distiller and the one with this switch and
+            all that were on before: ``|difference| / |logits - their mean over the classes|`` (Euclidean). For
+            ``"teacher"``, of the prepared teacher's logits from the original one's.
+        map_error: the same of the spike maps at the recorded layers, relative to their deviation from the mean over the
+            positions; the largest of all layers. For ``"teacher"``, of its class maps. None where no layer is recorded.
         note: why it is off, or what was done.
     """
 
@@ -76,8 +77,9 @@ class Acceleration:
     Attributes:
         trials: one for each switch that was asked for.
         seconds: of forward and backward of a step, before and after, medians; None where nothing was timed.
-        sensitivity: how far the student's logits and maps move, likewise, with noise of 0.4 % on the images.
-        prepared: the teacher, where it was prepared.
+        sensitivity: errors of the student's logits and maps, as in :class:`Trial`, that noise of 0.4 % on the images
+            makes; the second is None where no layer is recorded.
+        prepared: the prepared teacher; None where the teacher was not replaced.
     """
 
     trials: tuple[Trial, ...]
@@ -121,27 +123,29 @@ def accelerate(
     teacher_output: TeacherSeen | None = None,
     held_out: Iterable[tuple[Tensor, Tensor]] | None = None,
 ) -> Acceleration:
-    """Make the steps of a distiller cheaper, in place, by what pays on this machine and agrees on this batch.
+    """Make the steps of a distiller cheaper, in place, by the switches that save time on this machine.
 
     Call it once, on the device of the training and before the optimiser is made. Switches are tried one after the
-    other on copies of the student, each beside those that were kept: time of forward and backward, the two taking turns
-    in each round, and what student and teacher say of the batch in train mode. A switch stays on where the step takes
-    less than 0.98 of its time and logits and maps move by no more than ``tolerance``, or 1.5 times as far as noise of
-    0.4 % on the images moves them, which is how far apart numbers of bfloat16 are: a deep spiking network can be so
-    sensitive, more so before its training, that one spike more in an early layer changes the last layer for the whole
-    batch, through BatchNorm. The first two switches may move nothing, neither in train nor in eval mode.
+    other on copies of the student, each together with those that were kept. Forward and backward with and without it
+    are timed in turns, and logits and maps on this batch are compared in train mode.
+
+    A switch stays on if a step takes less than 0.98 of the time without it, and logits and maps differ by no more than
+    ``tolerance``, or than 1.5 times the difference that noise of 0.4 % on the images makes, whichever is larger. 0.4 %
+    is the relative distance of neighbouring bfloat16 numbers. The noise is measured because a deep spiking network can
+    be so sensitive, above all before its training, that one more spike in an early layer changes the last layer for the
+    whole batch, through BatchNorm. With the first two switches nothing may differ, neither in train nor in eval mode.
 
     - ``"fast neurons"``: :func:`~spikingjelly_ckd.use_fast_neurons`; the same spikes.
     - ``"static stem"``: the student's layers in front of its first neurons run once for all time steps of an image; the
       same spikes. In train mode that ends at the first BatchNorm.
     - ``"channels-last"``: memory format of the student's convolutions; other rounding.
-    - ``"bfloat16"``: student and losses under autocast, here and in ``predict``; saved with the distiller's state,
-      and as the state says where one is loaded.
+    - ``"bfloat16"``: student and losses run under autocast, in steps and in ``predict``. It is saved in the distiller's
+      state; a distiller that loads a state is switched as the state says.
     - ``"teacher"``: :func:`~spikingjelly_ckd.prepare_teacher` in channels-last with folded BatchNorm, in bfloat16 or
       float32, compiled too where ``"compile"`` is asked for: the cheapest of them that agrees.
-    - ``"compile"``: the whole distiller by ``torch.compile``. Minutes, once here and once at the first step.
+    - ``"compile"``: the whole distiller by ``torch.compile``. It takes minutes, once here and once at the first step.
 
-    Parameters, buffers, modes and random numbers stay as they are; no accuracy is measured but the teacher's.
+    Parameters, buffers, modes and random numbers stay as they are. The student's accuracy is not measured.
 
     Args:
         distiller: bare, neither compiled nor in ``DistributedDataParallel``; its layers are chosen on the batch where
@@ -149,9 +153,9 @@ def accelerate(
         images: a batch of the training, of its usual size, as for the distiller.
         labels: likewise.
         switches: what to try.
-        rounds: of timing; 0 times nothing, and switches on what agrees. Timings differ between processes, so with
-            ``torch.distributed`` on several it has to be 0.
-        tolerance: how far logits and maps may move, relative, see :class:`Trial`.
+        rounds: of timing; 0 times nothing and switches on whatever agrees. It has to be 0 with several processes of
+            ``torch.distributed``, whose timings would differ.
+        tolerance: largest error of logits and maps, see :class:`Trial`.
         teacher_output: where the training passes cached outputs, that of this batch.
         held_out: for ``prepare_teacher``.
 
@@ -221,11 +225,11 @@ def accelerate(
 
 
 class _NothingToSwitchError(Exception):
-    """What a switch would change is not there."""
+    """The distiller has nothing that the switch could change."""
 
 
 class _Bench:
-    """One batch, what a distiller said of it as it was, and the judgement of trials."""
+    """One batch with the original distiller's outputs on it, by which trials are judged."""
 
     def __init__(
         self,
@@ -246,21 +250,21 @@ class _Bench:
     def judge(
         self, switch: Switch, trial: Distiller, current: Distiller, prepared: PreparedTeacher | None = None
     ) -> Trial:
-        """Whether the trial agrees with the distiller as it was, and pays beside the current one."""
+        """Whether the trial agrees with the original distiller, and is faster than the current one."""
         note = ""
         errors: tuple[float | None, float | None]
         if prepared is not None:  # which has been compared with the teacher as it was
             note, errors = ", ".join(prepared.done), (prepared.logit_error, prepared.map_error)
         else:
             errors = self._errors(trial, self.images)
-            if switch in EXACT and not any(errors):  # what evaluates is run by other code
+            if switch in EXACT and not any(errors):  # eval mode is run by other code
                 errors = self._errors(trial, self.images, training=False)
             for error, allowed in zip(errors, self.allowed, strict=True):
                 most = 0.0 if switch in EXACT else allowed
-                if error is not None and not error <= most:  # not above it: NaN is no less
+                if error is not None and not error <= most:  # not ``error > most``, which is False for NaN
                     return Trial(switch, False, None, *errors, f"moved by more than {most:.1e} (tolerance=)")
         if not self.rounds:
-            self._timed(trial.train())  # whatever its backward raises
+            self._timed(trial.train())  # so that what its backward raises is known
         seconds = self._interleaved(trial, current) if self.rounds else []
         ratio = statistics.median(one / other for one, other in seconds) if seconds else None
         if ratio is not None and ratio >= PAYS:
@@ -273,10 +277,10 @@ class _Bench:
         return statistics.median(one), statistics.median(other)
 
     def _look(self, distiller: Distiller, images: Tensor, training: bool) -> tuple[Tensor, list[Tensor]]:
-        """The logits and spike maps of a copy of the student as it came; random layers draw the same each time."""
+        """Logits and spike maps of a copy of the student with its original buffers; random layers draw the same."""
         torch.manual_seed(0)
         twin = copy.deepcopy(distiller).train(training)
-        twin.student.load_state_dict(self.buffers, strict=False)  # steps that were timed have moved its statistics
+        twin.student.load_state_dict(self.buffers, strict=False)  # timed steps have updated its statistics
         step = twin.observe(images, self.labels, self.cached)
         layers = {id(spikes): spikes for each in step.student.features.values() for spikes in each}
         return step.logits.detach(), [spike_activation_map(x.detach(), negative="abs") for x in layers.values()]
@@ -287,7 +291,7 @@ class _Bench:
         return _moved(logits, logits_before, (1,)), max(moved, default=None)
 
     def _interleaved(self, *distillers: Distiller) -> list[list[float]]:
-        """Seconds of a step of each, for every round; the order turns from round to round."""
+        """Seconds of a step of each distiller, for every round; the order is reversed from round to round."""
         for distiller in distillers:
             for _ in range(WARM_UP):
                 self._timed(distiller.train())

@@ -1,4 +1,4 @@
-"""A teacher made cheaper: it never trains, so it need not cost what a network that trains does."""
+"""A teacher prepared for inference: it is never trained, so its forward can be made cheaper."""
 
 from __future__ import annotations
 
@@ -31,21 +31,22 @@ from .step.validate import add_note_on_error, input_violations
 __all__ = ["PreparedTeacher", "prepare_teacher"]
 
 TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.02}
-"""Largest error of logits and class maps that is taken, by the type of the prepared network."""
+"""Largest error of logits and class maps that is accepted, by the type of the prepared network."""
 ROUNDS = 5
+"""Forwards that are timed."""
 FAINT = 0.05
-"""Share of the largest range of the example's class maps under which a map's own range does not count."""
+"""Class maps with a range below this share of the largest one are compared on this share of the largest range."""
 _TOP = "top class"
 
 
 @dataclass(frozen=True)
 class PreparedTeacher:
-    """A teacher for inference, and what its preparation cost and gained; ``print`` it.
+    """A teacher for inference, with its errors and its gain in speed; ``print`` it.
 
     Attributes:
-        network: to hand to the distiller, with ``teacher_layer=prepared.layer``. Layers keep their paths.
+        network: to pass to the distiller, with ``teacher_layer=prepared.layer``. Layers keep their paths.
         layer: where its class maps were compared, and where a distiller with SAMD takes them.
-        done: what was changed, in words; empty where ``network`` is the teacher as it was. The figures below are then
+        done: what was changed, in words; empty where ``network`` is the original teacher. The figures below are then
             None.
         left_out: why something that was asked for was not done.
         logit_error: of the example's logits, ``|difference| / |logits - their mean over the classes|`` (Euclidean).
@@ -80,7 +81,7 @@ class PreparedTeacher:
 
 @dataclass(frozen=True)
 class _Eager:
-    """What the teacher as it was says and takes."""
+    """Outputs of the original teacher on the example, and the seconds that it takes."""
 
     logits: Tensor
     maps: Tensor
@@ -104,13 +105,14 @@ def prepare_teacher(
 ) -> PreparedTeacher:
     """A copy of a frozen teacher whose forward is cheaper.
 
-    It may have another memory format, half precision, compiled blocks, and the last block of a ViT of timm or
-    torchvision that classifies from its class token computes that token alone. BatchNorm can be taken into the
+    The copy can have another memory format, half precision and compiled blocks. In a ViT of timm or torchvision that
+    classifies from its class token, the last block computes that token alone. BatchNorm can be folded into the
     convolutions in front of it.
 
-    Nothing is taken on trust. Logits and class maps of the example are compared with the eager teacher's, and where
-    they are off by more than ``tolerance``, or the held-out accuracy falls by more than ``max_drop`` points, the
-    original teacher is returned and ``left_out`` says why. Whether it pays depends on the machine: see ``seconds``.
+    Every change is checked. Logits and class maps of the example are compared with the original teacher's. If they
+    differ by more than ``tolerance``, or the held-out accuracy falls by more than ``max_drop`` points, fewer changes
+    are tried; if none can be made, the original teacher is returned, and ``left_out`` says why. Whether a forward is
+    faster depends on the machine: see ``seconds``.
 
     The layers that will be recorded keep their hooks and shapes: blocks that hold one of them are not compiled as a
     whole, what is inside is. A distiller that records other layers than these says that a layer did not run or has one
@@ -124,12 +126,12 @@ def prepare_teacher(
         teacher: a classifier that is not compiled and has a layer for class maps. It is left as it is, but for ``eval``
             and frozen parameters.
         example: images ``[N, C, H, W]`` as the teacher takes them (after ``teacher_input``), real ones if possible.
-        dtype: ``torch.float32`` leaves numbers as they are; ``torch.bfloat16`` pays where the CPU or GPU is built for
-            it (docs/speed.md); ``torch.float16`` is for GPUs. BatchNorm keeps parameters of fp32.
+        dtype: of weights and computation. ``torch.float32`` changes none; ``torch.bfloat16`` is faster where the CPU or
+            GPU supports it (docs/speed.md); ``torch.float16`` is for GPUs. BatchNorm keeps its parameters in fp32.
         channels_last: put images and convolutions into that memory format.
         class_token: let the last block of a ViT compute its class token alone, where no other is recorded.
-        fold_norms: take each BatchNorm into the convolution that is defined in front of it, in fp32, where neither is
-            recorded. In half precision the weights of a convolution are then rounded with their scale.
+        fold_norms: fold each BatchNorm, in fp32, into the convolution that is defined in front of it, where neither is
+            recorded. In half precision the folded weights are rounded.
         compile: ``torch.compile`` for every block in front of and behind the recorded layers. The first forward of each
             input shape then takes from seconds to minutes.
         layers: what will be recorded (paths, layers or modules of ``teacher``), beside the layer that
@@ -143,9 +145,9 @@ def prepare_teacher(
 
     Raises:
         TypeError: ``teacher`` is no module, ``example`` no floating tensor, an option is no bool, or ``held_out`` holds
-            something else than pairs of tensors or can be gone through only once.
-        ValueError: a type that is none of the three, a layer that is not there, a teacher that is compiled or prepared
-            already, an example with NaN or without content, or held-out images or labels that cannot be right.
+            something else than pairs of tensors or can be iterated only once.
+        ValueError: another type than the three, a layer that does not exist, a teacher that is compiled or prepared
+            already, an example with NaN or of one value throughout, or invalid held-out images or labels.
         Exception: whatever the teacher raises on the example, with a note.
 
     Example:
@@ -173,7 +175,7 @@ def prepare_teacher(
     kept = {layer.path for layer in read_side(layers, teacher) or ()}
     if held_out is not None and (not isinstance(held_out, Iterable) or isinstance(held_out, Iterator)):
         raise TypeError(
-            "held_out must be batches that can be gone through more than once, such as a list or a DataLoader, got "
+            "held_out must be batches that can be iterated more than once, such as a list or a DataLoader, got "
             f"{type(held_out).__name__}"
         )
     teacher.eval().requires_grad_(False)
@@ -232,7 +234,7 @@ def _check_example(example: Tensor) -> None:
 
 def _too_far(found: PreparedTeacher, allowed: float) -> str | None:
     for name, error in (("logits", found.logit_error), ("class maps", found.map_error)):
-        if error is None or not error <= allowed:  # not above it: NaN is no less
+        if error is None or not error <= allowed:  # not ``error > allowed``, which is False for NaN
             return f"{name} off by {error:.1e}, more than {allowed:.1e} (tolerance=)"
     return None
 
@@ -245,9 +247,9 @@ def _first_line(error: Exception) -> str:
 def _on_held_out(
     found: PreparedTeacher, teacher: nn.Module, batches: Iterable[Any], max_drop: float, device: torch.device
 ) -> tuple[PreparedTeacher, str | None]:
-    """With the accuracy of both networks on the same images, and why it is not taken.
+    """``found`` with the accuracy of both networks on the held-out images, and why it is refused (None: it is not).
 
-    What is wrong with the data, or raises in the eager teacher, raises; what raises in the other is a reason.
+    Invalid data and errors of the original teacher are raised; an error of the prepared network is a reason to refuse.
     """
     right, images = [0, 0], 0
     for pair in batches:
@@ -268,7 +270,7 @@ def _on_held_out(
             right[place] += int((logits.argmax(1) == labels).sum())
         images += len(batch)
     if not images:
-        raise ValueError("held_out gave no batch (images, labels); it has to give them each time it is gone through")
+        raise ValueError("held_out gave no batch (images, labels); it has to give them each time it is iterated")
     before, after = (100 * count / images for count in right)
     low = before - after > max_drop
     reason = f"held-out accuracy {before:.2f} % -> {after:.2f} % (max_drop=)" if low else None
@@ -347,7 +349,7 @@ def _note_shape(found: list[Any]) -> Callable[[Any], None]:
 
 
 def _seconds(network: nn.Module, images: Tensor) -> float:
-    """Of a forward as in a step with SAMD: gradients enabled, and a graph for nothing, since all is frozen."""
+    """Of a forward as in a step with SAMD: with gradients enabled, though no parameter requires one."""
 
     def finished() -> float:
         if images.device.type == "cuda":

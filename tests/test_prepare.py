@@ -399,11 +399,11 @@ HELD_OUT = torch.linspace(0, 1, 2 * 3 * 8 * 8).reshape(2, 3, 8, 8)
         ({"dtype": "bfloat16"}, ValueError, "dtype must be one of"),
         ({"layers": ["9"]}, ValueError, "has no layer '9'"),
         ({"held_out": []}, ValueError, "held_out gave no batch"),
-        ({"held_out": 5}, TypeError, "gone through more than once.*got int$"),
+        ({"held_out": 5}, TypeError, "iterated more than once.*got int$"),
         (
             {"held_out": iter([(HELD_OUT, torch.tensor([0, 1]))])},
             TypeError,
-            "gone through more than once.*got list_iter",
+            "iterated more than once.*got list_iter",
         ),
         ({"held_out": [1, 2]}, TypeError, "held_out must hold batches.*got int"),
         ({"held_out": (HELD_OUT, torch.tensor([0, 1]))}, TypeError, "held_out must hold batches.*got Tensor"),
