@@ -1,6 +1,6 @@
 """Import paths and names of earlier versions: they work, and warn with the new ones.
 
-The two tables are all there is to it: a line that is taken out is a name that is gone.
+To remove an old path or name for good, delete its line in one of the two tables.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ class _Finder(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         paths = [f"{_PACKAGE}.{new}" for new in OLD_MODULES[module.__name__.removeprefix(f"{_PACKAGE}.")]]
         text = " and ".join(paths)
-        warnings.warn(f"{module.__name__} is called {text} now; the old name will go", DeprecationWarning, stacklevel=2)
+        message = f"{module.__name__} is called {text} now; the old name will be removed"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
         module.__doc__ = f"Old name of {text}."
         module.__dict__["__getattr__"] = old_names(module.__name__, *paths)
 
@@ -107,7 +108,7 @@ def old_names(module: str, *homes: str) -> Callable[[str], Any]:
         >>> find = old_names("spikingjelly_ckd.probing", "spikingjelly_ckd.networks.guards")
         >>> with warnings.catch_warnings(record=True, action="always") as seen:
         ...     find("fresh").__name__, str(seen[0].message)
-        ('reset_states', 'fresh is called reset_states now; the old name will go')
+        ('reset_states', 'fresh is called reset_states now; the old name will be removed')
     """
 
     def find(name: str) -> Any:
@@ -117,7 +118,7 @@ def old_names(module: str, *homes: str) -> Callable[[str], Any]:
                 found = vars(import_module(home))
                 if new in found:
                     if new != name:
-                        text = f"{name} is called {new} now; the old name will go"
+                        text = f"{name} is called {new} now; the old name will be removed"
                         warnings.warn(text, DeprecationWarning, stacklevel=2)
                     return found[new]
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
@@ -126,6 +127,6 @@ def old_names(module: str, *homes: str) -> Callable[[str], Any]:
 
 
 def install() -> None:
-    """Let the old paths be imported; this finder is asked where every other has found nothing."""
+    """Let the old paths be imported, by a finder that Python asks after all others."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())

@@ -73,7 +73,7 @@ for old, names in json.loads(sys.argv[1]).items():
             except ImportError as error:
                 found[f"{old}.{name}"] = {"error": str(error)}
                 continue
-        ours = {str(w.message): w for w in seen if "the old name will go" in str(w.message)}
+        ours = {str(w.message): w for w in seen if "the old name will be removed" in str(w.message)}
         homes = [f"spikingjelly_ckd.{home}" for home in OLD_MODULES.get(old, (old,))]
         news = [vars(importlib.import_module(home)).get(OLD_NAMES.get(name, name)) for home in homes]
         found[f"{old}.{name}"] = {
@@ -109,10 +109,11 @@ def test_every_old_module_is_tried():
 def test_an_old_path_gives_the_new_names_and_warns_once(old, imported):
     first, *others = DOCUMENTED[old]
     homes = [f"spikingjelly_ckd.{new}" for new in _renamed.OLD_MODULES.get(old, ())]
-    moved = [f"spikingjelly_ckd.{old} is called {' and '.join(homes)} now; the old name will go"] if homes else []
+    text = f"spikingjelly_ckd.{old} is called {' and '.join(homes)} now; the old name will be removed"
+    moved = [text] if homes else []
     for name in (first, *others):
         found, new = imported[f"{old}.{name}"], _renamed.OLD_NAMES.get(name, name)
-        renamed = [f"{name} is called {new} now; the old name will go"] if new != name else []
+        renamed = [f"{name} is called {new} now; the old name will be removed"] if new != name else []
         assert "error" not in found, found["error"]
         assert found["is_new"]
         assert found["said"] == (moved if name == first else []) + renamed

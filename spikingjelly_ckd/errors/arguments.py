@@ -15,13 +15,13 @@ _AS_KEYWORDS: Mapping[str, str] = MappingProxyType({})
 class ArgumentError(Exception):
     """An argument that cannot be used, and what to pass instead. Raise one of the subclasses.
 
-    ``str(error)`` is the argument, the text and ``"; pass NAME=VALUE"`` for the remedy. A text that has its own place
-    for the remedy holds ``{remedy}`` there. Errors can be pickled. PyTorch makes an error of a loading process anew
-    from its traceback alone: then ``argument`` is empty and ``text`` is that traceback.
+    ``str(error)`` is the argument, the text and ``"; pass NAME=VALUE"`` for the remedy; a text with ``{remedy}`` in it
+    has the remedy there instead. Errors can be pickled. PyTorch raises an error of a loading process again from its
+    traceback alone: then ``argument`` is empty and ``text`` is that traceback.
 
     Args:
         argument: its name.
-        text: what was expected, what came, and what to do.
+        text: what was expected, what was passed, and what to do.
         remedy: arguments that would help, name -> value.
 
     Attributes:
@@ -75,7 +75,7 @@ class ArgumentValueError(ArgumentError, ValueError):
 
 
 class ArgumentNotFoundError(ArgumentError, FileNotFoundError):
-    """An argument that names a file or folder which is not there."""
+    """An argument that names a file or folder which does not exist."""
 
 
 class InvalidStepError(ValueError):
@@ -83,7 +83,8 @@ class InvalidStepError(ValueError):
 
     Args:
         text: what was found.
-        diverged: whether weights that ran away show so: NaN or infinity behind the student, neurons that fell silent.
+        diverged: whether it shows that the training diverged: the student's logits or a loss are not finite, or its
+            neurons have fallen silent.
 
     Example:
         >>> InvalidStepError("the loss 'task' is not finite", diverged=True).diverged

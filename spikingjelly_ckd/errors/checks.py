@@ -1,4 +1,4 @@
-"""One wording for the checks that constructors share."""
+"""Checks of arguments that constructors share, so that their errors have one wording."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packages that are missing, or that do not go together: which ones, and the command that mends it."""
+"""Errors of imports that name the package at fault, missing or incompatible, and the command that installs it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["InstallationError", "cure", "needs_packages", "root_logger_untouched
 
 OURS = "spikingjelly-ckd"
 TOGETHER = ("torch", "torchvision", "torchaudio")
-"""Built against one another; any other set than of one release fails at import."""
+"""Built for one another: packages of different releases fail at import."""
 DISTRIBUTIONS = {"cupy": "cupy-cuda13x", "sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml"}
 """Module -> distribution that brings it, where the names differ."""
 BUNDLES = ("train", "tune", "nir")
@@ -27,12 +27,12 @@ LONGEST = 200
 
 
 class InstallationError(ImportError):
-    """A package is missing, or does not work beside the others; the message says which, and how to mend it."""
+    """A package is missing or incompatible with the others; the message names it and the command that installs it."""
 
 
 @contextmanager
 def needs_packages(part: str) -> Iterator[None]:
-    """For imports of other packages: a failure is one line with versions and the command that mends it.
+    """Around imports of other packages: a failure is raised as one line with versions and the command that helps.
 
     Args:
         part: what needs them, for the message.
@@ -57,7 +57,7 @@ installed: pip install 'no_such_package'
 
 @contextmanager
 def root_logger_untouched() -> Iterator[None]:
-    """For the import of a package that logs while it is imported: the process gets no handler by it.
+    """Around the import of a package that logs while it is imported: no handler is added to the root logger.
 
     ``logging.info`` gives the root logger a handler where it has none, and every library then prints through it,
     Lightning among them. SpikingJelly 0.0.0.0.14 does so where CuPy is missing.
@@ -79,7 +79,7 @@ def root_logger_untouched() -> Iterator[None]:
 
 
 def cure(error: Exception, part: str) -> str:
-    """What to say about a failed import, in one line.
+    """The message about a failed import, in one line.
 
     Args:
         error: what the import raised.

@@ -1,4 +1,4 @@
-"""Names that are spelled almost as one that there is not, and the question whether one of them was meant."""
+"""Suggestions for a name that does not exist: the known names that are spelled almost like it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["hint", "near", "nearest"]
 
 
 def nearest(name: str, known: Iterable[str], *, most: int = 3, least: float = 0.6) -> list[str]:
-    """Those of ``known`` that are spelled almost as ``name``, the nearest first; capitals make no difference.
+    """The names of ``known`` that are spelled almost like ``name``, the nearest first; capitals make no difference.
 
     Args:
         name: as it was typed.
-        known: names that there are.
-        most: how many are returned.
+        known: names that exist.
+        most: how many are returned at most.
         least: how alike two names must be, from 0 to 1.
 
     Example:
@@ -29,7 +29,7 @@ def nearest(name: str, known: Iterable[str], *, most: int = 3, least: float = 0.
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """A question that names what is spelled almost alike; nothing where there is none.
+    """A question with the names that are spelled almost like ``name``; empty where there is none.
 
     Example:
         >>> near("cifra10", ["cifar10", "digits"])
@@ -42,7 +42,7 @@ def near(name: str, known: Iterable[str]) -> str:
 
 
 def hint(name: str, known: Iterable[str]) -> str:
-    """The question of :func:`near` as the end of a sentence; nothing where there is none.
+    """The question of :func:`near` as the end of a sentence; empty where there is none.
 
     Example:
         >>> f"there is no 'cifra10'{hint('cifra10', ['cifar10', 'digits'])}"
