@@ -214,7 +214,7 @@ class Distiller(WithFrozenTeacher):
         return step.with_terms(self.task_loss, self._each_loss())
 
     def run_teacher(self, images: Tensor, labels: Tensor) -> TeacherOutput:
-        """The teacher alone: what the losses take of it, to be kept and passed to :meth:`forward` later.
+        """Run the teacher alone; its output can be cached and passed to :meth:`forward` later.
 
         Args:
             images: as for :meth:`forward`.
@@ -264,7 +264,7 @@ class Distiller(WithFrozenTeacher):
             return self.observers.student.logits(self.student, batch)
 
     def progress(self, share: float) -> None:
-        """Say how far the training is, from 0 (start) to 1 (end); the schedule of the weights follows it.
+        """Set the progress of the training, from 0 (start) to 1 (end), which the schedule of the weights follows.
 
         Raises:
             ValueError: ``share`` is not in ``[0, 1]``.
@@ -287,7 +287,7 @@ class Distiller(WithFrozenTeacher):
         return self.observers.read(images, labels, self.time_steps, self.batch_first, self.teacher_input)
 
     def _ignored(self) -> int | None:
-        """Label of images that the task loss passes over."""
+        """The label of images that the task loss ignores; None where it has none."""
         return getattr(self.task_loss, "ignore_index", None)
 
     def _networks(self) -> tuple[nn.Module, nn.Module | None]:
@@ -312,7 +312,7 @@ class Distiller(WithFrozenTeacher):
         return self.observers.teacher.observe(self.teacher, batch, whole=whole) if self.uses_teacher else Observation()
 
     def _weigh(self, step: Step) -> dict[str, float | Tensor]:
-        """The weight of every term; those that are measured take this batch in where they are due."""
+        """The weight of every term; automatic ones first measure this batch if they are due."""
         measuring, fixed = self.training and torch.is_grad_enabled(), {"task": self.task_weight, **self.weights}
         return weigh(self.student, step, fixed, self.auto, self.schedule, self._progress, measuring=measuring)
 

@@ -1,1 +1,1 @@
-"""One step of two networks: what a batch is, what was observed, and what the losses get of it."""
+"""One step of two networks: its batch, the observation of each network, and what the losses get of them."""

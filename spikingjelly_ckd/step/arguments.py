@@ -1,4 +1,4 @@
-"""What the distiller's losses, layers and schedule have to be, and what it says when they are not."""
+"""Checks of the losses, layers and schedule that are passed to a distiller."""
 
 from __future__ import annotations
 
@@ -64,18 +64,18 @@ def read_teacher_steps(teacher: nn.Module | None, needs: Collection[str]) -> Stu
 def read_losses(
     losses: Mapping[str, tuple[DistillationLoss, Weight]], task_weight: float
 ) -> tuple[dict[str, DistillationLoss], dict[str, float], dict[str, AutoWeight | HeldWeight]]:
-    """The losses, the weights that are numbers, and what measures the others.
+    """The losses, the weights that are numbers, and the modules that measure the other weights.
 
     Args:
         losses: name -> (loss, weight).
         task_weight: of the task loss.
 
     Returns:
-        The losses, the weights that are numbers, and what measures the others; each by its name.
+        The losses, the weights that are numbers, and the modules that measure the other weights; each by its name.
 
     Raises:
         TypeError: ``losses`` is no mapping, an entry is no pair, a loss is no :class:`DistillationLoss`, or a weight is
-            no number.
+            neither a number nor a word.
         ValueError: a name cannot be used, two names share one loss with parameters, a weight is negative, not finite or
             an unknown word, or a weight is a share of the task's gradient and ``task_weight`` is 0.
     """

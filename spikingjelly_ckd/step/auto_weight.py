@@ -122,7 +122,7 @@ class AutoWeight(nn.Module):
         return self._left > 0
 
     def take(self, task: Tensor, term: Tensor, points: Sequence[Tensor], student: nn.Module | None = None) -> None:
-        """Take one training step: it is measured while :attr:`measuring`.
+        """Measure one training step, while :attr:`measuring`.
 
         Args:
             task: as for :meth:`observe`.
@@ -134,7 +134,7 @@ class AutoWeight(nn.Module):
             self.observe(task, term, points, student)
 
     def observe(self, task: Tensor, term: Tensor, points: Sequence[Tensor], student: nn.Module | None = None) -> None:
-        """Take one batch into the measurement.
+        """Measure one batch, and set the weight by all that were measured.
 
         Args:
             task: the task loss, scalar with its graph.

@@ -43,13 +43,13 @@ class Batch:
         object.__setattr__(self, "_version", _version(self.images))
 
     def check_kept(self, role: Role) -> None:
-        """Raise if the network that ran last has written into the images, which are everybody's.
+        """Raise if the network that ran last has written into the images, which both networks share.
 
         Args:
             role: of the network that ran last.
 
         Raises:
-            ValueError: it has; the images of this batch are spoilt.
+            ValueError: it has; the message says what to do.
         """
         version = _version(self.images)
         if version != self._version and None not in (version, self._version):
@@ -100,8 +100,8 @@ def read_batch(
         images: ``[N, C, H, W]``, or event frames ``[T, N, C, H, W]`` (``[N, T, C, H, W]`` with ``batch_first``).
         labels: class indices ``[N]``, soft labels ``[N, K]``, or None.
         time_steps: None, or ``T``; must equal the time axis of event frames.
-        batch_first: event frames come as ``[N, T, C, H, W]``; None is False, and is refused where the labels leave both
-            open (``T = N``).
+        batch_first: event frames come as ``[N, T, C, H, W]``; None is False, and is refused where ``T = N``, since
+            the labels then do not tell which axis is time.
         teacher_input: turns images, or frames with time first, into what the teacher takes.
 
     Returns:
@@ -148,7 +148,7 @@ def read_batch(
 
 
 def _version(images: Tensor) -> int | None:
-    """How often the memory of the images was written to; unknown in ``torch.inference_mode`` and while compiled."""
+    """How often the memory of the images was written to; None in ``torch.inference_mode`` and in a compiled step."""
     return None if torch.compiler.is_compiling() or images.is_inference() else images._version
 
 

@@ -27,7 +27,7 @@ class Searched:
         self._found: dict[bool, Side] = {}
 
     def find(self, *, stages: bool) -> Side:
-        """The layers that serve, or the one; their grids are left open, since they follow the size of the input.
+        """The layers of all stages, or the one that serves best, without grids, which follow the size of the input.
 
         Args:
             stages: one layer for each size of map, in place of the one that serves best.

@@ -88,7 +88,7 @@ class WithFrozenTeacher(nn.Module):
         compat.reset(self.student)
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
-        state = self.__getstate__()  # type: ignore[no-untyped-call]  # without what was compiled: that runs this one
+        state = self.__getstate__()  # type: ignore[no-untyped-call]  # without the compiled call, which would run this distiller
         twin.__dict__.update(copy.deepcopy(state, memo))
         return twin
 

@@ -103,11 +103,11 @@ class HeldWeight(nn.Module):
             self.register_buffer(name, torch.zeros(()))
         for name in ("seen", "steps"):
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
-        self._steps = 0  # as the buffer, which would have to be waited for on a GPU
+        self._steps = 0  # the same number as the buffer, without a copy from the GPU
 
     @untraced
     def take(self, task: Tensor, term: Tensor, points: Sequence[Tensor], student: nn.Module | None = None) -> None:
-        """Count one training step, and measure it where its turn has come.
+        """Count one training step, and measure it if a measurement is due.
 
         Args:
             task: the task loss, scalar with its graph.

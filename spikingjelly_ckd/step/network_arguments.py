@@ -1,4 +1,4 @@
-"""What the distiller's two networks have to be, and how the student takes its time steps."""
+"""Checks of the two networks that are passed to a distiller, and how the student takes its time steps."""
 
 from __future__ import annotations
 

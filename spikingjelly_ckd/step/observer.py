@@ -74,7 +74,7 @@ class Observer:
         raise NotImplementedError
 
     def as_read(self, name: str) -> tuple[Layer, ...]:
-        """The layers of the loss called ``name``, with what was found out when they were last read.
+        """The layers of the loss called ``name``, with the layouts in which they were last read.
 
         Args:
             name: of a loss that compares layers.
@@ -142,7 +142,7 @@ class Observer:
             return {layer: self.arranged(network, layer, seen.calls(layer.path), batch).shape for layer in layers}
 
     def arranged(self, network: nn.Module, layer: Layer, calls: Sequence[Tensor], batch: Batch) -> Tensor:
-        """What a layer returned, in the losses' axes; how it is read is worked out once for each shape.
+        """What a layer returned, in the losses' axes; its layout is determined once for each shape.
 
         Args:
             network: of this side.

@@ -1,7 +1,7 @@
-"""Whether what is read of the student is in the order in which it is read: time steps, images, positions.
+"""Checks that the student's outputs have the order in which they are read: time steps, images, positions.
 
-Where shapes leave that open the network itself is asked: it runs on images of which a part was changed, and the change
-has to show where that part is read.
+Where shapes do not tell the order, the network runs on images of which a part was changed. The outputs that change with
+it must be those that are read as that part.
 """
 
 from __future__ import annotations
@@ -23,22 +23,21 @@ from .student_observer import StudentObserver
 __all__ = ["check_places", "check_positions"]
 
 _OWN_HALF = 0.6
-"""Share of a change that has to show in its own half of a map of tokens: by chance it is about 0.5."""
+"""Share of a change in one half of the image that must be in that half of a map of tokens; about 0.5 by chance."""
 _CLEARLY = 0.2
-"""By this much more of it has to show with channels last before that is said to be the order."""
+"""A map is taken to have its channels last if this share is larger by so much when it is read like that."""
 
 
 def check_places(observer: StudentObserver, network: nn.Module, batch: Batch) -> None:
-    """Raise if what is read as one image is another, where shapes leave open which axis is time.
+    """Raise if the outputs have the batch in front of time, where shapes do not tell which axis is time.
 
-    That is so where time and batch are folded into one axis, or are equal. The network runs twice, the second time
-    with another first image: what answers to it has to be the first image of every step. It is left as it was
-    found.
+    That is so where time and batch are folded into one axis, or are equal. The network runs twice, the second time with
+    another first image: only the first image of every time step may change. The network is left as it was found.
 
     Args:
         observer: of the student, with its layers chosen.
         network: the student.
-        batch: what it takes.
+        batch: its input.
 
     Raises:
         ValueError: a layer or the output has the batch in front of time.
@@ -58,7 +57,7 @@ def check_places(observer: StudentObserver, network: nn.Module, batch: Batch) ->
     first, rest = batch.images.narrow(axis, 0, 1), batch.images.narrow(axis, 1, batch.size - 1)
     other = replace(batch, images=torch.cat([1 - first.flip(-1), rest], axis))
     before, after = (_read_all(observer, network, layers, each) for each in (batch, other))
-    if any(torch.equal(tensor, after[name]) for name, tensor in before.items()):  # a network that is silent as yet
+    if any(torch.equal(tensor, after[name]) for name, tensor in before.items()):  # no neuron fires yet
         with preserve_state(network), torch.no_grad():
             _settle_norms(observer, network, batch)
             before, after = (_read_all(observer, network, layers, each) for each in (batch, other))
@@ -75,11 +74,11 @@ def check_places(observer: StudentObserver, network: nn.Module, batch: Batch) ->
 
 
 def check_positions(observer: StudentObserver, network: nn.Module, batch: Batch) -> None:
-    """Raise if a map that is read from tokens, or from axes of one size, is not that of the image.
+    """Raise if the positions of a map are not those of the image, where shapes do not tell.
 
-    Tokens can be in another order than row by row, and channels last where all three axes have one size.
-    The network runs twice, on images with one half changed at a time, which has to show in that half of the map. It
-    is left as it was found.
+    Tokens can be in another order than row by row, and channels can be last where all three axes have one size. The
+    network runs on images of which one half was changed, and most of the change must be in that half of the map. It is
+    left as it was found.
 
     Args:
         observer: of the student, with its layers chosen.
@@ -125,9 +124,9 @@ def _layouts(observer: StudentObserver) -> dict[Layer, str]:
 
 
 def _settle_norms(observer: StudentObserver, network: nn.Module, batch: Batch) -> None:
-    """Take the statistics of BatchNorm from a batch, so that neurons that no one knows fire too.
+    """Take the statistics of BatchNorm from a batch, so that also neurons of unknown classes fire.
 
-    Those of several processes stay as they are, since not every process has to come here.
+    SyncBatchNorm stays as it is, since not every process has to get here.
     """
     for module in network.eval().modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(module, nn.SyncBatchNorm):
@@ -144,7 +143,7 @@ def _settle_norms(observer: StudentObserver, network: nn.Module, batch: Batch) -
 def _read_all(
     observer: StudentObserver, network: nn.Module, layers: Iterable[Layer], batch: Batch
 ) -> dict[str, Tensor]:
-    """Name -> what a layer, or the output, says of every time step and image, ``[T, N, ...]``."""
+    """Name -> the values of a layer, or of the output, for every time step and image, ``[T, N, ...]``."""
     with preserve_state(network), firing(network), torch.no_grad():
         with record(network.eval(), {layer.path for layer in layers}) as seen:
             logits = observer.logits(network, batch)

@@ -1,4 +1,4 @@
-"""What one step saw, and what it gives to the caller."""
+"""One step: the observation of each network, the terms of the losses, and the output for the caller."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ class Observation:
         points: name of a loss -> the outputs of its layers as they stand in the graph, one for each call.
         every_point: the outputs of all recorded layers.
         head: the last linear layer, where a loss applies it.
-        violations: message -> boolean scalar on the device, true where what was read out is invalid.
+        violations: message -> boolean scalar on the device, true where per-step logits read inside the network are not
+            those of its output.
     """
 
     logits: Tensor | None = None
@@ -68,20 +69,21 @@ class Observation:
 
 
 TeacherSeen = TeacherOutput | Observation
-"""What a step may get in place of running the teacher."""
+"""Either of these can be passed to a step, which then does not run the teacher."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """Both networks on one batch, and the value of every loss; nothing is judged or weighted yet.
+    """Both networks on one batch, and the value of every loss; nothing is checked or weighted yet.
 
     Attributes:
-        batch: what the networks took.
+        batch: the input of both networks.
         labels: as the losses see them: class indices in range ``[N]``, or soft labels ``[N, K]``. An image that the
-            task loss ignores has the teacher's first choice for its label.
+            task loss ignores gets the teacher's top-1 class as its label.
         task_labels: as the task loss sees them, with its ``ignore_index``.
         student: with its graph.
         teacher: detached; empty where no loss uses a teacher.
+        ignored: label that the task loss ignores; None where it has none.
         terms: ``"task"`` and one for each loss.
     """
 
@@ -198,7 +200,7 @@ class Step:
         return found
 
     def signs_of_divergence(self) -> set[str]:
-        """Those messages of :meth:`violations` that tell of weights which ran away, and not of the batch."""
+        """Those messages of :meth:`violations` that show a diverged training and not an invalid batch."""
         return {
             INVALID_LOGITS.format(role="student"),
             SILENT_STUDENT,
@@ -206,7 +208,10 @@ class Step:
         }
 
     def judge(self, *, together: bool) -> int:
-        """How many images the losses left out; ``together`` with the other processes of ``torch.distributed``.
+        """Raise the first violation, or return how many images the losses left out.
+
+        Args:
+            together: raise in every process of ``torch.distributed`` where one of them has a violation.
 
         Raises:
             InvalidStepError: a violation, here or, where ``together``, on any rank.
@@ -240,17 +245,17 @@ class Step:
 
 @dataclass
 class StepOutput:
-    """What one step gives.
+    """The result of one step.
 
     Attributes:
         loss: weighted sum of all terms, scalar; call ``loss.backward()``.
         logits: the student's, averaged over time, ``[N, K]``, with their graph.
         terms: ``"task"`` and one entry for each loss: unweighted, detached scalars.
-        weights: of each term as used in this step.
+        weights: of each term, as used in this step; an automatic one is a scalar tensor.
         maps: ``{"teacher", "student"}``, ``[N, h, w]`` each, detached, size-matched and normalised, before the
             softmax; empty without a map loss, and ``"name/teacher"``, ``"name/student"`` with several.
         skipped: how many images the losses left out, such as those with a constant teacher map, summed over the losses;
-            a number, or with ``check=False`` a scalar tensor that was not waited for.
+            an integer, or with ``check=False`` a scalar tensor, which is not copied from the device.
         values: the terms with their graphs, for gradients of one term alone.
     """
 

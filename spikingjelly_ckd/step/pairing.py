@@ -122,8 +122,8 @@ class Pair(nn.Module):
     def choose(self, student: nn.Module, teacher: nn.Module | None, batch: Batch) -> None:
         """Set the layers of both sides for every loss, and where the student's per-step logits are read; once.
 
-        Layers that the user named stay. No network is searched twice. What is checked beside it is checked again where
-        it may have changed: at the first batch of several time steps, and where step modes are others.
+        Layers that the user named stay. No network is searched twice. Step modes and orders of axes are checked again
+        at the first batch of several time steps, and step modes also where they were changed.
 
         Args:
             student: the network.
@@ -162,7 +162,7 @@ class Pair(nn.Module):
     def _choose(self, student: nn.Module, teacher: nn.Module | None, batch: Batch) -> None:
         if not batch.images.isfinite().all():
             raise ValueError("images hold NaN or inf, so no layer can be chosen on them")
-        batch = replace(batch)  # as its memory is now: a compiled step does not know
+        batch = replace(batch)  # notes the version of its memory, which a compiled step does not know
         self._check_modes(student, batch)
         batch.check_kept("student")
         if batch.steps is not None and batch.steps == batch.size > 1:
@@ -190,11 +190,11 @@ class Pair(nn.Module):
         self._is_of_one_step = batch.steps == 1
 
     def _check_axes(self, student: nn.Module, batch: Batch) -> None:
-        """Raise if a run with one image fewer shows that the student takes or returns time where the batch belongs."""
+        """Raise if the student fails with one image fewer, so that it takes or returns ``[N, T, ...]``."""
         size = batch.size - 1
         images = batch.images.narrow(batch.images.ndim - 4, 0, size)
         fewer = replace(batch, images=images, labels=None, size=size)
-        self.count_classes(student, batch)  # what it raises has another reason
+        self.count_classes(student, batch)  # an error here has another reason
         try:
             self.count_classes(student, fewer)
         except Exception as error:

@@ -12,8 +12,8 @@ from torch import Tensor
 __all__ = ["decode", "encode"]
 
 BLOCK = 2**14
-"""The bytes are filled up with blanks to a multiple of it. So a state saved before anything was chosen has the same
-shapes as one saved after it, and moving averages that copy one ``state_dict`` into another (timm's) can do so."""
+"""The bytes are padded with blanks to a multiple of it. A state saved before anything was chosen so has the same shapes
+as one saved later, and moving averages can copy one ``state_dict`` into the other (as timm's does)."""
 
 
 def encode(data: Mapping[str, Any]) -> Tensor:

@@ -18,8 +18,8 @@ __all__ = ["SharedTeacher"]
 class SharedTeacher:
     """A teacher that several distillers have in common, run once for all of them.
 
-    What it saw is passed as ``teacher_output`` to each distiller, whose step is then the same, to the bit, as if it had
-    run the teacher itself.
+    Its observations are passed to each distiller as ``teacher_output``. The step of a distiller is then the same, to
+    the bit, as if it had run the teacher itself.
 
     Args:
         pairs: name of each distiller -> its ``observers``, which have chosen their layers: it was built with

@@ -1,4 +1,4 @@
-"""Modules of a student that take time steps for images, or images for time steps."""
+"""Checks for modules of a student that confuse the time axis with the batch."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def check_step_modes(
 ) -> None:
     """Raise if a module treats the time axis as part of the batch.
 
-    Asked are modules that SpikingJelly gives a step mode and that are in single-step mode, and layers of PyTorch that
-    take the second axis for channels (normalisations, ``Dropout2d``). Only a network that has such modules is run, in
-    eval mode; it is left as it was found. A module that is called once a step, in a loop of its own, is no fault, and
-    neither is a layer that treats every entry of the leading axes alike (``Linear``, activations).
+    Looked at are modules with a step mode of SpikingJelly that are in single-step mode, and layers of PyTorch that take
+    the second axis for channels (normalisations, ``Dropout2d``). Only a network that has such modules is run, in eval
+    mode; it is left as it was found. A module that the network calls once a time step is no error, and neither is a
+    layer that treats every entry of the leading axes alike (``Linear``, activations).
 
     Args:
         network: the student, in multi-step mode.

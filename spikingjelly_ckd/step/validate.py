@@ -1,4 +1,4 @@
-"""What a step checks of networks, labels and values while it runs."""
+"""Checks of networks, labels and values during a step."""
 
 from __future__ import annotations
 

@@ -37,13 +37,13 @@ def weigh(
 
     Args:
         student: of the step; its states are reset before each gradient that is measured.
-        step: whose gradients a weight that is measured takes in.
+        step: at whose gradients automatic weights are measured.
         fixed: the weights that are numbers, ``"task"`` among them.
         auto: name -> :class:`~spikingjelly_ckd.step.auto_weight.AutoWeight` or
             :class:`~spikingjelly_ckd.step.held_weight.HeldWeight`.
         schedule: factors over the run.
         progress: from 0 (start) to 1 (end).
-        measuring: whether the step is one of training, which automatic weights may take in.
+        measuring: whether automatic weights may be measured, that is, whether this is a step of training.
 
     Returns:
         One weight for each term; an automatic one is a scalar on the device.
