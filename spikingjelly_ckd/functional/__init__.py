@@ -1,19 +1,19 @@
 """Every formula of the package as a pure function: tensors in, tensors out, no network and no state.
 
-- ``maps``: where a network looked. Spike maps (:func:`spike_activation_map`), class maps (:func:`grad_cam` and its
-  relatives, :func:`class_activation_map`), their sizes and normalisation, and a layer over time (:func:`time_mean`).
+- ``maps``: maps of where a network looked. Spike maps (:func:`spike_activation_map`), class maps (:func:`grad_cam` and
+  its relatives, :func:`class_activation_map`), their sizes and normalisation, a layer over time (:func:`time_mean`).
 - ``divergences``: how far softened logits (:func:`soft_kl`), probabilities or maps are apart.
-- ``logits``: what is done with logits ``[N, K]`` (:func:`decoupled_kl`, :func:`gaussian_like`, :func:`correlation`).
-- ``weighted``: divergences in which the teacher says what counts how much (:func:`refined_kl`, :func:`adaptive_kl`).
-- ``time``: what is done with the logits of every time step, ``[T, N, K]`` (:func:`step_kl`, :func:`correct_steps`).
+- ``logits``: functions of logits ``[N, K]`` (:func:`decoupled_kl`, :func:`gaussian_like`, :func:`correlation`).
+- ``weighted``: divergences that are weighted by the teacher (:func:`refined_kl`, :func:`adaptive_kl`).
+- ``time``: functions of the logits of every time step, ``[T, N, K]`` (:func:`step_kl`, :func:`correct_steps`).
 - ``features``: errors of recorded layers (:func:`attention_distance`, :func:`feature_error`).
-- ``relations``: how the images of a batch lie to each other (:func:`similarity_error`, :func:`linear_cka`).
-- ``projected``: errors of what a projector made of the student's layers (:func:`enhanced_target_error`).
+- ``relations``: relations between the images of a batch (:func:`similarity_error`, :func:`linear_cka`).
+- ``projected``: errors of the student's layers behind a projector (:func:`enhanced_target_error`).
 - ``bounds``: what keeps values and gradients finite where an input is silent, constant or huge.
 
 All of them check the axes of their arguments by :func:`check_shapes`.
 
-In every function the student comes before the teacher; the teacher's side is used as it is given, so pass it detached.
+In every function the student comes before the teacher; the teacher is not detached in them, so pass it detached.
 The losses of :mod:`spikingjelly_ckd.methods` are thin modules around these functions.
 """
 

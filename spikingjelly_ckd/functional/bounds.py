@@ -1,4 +1,4 @@
-"""What keeps values and gradients bounded where an input says nothing, or is too large to be squared.
+"""Bounds of values and gradients where an input is silent or constant, or too large to be squared.
 
 A division by a row's own length or spread has a gradient of one over that length: without a bound, one image for which
 the student is silent outweighs every other image of the batch. Such a row is divided by 1 instead, which leaves its
@@ -49,7 +49,7 @@ def bounded_logits(logits: Tensor) -> Tensor:
 
 
 class _Scaled(torch.autograd.Function):
-    """Division whose gradient passes as if by 1; one kernel, where a formula that says so takes five."""
+    """Division whose gradient is that of a division by 1; one kernel, where a formula for it takes five."""
 
     generate_vmap_rule = True
 
@@ -123,7 +123,7 @@ def is_short(rows: Tensor, least: float = LEAST_LENGTH) -> Tensor:
 
 
 def is_flat(rows: Tensor, dim: int, least: float = 0.0) -> Tensor:
-    """Which rows are constant but for rounding, so that their spread says nothing.
+    """Which rows are constant but for rounding, so that their spread means nothing.
 
     Args:
         rows: any shape.

@@ -1,7 +1,7 @@
 """Divergences of probabilities and of maps, as pure tensor functions.
 
 The student comes first and the teacher second, as in PyTorch's ``(input, target)``. Gradients flow to the student; a
-target is used as it is given, so pass a detached one. ``N`` images, ``K`` classes, ``h w`` positions.
+target is not detached here, so pass a detached one. ``N`` images, ``K`` classes, ``h w`` positions.
 """
 
 from __future__ import annotations

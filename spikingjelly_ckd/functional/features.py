@@ -1,6 +1,6 @@
-"""What is done with recorded layers: attention, masks, and errors of features and of class maps.
+"""Functions of recorded layers: attention, masks, and errors of features and of class maps.
 
-The student comes first and the teacher second. Gradients flow to the student; a target is used as it is given, so pass
+The student comes first and the teacher second. Gradients flow to the student; a target is not detached here, so pass
 a detached one. ``N`` images, ``C`` channels, ``K`` classes, ``h w`` positions.
 """
 

@@ -1,6 +1,6 @@
-"""What is done with the logits of one forward, ``[N, K]``: softened, standardised, smoothed by noise, taken apart.
+"""Functions of the logits of one forward, ``[N, K]``: softened, standardised, smoothed by noise, split by class.
 
-The student comes first and the teacher second. Gradients flow to the student; a target is used as it is given, so pass
+The student comes first and the teacher second. Gradients flow to the student; a target is not detached here, so pass
 a detached one. ``N`` images, ``K`` classes.
 """
 
@@ -117,7 +117,7 @@ def split_class(logits: Tensor, classes: Tensor, temperature: float) -> tuple[Te
 
 
 def weighted_soft_label_error(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
-    r"""Cross-entropy of soft labels, weighted by how much the teacher is to be trusted (ICLR 2021, arXiv 2102.00650).
+    r"""Cross-entropy with the teacher, weighted by its own error and the student's (ICLR 2021, arXiv 2102.00650).
 
     :math:`\omega \, \mathrm{CE}(\sigma(z_T / \tau), \sigma(z_S / \tau))` with :math:`\omega = 1 -
     \exp(-\mathrm{CE}_S / \mathrm{CE}_T)` of the image's own cross-entropies with its label, detached. No factor

@@ -1,4 +1,4 @@
-"""Where a network looked, as pure tensor functions: spike activation maps, class maps, and how they are compared.
+"""Maps of where a network looked: spike activation maps, class maps, their sizes and normalisation.
 
 Shapes: ``T`` time steps, ``N`` images, ``C`` channels, ``h w`` positions, ``K`` classes. Every function works in at
 least fp32, whatever the input (spike counts above 256 are not exact in bf16), and follows the input's device.
@@ -290,7 +290,7 @@ def normalize_map(maps: Tensor, mode: Normalization, *, eps: float = SPIKE_EPS) 
 
 
 def is_constant(maps: Tensor, *, tolerance: float = 1e-6) -> Tensor:
-    """Which maps say nothing about position.
+    """Which maps are constant over the positions.
 
     Args:
         maps: shape ``[N, h, w]``.

@@ -1,6 +1,6 @@
-"""Errors of what a small trained network made of the student's layers.
+"""Errors of the student's layers behind a projector, a small network that is trained with the student.
 
-The student comes first and the teacher second. Gradients flow to the student; a target is used as it is given, so pass
+The student comes first and the teacher second. Gradients flow to the student; a target is not detached here, so pass
 a detached one. ``N`` images, ``C`` channels, ``K`` classes, ``h w`` positions; ``S`` layers of the student and ``L`` of
 the teacher.
 """

@@ -1,6 +1,6 @@
-"""How the images of a batch lie to each other, in the student's features and in the teacher's.
+"""Relations between the images of a batch, in the student's features and in the teacher's.
 
-The student comes first and the teacher second. Gradients flow to the student; a target is used as it is given, so pass
+The student comes first and the teacher second. Gradients flow to the student; a target is not detached here, so pass
 a detached one. ``N`` images, at least two: one image has no relation. Features ``[N, ...]`` are flattened, and the two
 networks need not have as many.
 """

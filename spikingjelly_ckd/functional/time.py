@@ -1,6 +1,6 @@
-"""What is done with the logits of every time step, ``[T, N, K]``.
+"""Functions of the logits of every time step, ``[T, N, K]``.
 
-The student comes first and the teacher second. Gradients flow to the student; a target is used as it is given, so pass
+The student comes first and the teacher second. Gradients flow to the student; a target is not detached here, so pass
 a detached one. ``T`` time steps, ``N`` images, ``K`` classes.
 """
 
@@ -229,7 +229,7 @@ def most_and_least_confident(steps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def prefix_means(steps: Tensor) -> Tensor:
-    r"""What the network says after each time step: :math:`\frac{1}{t} \sum_{s \le t} z_S(s)`.
+    r"""The mean of the logits up to each time step: :math:`\frac{1}{t} \sum_{s \le t} z_S(s)`.
 
     Args:
         steps: the student's logits of every time step, shape ``[T, N, K]``.

@@ -1,6 +1,6 @@
-"""Divergences of logits ``[N, K]`` in which the teacher's distribution says what counts how much.
+"""Divergences of logits ``[N, K]`` that are weighted by the teacher's distribution.
 
-The student comes first and the teacher second. Gradients flow to the student; the teacher is used as it is given, so
+The student comes first and the teacher second. Gradients flow to the student; the teacher is not detached here, so
 pass it detached. ``N`` images, ``K`` classes.
 """
 
@@ -59,7 +59,7 @@ def transformed_teacher_kl(student: Tensor, teacher: Tensor, exponent: float, *,
 def refined_kl(
     student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, confidence_temperature: float
 ) -> tuple[Tensor, Tensor]:
-    r"""What RLD keeps of a teacher that may be wrong (Sun et al., ICCV 2025, arXiv 2408.07703).
+    r"""The two divergences of RLD, for a teacher that may be wrong (Sun et al., ICCV 2025, arXiv 2408.07703).
 
     The confidence, :math:`\mathrm{KL}((p_m, 1 - p_m) \,\|\, (q_y, 1 - q_y))`: the student is to be as sure of the label
     :math:`y` as the teacher is of its own first choice :math:`m`, at ``confidence_temperature``. And the ranking,
@@ -165,7 +165,7 @@ def adaptive_kl(student: Tensor, teacher: Tensor, head_mass: float = 0.5, temper
 
 
 def disagreement_weights(teacher: Tensor, labels: Tensor, weight: float = 2.0) -> Tensor:
-    """More for regions in which the teacher is right where the whole image is not, and the reverse: SDD (CVPR 2024).
+    """Weights of regions, larger where the teacher is right about the region or the image alone: SDD (CVPR 2024).
 
     Args:
         teacher: logits of each region, shape ``[N, M, K]``; the first region is the whole image.

@@ -56,7 +56,7 @@ class ATLoss(DistillationLoss):
 
         Args:
             student: layers ``[T, N, C, h, w]``.
-            teacher: as many layers ``[N, C', h', w']``, used as they are given: pass them detached.
+            teacher: as many layers ``[N, C', h', w']``, not detached here: pass them detached.
 
         Returns:
             Scalar.

@@ -1,4 +1,4 @@
-"""What a loss is, and what it returns."""
+"""The base class of every loss, and the term that a loss returns."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ class DistillationLoss(nn.Module):
         if value is None or (isinstance(value, tuple) and not value):
             needs = " and ".join(repr(need) for need in NEEDS_OF[name])
             raise ValueError(
-                f"{type(self).__name__} takes {name}, which these signals do not hold: it is there where needs names "
+                f"{type(self).__name__} takes {name}, which these signals do not hold: they hold it if needs names "
                 f"{needs}, and needs is {tuple(self.needs)}"
             )
         if name.endswith(("features", "gradients")) and self.layer_choice != "stages":

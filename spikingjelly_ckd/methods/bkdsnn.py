@@ -65,7 +65,7 @@ class BKDSNNLoss(ProjectedLoss):
 
         Args:
             student: layer ``[T, N, C, h, w]``.
-            teacher: layer ``[N, C', h, w]``, of any size with ``pooled``; used as it is given: pass it detached.
+            teacher: layer ``[N, C', h, w]``, of any size with ``pooled``; not detached here: pass it detached.
 
         Returns:
             Scalar.

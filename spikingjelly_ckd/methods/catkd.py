@@ -68,7 +68,7 @@ class CATKDLoss(DistillationLoss):
 
         Args:
             student: class maps, ``[N, K, h, w]``.
-            teacher: class maps, ``[N, K, h', w']``, used as they are given: pass them detached.
+            teacher: class maps, ``[N, K, h', w']``, not detached here: pass them detached.
 
         Returns:
             Scalar.

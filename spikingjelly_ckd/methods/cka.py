@@ -42,7 +42,7 @@ class CKALoss(DistillationLoss):
 
         Args:
             student: layer ``[T, N, C, h, w]``, ``N >= 2``.
-            teacher: layer ``[N, C', h', w']``, used as it is given: pass it detached.
+            teacher: layer ``[N, C', h', w']``, not detached here: pass it detached.
 
         Returns:
             Scalar.

@@ -57,7 +57,7 @@ class DISTLoss(DistillationLoss):
 
         Args:
             student: logits, ``[N, K]``, ``N >= 2`` and ``K >= 2``.
-            teacher: logits, ``[N, K]``, used as they are given: pass them detached.
+            teacher: logits, ``[N, K]``, not detached here: pass them detached.
 
         Returns:
             Scalar.

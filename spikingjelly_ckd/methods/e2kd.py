@@ -62,7 +62,7 @@ class E2KDLoss(DistillationLoss):
 
         Args:
             student: class map, ``[N, h, w]``; one that is zero everywhere counts 1 and has no gradient.
-            teacher: class map, ``[N, h', w']``, used as it is given: pass it detached.
+            teacher: class map, ``[N, h', w']``, not detached here: pass it detached.
 
         Returns:
             Scalar.

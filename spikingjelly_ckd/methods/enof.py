@@ -67,7 +67,7 @@ class EnOFLoss(DistillationLoss):
 
         Args:
             student: its features through the teacher's classifier, ``[N, K]``.
-            teacher: logits, ``[N, K]``, used as they are given: pass them detached.
+            teacher: logits, ``[N, K]``, not detached here: pass them detached.
 
         Returns:
             Scalar.

@@ -42,7 +42,7 @@ class KDLoss(DistillationLoss):
 
         Args:
             student: logits, ``[N, K]``.
-            teacher: logits, ``[N, K]``, used as they are given: pass them detached.
+            teacher: logits, ``[N, K]``, not detached here: pass them detached.
 
         Returns:
             Scalar.

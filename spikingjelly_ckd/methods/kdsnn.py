@@ -49,7 +49,7 @@ class KDSNNLoss(ProjectedLoss):
 
         Args:
             student: layer ``[T, N, C, h, w]``.
-            teacher: layer ``[N, C', h', w']``, used as it is given: pass it detached.
+            teacher: layer ``[N, C', h', w']``, not detached here: pass it detached.
 
         Returns:
             Scalar.

@@ -48,7 +48,7 @@ class NKDLoss(DistillationLoss):
 
         Args:
             student: logits, ``[N, K]``, ``K >= 2``.
-            teacher: logits, ``[N, K]``, used as they are given: pass them detached.
+            teacher: logits, ``[N, K]``, not detached here: pass them detached.
             labels: class indices ``[N]``, or soft labels ``[N, K]``, of which the largest entry counts.
 
         Returns:

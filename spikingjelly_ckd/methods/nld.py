@@ -89,7 +89,7 @@ class NLDLoss(StochasticLoss):
 
         Args:
             student: logits, ``[N, K]``, ``K >= 2``.
-            teacher: logits, ``[N, K]``, used as they are given: pass them detached.
+            teacher: logits, ``[N, K]``, not detached here: pass them detached.
 
         Returns:
             Scalar.

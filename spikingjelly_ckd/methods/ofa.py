@@ -92,7 +92,7 @@ class OFALoss(DistillationLoss):
         Args:
             layers: of the student, ``[T, N, C, h, w]``, shallow to deep.
             student: logits, ``[N, K]``.
-            teacher: logits, ``[N, K]``, used as they are given: pass them detached.
+            teacher: logits, ``[N, K]``, not detached here: pass them detached.
             labels: class indices ``[N]``, or soft labels ``[N, K]``, of which the largest entry counts.
 
         Returns:

@@ -1,4 +1,4 @@
-"""Prefix distillation: what the student says after few time steps learns from what it says after more."""
+"""Prefix distillation: the student's mean logits after few time steps learn from those after more."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class ReviewKDLoss(DistillationLoss):
 
         Args:
             student: layers ``[T, N, C, h, w]``, shallow to deep.
-            teacher: as many layers ``[N, C', h, w]``, used as they are given: pass them detached.
+            teacher: as many layers ``[N, C', h, w]``, not detached here: pass them detached.
 
         Returns:
             Scalar.

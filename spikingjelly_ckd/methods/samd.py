@@ -177,7 +177,7 @@ class SAMDLoss(DistillationLoss):
 
         Args:
             spikes: the student's layer, ``[T, N, C, h, w]``, or a map of it that is ready, ``[N, h, w]``.
-            teacher_map: class activation map, ``[N, h', w']``, used as it is given: pass it detached.
+            teacher_map: class activation map, ``[N, h', w']``, not detached here: pass it detached.
 
         Returns:
             Scalar.

@@ -70,7 +70,7 @@ class SASTCLoss(DistillationLoss):
 
         Args:
             student: layers ``[T, N, C, h, w]``.
-            teacher: layers ``[N, C', h', w']``, used as they are given: pass them detached.
+            teacher: layers ``[N, C', h', w']``, not detached here: pass them detached.
 
         Returns:
             Scalar.

@@ -97,7 +97,7 @@ class SDDLoss(DistillationLoss):
 
         Args:
             student: logits of each region, ``[N, M, K]``, the whole image first.
-            teacher: logits, ``[N, M, K]``, used as they are given: pass them detached.
+            teacher: logits, ``[N, M, K]``, not detached here: pass them detached.
             labels: class indices ``[N]``, or soft labels ``[N, K]``, of which the largest entry counts.
 
         Returns:

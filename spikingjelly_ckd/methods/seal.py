@@ -59,7 +59,7 @@ class SeAlKDLoss(DistillationLoss):
 
         Args:
             steps: the student's logits of every time step, ``[T, N, K]``, ``K >= 2``.
-            teacher: logits, ``[N, K]``, used as they are given: pass them detached.
+            teacher: logits, ``[N, K]``, not detached here: pass them detached.
             labels: class indices ``[N]``, or soft labels ``[N, K]``, of which the largest entry counts.
 
         Returns:

@@ -1,4 +1,4 @@
-"""What one forward of both networks exposes to a loss, and what of it the distiller has to compute."""
+"""Signals of a step that a loss can take, and the needs that tell the distiller which of them to compute."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class TeacherOutput:
 
 @dataclass(frozen=True)
 class Signals:
-    """What one forward of both networks exposes to one loss.
+    """The signals of one step for one loss.
 
     Everything of the student carries its graph; everything of the teacher is detached. Logits are fp32 or wider.
 

@@ -1,4 +1,4 @@
-"""Random sources of losses that draw: PyTorch's own, or a generator whose state goes into checkpoints."""
+"""Losses that draw random numbers, from PyTorch's source or from a generator whose state is in checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TKS: the time steps that are right teach all of them, without a teacher."""
+"""TKS: all time steps learn from those that classify the image correctly, without a teacher."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class TSERLoss(DistillationLoss):
 
         Args:
             steps: the student's logits of every time step, ``[T, N, K]``.
-            teacher: logits, ``[N, K]``, used as they are given: pass them detached.
+            teacher: logits, ``[N, K]``, not detached here: pass them detached.
 
         Returns:
             Scalar.

@@ -46,7 +46,7 @@ class WeightedSoftLabelLoss(DistillationLoss):
 
         Args:
             student: logits, ``[N, K]``.
-            teacher: logits, ``[N, K]``, used as they are given: pass them detached.
+            teacher: logits, ``[N, K]``, not detached here: pass them detached.
             labels: class indices ``[N]``, or soft labels ``[N, K]``.
 
         Returns:

@@ -55,7 +55,7 @@ class WKDFLoss(ProjectedLoss):
 
         Args:
             student: layer ``[T, N, C, h, w]``.
-            teacher: layer ``[N, C', h', w']``, used as it is given: pass it detached.
+            teacher: layer ``[N, C', h', w']``, not detached here: pass it detached.
 
         Returns:
             Scalar.

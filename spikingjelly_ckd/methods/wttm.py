@@ -47,7 +47,7 @@ class WTTMLoss(DistillationLoss):
 
         Args:
             student: logits, ``[N, K]``.
-            teacher: logits, ``[N, K]``, used as they are given: pass them detached.
+            teacher: logits, ``[N, K]``, not detached here: pass them detached.
 
         Returns:
             Scalar.

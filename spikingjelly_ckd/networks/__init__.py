@@ -1,1 +1,1 @@
-"""Any ``nn.Module`` looked at from outside: recording, searching and reading its layers, and leaving it as it was."""
+"""Recording, searching and reading the layers of any ``nn.Module``, which is left as it was found."""

@@ -118,9 +118,9 @@ def preserve_state(*networks: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def firing(network: nn.Module) -> Iterator[None]:
-    """Let neurons fire at any potential that is not negative, so that a network says something before its training.
+    """Let neurons fire at any potential that is not negative, so that an untrained network is not silent.
 
-    Left alone are neurons whose threshold is no number.
+    Neurons whose threshold is no number stay as they are.
 
     Args:
         network: runs inside the block.
@@ -173,7 +173,7 @@ class Containers:
         ]
 
     def put_back(self) -> bool:
-        """Give each its content again where it has more or fewer entries now, and say whether one had."""
+        """Restore those that have more or fewer entries now; whether there was one."""
         changed = [(value, content) for value, content in self._saved if len(value) != len(content)]
         for value, content in changed:
             value.clear()
@@ -182,7 +182,7 @@ class Containers:
 
 
 _TIMES_ONE = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32)
-"""Whose numbers are themselves times 1."""
+"""Types in which a number times 1 is the same number."""
 _SavedBuffers = list[tuple[dict[str, Tensor | None], str, Tensor, Tensor]]
 
 

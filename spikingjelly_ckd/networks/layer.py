@@ -1,4 +1,4 @@
-"""Where to look in a network, and how to read what is there."""
+"""A layer to record, by its path, and how its tensors are read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SAVED = ("path", "layout", "grid", "prefix", "reason")
 
 @dataclass(frozen=True)
 class Layer:
-    """Where to look, and how to read what is there.
+    """A layer to record, and how its tensors are read.
 
     Attributes:
         path: as in ``network.named_modules()``.
@@ -144,7 +144,7 @@ def path_of(network: nn.Module, module: nn.Module) -> str:
 
     Raises:
         TypeError: ``module`` is no module.
-        ValueError: it is not part of ``network``, or stands there under several names.
+        ValueError: it is not part of ``network``, or has several paths there.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
@@ -161,7 +161,7 @@ def path_of(network: nn.Module, module: nn.Module) -> str:
         )
     if len(paths) > 1:
         raise ValueError(
-            f"the {type(module).__name__} that was given as a layer stands in this {type(network).__name__} at "
-            f"{paths}: pass one of these paths"
+            f"the {type(module).__name__} that was given as a layer has several paths in this "
+            f"{type(network).__name__}, {paths}: pass one of them"
         )
     return paths[0]

@@ -181,7 +181,7 @@ def _grids(length: int, image_size: tuple[int, int]) -> list[tuple[int, int]]:
 
 
 def _fits(grid: tuple[int, int], image_size: tuple[int, int]) -> bool:
-    """Whether one stride, with some rounding, takes the image to the grid."""
+    """Whether one stride for both axes, with some rounding, leads from the image to the grid."""
     (rows, columns), (height, width) = grid, image_size
     if rows > height or columns > width:
         return False
@@ -195,7 +195,7 @@ def _fits(grid: tuple[int, int], image_size: tuple[int, int]) -> bool:
 
 
 def _choose(readings: list[_Reading], layer: Layer, module: nn.Module, role: Role) -> _Reading:
-    """The one reading that is meant.
+    """The reading that fits what the network declares.
 
     Raises:
         RefusedError: more than one is left.
@@ -230,7 +230,7 @@ def _choose(readings: list[_Reading], layer: Layer, module: nn.Module, role: Rol
 
 
 def _declared_channels(module: nn.Module, path: str) -> Iterator[tuple[set[int], set[int]]]:
-    """Channels that modules with channels first, and with channels last, declare: at the layer, then wider around."""
+    """Channels that modules with channels first and last declare: inside the layer, then in each module around it."""
     parts = path.split(".") if path else []
     for depth in range(len(parts), -1, -1):
         first: set[int] = set()

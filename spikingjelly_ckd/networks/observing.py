@@ -42,7 +42,7 @@ class ObservedForward:
     """What one forward showed.
 
     Attributes:
-        recording: the outputs of the recorded layers, as they stand in the graph.
+        recording: the outputs of the recorded layers, with their graph where there is one.
         logits: what the network returned; None where the forward ended at the last recorded layer.
         gradients: (target, path) -> gradient of that target's class score at each call of the layer, or None where the
             score does not depend on it.

@@ -21,7 +21,7 @@ _WANTED: dict[Role, str] = {"student": "[N, K] or [T, N, K]", "teacher": "[N, K]
 
 @dataclass(frozen=True)
 class Logits:
-    """What a network's output says.
+    """The logits in the output of a network.
 
     Attributes:
         mean: ``[N, K]``, fp32 or wider, averaged over time.
@@ -91,7 +91,7 @@ def read_logits(output: Any, *, role: Role, size: int, steps: int | None = None)
 
 
 def count_heads(output: Any) -> int:
-    """How many tensors of one shape a network returned from which the first is taken for its logits.
+    """How many tensors of one shape a network returned, of which the first is taken for its logits.
 
     Args:
         output: of the network.
@@ -111,6 +111,6 @@ def count_heads(output: Any) -> int:
 
 
 def _several(output: Any) -> tuple[Any, ...] | list[Any]:
-    """What a tuple or list holds that does not name its logits; nothing of anything else."""
+    """The items of a tuple or list that has no field ``logits``; empty for any other output."""
     named = isinstance(getattr(output, "logits", None), Tensor)
     return output if isinstance(output, tuple | list) and not named else ()

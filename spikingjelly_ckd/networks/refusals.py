@@ -9,7 +9,7 @@ from typing import Literal
 __all__ = ["RefusalKind", "Refusals"]
 
 RefusalKind = Literal["tried", "unreadable", "put off"]
-"""Tried and found not to serve; with a shape that cannot be read; or put off until no other layer serves."""
+"""Tried and unsuitable; with a shape that cannot be read; or put off, to be taken only if no other is suitable."""
 
 _SHOWN = 8
 
@@ -26,7 +26,7 @@ class _Refusal:
 
 
 class Refusals:
-    """What one search refused.
+    """The layers that one search refused.
 
     Args:
         order: paths in the order in which they ran last.

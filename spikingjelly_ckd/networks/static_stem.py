@@ -17,11 +17,11 @@ _ALIKE = (nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d, nn.BatchNorm2d)
 def run_static_stem_once(network: nn.Module, *, enable: bool = True) -> int:
     """Let multi-step layers of SpikingJelly run once on an input that is one image, repeated over time without a copy.
 
-    What they return is repeated in the same way, so that the layer behind them does likewise, up to the first neuron
-    (or the first layer that makes a tensor of its own). Values are those of before, to the bit; the gradient of a
-    weight is summed over time before its convolution and not behind it, which rounds otherwise. BatchNorm in train mode
-    runs over all time steps as before, since its statistics over one of them would round otherwise, and the running
-    variance counts how many values there are.
+    Their output is repeated in the same way, so that the next layer runs once too, up to the first neuron (or the first
+    layer that makes a tensor of its own). Values stay the same to the bit. Gradients of weights are rounded otherwise,
+    since they are summed over time in front of the convolution and not behind it. BatchNorm in train mode runs over all
+    time steps as before: statistics of a single one would be rounded otherwise, and the running variance depends on the
+    number of values.
 
     Args:
         network: in multi-step mode; changed in place, its class, ``state_dict`` and hooks stay.

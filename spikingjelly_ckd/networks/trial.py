@@ -1,4 +1,4 @@
-"""Whether a layer of a network serves for a comparison: tried on a few images."""
+"""Trial of a network's layers on a few images: which can be compared."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TOP = "top class"
 
 
 class Trial:
-    """A network that runs on a few images to say which of its layers serve, and why each of the others does not.
+    """A network that runs on a few images, to find which of its layers can be compared, and why the others cannot.
 
     Args:
         module: the network, in eval mode.

@@ -27,7 +27,7 @@ def cheaper_variants(
     *,
     folded: bool = False,
 ) -> Iterator[tuple[nn.Module, list[str]]]:
-    """Changed copies: first with all that was asked for, then without what may be at fault.
+    """Changed copies: first with every change that was asked for, then with fewer.
 
     Args:
         teacher: copied, and left as it is.
@@ -36,7 +36,7 @@ def cheaper_variants(
         class_token: let the last block of a ViT compute its class token alone.
         compile: compile the blocks that hold no kept layer.
         kept: paths of the layers that will be recorded.
-        folded: take BatchNorm into the convolutions.
+        folded: fold BatchNorm into the convolutions.
 
     Yields:
         The copy, which takes images of any floating type, and what was done to it, in words.
@@ -96,16 +96,16 @@ def blocks_beside(module: nn.Module, paths: set[str], prefix: str = "") -> Itera
 
 
 def fold_norms(network: nn.Module, kept: Collection[str] = ()) -> int:
-    """Take each BatchNorm into the convolution that is defined in front of it, in place.
+    """Fold each BatchNorm into the convolution that is defined in front of it, in place.
 
-    Whether the network also runs them in this order has to be checked on what it returns.
+    The network may run them in another order, so its outputs have to be compared.
 
     Args:
         network: in eval mode.
         kept: paths of layers that stay as they are.
 
     Returns:
-        How many were taken in; an ``nn.Identity`` stands in the place of each.
+        How many were folded; each is replaced by an ``nn.Identity``.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU()).eval()
@@ -126,7 +126,7 @@ def fold_norms(network: nn.Module, kept: Collection[str] = ()) -> int:
 
 
 def _change(network: nn.Module, dtype: torch.dtype, channels_last: bool) -> list[str]:
-    """Put a network into another memory format and type; what was done."""
+    """Convert a network to another memory format and type, in place; the changes in words."""
     done: list[str] = []
     if channels_last and any(isinstance(module, nn.Conv2d) for module in network.modules()):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

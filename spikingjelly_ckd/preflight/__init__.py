@@ -1,4 +1,4 @@
-"""Before the first epoch: what was chosen, why, and what would go wrong."""
+"""Checks before the first epoch: which layers were chosen, why, and what would go wrong."""
 
 from .report import Check, PreflightReport
 from .run import preflight

@@ -1,4 +1,4 @@
-"""Each thing that a preflight looks at."""
+"""The checks of a preflight, one function each."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 LEAST_SIDE = 3
-"""A map with fewer rows or columns tells hardly one place from another."""
+"""A map with fewer rows or columns hardly tells positions apart."""
 SILENT_SHARE = 0.9
 STATISTICS_OFF = 1.0
 MEMORY_STEPS = 3
@@ -51,11 +51,12 @@ MEMORY_STEPS = 3
 
 @dataclass(frozen=True)
 class Look:
-    """What one observed step showed.
+    """One observed step, on which the checks work.
 
     Attributes:
-        step: the step; nothing of it was judged.
-        first_norm: what the teacher's first BatchNorm made of its input, ``[N, C, h, w]``, where there is one.
+        step: the step, without any check of its own.
+        first_norm: the normalised input of the teacher's first BatchNorm, before its scale and shift,
+            ``[N, C, h, w]``; None where there is no BatchNorm, or none that can be read.
     """
 
     step: Step
@@ -63,7 +64,7 @@ class Look:
 
     @property
     def batch(self) -> Batch:
-        """What the networks took."""
+        """The input of both networks."""
         return self.step.batch
 
     @property
@@ -83,7 +84,7 @@ class Look:
 
 
 def observe(distiller: Distiller, images: Tensor, labels: Tensor) -> Look:
-    """One step, and what passed the teacher's first BatchNorm."""
+    """Observe one step, and the teacher's first BatchNorm in it."""
     path, norm = _first_norm(distiller.teacher)
     wanted = [] if norm is None else [path]
     with record(distiller.teacher, wanted, as_leaf=wanted) as seen:
@@ -108,7 +109,7 @@ def _first_norm(teacher: nn.Module) -> tuple[str, nn.BatchNorm2d | None]:
 
 
 def _undo_affine(norm: nn.BatchNorm2d, output: Tensor) -> Tensor | None:
-    """What a BatchNorm made of its input before its own scale and shift, for channels whose scale is not zero."""
+    """The normalised input of a BatchNorm, before its scale and shift, of the channels whose scale is not zero."""
     output = at_least_float32(output.detach())
     if not norm.affine:
         return output
@@ -207,13 +208,13 @@ def spikes(look: Look) -> Iterator[Check]:
 
 
 def values(look: Look) -> Check:
-    """Whether images, labels and logits are sound."""
+    """Whether images, labels and logits are valid."""
     violations = {**look.step.network_violations(), **look.step.terms["task"].violations}
     found = [message for message, violated in violations.items() if bool(violated)]
     return Check(
         "values",
         "fail" if found else "ok",
-        "; ".join(found) or "images, labels and logits are sound",
+        "; ".join(found) or "images, labels and logits are valid",
         {"violations": found},
     )
 
@@ -310,7 +311,7 @@ def _count_right(logits: Tensor, batch: Batch) -> tuple[int, int]:
 
 
 def normalisation(distiller: Distiller, look: Look) -> Check:
-    """Whether the teacher's input looks like what it was trained on."""
+    """Whether the teacher's input has the statistics of the images that it was trained on."""
     if look.first_norm is not None:
         shift = float(look.first_norm.mean(dim=(0, 2, 3)).abs().mean())
         spread = float(look.first_norm.std(dim=(0, 2, 3)).mean())
@@ -357,7 +358,7 @@ def state(distiller: Distiller, images: Tensor) -> Check:
 
 
 def memory(distiller: Distiller, images: Tensor, labels: Tensor) -> Check:
-    """Whether what is held grows from step to step."""
+    """Whether the memory that is held grows from step to step."""
     sizes = []
     for _ in range(MEMORY_STEPS):
         distiller.zero_grad(set_to_none=True)

@@ -1,4 +1,4 @@
-"""How many images a network gets right that always says the same class."""
+"""The accuracy of a network that returns the same class for every image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STANDARD_ERRORS = 2.0
 
 
 class Guessing(NamedTuple):
-    """The accuracy of always saying the most frequent class, all as shares from 0 to 1.
+    """The accuracy of always choosing the most frequent class, all as shares from 0 to 1.
 
     Attributes:
         share: of the most frequent class.
@@ -25,9 +25,9 @@ class Guessing(NamedTuple):
     error: float
 
     def explains(self, accuracy: float) -> bool:
-        """Whether an accuracy (a share) is no more than guessing gets by luck.
+        """Whether guessing can reach an accuracy (a share) by chance.
 
-        Where all images are right, that is more than luck even on the smallest set, unless they are of one class.
+        It cannot where all images are right, however few they are, unless all are of one class.
         """
         return self.share == 1 or (accuracy < 1 and accuracy <= self.share + STANDARD_ERRORS * self.error)
 

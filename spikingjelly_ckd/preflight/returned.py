@@ -1,4 +1,4 @@
-"""What the networks return, as a preflight looks at it."""
+"""Checks of what the networks return: logits, or probabilities, or several outputs."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ def _widths(output: Any) -> list[int]:
 
 
 def _sums_to_one(values: Tensor, axis: int) -> bool:
-    """Whether it is so along an axis; along one with a single entry nothing can be said."""
+    """Whether the sums along an axis are 1; False for an axis with a single entry."""
     return values.shape[axis] > 1 and bool(((values.sum(axis) - 1).abs() < 1e-3).all())
 
 
 class _Seen(nn.Module):
-    """A network that keeps what it returned at first."""
+    """A network that keeps the output of its first call."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

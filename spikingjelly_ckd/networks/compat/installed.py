@@ -1,4 +1,4 @@
-"""SpikingJelly as it is installed: the one place that imports it, and what it has."""
+"""The installed SpikingJelly: the only module that imports it, and tests of what it can do."""
 
 from __future__ import annotations
 
