@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors.near import hint
+from ..errors.checks import check_choice
 from ..errors.shapes import check_shapes
 from .bounds import LEAST_LENGTH, bounded_logits, is_flat, is_short, smallest_probability, unit_rows
 from .maps import at_least_float32
@@ -140,6 +140,7 @@ def map_divergence(
         (tensor([0.]), tensor([0.4898]))
     """
     check_shapes(student=(student, "N h w"), teacher=(teacher, "N h w"))
+    check_choice("scaling", scaling, SCALINGS)
     flat_student, flat_teacher = at_least_float32(student).flatten(1), at_least_float32(teacher).flatten(1)
     if scaling == "softmax":
         return soft_kl(flat_student, flat_teacher, temperature, squared=squared)
@@ -148,10 +149,8 @@ def map_divergence(
     if scaling == "zscore":
         student = _without_gradient(flat_student, is_flat(flat_student, 1, least))
         return (_zscore(student, least) - _zscore(flat_teacher, 0.0)).square().mean(dim=1)
-    if scaling == "l2":
-        student = _without_gradient(flat_student, is_short(flat_student, least))
-        return (unit_rows(student, least) - unit_rows(flat_teacher, 0.0)).square().sum(dim=1)
-    raise ValueError(f"scaling must be one of {SCALINGS}, got {scaling!r}{hint(scaling, SCALINGS)}")
+    student = _without_gradient(flat_student, is_short(flat_student, least))
+    return (unit_rows(student, least) - unit_rows(flat_teacher, 0.0)).square().sum(dim=1)
 
 
 def cosine_map_distance(student: Tensor, teacher: Tensor) -> Tensor:

@@ -6,12 +6,13 @@ a detached one. ``N`` images, ``K`` classes.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors.checks import check_choice
 from ..errors.shapes import check_shapes
 from .bounds import LEAST_LENGTH, bounded_logits, excess, is_flat, smallest_probability
 from .divergences import log_kl
@@ -258,7 +259,7 @@ def gaussian_like(
         Noise, shape ``[N, K]``, fp32 or wider.
 
     Raises:
-        ValueError: fewer than two classes, where a row has no spread.
+        ValueError: fewer than two classes, where a row has no spread; or ``sd`` is an unknown word.
 
     Example:
         >>> import torch
@@ -271,7 +272,6 @@ def gaussian_like(
     unit = torch.empty_like(mean.expand_as(logits)).normal_(generator=generator)
     if not isinstance(sd, str):
         return mean + sd * unit
-    if sd not in ("std", "variance"):
-        raise ValueError(f"sd must be 'std', 'variance' or a number, got {sd!r}")
+    check_choice("sd", sd, get_args(Spread))
     variance = bounded_logits(source).var(dim=1, keepdim=True)
     return mean + (variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt() if sd == "std" else variance) * unit

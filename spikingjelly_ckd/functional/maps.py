@@ -66,8 +66,7 @@ def spike_activation_map(spikes: Tensor, *, negative: Literal["sum", "abs"] = "s
                  [12., 12.]]])
     """
     check_shapes(spikes=(spikes, "T N C h w"))
-    if negative not in ("sum", "abs"):
-        raise ValueError(f"negative must be 'sum' or 'abs', got {negative!r}")
+    check_choice("negative", negative, ("sum", "abs"))
     values = at_least_float32(spikes)
     return (values.abs() if negative == "abs" else values).sum(dim=(0, 2))
 
@@ -165,8 +164,7 @@ def grad_cam(features: Tensor, gradients: Tensor, *, pool: Pooling = "mean") -> 
         tensor([[[1., 1.]]])
     """
     check_shapes(features=(features, "N C h w"), gradients=(gradients, "N C h w"))
-    if pool not in ("mean", "sum"):
-        raise ValueError(f"pool must be 'mean' or 'sum', got {pool!r}")
+    check_choice("pool", pool, get_args(Pooling))
     gradients = at_least_float32(gradients)
     weights = gradients.mean(dim=(2, 3)) if pool == "mean" else gradients.sum(dim=(2, 3))
     return _weighted_sum(features, weights)
@@ -299,11 +297,15 @@ def is_constant(maps: Tensor, *, tolerance: float = 1e-6) -> Tensor:
     Returns:
         Boolean, shape ``[N]``.
 
+    Raises:
+        ValueError: ``maps`` is not 3-dimensional.
+
     Example:
         >>> import torch
         >>> is_constant(torch.tensor([[[0.0, 0.0]], [[0.0, 1e-9]]]))
         tensor([ True, False])
     """
+    check_shapes(maps=(maps, "N h w"))
     maps = at_least_float32(maps)
     low, high = maps.amin(dim=(1, 2)), maps.amax(dim=(1, 2))
     return high - low <= tolerance * torch.maximum(high.abs(), low.abs())
