@@ -17,7 +17,7 @@ from .networks.guards import reset_states
 from .networks.outputs import Logits
 from .step import arguments, network_arguments, validate
 from .step.arguments import Weight
-from .step.auto_weight import AutoWeight
+from .step.auto_weight import MeasuredWeight
 from .step.batch import Batch
 from .step.frozen_teacher import WithFrozenTeacher
 from .step.method import Method, distiller_options
@@ -275,7 +275,7 @@ class Distiller(WithFrozenTeacher):
 
     def chosen(self) -> dict[str, Any]:
         """Plain data, saved with the state and in records: layers with layouts, read-outs, heads, automatic weights."""
-        weights = {name: float(cast(AutoWeight, auto).weight) for name, auto in self.auto.items()}
+        weights = {name: float(cast(MeasuredWeight, auto).weight) for name, auto in self.auto.items()}
         return self.observers.chosen() | ({"auto_weights": weights} if weights else {})
 
     # --- the parts of a step -----------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import tiny_student, tiny_teacher
 
-from spikingjelly_ckd import CKDDistiller, record
+from spikingjelly_ckd import CKDDistiller, DistillationLoss, Distiller, record
 from spikingjelly_ckd.step.auto_weight import AUTO_BATCHES, AUTO_SHARE, AutoWeight, gradient_norm
 
 
@@ -101,3 +101,21 @@ def test_wrong_settings():
         AutoWeight(batches=0)
     with pytest.raises(TypeError, match="batches must be an integer"):
         AutoWeight(batches=0.5)
+
+
+@pytest.mark.parametrize("weight", ["auto", "hold"])
+def test_a_loss_that_never_has_a_gradient_is_said(weight):
+    class Detached(DistillationLoss):
+        takes = ("student_logits", "teacher_logits")
+
+        def forward(self, student, teacher):
+            return (student.detach() - teacher).square().mean()
+
+    distiller = Distiller(tiny_teacher(), tiny_student(), {"own": (Detached(), weight)}, time_steps=2)
+    images, labels = torch.randn(4, 3, 8, 8), torch.arange(4)
+    for _ in range(19):
+        distiller(images, labels)
+    with pytest.warns(UserWarning, match="in 20 training steps a loss .* its weight is still 0 .* pass a number"):
+        distiller(images, labels)
+    for _ in range(25):  # and no more
+        distiller(images, labels)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..distiller import Distiller
 from ..errors.arguments import InvalidStepError
-from ..step.auto_weight import AUTO_SHARE, AutoWeight, gradient_norm
+from ..step.auto_weight import AUTO_SHARE, MeasuredWeight, gradient_norm
 from ..step.held_weight import HeldWeight
 from ..step.output import Step
 from .report import Check, Status
@@ -54,7 +54,7 @@ def gradients(distiller: Distiller, step: Step, steps: int = 0, stopped: str = "
         stopped: why it was trained no longer.
     """
     points = step.points("")
-    measured = {name: float(cast(AutoWeight | HeldWeight, auto).weight) for name, auto in distiller.auto.items()}
+    measured = {name: float(cast(MeasuredWeight, auto).weight) for name, auto in distiller.auto.items()}
     return Gradients(
         float(gradient_norm(distiller.task_weight * step.terms["task"].value, points, distiller.student)),
         {name: float(gradient_norm(step.terms[name].value, points, distiller.student)) for name in distiller.losses},
@@ -113,7 +113,7 @@ def _judge(distiller: Distiller, name: str, seen: Gradients, *, frozen: bool) ->
         why = ", which has no graph: the student's layers up to it are frozen, or in a reentrant checkpoint"
         text = f"{name}: the {which} has no gradient at the recorded feature{why if frozen else ''}"
         return Check("gradient share", "warn", text, data)
-    target = cast(AutoWeight | HeldWeight, distiller.auto[name]).share if name in distiller.auto else AUTO_SHARE
+    target = cast(MeasuredWeight, distiller.auto[name]).share if name in distiller.auto else AUTO_SHARE
     suggested = float(f"{target * task / term:.1g}")
     weight = seen.weights[name]
     share = weight * term / task

@@ -13,7 +13,7 @@ from ..networks import compat
 from ..networks.layer import Layer, as_layer
 from ..networks.presets import preset_student_steps
 from ..networks.recording import get_layer
-from .auto_weight import AutoWeight
+from .auto_weight import AutoWeight, MeasuredWeight
 from .held_weight import HeldWeight, Hold
 from .schedule import Schedule
 from .time_steps import StudentSteps
@@ -63,7 +63,7 @@ def read_teacher_steps(teacher: nn.Module | None, needs: Collection[str]) -> Stu
 
 def read_losses(
     losses: Mapping[str, tuple[DistillationLoss, Weight]], task_weight: float
-) -> tuple[dict[str, DistillationLoss], dict[str, float], dict[str, AutoWeight | HeldWeight]]:
+) -> tuple[dict[str, DistillationLoss], dict[str, float], dict[str, MeasuredWeight]]:
     """The losses, the weights that are numbers, and the modules that measure the other weights.
 
     Args:
@@ -83,7 +83,7 @@ def read_losses(
         raise TypeError(f"losses must be a dict, name -> (loss, weight), got {type(losses).__name__}")
     modules: dict[str, DistillationLoss] = {}
     weights: dict[str, float] = {}
-    measured: dict[str, AutoWeight | HeldWeight] = {}
+    measured: dict[str, MeasuredWeight] = {}
     for name, entry in losses.items():
         if not isinstance(name, str) or not name or "." in name:
             raise ValueError(f"the name of a loss must be a non-empty string without '.', got {name!r}")

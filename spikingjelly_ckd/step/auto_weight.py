@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,13 +13,15 @@ from ..errors.checks import check_count, check_positive
 from ..functional.maps import at_least_float32
 from ..networks import compat
 
-__all__ = ["AUTO_BATCHES", "AUTO_SHARE", "AutoWeight", "gradient_norm", "log_gradient_ratio"]
+__all__ = ["AUTO_BATCHES", "AUTO_SHARE", "AutoWeight", "MeasuredWeight", "gradient_norm", "log_gradient_ratio"]
 
 AUTO_SHARE = 0.3
 """Size of the weighted term's gradient at the recorded feature, as a share of the task's. Of 0.1, 0.3 and 1 it was the
 best or tied on two of three unlike students and harmed none, while 1 harmed one (docs/results.md)."""
 AUTO_BATCHES = 20
 """Training batches over which it is measured before it is held."""
+PATIENCE = 20
+"""Measurements without both gradients after which a weight that is still 0 is warned of."""
 
 
 def gradient_norm(value: Tensor, points: Sequence[Tensor], student: nn.Module | None = None) -> Tensor:
@@ -78,7 +81,52 @@ def log_gradient_ratio(
     return total / count if count else None
 
 
-class AutoWeight(nn.Module):
+class MeasuredWeight(nn.Module):
+    """Base of the weights that are measured from gradients, :class:`AutoWeight` and ``HeldWeight``.
+
+    Args:
+        share: size of the weighted term's gradient, as a share of the task's.
+
+    Attributes:
+        weight: scalar; 0 before the first measurement.
+
+    Raises:
+        TypeError: ``share`` is no number.
+        ValueError: ``share`` is not positive.
+    """
+
+    weight: Tensor
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = check_positive("share", share)
+        self.register_buffer("weight", torch.zeros(()))
+        self._unusable = 0
+
+    def take(self, task: Tensor, term: Tensor, points: Sequence[Tensor], student: nn.Module | None = None) -> None:
+        """Measure one training step, if a measurement is due.
+
+        Args:
+            task: the task loss, scalar with its graph.
+            term: the unweighted term, scalar with its graph.
+            points: where to compare their gradients.
+            student: as for :func:`gradient_norm`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define take(task, term, points, student)")
+
+    def _leave_out(self) -> None:
+        """Count a measurement that could not be used, and warn once where none could be."""
+        self._unusable += 1
+        if self._unusable == PATIENCE and not self.weight.any():
+            warnings.warn(
+                f"in {PATIENCE} training steps a loss with an automatic weight, or the task, had no finite gradient at "
+                "the recorded layer (or the logits) that is not zero, so its weight is still 0 and it trains nothing: "
+                "let the loss depend on the student, or pass a number",
+                stacklevel=2,
+            )
+
+
+class AutoWeight(MeasuredWeight):
     r"""A weight that makes a term's gradient at the recorded feature a stated share of the task's.
 
     Over the first ``batches`` training batches the ratio of the two gradient norms is measured and its geometric mean
@@ -103,15 +151,12 @@ class AutoWeight(nn.Module):
         tensor(2.)
     """
 
-    weight: Tensor
     log_ratio: Tensor
     seen: Tensor
 
     def __init__(self, share: float = AUTO_SHARE, batches: int = AUTO_BATCHES) -> None:
-        super().__init__()
-        self.share = check_positive("share", share)
+        super().__init__(share)
         self.batches = check_count("batches", batches)
-        self.register_buffer("weight", torch.zeros(()))
         self.register_buffer("log_ratio", torch.zeros(()))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
         self._left = self.batches
@@ -144,6 +189,7 @@ class AutoWeight(nn.Module):
         """
         ratio = log_gradient_ratio(task, term, points, student)
         if ratio is None:
+            self._leave_out()
             return
         self.seen += 1
         self._left -= 1

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..errors.checks import check_count, check_positive
 from ..methods.base import DistillationLoss
 from ..networks.compat import untraced
-from .auto_weight import AUTO_SHARE, log_gradient_ratio
+from .auto_weight import AUTO_SHARE, MeasuredWeight, log_gradient_ratio
 
 __all__ = ["HOLD_EVERY", "HOLD_LOGIT_SHARE", "HeldWeight", "Hold"]
 
@@ -63,7 +63,7 @@ class Hold:
         return AUTO_SHARE if {"features", "student_features"} & set(loss.needs) else HOLD_LOGIT_SHARE
 
 
-class HeldWeight(nn.Module):
+class HeldWeight(MeasuredWeight):
     r"""A weight that keeps a term's gradient at the recorded feature at a stated share of the task's.
 
     The two gradient norms are measured at each of the first ``every`` training steps, when they move most, and then at
@@ -89,17 +89,15 @@ class HeldWeight(nn.Module):
         tensor(2.)
     """
 
-    weight: Tensor
     first: Tensor
     log_ratio: Tensor
     seen: Tensor
     steps: Tensor
 
     def __init__(self, share: float = AUTO_SHARE, every: int = HOLD_EVERY) -> None:
-        super().__init__()
-        self.share = check_positive("share", share)
+        super().__init__(share)
         self.every = check_count("every", every)
-        for name in ("weight", "first", "log_ratio"):
+        for name in ("first", "log_ratio"):
             self.register_buffer(name, torch.zeros(()))
         for name in ("seen", "steps"):
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
@@ -118,8 +116,11 @@ class HeldWeight(nn.Module):
         due = self._steps < self.every or self._steps % self.every == 0
         self._steps += 1
         self.steps += 1
-        ratio = log_gradient_ratio(task, term, points, student) if due else None
+        if not due:
+            return
+        ratio = log_gradient_ratio(task, term, points, student)
         if ratio is None:
+            self._leave_out()
             return
         self.seen += 1
         self.log_ratio += (ratio - self.log_ratio) * (1 / self.seen).clamp_min(1 - KEPT)

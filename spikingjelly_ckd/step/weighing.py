@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from ..errors.arguments import ArgumentValueError
 from ..errors.checks import check_non_negative
-from .auto_weight import AutoWeight
-from .held_weight import HeldWeight
+from .auto_weight import MeasuredWeight
 from .output import Step
 from .schedule import Schedule
 
@@ -39,8 +38,7 @@ def weigh(
         student: of the step; its states are reset before each gradient that is measured.
         step: at whose gradients automatic weights are measured.
         fixed: the weights that are numbers, ``"task"`` among them.
-        auto: name -> :class:`~spikingjelly_ckd.step.auto_weight.AutoWeight` or
-            :class:`~spikingjelly_ckd.step.held_weight.HeldWeight`.
+        auto: name -> :class:`~spikingjelly_ckd.step.auto_weight.MeasuredWeight`.
         schedule: factors over the run.
         progress: from 0 (start) to 1 (end).
         measuring: whether automatic weights may be measured, that is, whether this is a step of training.
@@ -57,7 +55,7 @@ def weigh(
         raise ArgumentValueError("student", NOTHING_TRAINED)
     weights: dict[str, float | Tensor] = dict(fixed)
     for name, module in auto.items():
-        weight = cast(AutoWeight | HeldWeight, module)
+        weight = cast(MeasuredWeight, module)
         if measuring:
             weight.take(fixed["task"] * step.terms["task"].value, step.terms[name].value, step.points(name), student)
         weights[name] = weight.weight.clone()
