@@ -161,23 +161,13 @@ def prepare_teacher(
         >>> prepared.network[0].weight.dtype
         torch.bfloat16
     """
-    if not isinstance(teacher, nn.Module):
-        raise TypeError(f"teacher must be a torch.nn.Module, got {type(teacher).__name__}")
     _check_eager(teacher)
     _check_example(example)
-    if dtype not in TOLERANCES:
-        raise ValueError(f"dtype must be one of {', '.join(map(str, TOLERANCES))}, got {dtype!r}")
     flags = {"channels_last": channels_last, "class_token": class_token, "fold_norms": fold_norms, "compile": compile}
-    for name, flag in flags.items():
-        check_flag(name, flag)
+    _check_options(dtype, flags, held_out)
     allowed = TOLERANCES[dtype] if tolerance is None else check_non_negative("tolerance", tolerance)
     check_non_negative("max_drop", max_drop)
     kept = {layer.path for layer in read_side(layers, teacher) or ()}
-    if held_out is not None and (not isinstance(held_out, Iterable) or isinstance(held_out, Iterator)):
-        raise TypeError(
-            "held_out must be batches that can be iterated more than once, such as a list or a DataLoader, got "
-            f"{type(held_out).__name__}"
-        )
     teacher.eval().requires_grad_(False)
     with outside_inference():
         example = example.clone() if example.is_inference() else example
@@ -209,7 +199,21 @@ def prepare_teacher(
         return PreparedTeacher(teacher, layer, left_out=tuple(left_out))
 
 
+def _check_options(dtype: torch.dtype, flags: Mapping[str, bool], held_out: object) -> None:
+    if dtype not in TOLERANCES:
+        raise ValueError(f"dtype must be one of {', '.join(map(str, TOLERANCES))}, got {dtype!r}")
+    for name, flag in flags.items():
+        check_flag(name, flag)
+    if held_out is not None and (not isinstance(held_out, Iterable) or isinstance(held_out, Iterator)):
+        raise TypeError(
+            "held_out must be batches that can be iterated more than once, such as a list or a DataLoader, got "
+            f"{type(held_out).__name__}"
+        )
+
+
 def _check_eager(teacher: nn.Module) -> None:
+    if not isinstance(teacher, nn.Module):
+        raise TypeError(f"teacher must be a torch.nn.Module, got {type(teacher).__name__}")
     for path, module in teacher.named_modules():
         if isinstance(module, nn.DataParallel):
             raise TypeError(f"the teacher is in nn.DataParallel. {NO_DATA_PARALLEL}")
