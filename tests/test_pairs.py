@@ -22,8 +22,10 @@ SAMPLE = [(name, DRAW.choice(sorted(published.METHODS))) for name in DRAW.sample
 QUICK = ("--energy-images", "0", "--no-preflight", "--logger", "none", "--smoke")
 
 
-LARGER = {(name, "sdd"): "128" for name in ROWS if name.startswith("imagenet")}
-"""Pairs whose images are larger than the row's other tests have: SDD divides the last map into 4 by 4 parts."""
+LARGER = {(name, "sdd"): "128" for name in ROWS if name.startswith(("imagenet", "cifar100_vgg"))}
+LARGER[("cifar100_vgg16_t4", "catkd")] = "128"
+"""Pairs whose images are larger than the row's other tests have: SDD divides the last map into 4 by 4 parts, and CAT-KD
+reads the map behind VGG's last pooling, which has one position at the size of CIFAR."""
 
 
 def marks(pair):
@@ -44,7 +46,7 @@ def train(name, method, ground, out):
     write, flags, _ = ROWS[name]
     if (name, method) in LARGER:
         ground, flags = ground / "larger", (*flags, "--size", LARGER[name, method])
-        ground.mkdir()
+        ground.mkdir(exist_ok=True)
     if not (ground / "data").exists():
         write(ground / "data")
     teacher = ground / "teacher" / "teacher.safetensors"
@@ -85,6 +87,42 @@ def test_a_row_trains_with_a_method(name, method, grounds, tmp_path, capsys):
     assert {f"train_{loss}" for loss in losses} <= record["history"][0].keys()
     assert ("teacher" in record) == any(TEACHER_NEEDS & set(loss.needs) for loss, _ in losses.values())
     assert (tmp_path / "student.safetensors").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "method", "words"),
+    [
+        (
+            "cifar100_vgg16_t4",
+            "catkd",
+            "catkd needs .* and the student .*spiking_vgg16 lacks it: the student's logits are",
+        ),
+        (
+            "imagenet_sewr18_t4",
+            "sdd",
+            "sdd does not fit the student .*sew_resnet18 and the teacher .*: features must be",
+        ),
+    ],
+)
+def test_what_a_row_cannot_learn_is_said_before_its_teacher_is_trained(name, method, words, tmp_path, capsys):
+    write, flags, _ = ROWS[name]
+    write(tmp_path / "data")
+    line = (
+        *RUN,
+        *flags,
+        *QUICK,
+        "--data-path",
+        tmp_path / "data",
+        "--output-dir",
+        tmp_path / "out",
+        "--method",
+        method,
+    )
+    with pytest.raises((SystemExit, ValueError)) as caught:
+        run_row(recipe_of(name), [str(part) for part in line])
+    assert re.search(words, f"{caught.value} {capsys.readouterr().err}")
+    assert not (tmp_path / "out" / "teacher").exists()
 
 
 def test_most_pairs_are_trained_and_every_row_and_method_is_among_them():

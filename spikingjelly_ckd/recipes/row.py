@@ -26,9 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from ..distiller import Distiller
 from ..errors.arguments import ArgumentValueError
 from ..errors.installed import needs_packages
 from ..networks.compat import neuron_path
@@ -38,9 +36,9 @@ from .command_line import CHANGEABLE, brief_errors, parse
 from .counting import count_energy
 from .data import Data
 from .data.loading import say_left_out, seeded
+from .distillers import make_distiller
 from .export import file_hash
 from .files import until_reader_leaves
-from .method_parts import needs_teacher, with_layers
 from .models import checkpoint_neurons, synchronise_norms, without_checkpoints
 from .options import Run, check_options, output_folder
 from .recipe import Recipe
@@ -245,42 +243,3 @@ def run_teacher(
             path = train_teacher(recipe, run, data, folder, model=model)
     rank_zero_info(f"Teacher: written to {path}{SMOKED if run.smoke else ''}")
     return path
-
-
-def make_distiller(
-    recipe: Recipe, data: Data, teacher: Teacher | None, student: nn.Module, example: Tensor | None = None
-) -> Distiller:
-    """The distiller of a recipe.
-
-    Args:
-        recipe: whose method, weights and temperatures.
-        data: which decides between images and event frames.
-        teacher: None for methods without one.
-        student: the spiking network.
-        example: images on which layers are chosen now; None chooses them at the first step, unless a loss has
-            parameters that depend on them.
-
-    Raises:
-        ValueError: the method needs a teacher.
-    """
-    method = recipe.read_method()
-    losses = [loss for loss, _ in method.losses.values()]
-    if example is None and any(loss.needs_build for loss in losses):
-        example = torch.stack([data.test[0][0]] * 2).to(next(student.parameters()).device)
-    if example is not None and any(loss.built_for_batch for loss in losses):
-        example = example[torch.arange(recipe.batch_size) % len(example)]
-    options: dict[str, Any] = {"example": example}
-    if not needs_teacher(method):
-        teacher = None
-    elif teacher is None:
-        raise ValueError(f"method {recipe.method!r} needs a teacher")
-    else:
-        options["teacher_input"] = teacher.input_for(data)
-    return Distiller.from_method(
-        method,
-        None if teacher is None else teacher.network,
-        student,
-        layers=with_layers(method, recipe.student_layer, recipe.teacher_layer),
-        **recipe.step_options(),
-        **options,
-    )

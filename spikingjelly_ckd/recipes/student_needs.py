@@ -13,9 +13,14 @@ from ..methods import CATKDLoss, TETLoss
 from ..methods.base import HEAD_MISFIT
 from ..networks.guards import preserve_state
 from .data import Data
+from .data.loading import seeded
+from .distillers import make_distiller
+from .method_parts import needs_teacher
 from .names import shown
 from .options import Run
 from .recipe import Recipe
+from .teacher_input import Teacher
+from .teachers import first_teacher
 
 __all__ = ["check_needs"]
 
@@ -34,8 +39,9 @@ def check_needs(student: nn.Module, recipe: Recipe, data: Data, run: Run) -> Non
             f"{shown(recipe.student)} is frozen as a whole: no parameter requires a gradient, so nothing of it would "
             "be trained; let the function that builds it leave requires_grad on",
         )
-    needs = recipe.read_method().student
-    if not (needs.per_step_logits or needs.linear_head):
+    method = recipe.read_method()
+    needs, trains_teacher = method.student, run.teacher is None and needs_teacher(method)
+    if not (needs.per_step_logits or needs.linear_head or trains_teacher):
         return
     images = torch.stack([data.test[0][0]] * 2).to(run.torch_device)
     try:
@@ -50,10 +56,34 @@ def check_needs(student: nn.Module, recipe: Recipe, data: Data, run: Run) -> Non
         raise ArgumentValueError(
             argument, f"{who} needs {needs}, and the student {shown(recipe.student)} lacks it: {error}"
         ) from error
+    if trains_teacher:
+        _learn_from_untrained(student, recipe, data, run)
+
+
+def _learn_from_untrained(student: nn.Module, recipe: Recipe, data: Data, run: Run) -> None:
+    """One step beside the teacher before its training, which shows what does not fit without hours of training.
+
+    Raises:
+        ValueError: a loss of the method cannot compare the two.
+    """
+    device, method = run.torch_device, recipe.read_method()
+    count = recipe.batch_size if any(loss.built_for_batch for loss, _ in method.losses.values()) else 2
+    images, labels = (torch.stack([part] * count).to(device) for part in map(torch.as_tensor, data.test[0]))
+    with seeded(run.seed), preserve_state(student):
+        network = first_teacher(recipe, run, data).network.to(device)
+        teacher = Teacher(network, "the teacher before its training", None, data.mean, data.std, None)
+        try:
+            make_distiller(recipe, data, teacher, student, images).train().observe(images, labels)
+        except (RuntimeError, ValueError) as error:
+            about = f"does not fit the student {shown(recipe.student)} and the teacher {shown(recipe.teacher)}"
+            raise ArgumentValueError("method", f"{recipe.method} {about}: {error}") from error
 
 
 def _find_head(student: nn.Module, images: torch.Tensor, recipe: Recipe, data: Data) -> None:
-    """Compare the student with a small ANN of random weights, of which nothing is asked."""
+    """Compare the student with a small ANN of random weights, of which nothing is asked.
+
+    In training mode: with the first statistics of BatchNorm deep layers never fire, and any layer explains the logits.
+    """
     other = nn.Sequential(
         nn.Conv2d(data.in_channels, 4, 1),
         nn.ReLU(),
@@ -71,6 +101,6 @@ def _find_head(student: nn.Module, images: torch.Tensor, recipe: Recipe, data: D
     labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
     misfit = HEAD_MISFIT.format(role="student")
     with torch.no_grad():
-        found = distiller.eval().observe(images, labels).terms["cat"].violations
+        found = distiller.train().observe(images, labels).terms["cat"].violations
     if found[misfit]:
         raise ValueError(misfit)

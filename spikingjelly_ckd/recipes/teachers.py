@@ -33,6 +33,7 @@ __all__ = [
     "Teacher",
     "TeacherInput",
     "check_teacher",
+    "first_teacher",
     "load_teacher",
     "named_teacher",
     "obtain_teacher",
@@ -88,7 +89,7 @@ def named_teacher(spec: str, recipe: Recipe, run: Run, data: Data) -> Teacher:
 def _own_teacher(recipe: Recipe, run: Run, data: Data) -> str:
     """Path of the row's own ANN, trained by an earlier run or now, and made as the recipe says."""
     ours = with_teacher_schedule(recipe, run)
-    wanted = identity.made(ours, run, data, _first_teacher(recipe, run, data, None))
+    wanted = identity.made(ours, run, data, first_teacher(recipe, run, data))
     for folder in identity.folders(run.teacher_folder(recipe), wanted):
         if _is_anothers(folder, wanted):
             continue
@@ -168,7 +169,7 @@ def train_teacher(recipe: Recipe, run: Run, data: Data, folder: Path, *, model: 
     """
     recipe = with_teacher_schedule(recipe, run)
     seed_all(run.seed)
-    built = _first_teacher(recipe, run, data, model)
+    built = first_teacher(recipe, run, data, model)
     module = ClassifierModule(built.network, **optimisation(recipe, data))
     made = identity.made(recipe, run, data, built)
     checkpoint = find_checkpoint(run.resume, folder)
@@ -191,8 +192,19 @@ def train_teacher(recipe: Recipe, run: Run, data: Data, folder: Path, *, model: 
     return path
 
 
-def _first_teacher(recipe: Recipe, run: Run, data: Data, model: str | None) -> Built:
-    """The ANN before its training."""
+def first_teacher(recipe: Recipe, run: Run, data: Data, model: str | None = None) -> Built:
+    """The ANN before its training.
+
+    Args:
+        recipe: of the row, whose own ANN it is.
+        run: whether ``model`` begins with timm's weights.
+        data: for its classes, channels and size.
+        model: a network of timm in place of the row's own.
+
+    Raises:
+        TypeError: as :func:`~spikingjelly_ckd.recipes.build.build_network`.
+        ValueError: timm has no such network.
+    """
     common = {"num_classes": data.num_classes, "in_channels": data.in_channels}
     if model is None:
         network, arguments = build_network(recipe.teacher, **common, size=data.size)

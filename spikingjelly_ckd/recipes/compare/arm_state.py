@@ -17,10 +17,10 @@ from ...step.output import Observation
 from ..build import Built, build_student
 from ..data import Data
 from ..data.loading import seed_all
+from ..distillers import make_distiller
 from ..models import checkpoint_neurons
 from ..options import Run
 from ..recipe import Recipe
-from ..row import make_distiller
 from ..start import initial_weights, scaled, start_from
 from ..teacher_input import Teacher
 from ..thresholds import set_thresholds
