@@ -260,6 +260,18 @@ def test_images_that_the_task_loss_ignores(check):
             Distiller(teacher, tiny_student(), losses, **options)(IMAGES, labels)
 
 
+def test_a_batch_of_which_every_label_is_ignored():
+    labels = torch.full_like(LABELS, -1)
+
+    def step(reduction):
+        options = {"time_steps": 2, "task_loss": nn.CrossEntropyLoss(ignore_index=-1, reduction=reduction)}
+        return Distiller(tiny_teacher(), tiny_student(), {"kd": (KDLoss(), 1.0)}, **options)(IMAGES, labels)
+
+    with pytest.raises(ValueError, match="every label of the batch is -1, the ignore_index of the task loss"):
+        step("mean")
+    assert step("sum").terms["task"] == 0
+
+
 def test_a_label_out_of_range_points_to_ignore_index():
     with pytest.raises(ValueError, match="ignore_index"):
         kd(tiny_teacher(), tiny_student(), time_steps=2)(IMAGES, LABELS - 1)

@@ -99,6 +99,14 @@ def test_a_factor_that_is_no_weight_is_refused(value, error, said):
         step_with(lambda progress: value)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
+def test_a_weight_that_was_set_later_is_looked_at(value):
+    distiller = Distiller(tiny_teacher(), tiny_student(), {"kd": (KDLoss(), 2.0)}, time_steps=2)
+    distiller.weights["kd"] = value
+    with pytest.raises(ValueError, match=r"weights\['kd'\] must be at least 0 and finite, got "):
+        distiller(torch.randn(4, 3, 8, 8), torch.arange(4))
+
+
 @pytest.mark.parametrize("value", [0.25, np.float32(0.25), torch.tensor(0.25)])
 def test_a_factor_may_be_any_number(value):
     assert step_with(lambda progress: value).weights == {"task": 1.0, "kd": 0.5}

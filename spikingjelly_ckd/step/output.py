@@ -28,6 +28,10 @@ from .validate import (
 
 __all__ = ["Observation", "Step", "StepOutput", "TeacherSeen"]
 
+ALL_IGNORED = (
+    "every label of the batch is {label}, the ignore_index of the task loss, whose mean over no image is NaN: put "
+    "labelled images into every batch, or pass a task loss with reduction='sum'"
+)
 INVALID_LOSS = "the loss {name!r} is not finite (NaN or inf)"
 
 LayerTensors = Mapping[str, tuple[Tensor, ...]]
@@ -194,6 +198,9 @@ class Step:
     def violations(self) -> dict[str, Tensor]:
         """Message -> boolean scalar on the device, true where this step must not be trained on."""
         found = {**self.network_violations(), **self.student.violations}
+        if self.ignored is not None:
+            nothing_left = (self.task_labels == self.ignored).all()
+            found[ALL_IGNORED.format(label=self.ignored)] = nothing_left & ~all_finite(self.terms["task"].value)
         for name, term in self.terms.items():
             found |= term.violations
             found[INVALID_LOSS.format(name=name)] = ~all_finite(term.value)

@@ -48,11 +48,14 @@ def weigh(
 
     Raises:
         TypeError: a schedule gives no number.
-        ValueError: nothing of the student would be trained by a step of training, or a schedule gives a number that is
-            negative or not finite.
+        ValueError: nothing of the student would be trained by a step of training, or a weight or what a schedule gives
+            is negative or not finite.
     """
     if measuring and not step.logits.requires_grad:
         raise ArgumentValueError("student", NOTHING_TRAINED)
+    for name, value in fixed.items():
+        if not isinstance(value, Tensor):
+            check_non_negative(f"weights[{name!r}]", value)
     weights: dict[str, float | Tensor] = dict(fixed)
     for name, module in auto.items():
         weight = cast(MeasuredWeight, module)
