@@ -87,6 +87,12 @@ def test_what_the_preflight_warns_of_stands_beside_its_arm_or_once_under_all_of_
     assert "heads" in next(x for x in render([*PLAIN, *good]).splitlines() if x.startswith("| kd |"))
 
 
+@pytest.mark.parametrize(("needs", "said"), [("ReLU as the last activation", False), ("nothing", True)])
+def test_a_lack_of_spikes_is_no_warning_where_the_method_wants_none(needs, said):
+    record = replace(GOOD[0], method={"text": "enof", "needs": needs})
+    assert bool(looked_at(record, ("spikes", "enof: real, 0 to 6: no spikes")).warnings) is said
+
+
 def test_what_a_step_leaves_out_is_said():
     text = render([*PLAIN, *(replace(record, teacher_ms=5.6) for record in GOOD)])
     assert "without the teacher's forward of 6 ms, which the arms share here" in text

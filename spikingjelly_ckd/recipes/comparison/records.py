@@ -116,13 +116,18 @@ class ArmRecord:
 
     @property
     def warnings(self) -> list[str]:
-        """What the preflight warns of, but for shares of the gradient, of which :attr:`history` tells more."""
+        """What the preflight warns of.
+
+        Left out are shares of the gradient, of which :attr:`history` tells more, and a lack of spikes where the method
+        needs a student that ends in ReLU.
+        """
+        left_out = {"gradient share"} | ({"spikes"} if "ReLU" in str(self.method.get("needs")) else set())
         checks = (self.preflight or {}).get("checks")
         entries = [check for check in checks if isinstance(check, Mapping)] if isinstance(checks, list) else []
         return [
             f"{check.get('name')}: {check.get('message')}"
             for check in entries
-            if check.get("status") == "warn" and check.get("name") != "gradient share"
+            if check.get("status") == "warn" and check.get("name") not in left_out
         ]
 
     def write(self, path: Path) -> Path:
