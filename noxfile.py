@@ -40,6 +40,7 @@ NEEDS_EXTRAS = (
     *("tests/test_early_stop.py", PAIRS),
     *("tests/test_held_weight.py", "tests/test_levers.py", "tests/test_method_rows.py", "tests/test_own_data.py"),
     *("tests/test_recordings.py", "tests/test_rerun.py", "tests/test_start.py", "tests/test_strangers_rows.py"),
+    "tests/test_spikingjelly_zoo.py",
     *("tests/test_installed.py", "tests/test_validation.py"),
     *("tests/test_benchmarks.py", "tests/test_cache.py", "tests/test_data.py", "tests/test_docs.py"),
     *("tests/test_durable.py", "tests/test_events.py", "tests/test_examples.py", "tests/test_export.py"),

@@ -152,8 +152,16 @@ def test_an_error_of_a_recipe_names_its_value_as_data():
         with pytest.raises(ArgumentValueError, match=f"^{name} ") as caught:
             make_recipe(**{name: value})
         assert caught.value.argument == name
+
+
+def test_mixing_that_ends_behind_the_last_epoch_is_refused_where_it_was_asked_for():
+    row, line = load_row("cifar100_spikformer_t4"), ["--data-path", "x", "--epochs", "50"]
+    assert parse(row, line)[0].mixup_off_epoch == 200  # the row's own, which a shorter training does not reach
+    with pytest.raises(SystemExit):
+        parse(row, [*line, "--mixup-off-epoch", "50"])
+    given = {"mixup": 0.5, "mixup_off_epoch": 3, "epochs": 3, "sources": {"mixup_off_epoch": "command line"}}
     with pytest.raises(ArgumentValueError, match=r"^mixup_off_epoch \(3\) must be below epochs \(3\)"):
-        make_recipe(mixup=0.5, mixup_off_epoch=3, epochs=3)
+        make_recipe(**given)
 
 
 def test_the_choices_are_those_of_the_types():

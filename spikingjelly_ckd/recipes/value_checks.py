@@ -46,6 +46,7 @@ def check_values(values: Mapping[str, Any]) -> None:
         raise ArgumentValueError("memopt", "does not go with ema, which copies the network")
     if values["mixup_off_epoch"] and not (values["mixup"] or values["cutmix"]):
         raise ArgumentValueError("mixup_off_epoch", "does nothing: no images are mixed (mixup and cutmix are 0)")
-    if values["mixup_off_epoch"] >= values["epochs"]:
+    asked = values["sources"].get("mixup_off_epoch") == "command line"  # a row's own may be behind a shorter training
+    if asked and values["mixup_off_epoch"] >= values["epochs"]:
         value, epochs = values["mixup_off_epoch"], values["epochs"]
         raise ArgumentValueError("mixup_off_epoch", f"({value}) must be below epochs ({epochs}), or 0 for to the end")

@@ -10,6 +10,7 @@ makes no formula, and Chinese names are drawn where the machine has a font for t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import cache, wraps
 from pathlib import Path
@@ -138,6 +139,19 @@ def styled(draw: Callable[_P, _R]) -> Callable[_P, _R]:
             return draw(*args, **kwargs)
 
     return drawn
+
+
+class _WeightsOfFallbacks(logging.Filter):
+    """Leaves out that a font for Chinese has no bold face: a title with Chinese characters is then drawn without."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        return not (
+            text.startswith("findfont: Failed to find font weight") and any(name in text for name in CHINESE_FONTS)
+        )
+
+
+logging.getLogger("matplotlib.font_manager").addFilter(_WeightsOfFallbacks())
 
 
 @cache
