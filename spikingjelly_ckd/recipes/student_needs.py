@@ -26,12 +26,20 @@ __all__ = ["check_needs"]
 
 
 def check_needs(student: nn.Module, recipe: Recipe, data: Data, run: Run) -> None:
-    """Raise unless the student can be trained, and has the per-step logits or linear head that the method needs.
+    """Raise unless the student can be trained, and has what the method needs.
 
-    The student is left as it was. The last activation and the time steps are looked at by the recipe itself.
+    That is the logits of every time step, or a linear head; where the teacher is still to be trained, one step beside
+    the untrained one must run, too. The student is left as it was. The last activation and the time steps are looked at
+    by the recipe itself.
+
+    Args:
+        student: with its first weights.
+        recipe: whose method.
+        data: an image of its test part is taken.
+        run: its device, and whether a teacher is given.
 
     Raises:
-        ValueError: it cannot, or has not; the message says what is missing.
+        ValueError: something is missing or does not fit; the message says what.
     """
     if not any(parameter.requires_grad for parameter in student.parameters()):
         raise ArgumentValueError(
