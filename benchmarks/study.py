@@ -8,26 +8,32 @@ torchvision has it, or a tree of class folders; the runs in the repository used 
 ``python benchmarks/study.py --teacher-command`` prints how its teacher was trained, and this measures it:
 
     python benchmarks/study.py --measure-teacher FILE --data-path DIR
+
+The second teacher is fine-tuned by ``fine_tuned.py`` and measured with ``--teacher-build fine_tuned:lite0 --record
+study_lite0_teacher``.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from protocol import parser_of, read
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from spikingjelly_ckd.recipes.compare.command import main as compare
-from spikingjelly_ckd.recipes.data import DataOptions, cifar10
+from spikingjelly_ckd.recipes.data import Data, DataOptions, cifar10
+from spikingjelly_ckd.recipes.flag_readers import function_named
 from spikingjelly_ckd.recipes.models import resnet20
+from spikingjelly_ckd.recipes.names import shown
 from spikingjelly_ckd.recipes.records import environment, write_record
-from spikingjelly_ckd.recipes.teachers import load_teacher
+from spikingjelly_ckd.recipes.teachers import Teacher, load_teacher
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -70,20 +76,24 @@ ARMS: dict[str, str] = {
 """Name -> method, with the weights of its source; the controls are added by the comparison."""
 
 
-def measure_teacher(file: str, folder: str) -> dict[str, Any]:
+def measure_teacher(file: str, folder: str, build: Callable[..., nn.Module], what: str) -> dict[str, Any]:
     """Accuracy, cross-entropy and calibration error of a teacher on the held-out and the test images."""
     data = cifar10(folder, DataOptions(size=24, val_images=5000))
-    teacher = load_teacher(file, data, resnet20, {"num_classes": data.num_classes})
+    teacher = load_teacher(file, data, build, {"num_classes": data.num_classes})
     assert data.validation is not None
     parts = {"held out": data.validation, "test": data.test}
-    found = {name: _quality(teacher.network, part) for name, part in parts.items()}
+    found = {name: _quality(teacher, data, part) for name, part in parts.items()}
     about = {"sha256": teacher.sha256, "made": teacher.made, "split": data.split, "split_hash": data.split_hash}
-    return {"what": "study_teacher", "quality": found, **about, "environment": environment()}
+    return {"what": what, "quality": found, **about, "environment": environment()}
 
 
 @torch.no_grad()
-def _quality(network: torch.nn.Module, part: Dataset[Any]) -> dict[str, float]:
-    seen: list[tuple[Tensor, Tensor]] = [(network(images), labels) for images, labels in DataLoader(part, 256)]
+def _quality(teacher: Teacher, data: Data, part: Dataset[Any]) -> dict[str, float]:
+    prepared = teacher.input_for(data)
+    seen: list[tuple[Tensor, Tensor]] = [
+        (teacher.network(images if prepared is None else prepared(images)), labels)
+        for images, labels in DataLoader(part, 256)
+    ]
     logits, labels = (torch.cat(parts) for parts in zip(*seen, strict=True))
     error = multiclass_calibration_error(logits.softmax(1), labels, logits.shape[1], n_bins=15)
     right = (logits.argmax(1) == labels).float().mean()
@@ -98,16 +108,20 @@ def _quality(network: torch.nn.Module, part: Dataset[Any]) -> dict[str, float]:
 def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--teacher-command", action="store_true", help="print how the teacher is trained, and go")
-    parser.add_argument("--measure-teacher", metavar="FILE", help="write results/study_teacher.json, and go")
+    parser.add_argument("--measure-teacher", metavar="FILE", help="write a record of its quality, and go")
+    parser.add_argument("--record", default="study_teacher", metavar="NAME", help="of that record, in results")
+    parser.add_argument("--teacher-build", type=function_named, metavar="MODULE:FUNCTION")
     parser.add_argument("--data-path", metavar="DIR")
     args, more = read(parser, sys.argv[1:], ARMS)
     more += [] if args.data_path is None else ["--data-path", args.data_path]
+    build = args.teacher_build
+    more += [] if build is None else ["--teacher-build", shown(build)]
     if args.measure_teacher:
         if args.data_path is None:
             parser.error("--measure-teacher needs --data-path DIR")
-        record = measure_teacher(args.measure_teacher, args.data_path)
+        record = measure_teacher(args.measure_teacher, args.data_path, build or resnet20, args.record)
         print(record["quality"])
-        write_record(RESULTS / "study_teacher.json", record)
+        write_record(RESULTS / f"{args.record}.json", record)
         return
     if args.teacher_command:
         print("python", *(part or '""' for part in TEACHER), "--data-path DIR --output-dir runs/study_teacher")

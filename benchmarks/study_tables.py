@@ -6,7 +6,9 @@ python benchmarks/study_tables.py docs/images/study.png    # the figure; benchma
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
@@ -79,14 +81,14 @@ def power() -> str:
     assert found is not None
     assert found.deviation is not None
     half = max(one.half or 0.0 for one in found.differences.values() if one is not None)
-    lines = ["| residual of a pair, points | half of an interval, points | seeds for one point |", "|---|---|---|"]
+    lines = ["| residual of a run, points | half of an interval, points | seeds for one point |", "|---|---|---|"]
     return "\n".join([*lines, f"| {found.deviation:.2f} | {half:.2f} | {found.seeds_for_a_point} |"])
 
 
-def teacher() -> str:
-    """Accuracy, cross-entropy and calibration of the teacher."""
+def teacher(record: str) -> str:
+    """Accuracy, cross-entropy and calibration of a teacher."""
     lines = ["| part | images | accuracy, % | cross-entropy | calibration error |", "|---|---|---|---|---|"]
-    for name, part in read_record(RESULTS / "study_teacher.json")["quality"].items():
+    for name, part in read_record(RESULTS / f"{record}.json")["quality"].items():
         lines.append(
             f"| {name} | {part['images']} | {part['accuracy']:.2f} | {part['cross_entropy']:.3f} | "
             f"{part['calibration_error']:.3f} |"
@@ -104,11 +106,11 @@ def draw(path: str) -> None:
     save_figure(plot_forest(records), path)
 
 
-TABLES = {
+TABLES: dict[str, Callable[[], str]] = {
     "headline": lambda: headline("en"),
     "headline_cn": lambda: headline("cn"),
     "study_power": power,
-    "study_teacher": teacher,
+    **{name: partial(teacher, name) for name in ("study_teacher", "study_lite0_teacher")},
 }
 
 
