@@ -3,14 +3,14 @@
     python benchmarks/interrupted.py WHOLE KILLED --killed "one of two workers, 26 %" --output FILE
 
 WHOLE and KILLED are output folders of the same ``python -m spikingjelly_ckd compare``. Everything that a record holds
-is compared to the bit, but for times, paths and the command. FILE gets what was compared and what differs.
+is compared to the bit, but for times, paths and the command, and for what a preflight found where one of the two took
+none. FILE gets what was compared, what differs, and the commit of each folder.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ NOT_COMPARED = ("step_ms", "teacher_ms", "environment", "command")
 
 def outcome(record: ArmRecord) -> dict[str, Any]:
     """A record without what tells when, where and how fast it ran."""
-    kept = {name: value for name, value in asdict(record).items() if name not in NOT_COMPARED}
+    kept = {name: value for name, value in record.to_json().items() if name not in NOT_COMPARED}
     kept["history"] = [{name: value for name, value in row.items() if name != "seconds"} for row in record.history]
     kept["teacher"] = record.teacher and {name: value for name, value in record.teacher.items() if name != "source"}
     return kept
@@ -34,7 +34,14 @@ def differing(whole: Path, killed: Path) -> tuple[int, list[str]]:
         {f"{one.arm}, seed {one.seed}": outcome(one) for one in read_records(folder)} for folder in (whole, killed)
     ]
     names = {name: None for of_folder in found for name in of_folder}
-    return len(names), [name for name in names if found[0].get(name) != found[1].get(name)]
+    return len(names), [name for name in names if not _alike(found[0].get(name), found[1].get(name))]
+
+
+def _alike(one: dict[str, Any] | None, other: dict[str, Any] | None) -> bool:
+    if one is None or other is None:
+        return False
+    looked = one["preflight"] is not None and other["preflight"] is not None
+    return all(value == other[name] for name, value in one.items() if looked or name != "preflight")
 
 
 def main() -> None:
@@ -48,7 +55,12 @@ def main() -> None:
     args = parser.parse_args()
     runs, different = differing(args.whole, args.killed)
     commands = sorted({one.command for one in read_records(args.killed)})
-    about = {"what": "interrupted", "runs": runs, "differing": different, "killed": args.kills, "commands": commands}
+    commits = {
+        name: sorted({one.environment["git"] for one in read_records(folder)})
+        for name, folder in (("whole", args.whole), ("killed", args.killed))
+    }
+    about = {"what": "interrupted", "runs": runs, "differing": different, "killed": args.kills}
+    about |= {"commands": commands, "commits": commits}
     write_record(args.output, about | {"environment": environment()})
     print(f"{runs} runs, {len(different)} differ" + "".join(f"\n  {name}" for name in different))
     sys.exit(bool(different))

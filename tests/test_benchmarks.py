@@ -92,7 +92,7 @@ def test_runs_leave_records_and_are_not_run_twice(tmp_path):
     for record in records.values():
         assert len(record.history) == 1
         assert record.data == records["plain"].data
-        assert str(ROOT) not in json.dumps(vars(record)), "a record names a path of the machine"
+        assert str(ROOT) not in json.dumps(record.to_json()), "a record names a path of the machine"
     assert records["bkdsnn"].teacher["sha256"] == records["tdkd"].teacher["sha256"]
     assert "weight 0.002" in records["bkdsnn"].method["feature"]
     assert "TETLoss" in records["tdkd"].method["task"]
@@ -471,3 +471,11 @@ def test_an_interrupted_comparison_is_compared_but_for_times_and_paths(tmp_path)
     record.write(tmp_path / "two" / "records" / "kd_seed0.json")
     dataclasses.replace(record, seed=1).write(tmp_path / "two" / "records" / "kd_seed1.json")
     assert interrupted.differing(tmp_path / "one", tmp_path / "two") == (3, ["kd, seed 0", "kd, seed 1"])
+
+
+@pytest.mark.parametrize(("looks", "differ"), [((None, {"ok": True}), False), (({"ok": False}, {"ok": True}), True)])
+def test_what_a_preflight_found_is_compared_where_both_took_one(tmp_path, looks, differ):
+    for name, look in zip(("one", "two"), looks, strict=True):
+        record = ArmRecord(arm="kd", control="plain", seed=0, test_accuracy=50.0, preflight=look)
+        record.write(tmp_path / name / "records" / "kd_seed0.json")
+    assert interrupted.differing(tmp_path / "one", tmp_path / "two") == (1, ["kd, seed 0"] if differ else [])
