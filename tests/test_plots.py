@@ -16,7 +16,7 @@ from spikingjelly.activation_based import functional, layer, neuron
 from torch import nn
 
 from spikingjelly_ckd import CKDDistiller, Distiller
-from spikingjelly_ckd.methods import KDLoss
+from spikingjelly_ckd.methods import KDLoss, SAMDLoss
 from spikingjelly_ckd.recipes.report import plots
 from spikingjelly_ckd.recipes.report.plots import style
 from spikingjelly_ckd.recipes.report.plots.activity import (
@@ -26,6 +26,7 @@ from spikingjelly_ckd.recipes.report.plots.activity import (
     plot_firing_rates,
     plot_spikes,
 )
+from spikingjelly_ckd.recipes.report.plots.agreement import own_range
 from spikingjelly_ckd.recipes.report.plots.landscape import plot_landscape
 from spikingjelly_ckd.recipes.report.plots.looking import MapReader, see_maps
 from spikingjelly_ckd.recipes.report.plots.maps import (
@@ -168,6 +169,14 @@ def test_the_agreement_is_pearson_s_and_the_share_of_peaks():
     assert torch.allclose(tiny.correlation, found.correlation, atol=1e-5), "no matter how small a class map is"
 
 
+def test_counts_and_masks_are_maps_as_their_numbers_are():
+    counts = torch.arange(12).view(3, 2, 2) % 5
+    assert torch.equal(own_range(counts), own_range(counts.float()))
+    found, expected = map_agreement(counts, counts.flip(0)), map_agreement(counts.float(), counts.flip(0).float())
+    assert torch.equal(found.correlation, expected.correlation)
+    plot_maps(PHOTOS, MAPS > 0.5, {"student": MAPS > 0.6})
+
+
 def test_the_larger_map_is_brought_to_the_smaller_one_s_size():
     fine = torch.rand(2, 8, 8)
     coarse = nn.functional.avg_pool2d(fine, 2)
@@ -274,6 +283,25 @@ def test_a_class_token_is_no_position():
         ({"images": PHOTOS * math.inf}, ValueError, "images hold NaN or inf"),
         ({"labels": torch.arange(2)}, ValueError, "N is 3 here and 2"),
         ({"answers": {"student": torch.arange(4)}}, ValueError, "answers of 'student' are 4 and the images 3"),
+        (
+            {"answers": {"plain": torch.arange(3)}},
+            ValueError,
+            "answers must be of 'teacher' or of .'student'., got 'pl",
+        ),
+        ({"answers": {"student": torch.rand(3)}}, TypeError, "answers.'student'. must be class indices, whole numbers"),
+        ({"labels": torch.rand(3)}, TypeError, "labels must be class indices, whole numbers, got torch.float32"),
+        (
+            {"labels": torch.arange(3), "classes": ["a", "b"]},
+            ValueError,
+            "labels must be 0 to 1 for the 2 classes, got 2",
+        ),
+        ({"mean": (0.5,) * 3}, ValueError, "pass mean and std together"),
+        ({"mean": (0.5,) * 2, "std": (0.5,) * 2}, ValueError, "mean must be of each of 3 channels, got 2 numbers"),
+        (
+            {"images": PHOTOS[:0], "teacher": MAPS[:0], "students": {"student": MAPS[:0]}},
+            ValueError,
+            "images must hold one at least",
+        ),
     ],
 )
 def test_axes_and_values_that_cannot_be_right_are_refused(change, error, words):
@@ -366,6 +394,19 @@ def test_a_distiller_without_a_map_loss_or_a_teacher_can_be_looked_at(teacher, s
     alone = see_maps(Distiller(None, student, {}, time_steps=2), batch[0])
     assert (alone.teacher, alone.teacher_logits, alone.labels) == (None, None, None)
     assert scales(plot_seen_maps({"student": alone})) == ["map, 0 to 1 of its own range"]
+
+
+@pytest.mark.parametrize("student_map", ["spikes", "grad_cam"])
+def test_maps_of_the_label_are_those_of_the_labels_that_are_given(teacher, student, batch, student_map):
+    with_statistics(student, batch)
+    losses = {"samd": (SAMDLoss(target_class="label", student_map=student_map, negative="sum"), 1.0)}
+    reader, images = MapReader(Distiller(teacher, student, losses, time_steps=2)), batch[0]
+    first_choice = teacher(images).argmax(1)
+    others = (first_choice + 1) % 5
+    of_choice, of_others, without = (reader.read(images, labels) for labels in (first_choice, others, None))
+    for role in ("teacher", "student")[: 1 if student_map == "spikes" else 2]:
+        assert not torch.equal(getattr(of_choice, role), getattr(of_others, role)), f"other labels, {role}"
+        assert torch.equal(getattr(of_choice, role), getattr(without, role)), f"no labels, {role}"
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
@@ -510,6 +551,7 @@ def test_a_raster_refuses(given, error, words):
         ({"a": {"first": torch.rand(4, 6) + 1}}, "shares in .0, 1."),
         ({"a": {"first": torch.full((4, 6), torch.nan)}}, "shares in .0, 1."),
         ({"a": {"first": torch.rand(4)}}, r"must be \[T, N\]"),
+        ({"a": {"first": torch.tensor(0.5)}}, r"must be \[T, N\] .*, got \(\)"),
     ],
 )
 def test_rates_that_cannot_be_right_are_refused(given, words):

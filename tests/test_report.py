@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from report_cases import HOSTILE, SCRIPT, arm, comparison, hostile_folder, row, written
+from report_cases import ASKED, HOSTILE, SCRIPT, arm, comparison, hostile_folder, row, written
 from torch.utils.tensorboard import SummaryWriter
 
 from spikingjelly_ckd.recipes.report import page as page_module
@@ -167,6 +167,19 @@ def test_runs_of_other_settings_are_other_studies(tmp_path):
     assert sorted(len(study.runs) for study in studies) == [1, 9]
     assert left_out == {}
     assert Page(render_page(studies)).text.startswith("2 studies Report of spikingjelly-ckd 2 studies")
+
+
+def test_runs_of_a_version_that_knew_fewer_settings_are_of_the_same_study(tmp_path):
+    comparison(tmp_path)
+    arm("nld", 0, 70.0, asked=ASKED | {"early_stop": 0, "accelerate": False}).write(tmp_path / "records/later.json")
+    studies, left_out = find_studies([tmp_path])
+    assert ([len(study.runs) for study in studies], left_out) == ([10], {})
+    written(tmp_path / "rows/a/record.json", row())
+    written(tmp_path / "rows/b/record.json", row(method="plain", recipe__early_stop=0))
+    written(tmp_path / "rows/c/record.json", row(seed=1, recipe__early_stop=0))
+    written(tmp_path / "rows/d/record.json", row(seed=2, recipe__early_stop=5))
+    studies, left_out = find_studies([tmp_path / "rows"])
+    assert (sorted(len(study.runs) for study in studies), left_out) == ([1, 3], {})
 
 
 # --- rows and benchmarks ---------------------------------------------------------------------------------------------
@@ -335,10 +348,10 @@ def test_hostile_records_are_text(tmp_path):
     assert len(page.scripts) == 1
     assert SCRIPT in page.text  # as words
     assert "{{ 7 * 7 }}" in page.text
-    assert "49" not in re.findall(r"\b49\b", page.text)
+    assert "49" not in re.findall(r"\b49\b", page.text.replace(str(tmp_path), ""))  # where it may be by chance
     assert not re.search("[\u202a-\u202e\u0000\u001b]", page.text)
     assert {len(found) for found in re.findall("x{700,}", page.text)} == {9000}  # a command, which is shown as a whole
-    assert "broken/record.json : it is no JSON" in page.text
+    assert "broken/record.json : it is cut off" in page.text
 
 
 @given(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=300)), st.floats(0, 100), st.floats(0))

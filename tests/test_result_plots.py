@@ -10,7 +10,7 @@ import torch
 from matplotlib.text import Text
 from report_cases import HOSTILE, arm
 
-from spikingjelly_ckd.recipes.report.plots import style
+from spikingjelly_ckd.recipes.report.plots import fonts
 from spikingjelly_ckd.recipes.report.plots.results import (
     differences,
     plot_accuracy_and_energy,
@@ -101,6 +101,22 @@ def test_energy_has_the_range_over_the_seeds():
         plot_accuracy_and_energy([arm("kd", 0, 60.0, energy_mj=None)])
 
 
+def test_energies_that_differ_by_rounding_look_alike():
+    alike = [
+        arm(f"kd:weight={number}", seed, 60.0, energy_mj=0.00712 + 1e-9 * (number + seed))
+        for number in range(3)
+        for seed in range(2)
+    ]
+    figure = plot_accuracy_and_energy(alike)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    low, high = axes.get_xlim()
+    assert 0 < low < 0.00712 < high
+    assert high - low >= 0.019 * 0.00712
+    assert axes.xaxis.get_major_formatter().get_offset() == ""
+    assert len({text.get_text() for text in axes.get_xticklabels()}) == len(axes.get_xticklabels())
+
+
 def test_an_accuracy_of_zero_is_one():
     assert plot_accuracy_and_energy([arm("kd", 0, 0.0)]).axes[0].containers
 
@@ -189,10 +205,12 @@ def test_confusions_are_shares_of_the_true_class():
         (torch.tensor([[1.0, math.nan], [0.0, 1.0]]), None, "finite"),
         (torch.zeros(2, 2), None, "hold an image"),
         (torch.ones(2, 2), ["a"], "one for each class"),
+        ([[1, 2], [3, 4]], None, r"counts must be a tensor \[K, K\] of real numbers, got list"),
+        (torch.ones(2, 2, dtype=torch.complex64), None, "of real numbers, got torch.complex64"),
     ],
 )
 def test_what_is_no_confusion_matrix_is_refused(counts, names, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises((TypeError, ValueError), match=words):
         plot_confusion(counts, names)
 
 
@@ -226,6 +244,11 @@ def test_numbers_of_a_loop_are_drawn_as_records_are():
         (plot_accuracy_and_energy, {"kd": [[60.0, 0.1, 2.0]]}, "an accuracy in percent and an energy in mJ for each"),
         (plot_accuracy_and_energy, {"kd": [[60.0, -0.1]]}, "an accuracy in percent and an energy in mJ for each seed"),
         (plot_training, {"kd": [["a"]]}, r"'kd' must have numbers \[seeds, epochs\]: "),
+        (plot_forest, {"plain": [60.0], 3: [61.0]}, "must have a text as the name of each arm, got 3"),
+        (plot_layer_rates, {"kd": {"a": -0.1}}, r"rates\['kd'\]\['a'\] must be at least 0 and finite, got -0.1"),
+        (plot_layer_rates, {"kd": {"a": math.nan}}, "must be at least 0 and finite, got nan"),
+        (plot_layer_rates, {"kd": {"a": "x"}}, r"rates\['kd'\]\['a'\] must be a number, got str 'x'"),
+        (plot_layer_rates, {"a": 0.5}, "rates must hold network -> layer -> rate, got float for 'a'"),
         (plot_training, {"kd": [[1.0, 2.0], [3.0]]}, r"'kd' must have numbers \[seeds, epochs\]: "),
     ],
 )
@@ -235,13 +258,11 @@ def test_numbers_that_cannot_be_drawn_are_refused(draw, given, words):
 
 
 def test_names_are_drawn_with_the_chinese_fonts_of_the_machine(monkeypatch):
-    monkeypatch.setattr(style, "CHINESE_FONTS", ("a font that nobody has", "STIXGeneral"))
-    style._installed_chinese_fonts.cache_clear()
+    monkeypatch.setattr(fonts, "CHINESE_FONTS", ("a font that nobody has", "STIXGeneral"))
     before = matplotlib.rcParams["font.family"].copy()
     label = plot_confusion(torch.eye(1), ["\u732b"]).axes[0].get_xticklabels()[0]
     assert label.get_fontfamily() == [*before, "STIXGeneral"]
     assert matplotlib.rcParams["font.family"] == before
-    style._installed_chinese_fonts.cache_clear()
 
 
 def test_no_name_of_a_run_breaks_a_plot(tmp_path):

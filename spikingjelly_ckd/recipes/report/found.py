@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ..comparison.comparable import settings_asked
 from ..comparison.controls import CONTROL
-from ..comparison.records import KIND, ArmRecord
+from ..comparison.records import KIND, RECORDS, ArmRecord
 from ..records.checks import KINDS as KINDS_OF_ROW
 from ..records.files import READABLE
 from ..records.schema import Record
@@ -23,8 +24,6 @@ from .settings import run_key, settings_text, shared_settings
 __all__ = ["Study", "find_studies"]
 
 MOST_FILES = 10_000
-NOT_OF_A_STUDY = ("build_options",)
-"""Of what was asked: the student's last activation, in which arms of one comparison may differ."""
 BENCHMARK: Mapping[str, Any] = {name: KINDS_OF_ROW[""][name] for name in ("method", "seed", "teacher", "environment")}
 HISTORY = list_of(number(0, 100))
 
@@ -154,7 +153,7 @@ def _read(path: Path, pile: _Pile, *, named: bool = False, teachers: list[Path] 
                 _add_row(record, path, pile)
         elif kind == "benchmark":
             _add_benchmark(content, path, pile)
-        elif named or path.name == "record.json" or path.parent.name == "records":
+        elif named or path.name == "record.json" or path.parent.name == RECORDS:
             pile.left_out[str(path)] = f"no record (format {' or '.join(map(str, READABLE))}) of a training"
     except (OSError, ValueError) as error:
         why = str(error).replace(f"{path}: ", "").replace(f"{path} ", "it ")
@@ -178,9 +177,8 @@ def _add_row(record: Record, path: Path, pile: _Pile) -> None:
 
 
 def _add_arm(record: ArmRecord, path: Path, pile: _Pile) -> None:
-    folder = path.parent.parent if path.parent.name == "records" else path.parent
-    asked = {name: value for name, value in record.asked.items() if name not in NOT_OF_A_STUDY}
-    common = json.dumps([asked, record.data], sort_keys=True)
+    folder = path.parent.parent if path.parent.name == RECORDS else path.parent
+    common = json.dumps([settings_asked(record), record.data], sort_keys=True)
     if pile.is_new((folder, common, record.arm, record.seed), path):
         pile.comparisons.setdefault((folder, common), []).append(record)
 

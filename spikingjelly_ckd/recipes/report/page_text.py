@@ -55,7 +55,8 @@ def sentence(study: Study) -> str:
         return "No run has ended yet, so nothing can be said."
     arms = arms_of(done)
     if len(arms) > 1:
-        return answer(done, lambda name: shown_text(name, NAME))
+        # a row that was stopped is no method that failed
+        return answer(study.runs if study.kind == "comparison" else done, lambda name: shown_text(name, NAME))
     arm, rows = next(iter(arms.items()))
     reached = fmean(run.test_accuracy for run in rows if run.test_accuracy is not None)
     of = "one run" if len(rows) == 1 else f"the mean of {len(rows)} seeds"

@@ -6,10 +6,10 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..comparison.records import KIND, ArmRecord
+from ..comparison.records import KIND, RECORDS, ArmRecord
 from ..records.files import read_record
 from ..records.schema import Record
-from ..untrusted import shown_text
+from ..untrusted import read_json, shown_text
 
 __all__ = ["Found", "find_records"]
 
@@ -47,7 +47,7 @@ def find_records(path: Path, found: Found) -> None:
         _add(path, found)
         return
     files, before = sorted(path.rglob("*.json")), (len(found.rows), len(found.comparisons))
-    known = [file for file in files if file.name == "record.json" or _is_record(file)]
+    known = [file for file in files if file.name == "record.json" or file.parent.name == RECORDS or _is_record(file)]
     if not known:
         others = f"; it holds {len(files)} other .json files" if files else ""
         raise FileNotFoundError(
@@ -65,7 +65,7 @@ def _add_found(file: Path, found: Found) -> None:
     size = len(found.rows)
     try:
         _add(file, found)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         print(f"table: left out: {shown_text(error, LINE)}", file=sys.stderr)
         return
     record = found.rows[-1] if len(found.rows) > size else None
@@ -83,9 +83,12 @@ def _add(file: Path, found: Found) -> None:
 
 
 def _is_record(file: Path) -> bool:
-    """Whether a file of another name is a record of a row or a comparison; benchmarks write others."""
+    """Whether a file of another name is a record of a row or a comparison, or cannot be read, so that it may be one.
+
+    Benchmarks write others, and runs leave JSON files that are no records.
+    """
     try:
-        content = read_record(file)
+        content = read_json(file)
     except (OSError, ValueError):
-        return False
-    return content.get("kind") == KIND or {"row", "recipe", "method"} <= content.keys()
+        return True
+    return isinstance(content, dict) and (content.get("kind") == KIND or {"row", "recipe", "method"} <= content.keys())

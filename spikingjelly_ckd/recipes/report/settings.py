@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..recipe import DEFAULTS
 from ..records.schema import Record
 
 __all__ = ["run_key", "settings_of", "settings_text", "shared_settings"]
@@ -23,7 +24,7 @@ def settings_of(record: Record) -> dict[str, Any]:
     """What a run was told that may have changed its outcome; of plain training nothing about the teaching."""
     elsewhere = {"data": record.data.name, "processes": record.processes or 1}
     elsewhere["teacher_cache"] = record.options.get("teacher_cache")
-    settings = record.recipe | elsewhere  # a row's script also runs on other data and on several devices
+    settings = DEFAULTS | record.recipe | elsewhere  # a row's script also runs on other data and on several devices
     out: tuple[str, ...] = OF_TEACHING if record.method == "plain" else ()
     teacher = record.teacher
     if not out and teacher is not None and record.options.get("teacher") is not None:

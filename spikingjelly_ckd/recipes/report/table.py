@@ -21,6 +21,7 @@ from typing import Any, cast
 from ...errors.installed import needs_packages
 from ..files import until_reader_leaves
 from ..parser import Parser
+from ..records.files import told_twice
 from ..records.schema import Record
 from ..untrusted import markdown_cell, shown_text
 from .settings import run_key, settings_of, settings_text, shared_settings
@@ -93,11 +94,8 @@ def tabulate(
         key = run_key(run)
         twin = groups[key].get(run.seed)
         if twin is not None:
-            paths = " and ".join(str(item.path) for item in (twin, run) if item.path is not None)
-            raise ValueError(
-                f"{paths + ': ' if paths else ''}row {key[0]}, method {key[2]}, seed {run.seed} is there twice; "
-                f"leave one out ({key[1]})"
-            )
+            twice = told_twice(f"row {key[0]}, method {key[2]}, seed {run.seed}", twin.path, run.path)
+            raise ValueError(f"{twice} ({key[1]})")
         groups[key][run.seed] = run
     varying = _varying(runs)
 

@@ -125,7 +125,9 @@ def plot_firing_rates(rates: Mapping[str, Mapping[str, Tensor]]) -> Figure:
     if not rates or not all(rates.values()):
         raise ArgumentValueError("rates", "must hold network -> layer -> [T, N], and no network without layers")
     layers = list(next(iter(rates.values())))
-    steps = len(next(iter(next(iter(rates.values())).values())))
+    name, of_network = next(iter(rates.items()))
+    check_shapes(**{f"rates[{name!r}][{layers[0]!r}]": (of_network[layers[0]], "T>=1 N>=1")})
+    steps = len(of_network[layers[0]])
     for name, of_network in rates.items():
         if list(of_network) != layers:
             raise ArgumentValueError("rates", f"of {name!r} are of layers {list(of_network)}, of the first {layers}")

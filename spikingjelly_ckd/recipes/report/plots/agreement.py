@@ -50,7 +50,7 @@ def map_agreement(student: Tensor, teacher: Tensor) -> Agreement:
         >>> map_agreement(torch.ones(1, 2, 2), ramp).correlation
         tensor([nan])
     """
-    student, teacher = match_maps(student.detach(), teacher.detach())
+    student, teacher = match_maps(as_numbers(student.detach()), as_numbers(teacher.detach()))
     undefined = is_constant(student) | is_constant(teacher)
     ours, theirs = (own_range(maps).flatten(1) for maps in (student, teacher))
     peaks = ours == ours.amax(1, keepdim=True)
@@ -68,5 +68,10 @@ def own_range(maps: Tensor) -> Tensor:
         >>> own_range(torch.tensor([[[3.0, 5.0]], [[2.0, 2.0]]])).tolist()
         [[[0.0, 1.0]], [[0.0, 0.0]]]
     """
-    maps = at_least_float32(maps)
+    maps = at_least_float32(as_numbers(maps))
     return normalize_map(maps, "sample", eps=torch.finfo(maps.dtype).tiny)
+
+
+def as_numbers(maps: Tensor) -> Tensor:
+    """Counts and masks as floating point, which has a range to be scaled to."""
+    return maps if maps.is_floating_point() else maps.float()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ....errors.arguments import ArgumentValueError
+from ....errors.checks import check_both
 from ....errors.shapes import check_shapes
 from .panels import Scale, coloured, enlarged
 from .style import SIGNED
@@ -65,7 +66,11 @@ def show_inputs(
         scale = Scale(SIGNED, -reach, reach, "events a pixel, ON − OFF")
         return coloured(events, scale), 1 - _LIGHT * events.abs() / reach, scale, ""
     still = images.mean(0) if images.ndim == 5 else images
+    check_both("mean", mean, "std", std)
     if mean is not None and std is not None:
+        for name, given in (("mean", mean), ("std", std)):
+            if len(given) not in (1, channels):
+                raise ArgumentValueError(name, f"must be of each of {channels} channels, got {len(given)} numbers")
         still = still * torch.tensor(std).view(-1, 1, 1) + torch.tensor(mean).view(-1, 1, 1)
         still = still.clamp(0, 1)
     note = "mean of the frames" if images.ndim == 5 else ""

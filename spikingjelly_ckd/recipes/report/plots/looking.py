@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -82,7 +82,7 @@ class MapReader:
             teacher_input=distiller.teacher_input,
             check=False,
         )
-        self._seen: tuple[Tensor, TeacherOutput] | None = None
+        self._seen: tuple[Tensor, Tensor | None, TeacherOutput] | None = None
 
     def read(self, images: Tensor, labels: Tensor | None = None) -> SeenMaps:
         """Look at some images in eval mode.
@@ -91,8 +91,9 @@ class MapReader:
 
         Args:
             images: as for :meth:`~spikingjelly_ckd.Distiller.forward`, on the networks' device. Where they are the very
-                tensor of the last call, the teacher does not run again.
-            labels: class indices ``[N]``; None where there are none.
+                tensor of the last call, and the labels too, the teacher does not run again.
+            labels: class indices ``[N]``; None where there are none: maps of the label's class are then of the class
+                that the teacher chooses.
 
         Returns:
             :class:`SeenMaps`, with time first.
@@ -107,9 +108,9 @@ class MapReader:
             looker.eval()
             batch = read_batch(images, labels, time_steps=looker.time_steps, batch_first=bool(looker.batch_first))
             known = torch.zeros(batch.size, dtype=torch.long, device=images.device) if labels is None else labels
-            if teacher is not None and (self._seen is None or self._seen[0] is not images):
-                self._seen = images, looker.run_teacher(images, known)
-            said = None if self._seen is None else self._seen[1]
+            said = None if teacher is None else self._of_teacher(images, labels, known)
+            if labels is None and said is not None:
+                known = said.logits.argmax(1)
             step = looker.observe(images, known, said, whole=True)
             maps = step.terms[_NAME].maps
             return SeenMaps(
@@ -120,6 +121,19 @@ class MapReader:
                 teacher=maps["teacher"].float().cpu() if "teacher" in maps else None,
                 teacher_logits=None if said is None else said.logits.float().cpu(),
             )
+
+    def _of_teacher(self, images: Tensor, labels: Tensor | None, known: Tensor) -> TeacherOutput:
+        """What the teacher says of the images, from the last call where it was asked the same.
+
+        Without labels ``known`` is of no meaning, and a map of the label's class is that of the teacher's first choice.
+        """
+        if self._seen is None or self._seen[0] is not images or self._seen[1] is not labels:
+            looker = self._looker
+            said = looker.run_teacher(images, known)
+            if labels is None and cast(DistillationLoss, looker.losses[_NAME]).target_class == "label":
+                said = looker.run_teacher(images, said.logits.argmax(1))
+            self._seen = images, labels, said
+        return self._seen[2]
 
 
 def see_maps(distiller: Distiller, images: Tensor, labels: Tensor | None = None) -> SeenMaps:

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from ....distiller import Distiller
-from ....errors.arguments import ArgumentValueError
+from ....errors.arguments import ArgumentTypeError, ArgumentValueError
 from ....errors.installed import needs_packages
 from ....errors.shapes import check_shapes
 from ....functional.maps import is_constant, match_maps
 from ...untrusted import shown_text
-from .agreement import Agreement, map_agreement, own_range
+from .agreement import Agreement, as_numbers, map_agreement, own_range
 from .inputs import show_inputs
 from .looking import SeenMaps, see_maps
 from .panels import Column, Panel, Scale, coloured, draw_sheet, enlarged
@@ -88,14 +88,20 @@ def plot_maps(
         raise ArgumentValueError("students", "has a heading 'teacher', which is the teacher's own; rename it")
     named |= {name: _as_maps(name, maps, grid) for name, maps in students.items()}
     count = len(next(iter(named.values())))
+    if not count:
+        raise ArgumentValueError("images", "must hold one at least, got none")
     for name, maps in named.items():
         if len(maps) != count:
             raise ArgumentValueError(name, f"has maps of {len(maps)} images and the others of {count}")
     if labels is not None:
         check_shapes(labels=(labels, "N"), maps=(next(iter(named.values())), "N h w"))
+        _check_classes("labels", labels, classes)
+    unknown = sorted(set(answers or {}) - {*named, "teacher"})
+    if unknown:
+        raise ArgumentValueError("answers", f"must be of 'teacher' or of {list(students)}, got {unknown[0]!r}")
     shown, shade, scale, note = show_inputs(images, count, mean, std)
     size = (shown.shape[1], shown.shape[2])
-    said = {name: _classes_of(name, value, count) for name, value in (answers or {}).items()}
+    said = {name: _classes_of(name, value, count, classes) for name, value in (answers or {}).items()}
     truth = None if labels is None else labels.tolist()
     columns = [Column("input", [Panel(pixels) for pixels in shown], (note,) if note else ())]
     peaks = {name: [_peaks(one) for one in maps] for name, maps in named.items()}
@@ -222,7 +228,7 @@ def _as_maps(name: str, values: Tensor, grid: tuple[int, int] | None) -> Tensor:
     check_shapes("pass grid=(h, w) with token maps [N, L]", **{name: (values, "N h w | N L")})
     if not values.isfinite().all():
         raise ArgumentValueError(name, "holds NaN or inf, which has no colour")
-    values = values.detach().cpu()
+    values = as_numbers(values.detach().cpu())
     if values.ndim == 3:
         if values.shape[1:].numel() == 1:
             raise ArgumentValueError(name, "has one position only, so there is nothing to see: record an earlier layer")
@@ -241,11 +247,22 @@ def _peaks(values: Tensor) -> tuple[tuple[float, float], ...]:
     return tuple(((x + 0.5) / width, (y + 0.5) / height) for y, x in (values == values.max()).nonzero().tolist())
 
 
-def _classes_of(name: str, answers: Tensor, count: int) -> list[int]:
+def _classes_of(name: str, answers: Tensor, count: int, classes: Sequence[str] | None) -> list[int]:
     check_shapes(**{f"answers[{name!r}]": (answers, "N | N K")})
     if len(answers) != count:
         raise ArgumentValueError("answers", f"of {name!r} are {len(answers)} and the images {count}")
-    return (answers.argmax(1) if answers.ndim == 2 else answers).tolist()
+    found = answers.argmax(1) if answers.ndim == 2 else answers
+    _check_classes(f"answers[{name!r}]", found, classes)
+    return found.tolist()
+
+
+def _check_classes(name: str, indices: Tensor, classes: Sequence[str] | None) -> None:
+    """Raise unless these are indices of the classes."""
+    if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
+        raise ArgumentTypeError(name, f"must be class indices, whole numbers, got {indices.dtype}")
+    if classes is not None and not 0 <= int(indices.min()) <= int(indices.max()) < len(classes):
+        wrong = int(indices.max()) if int(indices.max()) >= len(classes) else int(indices.min())
+        raise ArgumentValueError(name, f"must be 0 to {len(classes) - 1} for the {len(classes)} classes, got {wrong}")
 
 
 def _caption(

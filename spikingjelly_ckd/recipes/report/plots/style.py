@@ -10,9 +10,8 @@ makes no formula, and Chinese names are drawn where the machine has a font for t
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import wraps
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -28,11 +27,11 @@ with needs_packages("spikingjelly_ckd.recipes.report.plots"):
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
     from matplotlib.figure import Figure
-    from matplotlib.font_manager import fontManager
     from matplotlib.ticker import MaxNLocator
 
+    from .fonts import installed_chinese_fonts
+
 __all__ = [
-    "CHINESE_FONTS",
     "COLORS",
     "EVIDENCE",
     "GREY",
@@ -76,19 +75,6 @@ EVIDENCE: Any = LinearSegmentedColormap.from_list(
 """Colour map from 0 (white) to much (dark): maps and spikes."""
 SIGNED: Any = LinearSegmentedColormap.from_list("signed", ["#04215c", "#2f6fb5", "#8c8c8c", "#f7c45c", "#fff7c2"])
 """Colour map with a sign: dark blue is negative, grey is zero, light yellow is positive."""
-
-CHINESE_FONTS: tuple[str, ...] = (
-    "Noto Sans CJK SC",
-    "Noto Sans SC",
-    "Source Han Sans SC",
-    "Microsoft YaHei",
-    "PingFang SC",
-    "Hiragino Sans GB",
-    "WenQuanYi Micro Hei",
-    "WenQuanYi Zen Hei",
-    "SimHei",
-)
-"""Fonts that draw the Chinese characters of a name, where the machine has one of them: matplotlib brings none."""
 
 _LINES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -134,30 +120,11 @@ def styled(draw: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @wraps(draw)
     def drawn(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        fonts = dict.fromkeys([*matplotlib.rcParams["font.family"], *_installed_chinese_fonts()])
+        fonts = dict.fromkeys([*matplotlib.rcParams["font.family"], *installed_chinese_fonts()])
         with matplotlib.rc_context(_LOOK | {"font.family": list(fonts)}):
             return draw(*args, **kwargs)
 
     return drawn
-
-
-class _WeightsOfFallbacks(logging.Filter):
-    """Leaves out that a font for Chinese has no bold face: a title with Chinese characters is then drawn without."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        return not (
-            text.startswith("findfont: Failed to find font weight") and any(name in text for name in CHINESE_FONTS)
-        )
-
-
-logging.getLogger("matplotlib.font_manager").addFilter(_WeightsOfFallbacks())
-
-
-@cache
-def _installed_chinese_fonts() -> tuple[str, ...]:
-    installed = {font.name for font in fontManager.ttflist}
-    return tuple(name for name in CHINESE_FONTS if name in installed)
 
 
 def new_figure(width: float, height: float, *, constrained: bool = True) -> Figure:

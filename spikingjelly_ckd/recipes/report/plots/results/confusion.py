@@ -30,6 +30,7 @@ def plot_confusion(counts: Tensor, names: Sequence[str] | None = None) -> Figure
         Figure with a scale from 0 to 100 percent; a class without an image is left blank.
 
     Raises:
+        TypeError: ``counts`` is no tensor of real numbers.
         ValueError: ``counts`` is not square, holds a negative or no finite number, or has no image; or another number
             of names.
 
@@ -38,6 +39,9 @@ def plot_confusion(counts: Tensor, names: Sequence[str] | None = None) -> Figure
         >>> figure.axes[0].get_ylabel()
         'true class'
     """
+    if not isinstance(counts, Tensor) or counts.is_complex():
+        kind = counts.dtype if isinstance(counts, Tensor) else type(counts).__name__
+        raise TypeError(f"counts must be a tensor [K, K] of real numbers, got {kind}")
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
         raise ValueError(f"counts must be [K, K], got shape {tuple(counts.shape)}")
     table = counts.detach().double().cpu()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from .....errors.checks import check_non_negative
 from .....errors.installed import needs_packages
 from ..names import add_legend, distinct_names, legend_name, name_ticks
 from ..style import EVIDENCE, MOST_SERIES, PALE, WIDTHS, add_scale, new_figure, series_style, styled
@@ -31,14 +32,22 @@ def plot_layer_rates(rates: Mapping[str, Mapping[str, float]]) -> Figure:
         Figure with a line for each layer and percent, which is an axis or a scale of colours.
 
     Raises:
-        ValueError: no rate.
+        TypeError: a rate is no number.
+        ValueError: no rate, or one that is negative or not finite.
 
     Example:
         >>> figure = plot_layer_rates({"kd": {"layer1.lif": 0.21, "layer2.lif": 0.12}})
         >>> figure.axes[0].get_xlabel()
         'firing rate, % of neurons and time steps'
     """
-    known = {name: {layer: 100 * rate for layer, rate in of.items()} for name, of in rates.items() if of}
+    flat = [name for name, of in rates.items() if not isinstance(of, Mapping)]
+    if flat:
+        raise TypeError(
+            f"rates must hold network -> layer -> rate, got {type(rates[flat[0]]).__name__} for {flat[0]!r}"
+        )
+    known = {
+        name: {layer: 100 * _rate(name, layer, rate) for layer, rate in of.items()} for name, of in rates.items() if of
+    }
     layers = list(dict.fromkeys(layer for of in known.values() for layer in of))[:MOST_ROWS]
     if not layers:
         raise ValueError("no firing rate was given, so there is nothing to draw")
@@ -59,6 +68,14 @@ def plot_layer_rates(rates: Mapping[str, Mapping[str, float]]) -> Figure:
         add_legend(axes, loc="best")
     axes.set_xlabel("firing rate, % of neurons and time steps")
     return figure
+
+
+def _rate(name: str, layer: str, rate: float) -> float:
+    try:
+        value = float(rate)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise TypeError(f"rates[{name!r}][{layer!r}] must be a number, got {type(rate).__name__} {rate!r}") from error
+    return check_non_negative(f"rates[{name!r}][{layer!r}]", value)
 
 
 def _rates_as_map(known: Mapping[str, Mapping[str, float]], layers: Sequence[str]) -> Figure:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .....errors.arguments import ArgumentValueError
+from .....errors.arguments import ArgumentTypeError, ArgumentValueError
 from ....comparison.records import ArmRecord
 
 __all__ = ["Runs", "accuracy_of", "as_records"]
@@ -66,6 +66,8 @@ def accuracy_of(value: Tensor) -> float:
 def _numbers(arm: str, given: Tensor | Sequence[Any], entry: str) -> Tensor:
     """The values of one arm, ``[seeds, ...]``."""
     axes = f"[seeds, {entry}]" if entry else "[seeds]"
+    if not isinstance(arm, str):
+        raise ArgumentTypeError("records", f"must have a text as the name of each arm, got {arm!r}")
     try:
         found = torch.as_tensor(given, dtype=torch.float64).detach().cpu()
     except (TypeError, ValueError) as error:

@@ -26,6 +26,8 @@ __all__ = ["plot_accuracy_and_energy"]
 
 LINE = 0.135
 """Inches of a name beside the figure."""
+LEAST_SPAN = 0.02
+"""Of the largest energy: what the axis of energies spans at least."""
 LARGEST = 1e12
 """Larger numbers come from nowhere, and no axis holds them."""
 
@@ -78,6 +80,7 @@ def plot_accuracy_and_energy(records: Runs) -> Figure:
         axes.errorbar([x], [y], **spread, **look | {"linestyle": "none"}, label=legend_name(names[arm]))
         marks.append((x, y))
     axes.margins(0.12)
+    _widen(axes, [x for known in points.values() for x, _ in known])
     axes.grid(color=PALE)
     axes.set_xlabel("energy of one image, mJ")
     axes.set_ylabel("test accuracy, %")
@@ -86,6 +89,15 @@ def plot_accuracy_and_energy(records: Runs) -> Figure:
     else:
         _number(figure, axes, marks, [names[arm] for arm in order], title)
     return figure
+
+
+def _widen(axes: Any, energies: Sequence[float]) -> None:
+    """Let an axis of energies span :data:`LEAST_SPAN` of the largest, so that rounding is not drawn as a difference."""
+    axes.ticklabel_format(axis="x", useOffset=False)
+    low, high = axes.get_xlim()
+    lacking = LEAST_SPAN * max(energies) - (high - low)
+    if lacking > 0:
+        axes.set_xlim(low - lacking / 2, high + lacking / 2)
 
 
 def _accuracy_and_energy(run: Tensor) -> dict[str, Any]:
