@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import re
 import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import public_nets
 import pytest
 import tiny_nets
 import torch
@@ -16,7 +18,9 @@ from tiny_data import striped, write_event_folder, write_image_folder
 
 from spikingjelly_ckd.__main__ import main
 from spikingjelly_ckd.recipes.data import DataOptions, image_folder, imagenet
-from spikingjelly_ckd.recipes.deploy.evaluate import evaluate
+from spikingjelly_ckd.recipes.deploy import evaluate as evaluation
+from spikingjelly_ckd.recipes.deploy import steps
+from spikingjelly_ckd.recipes.deploy.evaluate import evaluate, evaluate_exported
 from spikingjelly_ckd.recipes.deploy.exported import read_exported
 from spikingjelly_ckd.recipes.export import save_network
 from spikingjelly_ckd.recipes.models import resnet8, spiking_resnet8
@@ -68,6 +72,19 @@ def test_the_batch_size_and_a_second_call_change_nothing(student, tree):
     first, second = exported.logits(images), exported.logits(images)
     assert torch.equal(first.steps, second.steps)
     assert first.steps.abs().max() > 0
+
+
+def test_energy_at_every_step_is_of_images_of_the_whole_folder(student, tree, monkeypatch):
+    seen = []
+
+    def noted(network, batches, energy_images, **_):
+        seen.append((energy_images, torch.cat([labels for _, labels in batches]).tolist()))
+
+    monkeypatch.setattr(evaluation, "ENERGY_IMAGES", 3)
+    monkeypatch.setattr(steps, "evaluate_steps", noted)
+    evaluation._at_every_step(read_exported(student), tree, 2)
+    ((count, labels),) = seen
+    assert (count, labels[:3], sorted(labels)) == (3, [0, 1, 2], [0, 0, 0, 1, 1, 1, 2, 2, 2])
 
 
 def test_an_image_is_prepared_as_in_the_test(student, tree):
@@ -134,6 +151,33 @@ def test_the_file_of_a_teacher_serves_too(tmp_path, tree):
     assert evaluate(path, tree).accuracy is not None
 
 
+def test_a_student_with_neurons_of_its_own_is_run_for_its_time_steps(tmp_path, tree):
+    net, about = public_nets.own_neurons(3), ABOUT | {"student_steps": "multi"}
+    path = save_network(tmp_path / "own.safetensors", net, public_nets.own_neurons, {"num_classes": 3}, **about)
+    found = read_exported(path, public_nets.own_neurons).logits(images := torch.randn(4, 3, 16, 16))
+    assert torch.equal(found.steps, net.eval()(images.expand(2, *images.shape)))
+    assert evaluate(path, tree, build=public_nets.own_neurons).accuracy is not None
+
+
+def test_a_network_that_keeps_a_state_is_noted(tmp_path, tree, student):
+    net, name = tiny_nets.counting_student(3), tmp_path / "state.safetensors"
+    path = save_network(name, net, tiny_nets.counting_student, {"num_classes": 3}, **ABOUT)
+    exported = read_exported(path, tiny_nets.counting_student)
+    found = evaluate_exported(exported, tree)
+    assert str(found).startswith("accuracy ")
+    assert "keeps a state that functional.reset_net does not reset" in str(found)
+    assert "keeps a state" in str(evaluate(path, tree / "test" / "class000", build=tiny_nets.counting_student))
+    assert exported.network[1].calls == 1, "one batch, and what looks for a state is undone"
+    assert not evaluate(student, tree).notes
+
+
+def test_what_the_student_raised_is_told_with_how_it_was_run(tmp_path, tree, capsys):
+    net = public_nets.spikformer(3)
+    path = save_network(tmp_path / "s.safetensors", net, public_nets.spikformer, {"num_classes": 3}, **ABOUT)
+    assert main(["evaluate", str(path), str(tree), "--build", "public_nets:spikformer", "--device", "cpu"]) == 1
+    assert re.search("error: .*; raised by the student .* with student_steps='multi'", capsys.readouterr().err)
+
+
 def test_grey_networks_see_grey_images(tmp_path, tree):
     about = ABOUT | {"mean": (0.5,), "std": (0.5,)}
     arguments = {"num_classes": 3, "in_channels": 1}
@@ -179,7 +223,7 @@ def test_no_prediction_comes_of_logits_that_are_no_numbers(tmp_path, tree):
 
 def test_a_network_that_is_not_there_is_named(student, tree, tmp_path):
     for path in (tmp_path / "no.safetensors", tmp_path, student.with_suffix(".json")):
-        with pytest.raises((FileNotFoundError, ValueError), match=r"must be a \.safetensors file that is there"):
+        with pytest.raises((FileNotFoundError, ValueError), match=r"must be a \.safetensors file, such as of a run"):
             evaluate(path, tree)
     student.with_suffix(".json").unlink()
     with pytest.raises(FileNotFoundError, match="which says how to build the network of student.safetensors"):

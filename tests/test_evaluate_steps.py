@@ -168,6 +168,11 @@ def test_a_network_that_looks_ahead_is_noted():
     assert "depend on later steps" in evaluate_steps(LooksAhead(), batches, energy_images=0).notes[0]
 
 
+def test_a_network_that_keeps_a_state_is_not_said_to_look_ahead(batches):
+    found = evaluate_steps(tiny_nets.counting_student(5), batches, time_steps=4, energy_images=0)
+    assert ["keeps a state" in note for note in found.notes] == [True]
+
+
 def test_a_network_for_so_many_steps_is_noted(batches):
     if not hasattr(layer, "TemporalEffectiveBatchNorm2d"):
         pytest.skip("SpikingJelly 2.x")

@@ -110,7 +110,15 @@ def test_another_function_may_build_the_network(tmp_path):
     path.with_suffix(".json").write_text(json.dumps(about | {"build": "gone:build"}))
     with pytest.raises(ValueError, match="build must be given: .*net.json names gone:build, which is no network of"):
         load_network(path)
-    assert bits(load_network(path, build=tiny_nets.teacher)[0]) == bits(network)
+    with pytest.warns(UserWarning, match="net.json names gone:build, and tiny_nets:teacher builds the network here"):
+        assert bits(load_network(path, build=tiny_nets.teacher)[0]) == bits(network)
+
+
+def test_the_function_that_a_file_names_builds_it_without_a_word(tmp_path, recwarn):
+    path = save_network(tmp_path / "net.safetensors", tiny_nets.teacher(5), tiny_nets.teacher, {"num_classes": 5})
+    load_network(path, build=tiny_nets.teacher)
+    load_network(path, build=lambda num_classes: tiny_nets.teacher(num_classes))  # has no name to compare
+    assert not [warning for warning in recwarn if "builds the network here" in str(warning.message)]
 
 
 def local_build() -> nn.Module:
@@ -398,11 +406,11 @@ def test_arguments_that_a_builder_refuses_are_one_line(tmp_path, build, argument
 
 BAD_TEXTS = {
     "empty": (b"", "is no JSON"),
-    "cut": (b'{"build": ', "is no JSON"),
+    "cut": (b'{"build": ', "is cut off"),
     "html": (b"<html>404</html>", "is no JSON"),
     "latin-1": (b'{"build": "caf\xe9"}', "is no JSON"),
     "utf-16": ("{}".encode("utf-16"), "is no JSON"),
-    "deep": (b"[" * 100_000, "is (nested too deeply|no JSON)"),
+    "deep": (b"[" * 100_000, "is (nested too deeply|cut off)"),
     "deep and closed": (b"[" * 5000 + b"]" * 5000, "is nested too deeply"),
     "rather deep": (b"[" * 40 + b"]" * 40, "is nested too deeply: more than 32 levels"),
     "large": (b" " * (2**24 + 1), "is larger than 16 MiB"),
@@ -545,3 +553,24 @@ def test_a_file_that_is_no_checkpoint(tmp_path):
     (tmp_path / "file.safetensors").write_text("<html>404</html>")
     with pytest.raises(ValueError, match="file.safetensors cannot be read as tensors"):
         read_weights(tmp_path / "file.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "net.pth",
+            "net.pth is another file: of weights alone, fill the network with them and write it with save_network",
+        ),
+        ("gone.safetensors", "there is no file .*gone.safetensors$"),
+        ("full", "full is a folder: name one in it, such as .*full/in/kept.safetensors$"),
+        ("empty", "empty is a folder without one$"),
+    ],
+)
+def test_what_is_there_in_place_of_a_network_is_said(tmp_path, name, words):
+    (tmp_path / "net.pth").write_bytes(b"weights")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full" / "in").mkdir(parents=True)
+    (tmp_path / "full" / "in" / "kept.safetensors").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match=f"path must be a .safetensors file, such as of a run; .*{words}"):
+        load_network(tmp_path / name)

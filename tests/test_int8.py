@@ -1,6 +1,7 @@
 """Weights in int8: what is written, what it changes, and what of it is reported."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -66,6 +67,9 @@ def test_a_student_in_int8(student, tmp_path):
     assert "accuracy" not in about  # it is that of another network
     assert "10 tensors in int8, 9 of 9 BatchNorms folded" in str(found)
     assert f"accuracy {found.accuracy_after:.2f} %" in str(found)
+    assert 0 < found.spread <= 2 * found.largest
+    assert "says little" not in str(found)
+    assert "the logits are nearly the same for all samples" in str(replace(found, spread=0.0))
 
 
 def test_the_drift_is_that_of_rounding_alone(student, tmp_path, monkeypatch):

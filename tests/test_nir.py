@@ -112,6 +112,13 @@ def test_an_exported_student_says_how_it_is_fed(tmp_path):
     assert found.drift <= 1e-5 * found.largest
     assert nir.read(tmp_path / "s.nir").nodes["conv1"].input_shape.tolist() == [16, 16]
     assert "23 nodes, 7 of them neurons" in str(found)
+    assert "says little" not in str(found)
+    for module in network.modules():
+        if hasattr(module, "v_threshold"):
+            module.v_threshold = 1e6
+    silent = export_nir(network, tmp_path / "silent.nir", torch.rand(3, 3, 16, 16), time_steps=2)
+    assert (silent.firing_rate, silent.drift, silent.agreement) == (0.0, 0.0, 1.0)
+    assert "(which says little: the logits are nearly the same for all samples" in str(silent)
 
 
 class Odd(nn.Module):
@@ -148,12 +155,28 @@ def test_what_nir_cannot_hold_is_named_with_its_layer(tmp_path):
         "layer 'pool' (MaxPool2d) has no node in NIR",
         "layer 'uneven' (AdaptiveAvgPool2d) has no node in NIR",
         "layer 'twice' is used 2 times",
-        "mul() behind layer 'twice' is no sum",
+        "mul() behind layer 'twice', ",
         "the tensor 'scale' is used by itself",
-        "relu() behind layer 'uneven' is no sum",
+        "relu() behind layer 'uneven' are no sums of two outputs",
     ):
         assert words in str(raised.value)
     assert not list(tmp_path.iterdir())
+
+
+class Shifted(nn.Module):
+    """With a tensor that is no parameter and no buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.shift = layer.Conv2d(3, 4, 3, step_mode="m"), torch.ones(1)
+
+    def forward(self, frames):
+        return (self.conv(frames) + self.shift).mean((3, 4))
+
+
+def test_a_plain_tensor_of_a_network_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"the tensor '\w+' is used by itself; add\(\) behind layer 'conv'"):
+        export_nir(Shifted(), tmp_path / "a.nir", torch.randn(2, 3, 8, 8), time_steps=2)
 
 
 def test_the_packages_own_networks_that_cannot_be_held(tmp_path):
@@ -201,7 +224,7 @@ def test_a_call_that_flattens_becomes_a_layer(tmp_path, call, way):
 
 def test_a_call_that_flattens_something_else_is_named(tmp_path):
     network = Flattens(lambda x: x.flatten(3).repeat(1, 1, 1, 1).flatten(2))
-    with pytest.raises(ValueError, match=r"flatten\(\) behind layer 'fire' is no sum"):
+    with pytest.raises(ValueError, match=r"flatten\(\) behind layer 'fire', repeat\(\) are no sums of two"):
         export_nir(network, tmp_path / "a.nir", torch.randn(3, 3, 6, 6), time_steps=2)
 
 
@@ -229,6 +252,17 @@ def test_a_transformer_is_refused_by_name_and_layers_of_a_kind_together(tmp_path
 class Wanders(nn.Module):
     def forward(self, frames):
         return frames.flatten(2)[:, :, : int(frames.sum())]
+
+
+def test_the_part_whose_forward_cannot_be_followed_is_named(tmp_path):
+    inner = layer.LinearRecurrentContainer(neuron.LIFNode(), 5, 5, step_mode="m")
+    network = nn.Sequential(tiny_student(), nn.Sequential(inner))
+    with pytest.raises(ValueError, match="cannot be followed") as caught:
+        export_nir(network, tmp_path / "a.nir", torch.randn(2, 3, 8, 8), time_steps=2)
+    said = str(caught.value)
+    assert said.startswith("the forward of Sequential cannot be followed in '1.0' (LinearRecurrentContainer): ")
+    assert said.endswith("; write this part without that, or leave it out")
+    assert "torch.fx.wrap" not in said
 
 
 def test_what_is_refused(tmp_path):

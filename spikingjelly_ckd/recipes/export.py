@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,16 @@ def write_network(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     return path
 
 
+def _what_is_there(path: Path) -> str:
+    """What stands in the place of an exported network, in words, and what to pass."""
+    if path.is_dir():
+        inside = min([*path.glob("*.safetensors"), *path.glob("*/*.safetensors")], default=None)
+        return f"{path} is a folder" + (" without one" if inside is None else f": name one in it, such as {inside}")
+    if not path.is_file():
+        return f"there is no file {path}"
+    return f"{path} is another file: of weights alone, fill the network with them and write it with save_network"
+
+
 def load_network(path: str | Path, build: Callable[..., nn.Module] | None = None) -> tuple[nn.Module, dict[str, Any]]:
     """Read what :func:`save_network` wrote.
 
@@ -160,13 +171,30 @@ def load_network(path: str | Path, build: Callable[..., nn.Module] | None = None
     """
     path = local_file(path)
     if path.suffix != ".safetensors" or not path.is_file():
-        raise ArgumentNotFoundError("path", f"must be a .safetensors file that is there, such as of a run, got {path}")
+        raise ArgumentNotFoundError("path", f"must be a .safetensors file, such as of a run; {_what_is_there(path)}")
     about = read_about(path)
     check_pair(path, about)
-    network = _build(build or _package_builder(about["build"], path), about["arguments"], path)
+    network = _build(_builder(build, about["build"], path), about["arguments"], path)
     fill(network, read_weights(path), path)
     set_thresholds(network, about.get("thresholds") or {})
     return network.eval(), about
+
+
+def _builder(build: Callable[..., nn.Module] | None, name: str, path: Path) -> Callable[..., nn.Module]:
+    """The function that makes the network; where it is another one than the file names, that is said."""
+    if build is None:
+        return _package_builder(name, path)
+    try:
+        given = name_of(build)
+    except ValueError:  # it has no name to compare
+        return build
+    if given != name:
+        warnings.warn(
+            f"{path.with_suffix('.json')} names {shown_text(name)}, and {given} builds the network here: weights that "
+            "fit it say nothing of its neurons, so compare its accuracy with that of the run",
+            stacklevel=3,
+        )
+    return build
 
 
 def _package_builder(name: str, path: Path) -> Callable[..., nn.Module]:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from ...errors.arguments import ArgumentError, ArgumentValueError
 from ...errors.checks import check_count
 from ...errors.installed import needs_packages
+from ..data.base import drawn_rows
 from ..names import resolve_name
 from ..parser import Parser
 from ..untrusted import shown_text
-from .exported import ExportedNetwork, read_exported
+from .exported import KEEPS_STATE, ExportedNetwork, read_exported
 
 with needs_packages("spikingjelly_ckd.recipes.deploy"):
     from tqdm import tqdm
@@ -29,6 +32,10 @@ ARGUMENTS = {"path": "student", "build": "--build", "batch_size": "--batch-size"
 """Argument of a function -> what sets it on the command line."""
 PATIENCE = 5
 """Seconds after which progress is shown, on a terminal."""
+FEW = 8
+"""Samples that are run again to see whether the network keeps a state."""
+ENERGY_IMAGES = 64
+"""On which firing rate and energy are measured at every number of time steps."""
 MESSAGE = 2000
 """Characters of an error that are shown."""
 
@@ -58,19 +65,23 @@ class Evaluation:
         network: path of its file.
         predictions: one for each sample, sorted by path.
         accuracy: percent; None without class folders.
+        notes: what to know of these figures.
     """
 
     network: str
     predictions: tuple[Prediction, ...]
     accuracy: float | None
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if self.accuracy is not None:
-            return f"accuracy {self.accuracy:.2f} % on {len(self.predictions)} samples, {shown_text(self.network)}"
-        return "\n".join(
+            text = f"accuracy {self.accuracy:.2f} % on {len(self.predictions)} samples, {shown_text(self.network)}"
+            return "\n".join([text, *self.notes])
+        lines = (
             f"{shown_text(found.path)}: {shown_text(found.label)} ({100 * found.confidence:.1f} %)"
             for found in self.predictions
         )
+        return "\n".join([*lines, *self.notes])
 
 
 def evaluate(
@@ -132,7 +143,10 @@ def evaluate_exported(network: ExportedNetwork, images: str | Path, *, batch_siz
     """
     samples, classes = network.samples(images), network.classes
     chosen, confidences, expected = list[int](), list[float](), list[int]()
+    notes: tuple[str, ...] = ()
     for inputs, labels in batches_of(samples.dataset, batch_size, network):
+        if not chosen and network.runner is not None and network.keeps_state(inputs[:FEW]):
+            notes = (KEEPS_STATE,)
         logits = network.logits(inputs).mean
         if logits.shape[1] != len(classes):
             raise ArgumentValueError(
@@ -153,7 +167,8 @@ def evaluate_exported(network: ExportedNetwork, images: str | Path, *, batch_siz
         for file, label, confidence, right in found
     )
     right = sum(one == other for one, other in zip(chosen, expected, strict=True))
-    return Evaluation(network.path, predictions, 100 * right / len(chosen) if samples.has_labels else None)
+    accuracy = 100 * right / len(chosen) if samples.has_labels else None
+    return Evaluation(network.path, predictions, accuracy, notes)
 
 
 def batches_of(
@@ -172,9 +187,12 @@ def _at_every_step(network: ExportedNetwork, images: Path, batch_size: int) -> s
     samples = network.samples(images)
     if network.runner is None or not samples.has_labels:
         raise ArgumentValueError("steps", "needs a spiking network, and images in folders of their classes")
-    steps, way = network.runner.time_steps, network.runner.student_steps
-    batches = batches_of(samples.dataset, batch_size, network)
-    return str(evaluate_steps(network.network, batches, time_steps=steps, student_steps=way, batch_first=True))
+    # energy is measured on the first images, and files stand class by class
+    drawn = drawn_rows(len(samples.paths), ENERGY_IMAGES)
+    order = [*drawn, *sorted(set(range(len(samples.paths))) - set(drawn))]
+    how: dict[str, Any] = {"time_steps": network.runner.time_steps, "student_steps": network.runner.student_steps}
+    batches = batches_of(Subset(samples.dataset, order), batch_size, network)
+    return str(evaluate_steps(network.network, batches, **how, batch_first=True, energy_images=ENERGY_IMAGES))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -199,12 +217,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     try:
         build = None if given.build is None else resolve_name(given.build)
-        network = read_exported(given.student, build, device=given.device)
+        with warnings.catch_warnings(record=True) as said:
+            network = read_exported(given.student, build, device=given.device)
+        for warning in said:
+            print(f"{PROGRAM}: {shown_text(warning.message, MESSAGE)}", file=sys.stderr)
         print(evaluate_exported(network, given.images, batch_size=given.batch_size))
         if given.steps:
             print(f"\n{_at_every_step(network, given.images, given.batch_size)}")
     except (OSError, RuntimeError, ValueError) as error:
-        text = error.render(ARGUMENTS) if isinstance(error, ArgumentError) else error
+        text = error.render(ARGUMENTS) if isinstance(error, ArgumentError) else str(error)
+        text = "; ".join([text, *getattr(error, "__notes__", ())])
         print(f"{PROGRAM}: error: {shown_text(text, MESSAGE)}", file=sys.stderr)
         return 1
     return 0

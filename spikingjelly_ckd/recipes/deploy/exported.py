@@ -16,6 +16,7 @@ from ...distiller import Distiller
 from ...errors.arguments import ArgumentNotFoundError, ArgumentValueError
 from ...errors.installed import needs_packages
 from ...networks.compat import has_neurons
+from ...networks.guards import preserve_state
 from ...networks.outputs import Logits, read_logits
 from ..data.augment import event_transform, image_transform
 from ..data.base import TransformedSubset
@@ -29,9 +30,16 @@ from ..hub import local_file
 with needs_packages("spikingjelly_ckd.recipes.deploy"):
     from torchvision import datasets, transforms
 
-__all__ = ["ExportedNetwork", "Samples", "read_exported"]
+__all__ = ["ExportedNetwork", "Samples", "read_exported", "remark_on_samples"]
 
+ALIKE = 1e-3
+"""Logits that differ by a smaller share of the largest one, from sample to sample, are nearly the same."""
 NO_LABEL = -1
+KEEPS_STATE = (
+    "The network keeps a state that functional.reset_net does not reset, so what it says of a sample depends on those "
+    "before it: these figures hold for this order and batch size alone."
+)
+"""What is said where :meth:`ExportedNetwork.keeps_state` holds, and by ``evaluate_steps`` of the same."""
 PARTS = ("test", "val")
 """Folders of a tree that are looked into, in this order."""
 
@@ -109,6 +117,22 @@ class ExportedNetwork:
             return self.runner.logits(images)
         output = self.network(images.mean(1) if images.ndim == 5 else images)
         return read_logits(output, role="teacher", size=len(images))
+
+    def keeps_state(self, images: Tensor) -> bool:
+        """Whether equal images have other logits once others were run between them; the network is left as it was.
+
+        The random numbers are the same in both runs, so that an encoder which draws spikes is not taken for a state.
+
+        Args:
+            images: as for :meth:`logits`.
+        """
+        with preserve_state(self.network):
+            torch.manual_seed(0)
+            first = self.logits(images).mean
+            self.logits(-images)
+            torch.manual_seed(0)
+            second = self.logits(images).mean
+        return not torch.allclose(first, second, rtol=1e-3, atol=1e-5, equal_nan=True)
 
     def noise(self, count: int) -> Tensor:
         """Samples of the shape that the network takes, the same in every call: Gaussian, of event frames its size.
@@ -188,7 +212,9 @@ def read_exported(
     network, about = load_network(file, build)
     network.to(device)
     runner = None
-    if has_neurons(network):
+    # neurons that are none of SpikingJelly's show in no network; of an ANN for images nobody says time steps
+    spiking = about.get("student_steps") is not None or (about.get("time_steps") is not None and not about.get("event"))
+    if spiking or has_neurons(network):
         way = about.get("student_steps") or "multi"
         how: dict[str, Any] = {"time_steps": about.get("time_steps"), "student_steps": way}
         if how["time_steps"] is None and way != "internal":
@@ -221,3 +247,22 @@ def _find_samples(source: Path, classes: Sequence[str], suffixes: tuple[str, ...
             f"{first_names(classes)}. Name the folders so, or pass a folder of images alone for predictions",
         )
     return [(path, classes.index(names[label])) for path, label in list_samples(part, names, suffixes)]
+
+
+def remark_on_samples(spread: float, largest: float, samples: int) -> str:
+    """What a comparison of two networks has to add where the samples tell nothing.
+
+    Args:
+        spread: largest difference of a logit between two samples.
+        largest: largest absolute logit.
+        samples: how many there are; one cannot differ.
+
+    Example:
+        >>> remark_on_samples(0.5, 1.0, 4)
+        ''
+        >>> "says little" in remark_on_samples(0.0, 1.0, 4)
+        True
+    """
+    if samples < 2 or spread > ALIKE * largest:
+        return ""
+    return " (which says little: the logits are nearly the same for all samples, as where no neuron fires)"

@@ -22,7 +22,7 @@ from ...step.batch import read_batch
 from ..export import write_network
 from ..weights import SCALE
 from .evaluate import batches_of, evaluate_exported
-from .exported import ExportedNetwork, read_exported
+from .exported import ExportedNetwork, read_exported, remark_on_samples
 from .tracing import TraceError, fold_norms, trace_network
 
 __all__ = ["Int8Export", "export_int8", "quantize"]
@@ -48,6 +48,7 @@ class Int8Export:
         bytes_after: of the file that was written.
         drift: largest absolute difference of a logit, averaged over time, on the samples.
         largest: largest absolute logit there, before.
+        spread: largest difference of such a logit between the first of the samples and another.
         samples: how many were compared.
         agreement: share of them with the same class, from 0 to 1.
         accuracy_before: percent; None without labels.
@@ -62,6 +63,7 @@ class Int8Export:
     bytes_after: int
     drift: float
     largest: float
+    spread: float
     samples: int
     agreement: float
     accuracy_before: float | None
@@ -72,7 +74,7 @@ class Int8Export:
             f"{self.path}: {self.quantized} tensors in int8, {self.folded} of {self.norms} BatchNorms folded, "
             f"{self.bytes_after / 2**20:.2f} of {self.bytes_before / 2**20:.2f} MiB; logits differ by at most "
             f"{self.drift:.2g} of {self.largest:.2g} on {self.samples} samples, and {self.agreement:.0%} of these "
-            "have the same class"
+            f"have the same class{remark_on_samples(self.spread, self.largest, self.samples)}"
         )
         if self.accuracy_before is None:
             return text
@@ -171,6 +173,7 @@ def export_int8(
         bytes_after=path.stat().st_size,
         drift=float((now - was).abs().max()),
         largest=float(was.abs().max()),
+        spread=float((was - was[:1]).abs().max()),
         samples=len(batch),
         agreement=float((was.argmax(1) == now.argmax(1)).float().mean()),
         accuracy_before=found[0],

@@ -30,7 +30,7 @@ from ...step.batch import read_batch
 from ...step.network_arguments import read_student_steps
 from ...step.time_steps import StudentSteps, run_over_time
 from ..files import whole_file
-from .exported import read_exported
+from .exported import read_exported, remark_on_samples
 from .nir_graph import faults_of, fix_pools, fold_norms_away, put_flattens
 from .tracing import trace_network
 
@@ -56,6 +56,7 @@ class NIRExport:
         pools: paths of the pools that got a fixed window.
         drift: largest absolute difference of a logit at any time step between the network and the graph that was read.
         largest: largest absolute logit of the network there.
+        spread: largest difference of a logit of the network between the first of the samples and another.
         samples: on how many samples.
         agreement: share of the samples with the same class, from 0 to 1.
         firing_rate: of the network's neurons on the samples, from 0 to 1: where none fires, little was compared.
@@ -68,6 +69,7 @@ class NIRExport:
     pools: tuple[str, ...]
     drift: float
     largest: float
+    spread: float
     samples: int
     agreement: float
     firing_rate: float
@@ -77,6 +79,7 @@ class NIRExport:
             f"{self.path}: {self.nodes} nodes, {self.neurons} of them neurons (firing rate {self.firing_rate:.1%}); "
             f"{self.folded} BatchNorms folded; read back, logits differ by at most {self.drift:.2g} of "
             f"{self.largest:.2g} on {self.samples} samples, {self.agreement:.0%} with the same class"
+            f"{remark_on_samples(self.spread, self.largest, self.samples)}"
         )
 
 
@@ -168,6 +171,7 @@ def export_nir(
         pools=tuple(pools),
         drift=float((found - wanted).abs().max()),
         largest=float(wanted.abs().max()),
+        spread=float((wanted - wanted[:, :1]).abs().max()),
         samples=batch.size,
         agreement=float((found.mean(0).argmax(1) == wanted.mean(0).argmax(1)).float().mean()),
         firing_rate=rate,

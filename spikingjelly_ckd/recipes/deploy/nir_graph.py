@@ -11,6 +11,7 @@ from spikingjelly.activation_based import layer, neuron
 from torch import fx, nn
 
 from ...step.time_steps import StudentSteps
+from ..data.roots import first_names
 from .tracing import fold_norms, skip, value_of
 
 __all__ = ["faults_of", "fix_pools", "fold_norms_away", "put_flattens"]
@@ -106,6 +107,7 @@ def faults_of(traced: fx.GraphModule) -> list[str]:
     for (kind, why), paths in layers.items():
         many = len(paths) > 1
         faults.append(f"layer{'s' if many else ''} {', '.join(paths)} ({kind}) {'each ' if many else ''}{why}")
+    calls_between: dict[str, str] = {}
     for node in traced.graph.nodes:
         if node.op == "get_attr":
             faults.append(f"the tensor {node.target!r} is used by itself")
@@ -117,7 +119,10 @@ def faults_of(traced: fx.GraphModule) -> list[str]:
             name = getattr(node.target, "__name__", node.target)
             behind = next((x.target for x in node.all_input_nodes if x.op == "call_module"), None)
             place = "" if behind is None else f" behind layer {behind!r}"
-            faults.append(f"{name}(){place} is no sum of two outputs")
+            calls_between.setdefault(f"{name}()", place)
+    if calls_between:
+        called = [f"{name}{place}" for name, place in calls_between.items()]
+        faults.append(f"{first_names(called)} {'are no sums' if len(called) > 1 else 'is no sum'} of two outputs")
     return list(dict.fromkeys(faults))
 
 

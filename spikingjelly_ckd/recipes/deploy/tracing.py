@@ -38,6 +38,7 @@ class _Tracer(fx.Tracer):
         super().__init__()
         self._example = example
         self._computing = False
+        self.stopped_in = ""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether a module is a node."""
@@ -51,7 +52,13 @@ class _Tracer(fx.Tracer):
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """A node, or, while a value is computed, the call itself."""
-        return forward(*args, **kwargs) if self._computing else super().call_module(m, forward, args, kwargs)
+        if self._computing:
+            return forward(*args, **kwargs)
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except Exception:
+            self.stopped_in = self.stopped_in or f" in {self.path_of_module(m)!r} ({type(m).__name__})"
+            raise
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         """A node for a parameter, or, while a value is computed, the parameter."""
@@ -90,6 +97,8 @@ class _Tracer(fx.Tracer):
 
 def value_of(node: fx.Node) -> Any:
     """What a node of a traced network returned on the example."""
+    if VALUE not in node.meta:  # of a tensor that is no parameter, torch.fx makes a node by itself
+        return operator.attrgetter(cast(str, node.target))(node.graph.owning_module)
     return node.meta[VALUE]
 
 
@@ -124,8 +133,9 @@ def trace_network(network: nn.Module, example: Tensor) -> fx.GraphModule:
         try:
             graph = tracer.trace(network)
         except Exception as error:  # whatever a forward makes of a tensor that stands for its place in the graph
-            why = str(error).partition("\n")[0]
-            raise TraceError(f"the forward of {type(network).__name__} cannot be followed: {why}") from error
+            why = str(error).partition("\n")[0].partition(". If you want")[0]  # what follows is for authors of a tracer
+            where = f"the forward of {type(network).__name__} cannot be followed{tracer.stopped_in}"
+            raise TraceError(f"{where}: {why}; write this part without that, or leave it out") from error
     traced = fx.GraphModule(tracer.root, graph)
     graph.eliminate_dead_code()
     for node in list(graph.nodes):
