@@ -1,6 +1,7 @@
 """A data set of one's own: two datasets of PyTorch as Data, and what is looked at before training."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torchvision.datasets import FakeData, ImageFolder
 from spikingjelly_ckd.recipes.data import DataOptions, data_from, image_folder
 from spikingjelly_ckd.recipes.data.checked import check_data
 from spikingjelly_ckd.recipes.data.folders import IMAGENET
+from spikingjelly_ckd.recipes.data.loading import say_left_out
 from spikingjelly_ckd.recipes.data.splits import split_hash
 
 pytestmark = pytest.mark.tools
@@ -114,6 +116,8 @@ def test_finished_tensors_are_taken_as_they_are():
         data_from(own(images), own(images), DataOptions(size=8, flip=True))
     with pytest.raises(ValueError, match=r"size must be that of the images, \(1, 8, 8\), got 16"):
         data_from(own(images), own(images), DataOptions(size=16))
+    with pytest.raises(ValueError, match=r"the images are \(1, 8, 6\), and networks get squares: let the dataset"):
+        data_from(own(images[..., :6]), own(images[..., :6]), DataOptions(size=8))
 
 
 @pytest.mark.parametrize("kind", ["uint8", "float32"])
@@ -187,11 +191,16 @@ def test_a_sample_that_is_no_pair():
         data_from(triples, triples, DataOptions(), classes=CLASSES)
 
 
-def test_each_sample_is_checked_when_it_is_used():
+@pytest.mark.parametrize("broken", [float("nan"), 1e300], ids=["nan", "inf in float32"])
+def test_each_sample_is_checked_when_it_is_used(broken):
     images = list(torch.randn(3, 3, 8, 8))
-    images[1] = torch.full((3, 8, 8), float("nan"))
+    images[1] = torch.full((3, 8, 8), broken, dtype=torch.float64)
     images[2] = torch.randn(3, 8, 9)
-    data = data_from(own(images), own(images), DataOptions(size=8))
+    with pytest.raises(ValueError, match="test sample 1 holds NaN or inf; remove it"):
+        data_from(own([images[0]] * 3), own(images), DataOptions(size=8))  # each is read for its label
+    known = own(images)
+    known.targets = [0, 1, 1]
+    data = data_from(known, known, DataOptions(size=8))
     with pytest.raises(ValueError, match="training sample 1 holds NaN or inf; remove it"):
         data.train[1]
     with pytest.raises(ValueError, match=r"test sample 2 is \(3, 8, 9\), and the first is \(3, 8, 8\)"):
@@ -241,3 +250,12 @@ def test_what_a_function_returned_is_looked_at(data, error, words):
     with pytest.raises(error, match=words):
         check_data(data, "mine:f", time_steps=4)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_what_an_epoch_leaves_out_is_said(capsys):
+    say_left_out(SimpleNamespace(train=range(216)), 64)
+    assert capsys.readouterr().err == (
+        "Each epoch leaves out 24 of the 216 training images, others each time: a batch holds 64 (-b)\n"
+    )
+    say_left_out(SimpleNamespace(train=range(216)), 24)
+    assert capsys.readouterr().err == ""

@@ -1,11 +1,13 @@
 """DVS128 Gesture and N-Caltech101 in the formats that SpikingJelly converts them to."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
 from tiny_data import write_dvsgesture, write_event_folder, write_ncaltech101
 
-from spikingjelly_ckd.recipes.data import DataOptions, dvsgesture, ncaltech101
+from spikingjelly_ckd.recipes.data import DataOptions, dvsgesture, ncaltech101, recordings
 from spikingjelly_ckd.recipes.data.ncaltech101 import hash10
 
 pytestmark = pytest.mark.tools
@@ -107,3 +109,25 @@ def test_the_split_depends_on_nothing_but_names():
     assert {turned[row] for row in hash10(turned, THREE)[1]} == {samples[row] for row in test}
     with pytest.raises(ValueError, match="class Faces_easy has 1 recordings, of which one would be tested"):
         hash10([("a", 0), ("b", 0), ("a", 1)], THREE[:2])
+
+
+@pytest.mark.parametrize(("first", "at_a_time"), [((99, 0), 1), ((3, 0), 4)])
+def test_old_pythons_read_recordings_in_one_thread(tmp_path, monkeypatch, first, at_a_time):
+    from spikingjelly import configure
+
+    monkeypatch.setattr(configure, "max_threads_number_for_datasets_preprocess", 4)
+    monkeypatch.setattr(recordings, "_PARSES_IN_THREADS", first)
+    load, readers = np.load, set()
+
+    def watched(*arguments, **options):
+        readers.add(threading.get_ident())
+        if at_a_time > 1 and threading.current_thread() is not threading.main_thread():
+            together.wait(timeout=30)  # broken where recordings are not read four at a time
+        return load(*arguments, **options)
+
+    together = threading.Barrier(at_a_time)
+    write_ncaltech101(tmp_path, classes=THREE, per_class=4)
+    monkeypatch.setattr(np, "load", watched)
+    ncaltech101(tmp_path, DataOptions(size=20, time_steps=3, num_classes=3))
+    assert len(readers - {threading.get_ident()}) == at_a_time
+    assert configure.max_threads_number_for_datasets_preprocess == 4, "as the user left it"

@@ -48,8 +48,12 @@ def test_the_held_out_images_are_the_same_beside_any_number_of_others(ground):
     assert set(part.train.rows.tolist()) < set(whole.train.rows.tolist())
     together = [*part.train.rows.tolist(), *part.validation.rows.tolist()]
     assert sorted(whole.train.source[row][1] for row in together) == sorted([*range(10)] * 3)
-    with pytest.raises(ValueError, match="must leave at least half of the 20 images of train_images"):
+    with pytest.raises(ValueError, match="at least 1 and leave at least half of the 20 images of train_images"):
         load(ground, val_images=14, train_images=20)
+    with pytest.raises(
+        ValueError, match="at least half of the 10 images of train_images to train on, got 0, 0.04 of them"
+    ):
+        load(ground, val_images=0.04, train_images=10)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +64,7 @@ def test_the_held_out_images_are_the_same_beside_any_number_of_others(ground):
         (0, ValueError, "at least 1"),
         (True, TypeError, "must be an integer"),
         (31, ValueError, "asks for 31 of 60"),
-        (9, ValueError, "must give an image of each class to the validation part, got 9; 9 has none"),
+        (9, ValueError, "an image of each class to the validation part, and these 9 have none of truck; pass .*=10$"),
     ],
 )
 def test_a_validation_part_that_cannot_be_cut_is_one_error(ground, value, error, words):

@@ -244,7 +244,8 @@ def _auto_augment(policy: str, size: int, mean: tuple[float, ...]) -> Any:
         return make(policy, {"translate_const": int(0.45 * size), "img_mean": fill})
     except (AssertionError, IndexError, ValueError) as error:
         raise ArgumentValueError(
-            "auto_augment", f"must be 'cifar10' or a policy of timm, such as 'rand-m9-mstd0.5-inc1', got {policy!r}"
+            "auto_augment",
+            f"must be 'cifar10', a policy of timm, such as 'rand-m9-mstd0.5-inc1', or '' for none, got {policy!r}",
         ) from error
 
 

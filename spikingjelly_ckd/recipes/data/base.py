@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
@@ -16,9 +17,10 @@ from torch.utils.data import Dataset
 from ...errors.arguments import ArgumentValueError
 from .augment import event_transform, image_transform
 from .options import DataOptions
+from .roots import first_names
 from .splits import Sample, hold_out, split_hash, stratified_subset
 
-__all__ = ["Data", "Normalisation", "Part", "TransformedSubset", "make_data", "make_part"]
+__all__ = ["Data", "Normalisation", "Part", "TransformedSubset", "drawn_rows", "make_data", "make_part"]
 
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of each channel, for images from 0 to 1."""
@@ -129,6 +131,29 @@ class TransformedSubset(Dataset[tuple[Tensor, int]]):
         return self.transform(sample), int(label)
 
 
+def drawn_rows(total: int, count: int) -> list[int]:
+    """Rows of a part on which something is measured that needs no more: drawn once, and the same in every run.
+
+    The samples of a folder tree stand class by class, so the first of them would be of one class. Here the part is cut
+    into as many stretches as rows are wanted, and one row is drawn from each.
+
+    Args:
+        total: samples of the part.
+        count: how many rows, or all of a smaller part.
+
+    Returns:
+        Rows, ascending, no row twice.
+
+    Example:
+        >>> len(drawn_rows(1000, 3)), drawn_rows(2, 3)
+        (3, [0, 1])
+    """
+    count = min(count, total)
+    draws = torch.rand(count, generator=torch.Generator().manual_seed(0)).tolist()
+    ends = [place * total // count for place in range(count + 1)] if count else []
+    return [low + int(draw * (high - low)) for draw, (low, high) in zip(draws, pairwise(ends), strict=True)]
+
+
 def make_part(source: Any, samples: list[Sample], rows: Sequence[int] | Tensor | None = None) -> Part:
     """The part of a dataset that consists of ``rows``.
 
@@ -177,7 +202,7 @@ def make_data(
     counts = options.train_images, options.test_images
     validation = None
     if options.val_images is not None:
-        train, validation = _held_out(train, options.val_images, counts[0])
+        train, validation = _held_out(train, options.val_images, counts[0], classes)
     train = _subset(train, counts[0], "train_images", len(classes), taken=validation)
     named = {"train": train} | ({} if validation is None else {"val": validation})
     named["test"] = _subset(test, counts[1], "test_images", len(classes))
@@ -223,27 +248,31 @@ def _subset(part: Part, count: int | None, name: str, num_classes: int, *, taken
     return _rows(part, stratified_subset(_labels(part), count, num_classes, taken=gone, name=name))
 
 
-def _held_out(part: Part, count: float, used: int | None) -> tuple[Part, Part]:
+def _held_out(part: Part, count: float, used: int | None, classes: Sequence[str]) -> tuple[Part, Part]:
     """What of a training part stays, and what is held out for validation, which follows from no subset of the rest.
 
     Args:
         part: the training part.
         count: how many samples, or a share of those that are used.
         used: how many that are; None for all.
+        classes: their names.
     """
     labels = _labels(part)
     if used is not None:
+        share = f", {count:g} of them" if isinstance(count, float) else ""
         count = round(count * used) if isinstance(count, float) else count
-        if 2 * count > used:
-            raise ArgumentValueError(
-                "val_images", f"must leave at least half of the {used} images of train_images to train on, got {count}"
-            )
+        if not 1 <= count <= used - count:
+            text = f"must be at least 1 and leave at least half of the {used} images of train_images to train on"
+            raise ArgumentValueError("val_images", f"{text}, got {count}{share}")
     kept, held = hold_out(labels, [name for name, _ in part.samples], count)
-    missing = sorted(set(labels.tolist()) - set(labels[held].tolist()))
+    present = set(labels.tolist())
+    missing = [classes[label] for label in sorted(present - set(labels[held].tolist()))]
     if missing:
-        raise ArgumentValueError(
-            "val_images", f"must give an image of each class to the validation part, got {count}; {missing[0]} has none"
-        )
+        text = f"must give an image of each class to the validation part, and these {len(held)} have none of"
+        single = [name for label, name in enumerate(classes) if int((labels == label).sum()) == 1]
+        if single:
+            raise ArgumentValueError("val_images", f"{text} {first_names(single)}, of which there is one image in all")
+        raise ArgumentValueError("val_images", f"{text} {first_names(missing)}", remedy={"val_images": len(present)})
     return _rows(part, kept), _rows(part, held)
 
 

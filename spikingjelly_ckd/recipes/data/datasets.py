@@ -47,7 +47,7 @@ def data_from(
       dataset's own, so that the flags of a row's have to be switched off.
 
     Labels are read from ``targets``, ``labels`` or ``samples`` of the dataset where it has one of them, and otherwise
-    by reading every sample once. Each sample is checked when it is used.
+    by reading every sample once. A sample that was read for that is checked then, and each when it is used.
 
     Args:
         train: any map-style dataset.
@@ -99,6 +99,11 @@ def data_from(
             "does nothing to tensors of real numbers, which are taken as they are; switch it off, or let the "
             "dataset return pictures: pass {remedy}",
             remedy=idle,
+        )
+    if shape[-2] != shape[-1]:
+        raise ValueError(
+            f"the images are {tuple(shape)}, and networks get squares: let the dataset pad or resize them, or return "
+            "pictures, which are resized"
         )
     if shape[-2:] != (options.size, options.size):
         raise ArgumentValueError("size", f"must be that of the images, {tuple(shape)}, got {options.size}")
@@ -154,10 +159,7 @@ class CheckedSamples(Dataset[Any]):
             raise ValueError(f"{where} has label {label}; with {self.classes} classes they are 0 to {self.classes - 1}")
         if kind == "picture":
             return _picture(image), label
-        values = torch.as_tensor(image).float()
-        if not values.isfinite().all():
-            raise ValueError(f"{where} holds NaN or inf; remove it")
-        return values, label
+        return _finite(where, image), label
 
 
 def _look(part: str, dataset: Any) -> tuple[Kind, tuple[int, ...]]:
@@ -239,12 +241,32 @@ def _labels(part: str, dataset: Any) -> Sequence[Any]:
         labels = _labels(part, dataset.dataset)
         return [labels[index] for index in dataset.indices]
     if isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2:
+        images = dataset.tensors[0]
+        broken = (~images.isfinite()).flatten(1).any(1)  # one look at what is in memory
+        if broken.any():
+            raise ValueError(f"{part} sample {int(broken.int().argmax())} holds NaN or inf; remove it")
         return list(dataset.tensors[1])
     for name in ("targets", "labels"):
         found = getattr(dataset, name, None)
         if found is not None and len(found) == len(dataset) and getattr(dataset, "target_transform", None) is None:
             return list(found)
-    return [_pair(f"{part} sample {index}", dataset[index])[1] for index in range(len(dataset))]
+    return [_label_of(f"{part} sample {index}", dataset[index]) for index in range(len(dataset))]
+
+
+def _label_of(where: str, sample: Any) -> int:
+    """Of a sample that was read for its label alone, so that what its image holds is seen before any training."""
+    image, label = _pair(where, sample)
+    if isinstance(image, Tensor | np.ndarray):
+        _finite(where, image)
+    return label
+
+
+def _finite(where: str, image: Any) -> Tensor:
+    """An image as it is trained on; a number that float32 cannot hold is inf there."""
+    values = torch.as_tensor(image).float()
+    if not values.isfinite().all():
+        raise ValueError(f"{where} holds NaN or inf; remove it")
+    return values
 
 
 def _names(dataset: Any, count: int) -> list[str]:

@@ -134,13 +134,13 @@ def read_tree(
             f"{directories[0]} and {test} must have the same class folders; only one of them has "
             f"{first_names(sorted(set(names) ^ set(others)))}"
         )
-    check_classes(len(names), classes, options, folder)
     is_event = _holds_frames(directories[0], names)
     if is_event and options.time_steps is None:
         raise ArgumentValueError("time_steps", "must be given for events: how many frames each recording has")
     loader = FrameLoader(options.time_steps) if options.time_steps is not None and is_event else load_image
     suffixes = (EVENT_SUFFIX,) if is_event else datasets.folder.IMG_EXTENSIONS
     parts = [scan(directory, names, suffixes, loader) for directory in directories]
+    check_classes(len(names), classes, options, folder)  # of the folders that hold samples: an empty one was refused
     check_links([path for part in parts for path, _ in part.source.samples])
     if is_event:
         loader(parts[0].source.samples[0][0])  # so that frames of another shape are found now

@@ -124,7 +124,8 @@ def say_left_out(data: Data, batch_size: int) -> None:
     images = len(cast(Any, data.train))
     count = images % batch_size
     if batch_size <= images and count > FEW * images:
-        say(f"Each epoch leaves out other {count} of the {images} training images: a batch holds {batch_size} (-b)")
+        left_out = f"{count} of the {images} training images, others each time"
+        say(f"Each epoch leaves out {left_out}: a batch holds {batch_size} (-b)")
 
 
 class ReproducibleDataModule(LightningDataModule):

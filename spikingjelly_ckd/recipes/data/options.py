@@ -37,7 +37,8 @@ class DataOptions:
             see :func:`spikingjelly_ckd.recipes.data.splits.hold_out`; None for none. They are the same ones with
             any number of ``train_images``.
         num_classes: how many classes there are, if that is meant to differ from the data set's official number.
-        download: fetch CIFAR or CIFAR10-DVS if it is not there.
+        download: fetch CIFAR or CIFAR10-DVS if it is not there; convert DVS128 Gesture or N-Caltech101, whose archives
+            are fetched by hand.
         allow_partial: accept files of the official layout that differ from the official ones, for trials.
 
     Raises:

@@ -6,7 +6,8 @@ import contextlib
 import importlib
 import io
 import os
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from .samples import FrameLoader, check_events
 from .splits import Sample
 
 __all__ = ["check_finished", "convert", "find_recordings", "read_frames", "time_steps_of"]
+
+_PARSES_IN_THREADS = (3, 11, 8)  # the first Python in which threads may parse at the same time
 
 
 def time_steps_of(options: DataOptions) -> int:
@@ -139,5 +142,26 @@ def _class(source: str) -> Any:
 
 def _make(source: str, folder: Path, **arguments: Any) -> Any:
     """SpikingJelly's data set, without the line that 0.0.0.0.14 prints for each recording."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        return _class(source)(str(folder), **arguments)
+    read = _class(source)
+    with contextlib.redirect_stdout(io.StringIO()), _one_thread():
+        return read(str(folder), **arguments)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """SpikingJelly reads recordings in one thread where Python cannot read NumPy's files in several.
+
+    Until 3.11.8 all threads share one counter of ``ast.parse``, with which NumPy reads a file's header: now and then a
+    file that is right raises "SystemError: AST constructor recursion depth mismatch" (CPython gh-106905).
+    """
+    if sys.version_info >= _PARSES_IN_THREADS:
+        yield
+        return
+    from spikingjelly import configure
+
+    threads = configure.max_threads_number_for_datasets_preprocess
+    configure.max_threads_number_for_datasets_preprocess = 1
+    try:
+        yield
+    finally:
+        configure.max_threads_number_for_datasets_preprocess = threads
