@@ -106,6 +106,26 @@ def test_silent_student():
     assert found["student map"].status == "fail"
 
 
+@pytest.mark.parametrize("events", [False, True])
+def test_neurons_before_the_head_that_never_fire(events):
+    """The layer that is compared fires as ever, so nothing else would say that no image can be told from another."""
+    images, labels = BATCH
+    images = images.expand(3, *images.shape) if events else images
+
+    def look(threshold, images=images):
+        student = tiny_student()
+        late = neuron.LIFNode(v_threshold=threshold, step_mode="m")
+        return report(student=nn.Sequential(*student[:-1], late, student[-1]), batches=(images, labels))
+
+    found = look(1e6)
+    assert found["silent channels"].status == "ok"
+    assert found["student answers"].status == "warn"
+    assert "the same for all 16 images" in found["student answers"].message
+    assert not all_named(look(0.01), "student answers")
+    first = images[..., :1, :, :, :].expand(images.shape)  # one image again and again
+    assert not all_named(look(1e6, first), "student answers")
+
+
 def test_half_silent_student():
     student = tiny_student()
     with torch.no_grad():
@@ -226,6 +246,34 @@ def test_state_that_reset_does_not_clear():
     assert report(student=student)["state"].status == "fail"
 
 
+def test_a_state_that_keeps_its_graph():
+    class Keeps(nn.Module):
+        kept = 0.0
+
+        def forward(self, logits):
+            self.kept = self.kept + logits
+            return self.kept
+
+    student = tiny_student()
+    student.append(Keeps())
+    found = report(student=student)
+    assert {check.name for check in found.checks if check.status == "fail"} >= {"state", "memory"}
+    assert "the graph of a step reaches into the step before" in found["memory"].message
+
+
+def test_an_encoder_that_draws_spikes_keeps_no_state():
+    class Draws(nn.Module):
+        def forward(self, x):
+            return x + torch.rand_like(x)
+
+    student = tiny_student()
+    student.append(Draws())
+    distiller = CKDDistiller(tiny_teacher(), student, time_steps=3)
+    numbers = torch.get_rng_state()
+    assert preflight(distiller, BATCH)["state"].status == "ok"
+    assert torch.equal(torch.get_rng_state(), numbers)
+
+
 def test_a_tensor_elsewhere_in_the_process_that_has_no_size_in_bytes():
     elsewhere = torch.eye(3).to_sparse()
     with pytest.raises(RuntimeError):
@@ -279,6 +327,21 @@ def test_a_whole_loader_is_not_read_in():
     images, labels = BATCH
     found = report(batches=((images, labels) for _ in range(10**9)))
     assert found["teacher accuracy"].data["images"] == 8 * len(labels)
+
+
+def test_images_that_the_task_loss_ignores_count_for_no_accuracy():
+    images, labels = BATCH
+    unlabelled = labels.clone()
+    unlabelled[::2] = 1
+    ignores = {"task_loss": nn.CrossEntropyLoss(ignore_index=1)}
+    distiller = CKDDistiller(tiny_teacher(), tiny_student(), time_steps=3, **ignores)
+    seen = preflight(distiller, (images, unlabelled))
+    known = unlabelled != 1
+    rest = preflight(distiller, (images[known], labels[known]))
+    for who in ("teacher accuracy", "student accuracy"):
+        assert seen[who].data == rest[who].data, who
+    none = preflight(distiller, (images, torch.ones_like(labels)))
+    assert [none[who].status for who in ("teacher accuracy", "student accuracy")] == ["info", "info"]
 
 
 def test_effective_batch():

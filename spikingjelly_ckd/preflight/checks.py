@@ -47,6 +47,9 @@ LEAST_SIDE = 3
 SILENT_SHARE = 0.9
 STATISTICS_OFF = 1.0
 MEMORY_STEPS = 3
+UNLABELLED = "no image of these batches has a label"
+AGAIN = "backward through the graph a second time"
+"""What PyTorch says where a step reaches into the graph of the step before."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +93,6 @@ def observe(distiller: Distiller, images: Tensor, labels: Tensor) -> Look:
     with record(distiller.teacher, wanted, as_leaf=wanted) as seen:
         step = distiller.observe(images, labels, whole=True)
     return Look(step, None if norm is None else _undo_affine(norm, seen.calls(path)[0]))
-
-
-def _read(distiller: Distiller, images: Tensor, labels: Tensor) -> Batch:
-    return distiller.observers.read(
-        images, labels, distiller.time_steps, distiller.batch_first, distiller.teacher_input
-    )
 
 
 def _first_norm(teacher: nn.Module) -> tuple[str, nn.BatchNorm2d | None]:
@@ -269,16 +266,17 @@ def frozen(distiller: Distiller) -> Check:
 
 def accuracy(distiller: Distiller, look: Look, pairs: list[tuple[Tensor, Tensor]]) -> Check:
     """How often the teacher is right on these batches."""
-    right, total = _count_right(look.teacher_logits, look.batch)
-    classes = [_classes(look.batch)]
+    found = [_labelled(distiller, look.teacher_logits, look.batch)]
     for images, labels in pairs[1:]:
-        batch = _read(distiller, images, labels)
+        batch = distiller.read(images, labels)
         with torch.no_grad():
             logits = distiller.observers.teacher.logits(distiller.teacher, batch)
-        more, count = _count_right(logits, batch)
-        right, total = right + more, total + count
-        classes.append(_classes(batch))
-    accuracy, guess = right / total, guessing(torch.cat(classes))
+        found.append(_labelled(distiller, logits, batch))
+    chosen, classes = (torch.cat(each) for each in zip(*found, strict=True))
+    total = len(classes)
+    if not total:
+        return Check("teacher accuracy", "info", UNLABELLED, {"images": 0})
+    accuracy, guess = float((chosen == classes).double().mean()), guessing(classes)
     data = {"accuracy": accuracy, "images": total, "chance": guess.share, "standard_error": guess.error}
     text = f"{accuracy:.1%} on {total} images of these batches ({guess})"
     if guess.explains(accuracy):
@@ -291,23 +289,24 @@ def student_accuracy(distiller: Distiller, pairs: list[tuple[Tensor, Tensor]]) -
     training, right, total = distiller.student.training, 0, 0
     distiller.student.eval()
     for images, labels in pairs:
-        batch = _read(distiller, images, labels)
+        batch = distiller.read(images, labels)
         with torch.no_grad():
-            more, count = _count_right(distiller.predict(images), batch)
-        right, total = right + more, total + count
+            chosen, classes = _labelled(distiller, distiller.predict(images), batch)
+        right, total = right + int((chosen == classes).sum()), total + len(classes)
     distiller.student.train(training)
+    if not total:
+        return Check("student accuracy", "info", UNLABELLED, {"images": 0})
     data = {"accuracy": right / total, "images": total}
     return Check("student accuracy", "ok", f"{right / total:.1%} on {total} images of these batches, as it is", data)
 
 
-def _classes(batch: Batch) -> Tensor:
-    """Class index of each image, ``[N]``; negative ones, which a task loss may ignore, count as class 0."""
-    labels = cast(Tensor, batch.labels)
-    return labels.argmax(1) if labels.ndim == 2 else labels.clamp_min(0)
-
-
-def _count_right(logits: Tensor, batch: Batch) -> tuple[int, int]:
-    return int((logits.argmax(1) == _classes(batch)).sum()), batch.size
+def _labelled(distiller: Distiller, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """What a network chose and what is right, ``[N]`` each, of the images with a label that the task loss counts."""
+    labels, chosen = cast(Tensor, batch.labels), logits.argmax(1)
+    if labels.ndim == 2:
+        return chosen, labels.argmax(1)
+    counted = (labels >= 0) & (labels != getattr(distiller.task_loss, "ignore_index", -1))
+    return chosen[counted], labels[counted]
 
 
 def normalisation(distiller: Distiller, look: Look) -> Check:
@@ -341,10 +340,14 @@ def normalisation(distiller: Distiller, look: Look) -> Check:
 
 
 def state(distiller: Distiller, images: Tensor) -> Check:
-    """Whether two equal forwards of the student agree."""
+    """Whether two equal forwards of the student, with equal random numbers, agree."""
     distiller.student.eval()
-    with torch.no_grad():
-        first, second = distiller.predict(images), distiller.predict(images)
+    logits = []
+    for _ in range(2):
+        torch.manual_seed(0)  # an encoder that draws spikes keeps no state; the block around puts the numbers back
+        with torch.no_grad():
+            logits.append(distiller.predict(images))
+    first, second = logits
     distiller.student.train()
     gap = float((first - second).abs().max())
     if not gap <= 1e-4 * (1 + float(first.abs().max())):
@@ -358,12 +361,22 @@ def state(distiller: Distiller, images: Tensor) -> Check:
 
 
 def memory(distiller: Distiller, images: Tensor, labels: Tensor) -> Check:
-    """Whether the memory that is held grows from step to step."""
+    """Whether the memory that is held grows from step to step, and a step can be taken after another."""
     sizes = []
     for _ in range(MEMORY_STEPS):
         distiller.zero_grad(set_to_none=True)
         step = distiller.observe(images, labels, whole=True)
-        torch.autograd.backward([term.value for term in step.terms.values() if term.value.requires_grad])
+        try:
+            torch.autograd.backward([term.value for term in step.terms.values() if term.value.requires_grad])
+        except RuntimeError as error:
+            if AGAIN not in str(error):
+                raise
+            return Check(
+                "memory",
+                "fail",
+                "the graph of a step reaches into the step before: a module of the student keeps a state, and its "
+                "graph, that reset_net does not reset",
+            )
         del step
         sizes.append(_held_bytes(images.device))
     if all(later > earlier for earlier, later in pairwise(sizes)):

@@ -1,4 +1,4 @@
-"""Checks of what the networks return: logits, or probabilities, or several outputs."""
+"""Checks of what the networks return: logits, or probabilities, or several outputs, or the same for every image."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..distiller import Distiller
 from ..networks.guards import preserve_state, reset_states
 from ..networks.outputs import count_heads
+from ..step.batch import Batch
 from .checks import Look
 from .report import Check
 
@@ -23,6 +24,8 @@ OVER = (
     "the time steps",
 )
 """The axes of logits ``[T, N, K]``, the last first."""
+SAME = 1e-6
+"""Logits that differ by less, beside the largest of them, are the same."""
 
 
 def outputs(distiller: Distiller, look: Look) -> Iterator[Check]:
@@ -42,6 +45,15 @@ def outputs(distiller: Distiller, look: Look) -> Iterator[Check]:
         if len(set(widths)) > 1:
             message = f"the {role} returns tensors of {widths} numbers an image, and the first is taken for its logits"
             yield Check("heads", "warn", f"{message}: let it return its logits alone", {"role": role, "widths": widths})
+    if _alike(found.mean) and not _one_image(look.batch):
+        yield Check(
+            "student answers",
+            "warn",
+            f"the student's logits are the same for all {len(found.mean)} images, so none can be told from another. "
+            "Unless the head begins with zeros, neurons before it never fire: lower their thresholds, or raise what "
+            "they receive (a BatchNorm before them, more time steps, no mean over space before a neuron)",
+            {"images": len(found.mean)},
+        )
     of_student = found.mean if found.steps is None else found.steps
     for role, logits in (("teacher", look.teacher_logits), ("student", of_student)):
         logits = logits.detach().double()
@@ -55,6 +67,19 @@ def outputs(distiller: Distiller, look: Look) -> Iterator[Check]:
                 message = f"the {role} returns {kind}; the losses soften logits themselves, so let it return logits"
                 yield Check("logits", "warn", message, {"role": role})
                 break
+
+
+def _alike(logits: Tensor) -> bool:
+    """Whether logits ``[N, K]`` are finite and the same for several images."""
+    logits = logits.detach().double()
+    gap = (logits - logits[:1]).abs().max()
+    return len(logits) > 1 and bool(gap <= SAME * logits.abs().max())
+
+
+def _one_image(batch: Batch) -> bool:
+    """Whether a batch holds one image again and again."""
+    images = batch.images.transpose(0, 1) if batch.is_event else batch.images
+    return bool((images == images[:1]).all())
 
 
 def _widths(output: Any) -> list[int]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..distiller import Distiller
 from ..errors.arguments import InvalidStepError
-from ..step.auto_weight import AUTO_SHARE, MeasuredWeight, gradient_norm
+from ..step.auto_weight import AUTO_SHARE, FAINT, MeasuredWeight, gradient_norm
 from ..step.held_weight import HeldWeight
 from ..step.output import Step
 from .report import Check, Status
@@ -121,7 +121,10 @@ def _judge(distiller: Distiller, name: str, seen: Gradients, *, frozen: bool) ->
         word = "hold" if isinstance(distiller.auto[name], HeldWeight) else "auto"
         data |= {"weight": word, "suggested": suggested}
         if not seen.steps:
-            return Check("gradient share", "info", f"{name}: '{word}' will set a weight of about {suggested:g}", data)
+            text = f"{name}: '{word}' will set a weight of about {suggested:g}"
+            if term < FAINT * task:
+                return Check("gradient share", "warn", f"{text}; its gradient may be rounding alone", data)
+            return Check("gradient share", "info", text, data)
         data |= {"measured": weight, "share": share}
         text = f"{name}: {share:.2g} of the task's gradient at the recorded feature with '{word}', at weight {weight:g}"
         return Check("gradient share", "info", text, data)
