@@ -195,7 +195,7 @@ def accelerate(
         raise RuntimeError("every process would time for itself and decide otherwise: pass rounds=0")
     devices = [images.device] if images.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), torch.enable_grad():
-        distiller._build(distiller._read(images, labels))
+        distiller._build(distiller.read(images, labels))
         bench = _Bench(distiller, images, labels, teacher_output, rounds, tolerance)
         current, trials = copy.deepcopy(distiller), list[Trial]()
         prepared: PreparedTeacher | None = None
@@ -328,7 +328,7 @@ def _prepare(
         raise _NothingToSwitchError("no teacher runs in a step")
     if observer.time_steps is not None:
         raise _NothingToSwitchError("a spiking teacher cannot be prepared")
-    images = observer.inputs(distiller._read(bench.images, bench.labels))
+    images = observer.inputs(distiller.read(bench.images, bench.labels))
     layers = sorted({layer.path for each in observer.layers.values() for layer in each})
     options: dict[str, Any] = {"layers": layers, "fold_norms": True, "compile": compile, "held_out": held_out}
     tried = [prepare_teacher(distiller.teacher, images, dtype=dtype, **options) for dtype in _DTYPES]

@@ -129,7 +129,7 @@ class Distiller(WithFrozenTeacher):
         self.observers = Pair(modules, needs, given, self.student_steps, arguments.read_teacher_steps(teacher, needs))
         compat.invalidate_reset_cache(student)
         if example is not None:
-            self._build(self._read(*arguments.read_example(example)))
+            self._build(self.read(*arguments.read_example(example)))
         arguments.check_built(modules)
 
     @staticmethod
@@ -204,7 +204,7 @@ class Distiller(WithFrozenTeacher):
     def _observe(
         self, images: Tensor, labels: Tensor, teacher_output: TeacherSeen | None, *, whole: bool = False
     ) -> Step:
-        batch = self._read(images, labels)
+        batch = self.read(images, labels)
         self.observers.choose(*self._networks(), batch)
         with SideStream(batch.images.device if self.teacher_stream else None) as beside:
             teacher = self._observe_teacher(batch, teacher_output, whole=whole)
@@ -232,7 +232,7 @@ class Distiller(WithFrozenTeacher):
         if not self.uses_teacher:
             raise ValueError("no loss uses the teacher, so there is nothing to run it for")
         validate.check_replayable(self._each_loss())
-        batch = self._read(images, labels)
+        batch = self.read(images, labels)
         self.observers.choose(*self._networks(), batch)
         seen = self.observers.teacher.observe(self.teacher, batch, whole=True)
         logits = cast(Tensor, seen.logits)
@@ -258,10 +258,14 @@ class Distiller(WithFrozenTeacher):
 
     def logits(self, images: Tensor) -> Logits:
         """As :meth:`predict`, with the logits of every time step, ``[T, N, K]``, where the student returns them."""
-        batch = self._read(images, None)
+        batch = self.read(images, None)
         self.observers.check_modes(self.student, batch)
         with reset_states(self.student), self.observers.precision(self.student):
             return self.observers.student.logits(self.student, batch)
+
+    def read(self, images: Tensor, labels: Tensor | None) -> Batch:
+        """A batch as a step reads it, what both networks take; raises for its kinds and shapes as :meth:`forward`."""
+        return self.observers.read(images, labels, self.time_steps, self.batch_first, self.teacher_input)
 
     def progress(self, share: float) -> None:
         """Set the progress of the training, from 0 (start) to 1 (end), which the schedule of the weights follows.
@@ -278,13 +282,8 @@ class Distiller(WithFrozenTeacher):
         weights = {name: float(cast(MeasuredWeight, auto).weight) for name, auto in self.auto.items()}
         return self.observers.chosen() | ({"auto_weights": weights} if weights else {})
 
-    # --- the parts of a step -----------------------------------------------------------------------------------------
-
     def _each_loss(self) -> dict[str, DistillationLoss]:
         return {name: cast(DistillationLoss, loss) for name, loss in self.losses.items()}
-
-    def _read(self, images: Tensor, labels: Tensor | None) -> Batch:
-        return self.observers.read(images, labels, self.time_steps, self.batch_first, self.teacher_input)
 
     def _ignored(self) -> int | None:
         """The label of images that the task loss ignores; None where it has none."""

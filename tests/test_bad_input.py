@@ -89,6 +89,15 @@ def test_batch_first_event_frames_are_recognised_by_their_labels():
         CKDDistiller(tiny_teacher(), tiny_student())(FRAMES.transpose(0, 1), LABELS)
 
 
+def test_labels_that_fit_say_that_frames_of_another_t_are_not_batch_first():
+    frames, labels = torch.rand(5, 4, 3, 8, 8), torch.zeros(4, dtype=torch.long)
+    distiller = CKDDistiller(tiny_teacher(), tiny_student(), time_steps=4)
+    with pytest.raises(ValueError, match=r"time_steps is 4, but the event frames have T=5: \(5, 4, 3, 8, 8\)$"):
+        distiller(frames, labels)
+    with pytest.raises(ValueError, match="look batch-first"):
+        distiller.predict(frames)
+
+
 class Returns(nn.Module):
     """The student or teacher with something done to its output."""
 

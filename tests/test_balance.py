@@ -1,12 +1,13 @@
 """Automatic weights: what is measured, that it is held, and that it travels with the state."""
 
 import copy
+import warnings
 
 import pytest
 import torch
 from conftest import tiny_student, tiny_teacher
 
-from spikingjelly_ckd import CKDDistiller, DistillationLoss, Distiller, record
+from spikingjelly_ckd import CKDDistiller, DistillationLoss, Distiller, KDLoss, LSKDLoss, preflight, record
 from spikingjelly_ckd.step.auto_weight import AUTO_BATCHES, AUTO_SHARE, AutoWeight, gradient_norm
 
 
@@ -31,6 +32,13 @@ def test_gradient_norm_is_as_wide_as_the_gradient():
     assert norm == 2.0**-14
 
 
+@pytest.mark.parametrize("slope", [1e-12, 1e-9, 1e-3, 1e2, 6e4])
+def test_gradients_in_fp16_are_neither_rounded_to_zero_nor_infinite(slope):
+    """Such slopes has the mean over images, steps and positions of a student that is nearly right."""
+    half = torch.ones(16, dtype=torch.float16, requires_grad=True)
+    assert gradient_norm((slope * half.float()).sum(), [half]).item() == pytest.approx(4 * slope, rel=0.1)
+
+
 def test_weight_is_the_share_over_the_geometric_mean():
     x = torch.tensor([1.0], requires_grad=True)
     auto = AutoWeight(share=0.3, batches=2)
@@ -38,6 +46,23 @@ def test_weight_is_the_share_over_the_geometric_mean():
         auto.observe(x.sum(), scale * x.sum(), [x])
     assert auto.weight.item() == pytest.approx(0.3 / 2)
     assert not auto.measuring
+
+
+@pytest.mark.parametrize("weight", ["auto", "hold"])
+def test_a_loss_whose_gradient_is_rounding_alone_is_named(weight):
+    """Two standardised logits are 0.71 and -0.71 whatever the network says."""
+    options = {"time_steps": 2, "example": torch.randn(4, 3, 8, 8)}
+    batch = torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 0, 1])
+    for classes, loss in ((2, LSKDLoss()), (3, LSKDLoss()), (2, KDLoss())):
+        distiller = Distiller(tiny_teacher(classes), tiny_student(classes), {"own": (loss, weight)}, **options)
+        share = [check for check in preflight(distiller, batch).checks if check.name == "gradient share"]
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            for _ in range(3):
+                distiller(*batch)
+        doubted = [str(one.message) for one in said if "automatic weight" in str(one.message)]
+        assert len(doubted) == (loss.__class__ is LSKDLoss and classes == 2), "once"
+        assert [check.status for check in share] == ["warn" if doubted else "info"]
 
 
 def test_a_batch_without_gradient_is_left_out():

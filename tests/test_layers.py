@@ -341,6 +341,7 @@ def test_one_position_of_a_student_is_refused():
         ([numbered(2, 16, 4, 4)] * 2, {"role": "student", "steps": 3}, "ran 2 times in one forward of 3 time steps"),
         ([numbered(2, 16, 4, 4), numbered(2, 8, 4, 4)], {"role": "student", "steps": 2}, "unlike shapes"),
         (numbered(2, 16, 4, 4), {"role": "student", "steps": 3}, "ran once for all 3 time steps"),
+        (numbered(2, 2, 16), {"role": "student", "steps": 2}, "no positions left"),  # as many time steps as images
         (numbered(5, 16, 4, 4), {"role": "student", "steps": 3}, "leading axes are not time and batch"),
         (numbered(3, 2, 8, 1, 24), {"role": "student", "steps": 3}, "can be read as"),
     ],

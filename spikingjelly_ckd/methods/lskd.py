@@ -20,7 +20,8 @@ class LSKDLoss(DistillationLoss):
 
     :math:`\tau^2 \, \mathrm{KL}(\sigma(Z(z_T) / \tau) \,\|\, \sigma(Z(z_S) / \tau))`, mean over the batch, with
     :math:`Z(z) = (z - \mathrm{mean}(z)) / (\mathrm{std}(z) + \epsilon)` over the classes of each image; the standard
-    deviation is the unbiased one. Logits that are constant but for rounding are divided by 1.
+    deviation is the unbiased one. Logits that are constant but for rounding are divided by 1. With two classes
+    :math:`Z` is 0.71 and -0.71 whatever the logits are, so the loss has no gradient but rounding.
 
     Args:
         temperature: :math:`\tau > 0`.

@@ -287,7 +287,7 @@ def _why_unreadable(shapes: Sequence[tuple[int, ...]], layer: Layer, role: Role,
     time = "T" if steps is None else str(steps)
     if len(shapes) == 1 and len(shape) > 3 and shape[:2] == (batch, steps) and steps not in (1, batch):
         return f"it is batch-first, [{batch}, {time}, ...], and time has to come first: transpose it in the network"
-    if len(shapes) == 1 and shape[:1] == (batch,) and steps not in (None, 1):
+    if len(shapes) == 1 and shape[:1] == (batch,) and steps not in (None, 1) and shape[:2] != (steps, batch):
         return f"it ran once for all {time} time steps, before time begins in this network"
     if len(shape) < 3 or (len(shape) == 3 and shape[1] == batch):
         return "it has no positions left"

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
+from ..errors.arguments import ArgumentValueError
 from ..errors.checks import check_choice
 from . import compat
 from .candidates import blocks_around, spiking_kind
@@ -177,7 +178,12 @@ def _of_student(trial: Trial) -> Layer:
         if layer is not None:
             return trial.chosen(layer)
     if not compat.has_neurons(trial.module):
-        trial.hint = "None of its modules is a neuron of SpikingJelly, so nothing tells which layers spike. "
+        raise ArgumentValueError(
+            "",
+            f"{type(trial.module).__name__} has no neuron of SpikingJelly, so nothing tells which of its layers spike; "
+            "pass {remedy} with the path of one in named_modules()",
+            remedy={"student_layer": "path"},
+        )
     raise trial.failure("no layer with spikes and more than one position", "student_layer")
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from ..errors.arguments import ArgumentValueError
 from . import compat
 from .candidates import Ran, blocks_around, is_skipped, reaches_logits, spiking_kind, what_ran
 from .layer import Layer
@@ -240,25 +241,27 @@ class Trial:
         """
         return replace(layer, passed_over=self.refusals.behind(layer.path, others))
 
-    def failure(self, what: str, argument: str | None = None) -> ValueError:
+    def failure(self, what: str, argument: str | None = None) -> ArgumentValueError:
         """The error of a search that found no layer; it lists the candidates and why each was refused.
 
         Args:
             what: the network has, in words.
             argument: with which the user gives the layer; None where several stages are looked for.
         """
-        given = f"{argument}='path' or {argument}=Layer('path', layout=..., grid=...)"
         advice = (
-            f"Pass {given} with a path of named_modules(), which a Distiller takes in layers=,"
+            "Pass {remedy} with a path of named_modules(), or in Python a Layer, which says how its axes are read (a "
+            "Distiller takes both in layers=, too),"
             if argument is not None
             else "The layers of several stages are looked for, which a Distiller takes in layers=, as paths of "
             f"named_modules() or as Layer('path', layout=..., grid=...); {self.role}_layer= names one layer and does "
             "not serve here. Pass them,"
         )
-        return ValueError(
+        return ArgumentValueError(
+            "",
             f"{type(self.module).__name__} has {what} for an input of shape {list(self.example.shape)}. "
             f"Candidates from the last back: {str(self.refusals) or self._no_candidate()}. {self.hint}{advice} or use "
-            "larger images"
+            "larger images",
+            remedy=None if argument is None else {argument: "path"},
         )
 
     def _no_candidate(self) -> str:

@@ -20,6 +20,7 @@ from .time_steps import StudentSteps
 
 __all__ = [
     "TEACHER_NEEDS",
+    "WHOLE_TEACHER",
     "Weight",
     "check_built",
     "read_example",
@@ -36,6 +37,8 @@ GivenSides = tuple[tuple[Layer, ...] | None, tuple[Layer, ...] | None]
 
 TEACHER_NEEDS = frozenset({"logits", "features", "gradients", "student_gradients", "teacher_head"})
 """Needs that require a teacher."""
+WHOLE_TEACHER = TEACHER_NEEDS - {"features"}
+"""Needs for which the teacher runs to its logits; for its features alone it ends at the last layer that is compared."""
 TASK_NEEDS = frozenset({"labels", "logits", "per_step_logits"})
 """Signals that a task loss sees."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +14,15 @@ from ..errors.checks import check_count, check_positive
 from ..functional.maps import at_least_float32
 from ..networks import compat
 
-__all__ = ["AUTO_BATCHES", "AUTO_SHARE", "AutoWeight", "MeasuredWeight", "gradient_norm", "log_gradient_ratio"]
+__all__ = [
+    "AUTO_BATCHES",
+    "AUTO_SHARE",
+    "FAINT",
+    "AutoWeight",
+    "MeasuredWeight",
+    "gradient_norm",
+    "log_gradient_ratio",
+]
 
 AUTO_SHARE = 0.3
 """Size of the weighted term's gradient at the recorded feature, as a share of the task's. Of 0.1, 0.3 and 1 it was the
@@ -22,10 +31,18 @@ AUTO_BATCHES = 20
 """Training batches over which it is measured before it is held."""
 PATIENCE = 20
 """Measurements without both gradients after which a weight that is still 0 is warned of."""
+FAINT = 1e-5
+"""Share of the task's gradient below which one may be rounding alone, which a measured weight would make large."""
+SCALES = (2.0**16, 2.0**8, 1.0)
+"""What a value is multiplied by before its gradient is taken in fp16, in which the gradient of a mean over images and
+positions is 0 below 3e-8. The norm by the first of them that gives a finite one counts; that is the scale of a new
+``GradScaler``."""
 
 
 def gradient_norm(value: Tensor, points: Sequence[Tensor], student: nn.Module | None = None) -> Tensor:
     """Euclidean norm of the gradient of ``value`` at ``points``; the graph and every ``.grad`` stay as they are.
+
+    Gradients in fp16 are taken of a scaled value, so that small ones are not rounded to zero.
 
     Args:
         value: scalar with a graph.
@@ -45,11 +62,17 @@ def gradient_norm(value: Tensor, points: Sequence[Tensor], student: nn.Module | 
     zero, trained = at_least_float32(value.new_zeros(())), [point for point in points if point.requires_grad]
     if not value.requires_grad or not trained:
         return zero
-    if student is not None:
-        compat.reset(student)
-    gradients = torch.autograd.grad(value, trained, retain_graph=True, allow_unused=True)
-    norms = [at_least_float32(gradient).norm() for gradient in gradients if gradient is not None]
-    return torch.stack(norms).norm() if norms else zero
+    found = zero
+    # as many gradients in every process, since those of SyncBatchNorm wait for each other
+    for scale in reversed(SCALES) if any(point.dtype == torch.float16 for point in trained) else (1.0,):
+        if student is not None:
+            compat.reset(student)
+        scaled = value if scale == 1 else scale * value
+        gradients = torch.autograd.grad(scaled, trained, retain_graph=True, allow_unused=True)
+        norms = [at_least_float32(gradient).norm() for gradient in gradients if gradient is not None]
+        norm = torch.stack(norms).norm() / scale if norms else zero
+        found = norm if scale == 1 else torch.where(norm.isfinite(), norm, found)
+    return found
 
 
 def log_gradient_ratio(
@@ -102,6 +125,7 @@ class MeasuredWeight(nn.Module):
         self.share = check_positive("share", share)
         self.register_buffer("weight", torch.zeros(()))
         self._unusable = 0
+        self._doubted = False
 
     def take(self, task: Tensor, term: Tensor, points: Sequence[Tensor], student: nn.Module | None = None) -> None:
         """Measure one training step, if a measurement is due.
@@ -113,6 +137,18 @@ class MeasuredWeight(nn.Module):
             student: as for :func:`gradient_norm`.
         """
         raise NotImplementedError(f"{type(self).__name__} must define take(task, term, points, student)")
+
+    def _doubt(self, log_ratio: float) -> None:
+        """Warn once of a gradient that is so small that it may be rounding."""
+        if self._doubted or log_ratio >= math.log(FAINT):
+            return
+        self._doubted = True
+        warnings.warn(
+            f"the gradient of a loss with an automatic weight is {math.exp(log_ratio):.1g} of the task's, so that its "
+            "weight becomes large: if that is rounding (LS-KD has no other gradient with two classes, whose "
+            "standardised logits are always the same), noise is trained; take another loss, or pass a number",
+            stacklevel=2,
+        )
 
     def _leave_out(self) -> None:
         """Count a measurement that could not be used, and warn once where none could be."""
@@ -191,6 +227,7 @@ class AutoWeight(MeasuredWeight):
         if ratio is None:
             self._leave_out()
             return
+        self._doubt(ratio)
         self.seen += 1
         self._left -= 1
         self.log_ratio += (ratio - self.log_ratio) / self.seen

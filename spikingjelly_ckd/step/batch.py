@@ -138,8 +138,8 @@ def read_batch(
             "batch_first=False for [T, N, C, H, W], or batch_first=True for [N, T, C, H, W]"
         )
     if time_steps is not None and images.ndim == 5 and images.shape[0] != time_steps:
-        swapped = images.shape[1] == time_steps
-        hint = "; frames look batch-first, pass batch_first=True" if swapped and not batch_first else ""
+        swapped = labels is None and not batch_first and images.shape[1] == time_steps  # labels fit the axis of N
+        hint = "; frames look batch-first, pass batch_first=True" if swapped else ""
         raise ValueError(
             f"time_steps is {time_steps}, but the event frames have T={images.shape[0]}: {tuple(images.shape)}{hint}"
         )

@@ -122,6 +122,7 @@ class HeldWeight(MeasuredWeight):
         if ratio is None:
             self._leave_out()
             return
+        self._doubt(ratio)
         self.seen += 1
         self.log_ratio += (ratio - self.log_ratio) * (1 / self.seen).clamp_min(1 - KEPT)
         wanted = self.share / self.log_ratio.exp()

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ..methods.base import DistillationLoss, Term
 from ..methods.signals import SILENT_STUDENT, LinearHead, Signals, TeacherOutput
+from .arguments import WHOLE_TEACHER
 from .batch import Batch
 from .validate import (
     INVALID_LOGITS,
@@ -31,6 +32,10 @@ __all__ = ["Observation", "Step", "StepOutput", "TeacherSeen"]
 ALL_IGNORED = (
     "every label of the batch is {label}, the ignore_index of the task loss, whose mean over no image is NaN: put "
     "labelled images into every batch, or pass a task loss with reduction='sum'"
+)
+NO_LABEL = (
+    "an image has the label {label}, which the task loss ignores, and the loss {name!r} reads labels: where no loss "
+    "uses a teacher's logits, there is no first choice of it to stand in; leave such images or this loss out"
 )
 INVALID_LOSS = "the loss {name!r} is not finite (NaN or inf)"
 
@@ -171,7 +176,20 @@ class Step:
         terms = {name: loss.compute(*loss.select(self.signals(name))) for name, loss in losses.items()}
         for name, term in {"task": task, **terms}.items():
             check_scalar(f"the task loss {task_loss!r}" if name == "task" else f"the loss {name!r}", term.value)
-        return replace(self, terms={"task": task, **terms})
+        return replace(self, terms={"task": task, **terms} | self._without_label(terms, losses))
+
+    def _without_label(self, terms: Mapping[str, Term], losses: Mapping[str, DistillationLoss]) -> dict[str, Term]:
+        """The terms of losses that would learn class 0 of images without a label, each with a violation."""
+        stands_in = any(WHOLE_TEACHER & set(loss.needs) for loss in losses.values())
+        if self.ignored is None or stands_in or self.task_labels.ndim != 1:
+            return {}
+        found = (self.task_labels == self.ignored).any()
+        said = {name: {NO_LABEL.format(label=self.ignored, name=name): found} for name in terms}
+        return {
+            name: replace(term, violations={**term.violations, **said[name]})
+            for name, term in terms.items()
+            if "labels" in losses[name].needs
+        }
 
     def points(self, name: str) -> tuple[Tensor, ...]:
         """Where the gradients of the loss called ``name`` and of the task are compared, in the student's graph.

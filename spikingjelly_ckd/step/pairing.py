@@ -14,7 +14,7 @@ from torch import Size, Tensor, nn
 from ..methods.base import DistillationLoss
 from ..networks import compat
 from ..networks.guards import preserve_state
-from .arguments import TEACHER_NEEDS
+from .arguments import WHOLE_TEACHER
 from .batch import Batch, read_batch
 from .choosing import Searched, Side, choose_alone, choose_pair
 from .network_arguments import read_student_steps
@@ -68,7 +68,7 @@ class Pair(nn.Module):
             {name: sides[1] for name, sides in given.items() if "features" in losses[name].needs},
             {name: loss.target_class for name, loss in losses.items() if "gradients" in loss.needs},
             head="teacher_head" in needs,
-            logits=bool(TEACHER_NEEDS & set(needs) - {"features"}),
+            logits=bool(WHOLE_TEACHER & set(needs)),
             time_steps=teacher_steps,
         )
         self._choices = {name: losses[name].layer_choice for name in given}

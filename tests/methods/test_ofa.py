@@ -102,7 +102,7 @@ def test_reading_the_classes_leaves_the_student_as_it_was(batch):
     before = {key: value.clone() for key, value in student.state_dict().items()}
     distiller = Distiller(tiny_teacher(), student, {}, time_steps=2)
     random = torch.random.get_rng_state()
-    assert distiller.observers.count_classes(student, distiller._read(*batch)) == 5
+    assert distiller.observers.count_classes(student, distiller.read(*batch)) == 5
     assert torch.equal(torch.random.get_rng_state(), random)
     assert student.training
     assert all(torch.equal(value, before[key]) for key, value in student.state_dict().items())
