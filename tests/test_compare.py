@@ -37,6 +37,7 @@ from spikingjelly_ckd.recipes.compare.flags import (
     PROGRAM,
     RECIPE,
     UNSERVED,
+    VALIDATION,
     _seconds,
     parser_of_comparisons,
     read_flags,
@@ -45,7 +46,7 @@ from spikingjelly_ckd.recipes.compare.lockstep import StoppedError
 from spikingjelly_ckd.recipes.compare.plan import Plan
 from spikingjelly_ckd.recipes.comparison.records import read_records
 from spikingjelly_ckd.recipes.data import DataOptions, image_folder
-from spikingjelly_ckd.recipes.data.base import TransformedSubset
+from spikingjelly_ckd.recipes.data.base import TransformedSubset, drawn_rows
 from spikingjelly_ckd.recipes.deploy.exported import read_exported
 from spikingjelly_ckd.recipes.export import save_network
 from spikingjelly_ckd.recipes.methods import folder_name
@@ -93,7 +94,7 @@ def results(out):
     """Name of the arm and seed -> everything in its record that no clock and no machine decides."""
     found = {}
     for record in read_records(out):
-        content = {name: value for name, value in vars(record).items() if name not in CLOCK}
+        content = {name: value for name, value in record.to_json().items() if name not in CLOCK}
         content["history"] = [{k: v for k, v in row.items() if k not in CLOCK} for row in record.history]
         found[record.arm, record.seed] = content
     return found
@@ -202,7 +203,8 @@ def test_the_students_of_a_comparison_are_kept_as_those_of_rows(compare, ground,
         pytest.importorskip("spikingjelly.activation_based.memopt")
     found = compare("--methods", *more, "--seeds", "0", "--keep-students", student=f"tiny_nets:{student}")
     folder = tmp_path / "out" / "students"
-    assert f"students: {folder}; python -m spikingjelly_ckd evaluate STUDENT" in "".join(capsys.readouterr())
+    command = f"python -m spikingjelly_ckd evaluate STUDENT FOLDER --build tiny_nets:{student} runs one"
+    assert f"students: {folder}; {command}" in "".join(capsys.readouterr())
     recipe, run, _ = given(ground, tmp_path, "--methods", "kd")
     parts = torch.utils.data.DataLoader(row.load_data(recipe, run).test, 64)
     for (arm, seed), record in found.items():
@@ -219,6 +221,11 @@ def test_students_are_kept_of_the_runs_to_come_alone(compare, ground, tmp_path, 
     assert {path.stem for path in (tmp_path / "out" / "students").iterdir()} == {"plain_seed1", "plain-x3_seed1"}
     with pytest.raises(ValueError, match="keep_students does not go with --crop"):
         read_flags(flags(ground, tmp_path, "--methods", "plain", "--keep-students", "--crop", "12"))
+
+
+def test_an_error_about_the_students_names_the_flag():
+    with pytest.raises(SystemExit, match="error: --keep-students does not go with --crop"):
+        command.main(["--data", "digits", "--methods", "plain", "--keep-students", "--crop", "12"])
 
 
 @pytest.mark.parametrize("init", ["teacher", "scaled"])
@@ -334,6 +341,24 @@ def test_what_does_not_fit_is_found_before_training(compare, tmp_path, monkeypat
             compare("--methods", *methods, "--seeds", "0", **averaging)
 
 
+def test_a_validation_part_that_no_flag_asked_for_is_called_so(ground, tmp_path):
+    words = "the tenth of the training images .* where no --val-images is given must .*, and these 4 have none of"
+    with pytest.raises(SystemExit, match=f"{words} .*; pass --val-images 10$"):
+        command.main(flags(ground, tmp_path, "--methods", "kd", "--val-images", str(VALIDATION)))
+    with pytest.raises(SystemExit, match="error: --val-images must give an image of each class .*; pass --val-images"):
+        command.main(flags(ground, tmp_path, "--methods", "kd", "--val-images", "5"))
+
+
+@pytest.mark.parametrize("teacher", ["given", "trained"])
+def test_a_student_with_neurons_of_its_own_is_told_of_the_flag_in_a_short_line(ground, tmp_path, teacher):
+    line = flags(ground, tmp_path, "--methods", "ckd", student="public_nets:own_neurons")
+    if teacher == "trained":
+        line += ["--teacher", "train", "--teacher-build", "public_nets:own_neurons"]
+    with pytest.raises(SystemExit, match="nothing tells which of its layers spike; pass --student-layer path") as told:
+        command.main(line)
+    assert len(str(told.value)) < 400
+
+
 def test_of_all_methods_those_that_do_not_fit_are_listed(compare, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "spikingjelly_ckd.published.METHODS",
@@ -351,9 +376,11 @@ def test_of_all_methods_those_that_do_not_fit_are_listed(compare, tmp_path, monk
     assert json.loads(rehearsal.read_text())["arms"]["kd"] is None
 
 
-def test_every_arm_with_a_teacher_is_looked_at_before_the_training(compare, tmp_path):
+def test_every_arm_with_a_teacher_is_looked_at_before_the_training(compare, tmp_path, capsys):
     asked = ("--methods", "kd", "nld", "--seeds", "0", "1", "--epochs", "1")
     found = compare(*asked, student="tiny_nets:two_heads")
+    before = capsys.readouterr().err.partition("4 arms, 2 seeds")[0]
+    assert before.count("Preflight of all arms with a teacher: heads: the student returns 2 tensors of one shape") == 1
     assert found["plain", 0]["preflight"] is None
     checks = {check["name"]: check for check in found["kd", 1]["preflight"]["checks"]}
     assert checks["state"]["status"] == "ok"
@@ -376,11 +403,18 @@ def test_what_a_preflight_draws_does_not_depend_on_the_other_arms(compare, tmp_p
     assert len({float(number) for number in drawn}) == 1
 
 
-def test_an_arm_whose_preflight_fails_is_trained_only_without_it(compare):
+def test_a_student_that_keeps_states_is_trained_only_without_the_preflight(compare):
     asked = ("--methods", "kd", "--seeds", "0", "--epochs", "1")
-    with pytest.raises(ValueError, match="kd does not fit: its preflight failed: state: two equal forwards differ by"):
+    with pytest.raises(ValueError, match="counting_student keeps a state that functional.reset_net does not reset"):
         compare(*asked, student="tiny_nets:counting_student")
     assert compare(*asked, "--no-preflight", student="tiny_nets:counting_student")["kd", 0]["failed"] is None
+
+
+def test_an_arm_whose_preflight_fails_is_not_trained(compare):
+    asked = ("--methods", "kd", "--seeds", "0", "--epochs", "1")
+    with pytest.raises(ValueError, match=r"does not fit: its preflight failed: memory: grows .*--no-preflight"):
+        compare(*asked, student="tiny_nets:monitored_student")
+    assert compare(*asked, "--no-preflight", student="tiny_nets:monitored_student")["kd", 0]["failed"] is None
 
 
 def test_settings_may_change_until_something_was_trained(ground, compare, tmp_path):
@@ -462,8 +496,12 @@ def test_a_budget_leaves_out_seeds_that_will_not_end_in_it(ground, tmp_path, mon
 
 def test_rerun_sends_a_record_of_a_comparison_back_to_its_command(compare, tmp_path, capsys):
     compare("--methods", "plain", "--seeds", "0", "--epochs", "1")
-    assert rerun_main([str(tmp_path / "out/records/plain_seed0.json")]) == 2
-    assert "is a record of compare: run its command again" in capsys.readouterr().err
+    file = tmp_path / "out/records/plain_seed0.json"
+    for given in (file, file.parent.parent):
+        assert rerun_main([str(given)]) == 2
+        said = capsys.readouterr().err
+        assert f"error: {file.parent}" in said
+        assert "_seed0.json is a record of compare: run its command again" in said
 
 
 def test_a_record_of_others_is_looked_at(compare, tmp_path):
@@ -571,6 +609,8 @@ def test_the_help_has_its_own_defaults(capsys):
     assert "Loading processes of each seed. (default: 0)" in text
     assert "(default: runs/compare)" in text
     assert "runs/ROW" not in text
+    assert "of the row" not in text
+    assert "16-mixed is not served" in text
 
 
 def test_progress_says_that_a_process_begins():
@@ -721,6 +761,18 @@ def test_decoded_images_are_those_of_the_loaders(folder):
     assert (memory.steps, memory.count("val"), memory.count("test")) == (4, 6, 9)
 
 
+def test_images_that_are_measured_are_drawn_from_the_whole_part(folder):
+    data, options = loaded(folder)
+    rows = drawn_rows(9, 4)
+    assert len({data.test[row][1] for row in rows}) == 3, "each class has three images, and their files stand together"
+    whole = torch.stack([data.test[row][0] for row in rows])
+    for batches in (InMemory(data, options, 4), Loaded(data, 4)):
+        assert torch.allclose(batches.some("test", 4), whole, atol=1e-5)
+        assert len(batches.some("val", 99)) == batches.count("val")
+    middle = InMemory(data, options, 4, crop=16).some("test", 4)
+    assert torch.allclose(middle, whole[..., 2:18, 2:18], atol=1e-5)
+
+
 def test_inputs_that_are_no_pictures_keep_their_values(folder):
     data, options = loaded(folder)
     parts = {
@@ -734,6 +786,19 @@ def test_inputs_that_are_no_pictures_keep_their_values(folder):
     assert isinstance(batches_of(data, options, 4, None), InMemory)
     with pytest.raises(ValueError, match="no pictures of 8 bit: leave out --crop"):
         batches_of(measured, options, 4, 16)
+
+
+@pytest.mark.parametrize("broken", [4, None], ids=["NaN", "no normalisation"])
+def test_inputs_with_nan_or_without_a_normalisation_are_not_taken_for_pictures(folder, broken):
+    data, options = loaded(folder)
+    seen = iter(range(10**6))
+
+    def spoiled(picture):
+        return data.test.transform(picture) * (torch.nan if next(seen) == broken else 1)
+
+    test = TransformedSubset(data.test.source, data.test.rows, spoiled)
+    about = {"mean": None, "std": None} if broken is None else {}
+    assert isinstance(batches_of(replace(data, test=test, **about), options, 4, None), Loaded)
 
 
 def test_the_batches_of_an_epoch_follow_from_seed_and_epoch(folder):

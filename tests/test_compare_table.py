@@ -1,5 +1,6 @@
 """The table of a comparison: what it says, and what it never says."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -49,6 +50,21 @@ def test_what_larger_steps_give_as_well_is_said():
     assert "points, not told apart from plain x3" in answer([*PLAIN, *louder, *GOOD])
 
 
+def test_a_method_that_larger_steps_surpass_is_said_to_be_below_them():
+    louder = [replace(record, test_accuracy=record.test_accuracy + 29.9) for record in LOUDER]
+    said = answer([*PLAIN, *louder, *GOOD])
+    assert "points, below plain x3" in said
+    assert "not told apart" not in said
+
+
+def test_a_winner_some_of_whose_seeds_failed_is_said_to_be_one():
+    lost = [replace(record, test_accuracy=None, failed="diverged") for record in GOOD[:2]]
+    said = answer([*PLAIN, *LOUDER, *lost, *GOOD[2:], *SAME])
+    assert "kd +10.10" in said
+    assert "points, by the seeds that did not fail (2 did)." in said
+    assert "fail" not in answer([*PLAIN, *LOUDER, *GOOD, *SAME])
+
+
 def test_one_seed_says_nothing():
     assert answer([PLAIN[0], GOOD[0]]).startswith("Nothing can be said: one seed gives no interval")
     assert answer(GOOD).startswith("Nothing can be said yet")
@@ -58,6 +74,11 @@ def test_equal_numbers_say_nothing():
     flat = [replace(record, test_accuracy=12.5) for record in [*PLAIN, *SAME]]
     assert answer(flat).startswith("Nothing can be said: every run has the same test accuracy, 12.50 %")
     assert "seeds" not in answer(flat)
+    assert "Train longer" in answer([replace(record, firing_rate=0.2) for record in flat])
+    silent = answer([replace(record, firing_rate=0.004) for record in flat])
+    assert "hardly a neuron fires (at most 0.4 % of the outputs)" in silent
+    assert "Train longer" not in silent
+    assert "harder data" in answer([replace(record, test_accuracy=100.0) for record in flat])
     assert answer([*PLAIN, *flat[4:]]).startswith("No method is told apart")
 
 
@@ -80,6 +101,8 @@ def test_what_the_preflight_warns_of_stands_beside_its_arm_or_once_under_all_of_
     good = [looked_at(record, every, share) for record in GOOD]
     lines = render([*PLAIN, *good, *(looked_at(record, every, one) for record in SAME)]).splitlines()
     assert "Preflight of all arms: heads: the student returns 2 tensors." in lines
+    asked = [looked_at(record, ("teacher accuracy", "10%: is it trained?")) for record in (*GOOD, *SAME)]
+    assert "Preflight of all arms: teacher accuracy: 10%: is it trained?" in render([*PLAIN, *asked]).splitlines()
     rows = {line.split(" | ")[0]: line for line in lines}
     assert rows["| nld"].endswith("| preflight, student map: 2x2 \\| &lt;b&gt; |")
     assert rows["| kd"].endswith("|  |")
@@ -191,8 +214,17 @@ def test_records_of_two_comparisons_are_refused(change, words):
 
 
 def test_a_run_that_is_there_twice_is_refused():
-    with pytest.raises(ValueError, match="kd seed 0 is there twice"):
+    with pytest.raises(ValueError, match="^kd seed 0 is there twice"):
         render([*PLAIN, *GOOD, GOOD[0]])
+
+
+def test_a_run_that_is_there_twice_is_named_with_its_files(tmp_path):
+    files = [GOOD[0].write(tmp_path / name) for name in ("kd_seed0.json", "kd_seed0 (copy).json")]
+    first, other = (ArmRecord.read(file) for file in files)
+    assert (first.path, first) == (files[0], GOOD[0]), "the path is not compared"
+    assert "path" not in files[0].read_text()
+    with pytest.raises(ValueError, match=re.escape(f"{files[0]} and {files[1]}: kd seed 0 is there twice")):
+        render([*PLAIN, first, other])
 
 
 def test_the_head_names_plain_training_where_that_did_not_run():

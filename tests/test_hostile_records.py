@@ -196,6 +196,22 @@ def test_text_that_is_no_record_is_one_line(tmp_path, capsys, name):
 
 
 @pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ('{"format": 2, "row": "cut o', "is cut off: "),
+        ('{"format": 2, "row": ', "is cut off: "),
+        ('{"format": 2,\n', "is cut off: "),
+        ("{", "is cut off: "),
+        ('import torch\n\nNAME = "a', "is no JSON: "),
+        ("", "is no JSON: "),
+        ('{"format": 2, row: 3}', "is no JSON: "),
+    ],
+)
+def test_a_file_that_ends_early_is_told_from_one_that_is_something_else(tmp_path, capsys, content, word):
+    assert word in said(written(tmp_path, content), capsys)
+
+
+@pytest.mark.parametrize(
     "content", [b"\xff\xfe", b'{"format": 2, "row": "caf\xe9"}', bytes(100), "{}".encode("utf-32")]
 )
 def test_bytes_that_are_no_text_are_one_line(tmp_path, capsys, content):

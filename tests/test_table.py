@@ -98,7 +98,7 @@ def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "record.json is no JSON"),
+        ("{", "record.json is cut off"),
         ("[1, 2]", r"is no run record \(format 1 or 2\) of spikingjelly-ckd"),
         ('{"row": "r"}', "is no run record"),
         ('{"format": 3}', "is no run record"),
@@ -452,6 +452,22 @@ def test_a_refusal_is_a_line_and_an_exit_code(runs):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("place", ["records", "copies"])
+def test_a_damaged_record_of_a_comparison_is_left_out_with_a_note(tmp_path, capsys, place):
+    for seed in (0, 1):
+        for arm in ("plain", "kd"):
+            accuracy = 60.0 + seed
+            one = ArmRecord(
+                arm=arm, control="plain", seed=seed, data={"name": "d", "split": "s", "split_hash": "0"},
+                test_accuracy=accuracy, asked={"student": "nets:build", "time_steps": 4, "epochs": 2},
+            )  # fmt: skip
+            one.write(tmp_path / place / f"{arm}_seed{seed}.json")
+    damaged = tmp_path / place / "kd_seed0.json"
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    assert main([str(tmp_path)]) == 0
+    assert f"table: left out: {damaged} is cut off" in capsys.readouterr().err
+
+
 def test_what_belongs_in_no_table_is_left_out_of_a_folder_with_a_note(runs, capsys):
     smoke, other = runs / "smoke" / "record.json", runs / "other" / "record.json"
     write_record(smoke, record(smoke=True))
@@ -539,7 +555,7 @@ def test_runs_with_a_teacher_cache_are_other_runs():
     [
         (None, "one.json: there is no such file or folder"),
         ("{}", "no run record"),
-        ("{", "is no JSON"),
+        ("{", "is cut off"),
         ("folder", "one.json: there is no record.json in this folder or below it"),
         (json.dumps(record("teacher")), "is of a teacher, and this table is of students"),
     ],

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from ..data import Data, DataOptions
-from ..data.base import TransformedSubset
+from ..data.base import TransformedSubset, drawn_rows
 from ..data.loading import EpochSampler, SeededSamples
 
 __all__ = ["Batches", "InMemory", "Loaded", "Part", "batches_of", "cropped"]
@@ -46,6 +46,9 @@ class Batches(Protocol):
 
     def part(self, name: Part) -> Iterator[Batch]:
         """The batches of a part that is not trained on, in order."""
+
+    def some(self, name: Part, count: int) -> Tensor:
+        """So many images of such a part, drawn from all of it, ``[N, ...]``; the same in every run."""
 
     def count(self, name: Part) -> int:
         """How many images such a part has."""
@@ -78,6 +81,11 @@ class Loaded:
     def part(self, name: Part) -> Iterator[Batch]:
         """See :class:`Batches`."""
         return cast(Iterator[Batch], iter(self._loader(name, _part(self.data, name), EVALUATED)))
+
+    def some(self, name: Part, count: int) -> Tensor:
+        """See :class:`Batches`."""
+        part = _part(self.data, name)
+        return torch.stack([part[row][0] for row in drawn_rows(self.count(name), count)])
 
     def _loader(self, key: Any, samples: Dataset[Any], size: int, **options: Any) -> DataLoader[Any]:
         if key not in self._loaders:
@@ -123,14 +131,21 @@ class InMemory:
     def part(self, name: Part) -> Iterator[Batch]:
         """See :class:`Batches`."""
         images, labels = self._parts[name]
-        edge = 0 if self.crop is None else (images.shape[-1] - self.crop) // 2
-        size = images.shape[-1] if self.crop is None else self.crop
         for rows in torch.split(torch.arange(len(labels)), EVALUATED):
-            yield self._normalised(images[rows, :, edge : edge + size, edge : edge + size]), labels[rows]
+            yield self._middle(images[rows]), labels[rows]
+
+    def some(self, name: Part, count: int) -> Tensor:
+        """See :class:`Batches`."""
+        return self._middle(self._parts[name][0][drawn_rows(self.count(name), count)])
 
     def count(self, name: Part) -> int:
         """See :class:`Batches`."""
         return len(self._parts[name][1])
+
+    def _middle(self, images: Tensor) -> Tensor:
+        edge = 0 if self.crop is None else (images.shape[-1] - self.crop) // 2
+        size = images.shape[-1] if self.crop is None else self.crop
+        return self._normalised(images[..., edge : edge + size, edge : edge + size])
 
     def _augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
         size = images.shape[-1] if self.crop is None else self.crop
@@ -215,15 +230,17 @@ def _decoded(part: Dataset[Any], data: Data) -> Batch:
     """Images as the data's own test transform gives them, before normalisation, uint8 ``[N, C, H, W]``; and labels.
 
     Raises:
-        _NoPictureError: an input has more than the 256 levels of a picture.
+        _NoPictureError: an input has more than the 256 levels of a picture, or nothing says how it is normalised.
     """
+    if data.mean is None or data.std is None:
+        raise _NoPictureError("the inputs are as their data set makes them: leave out --crop")
     subset, transform = cast(TransformedSubset, part), cast(TransformedSubset, data.test).transform
     mean, std = (torch.tensor(cast(Any, values)).view(-1, 1, 1) for values in (data.mean, data.std))
     images, labels = [], []
     for row in subset.rows.tolist():
         picture, label = subset.source[row]
         levels = (transform(picture) * std + mean) * 255
-        if (levels - levels.round().clamp(0, 255)).abs().max() > ROUNDING:
+        if not (levels - levels.round().clamp(0, 255)).abs().max() <= ROUNDING:  # nor is NaN a picture
             raise _NoPictureError("the inputs are no pictures of 8 bit: leave out --crop")
         images.append(levels.round().to(torch.uint8))
         labels.append(int(label))

@@ -17,13 +17,15 @@ from ... import published
 from ...errors.arguments import ArgumentValueError
 from ..command_line import FLAGS, brief_errors, idle_flags
 from ..comparison.controls import CONTROL
-from ..comparison.records import ArmRecord, read_records, set_damaged_aside
+from ..comparison.records import RECORDS, ArmRecord, read_records, set_damaged_aside, warnings_of
 from ..comparison.table import render
+from ..data import Data
 from ..data.loading import say_left_out
-from ..export import file_hash
+from ..export import file_hash, read_about
 from ..files import say, sweep, whole_file
 from ..method_parts import describe
 from ..methods import is_own, read_method
+from ..names import BUILDERS, package_function
 from ..options import Run, check_options, output_folder
 from ..progress import time_words
 from ..recipe import OF_TEACHER, Recipe
@@ -33,7 +35,7 @@ from ..teachers import obtain_teacher
 from ..training.resume import check_same_run, read_settings, write_settings
 from .arms import Arm, read_arms
 from .batches import cropped
-from .flags import HOME, PROGRAM, ComparisonOptions, read_flags
+from .flags import HOME, PROGRAM, VALIDATION, ComparisonOptions, read_flags
 from .plan import STUDENTS, Plan
 from .rehearsal import check_students, forget, rehearsed
 from .search import needs_optuna
@@ -69,12 +71,13 @@ def compare(argv: Sequence[str]) -> int:
     folder = run.output_dir or HOME
     check_options(recipe, run)
     with output_folder(folder):
-        written = (folder / name for name in ("records", "tuning", STUDENTS))
+        written = (folder / name for name in (RECORDS, "tuning", STUDENTS))
         for inside in filter(Path.is_dir, (*written, *folder.glob("checkpoints/*"))):
             sweep(inside)
-        set_damaged_aside(folder / "records")
+        set_damaged_aside(folder / RECORDS)
         plan, more, expected = _prepare(recipe, run, arms, options, folder, argv)
         left_out |= more
+        _say_warnings(plan)
         seeds = options.seeds
         jobs = options.jobs or _places(run)
         if options.tune:
@@ -90,7 +93,8 @@ def compare(argv: Sequence[str]) -> int:
             text += f"; a seed takes about {time_words(expected)}, and {jobs} run side by side"
         budget, spent = options.budget, time.monotonic() - start
         if budget is not None:
-            text += f"; {time_words(spent)} of --budget {time_words(budget)} are over"
+            whole = f"{budget:.0f} s" if budget < 600 else time_words(budget)  # minutes would round too much away
+            text += f"; {time_words(spent)} of --budget {whole} are over"
         say(text)
         if options.tune and budget is not None and budget - spent < expected:
             outcome = Outcome(left_out=missing)  # the search took it
@@ -108,6 +112,17 @@ def _say_idle(recipe: Recipe, arms: Sequence[Arm]) -> None:
     idle = set.intersection(*unused) if unused else set()
     if idle:
         say(f"{' and '.join(sorted(idle))}: no method of this comparison uses it, so it changes nothing")
+
+
+def _say_warnings(plan: Plan) -> None:
+    """Say what the preflights warn of before the training, but for a lack of spikes, which some methods ask for."""
+    found: dict[str, list[str]] = {}
+    for arm, look in plan.preflights.items():
+        for text in warnings_of(look, {"spikes"}):
+            found.setdefault(text, []).append(arm)
+    for text, arms in found.items():
+        who = "all arms with a teacher" if len(arms) == len(plan.preflights) else ", ".join(arms)
+        say(f"Preflight of {who}: {text}")
 
 
 def _check_tuning(options: ComparisonOptions, arms: Sequence[Arm]) -> None:
@@ -147,7 +162,7 @@ def _closing(
     """Print and write the table, and write the page."""
     names = {arm.name for arm in plan.arms}
     try:
-        found = read_records(plan.folder / "records")
+        found = read_records(plan.folder / RECORDS)
         records = [record for record in found if record.seed in seeds and record.arm in names]
     except FileNotFoundError:
         records = list[ArmRecord]()
@@ -179,8 +194,12 @@ def _of_students(plan: Plan, records: Sequence[ArmRecord]) -> str:
             "that you choose with a row and the same values (docs/training.md)"
         )
     arms, whole = {arm.name: arm for arm in plan.arms}, [record for record in records if record.failed is None]
-    lost = sum(not plan.student_path(arms[record.arm], record.seed).is_file() for record in whole)
-    text = f"students: {plan.folder / STUDENTS}; python -m spikingjelly_ckd evaluate STUDENT FOLDER runs one"
+    paths = [plan.student_path(arms[record.arm], record.seed) for record in whole]
+    kept = [path for path in paths if path.is_file()]
+    lost = len(paths) - len(kept)
+    builds = {str(read_about(path)["build"]) for path in kept[:1]}
+    own = "".join(f" --build {build}" for build in builds if package_function(build, BUILDERS) is None)
+    text = f"students: {plan.folder / STUDENTS}; python -m spikingjelly_ckd evaluate STUDENT FOLDER{own} runs one"
     return f"{text}; {lost} runs have none, since they ended before --keep-students was given" if lost else text
 
 
@@ -209,7 +228,7 @@ def _prepare(
     asked |= {f"what {text} returns": describe(read_method(text)) for text in sorted(own_methods)}
     begun = read_settings(folder) or {}
     _agree(folder, begun, asked)
-    data = plan.load_data()
+    data = _load_data(plan)
     plan.batches(data)
     say_left_out(data, recipe.batch_size)
     asked["data set"] = f"{data.name} {data.split} ({data.split_hash[:8]}, content {data.content})"
@@ -230,6 +249,17 @@ def _prepare(
         plan = replace(plan, teacher=found.source, teacher_accuracy=found.test_accuracy)
     write_settings(folder, begun | asked)
     return rehearsed(plan, data, options.methods, unfit)
+
+
+def _load_data(plan: Plan) -> Data:
+    """The data of all arms; an error about the validation part says where its size is from if no flag set it."""
+    try:
+        return plan.load_data()
+    except ArgumentValueError as error:
+        if error.argument != "val_images" or plan.run.val_images != VALIDATION:
+            raise
+        held_out = "the tenth of the training images that is held out where no --val-images is given"
+        raise ArgumentValueError("", f"{held_out} {error.text}", remedy=error.remedy) from error
 
 
 def _agree(folder: Path, begun: dict[str, Any], asked: dict[str, Any]) -> None:

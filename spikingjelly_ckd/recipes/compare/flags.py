@@ -70,6 +70,9 @@ TEXTS = {
     "--data digits.",
     "val_images": "Hold out so many training images, or this share of them; without it a tenth. The digits have a "
     "validation part of their own.",
+    "num_classes": "Number of classes of your data, where it differs from the official one of --data.",
+    "amp": "Precision; 16-mixed is not served, since no gradient is scaled here. (default: 32-true, ours)",
+    "no_preflight": "Leave out the check of each arm before the training.",
     "no_progress": "Print no lines about progress.",
 }
 """Help of flags that mean something else than in a row."""
@@ -233,8 +236,8 @@ def _of_comparisons() -> Mapping[str, tuple[str, dict[str, Any]]]:
             {"metavar": f"PATH|timm:NAME|{TRAIN}"},
         ),
         "--data": (
-            "The data set. The digits bring networks, size, epochs and batch size with them; the defaults above are "
-            "those of every other one. (default: image_folder, which is an ImageFolder tree)",
+            "The data set. The digits bring networks, size, shift, batch size, epochs and the teacher's epochs; "
+            "the defaults above are those of every other one. (default: image_folder, which is an ImageFolder tree)",
             {"metavar": readers},
         ),
         "--crop": (

@@ -17,9 +17,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from ...errors.arguments import ArgumentError
 from ...preflight import preflight
 from ...step.output import Observation
 from ...step.shared_teacher import SharedTeacher
+from ..command_line import FLAGS
 from ..data import Data
 from ..data.loading import seed_all
 from ..options import Run
@@ -40,6 +42,7 @@ EXAMPLES = 8
 TIMED = 50
 """Steps of an epoch that are timed."""
 IMAGES_OF_ENERGY = 64
+LAYERS = {name: FLAGS[name] for name in ("student_layer", "teacher_layer")}
 
 
 class StoppedError(Exception):
@@ -93,7 +96,7 @@ class Seed:
                     state.scale(some_batches(placed, self.device))
                 self.states[arm.name] = state
             except (FileNotFoundError, RuntimeError, TypeError, ValueError) as error:
-                self.unfit[arm.name] = str(error)
+                self.unfit[arm.name] = _why(error)
         self._taught = {name: one.distiller for name, one in self.states.items() if one.distiller.uses_teacher}
         self._shared = SharedTeacher({name: distiller.observers for name, distiller in self._taught.items()})
         self._teacher_times: list[float] = []
@@ -127,7 +130,7 @@ class Seed:
                 try:
                     state.backward(images, labels, seen.get(state.arm.name))
                 except (RuntimeError, TypeError, ValueError) as error:
-                    state.failed = self.unfit[state.arm.name] = str(error)
+                    state.failed = self.unfit[state.arm.name] = _why(error)
             step = time.perf_counter() - start
         if not self.run.no_preflight:
             self._preflight(images, labels)
@@ -152,7 +155,7 @@ class Seed:
                 with autocast(self.recipe, self.device):
                     report = preflight(state.distiller, (images, labels))
             except (RuntimeError, TypeError, ValueError) as error:
-                state.failed = self.unfit[name] = str(error)
+                state.failed = self.unfit[name] = _why(error)
                 continue
             checks = [{"name": one.name, "status": one.status, "message": one.message} for one in report.checks]
             self.looks[name] = {"ok": report.ok, "checks": checks}  # figures such as bytes would differ from run to run
@@ -244,8 +247,7 @@ class Seed:
             return {}
         first = next(iter(self._taught.values()))
         with autocast(self.recipe, self.device):
-            batch = first.observers.read(images, labels, first.time_steps, first.batch_first, first.teacher_input)
-            return self._shared.observe(self.teacher.network, batch)
+            return self._shared.observe(self.teacher.network, first.read(images, labels))
 
     def accuracies(self, part: Part, states: Sequence[ArmState] | None = None) -> dict[str, float]:
         """Of these arms, by default of all that have not failed, on a part, percent."""
@@ -268,8 +270,7 @@ class Seed:
 
     def costs(self, state: ArmState, part: Part = "test") -> dict[str, float | None]:
         """Time of a step, of the teacher, firing rate and energy of one image of a part."""
-        images, _ = next(self.batches.part(part))
-        images = images[: 1 if self.run.smoke else IMAGES_OF_ENERGY]
+        images = self.batches.some(part, 1 if self.run.smoke else IMAGES_OF_ENERGY)
         counted = firing_and_energy(state.distiller.student.cpu(), images, self.recipe)
         state.distiller.to(self.device)
         teacher = self._teacher_times if state.distiller.uses_teacher else []
@@ -277,6 +278,11 @@ class Seed:
             "step_ms": 1000 * median(state.times) if state.times else None,
             "teacher_ms": 1000 * median(teacher) if teacher else None,
         }
+
+
+def _why(error: Exception) -> str:
+    """The message of an error, with flags for the layers; other arguments are those of a method, which an arm takes."""
+    return error.render(LAYERS) if isinstance(error, ArgumentError) else str(error)
 
 
 def saved_arms(folder: Path) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import torch
 
-from ..command_line import RESUME
+from ..command_line import on_command_line
 from ..training.resume import LATEST
 from .lockstep import StoppedError, saved_arms
 from .plan import Plan
@@ -81,7 +81,7 @@ def in_process(train: Callable[[Tell], None], pipe: connection.Connection, end: 
         if not own:
             traceback.print_exc()
         text = f"{error}" if own else f"{type(error).__name__}: {error}"
-        word = ("failed", text.replace(RESUME, "the same command"))
+        word = ("failed", on_command_line(text, "the same command"))
     pipe.send(word)
 
 

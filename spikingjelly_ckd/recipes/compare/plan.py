@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..comparison.records import ArmRecord
+from ..comparison.records import RECORDS, ArmRecord
 from ..data import Data
 from ..method_parts import describe
 from ..names import shown
@@ -103,7 +103,7 @@ class Plan:
 
     def record_path(self, arm: Arm, seed: int) -> Path:
         """Where the record of a run is written."""
-        return self.folder / "records" / arm.file(seed)
+        return self.folder / RECORDS / arm.file(seed)
 
     def student_path(self, arm: Arm, seed: int) -> Path:
         """Where the student of a run is written, if it is kept."""
@@ -113,7 +113,7 @@ class Plan:
         """The record of one arm that has ended."""
         arm, teacher = state.arm, found.teacher
         whole = state.failed is None
-        costs = found.costs(state) if whole else {}
+        costs: dict[str, Any] = dict(found.costs(state)) if whole else {}
         taught: dict[str, Any] | None = None
         if teacher is not None and arm.recipe.uses_teacher:
             taught = {"source": teacher.source, "sha256": teacher.sha256}

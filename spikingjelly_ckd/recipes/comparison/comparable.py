@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import MISSING, fields
 from typing import Any
 
-from ..recipe import Recipe
+from ..recipe import DEFAULTS
+from ..records.files import told_twice
 from .records import ArmRecord
 
-__all__ = ["check_comparable"]
+__all__ = ["check_comparable", "settings_asked"]
 
 
 def check_comparable(records: Sequence[ArmRecord]) -> None:
@@ -18,16 +18,17 @@ def check_comparable(records: Sequence[ArmRecord]) -> None:
     Raises:
         ValueError: they are not, and the message names what differs; or one run is there twice.
     """
-    first, there_already = records[0], set[tuple[str, int]]()
+    first, there_already = records[0], dict[tuple[str, int], ArmRecord]()
     for record in records:
-        if (record.arm, record.seed) in there_already:
-            raise ValueError(f"{record.arm} seed {record.seed} is there twice; leave one out")
-        there_already.add((record.arm, record.seed))
-    asked = _asked(first)
+        key = record.arm, record.seed
+        if (twin := there_already.get(key)) is not None:
+            raise ValueError(told_twice(f"{record.arm} seed {record.seed}", twin.path, record.path))
+        there_already[key] = record
+    asked = settings_asked(first)
     for other in records[1:]:
         if any(other.data[key] != value for key, value in first.data.items() if key in other.data):
             raise ValueError(f"{other.arm} seed {other.seed} is on other data than {first.arm} seed {first.seed}")
-        there = _asked(other)
+        there = settings_asked(other)
         differing = sorted(key for key in asked.keys() | there.keys() if asked.get(key) != there.get(key))
         if differing:
             raise ValueError(
@@ -36,7 +37,9 @@ def check_comparable(records: Sequence[ArmRecord]) -> None:
             )
 
 
-def _asked(record: ArmRecord) -> dict[str, Any]:
-    """The settings of a run; one that its version did not know yet is what it is by default."""
-    known = {item.name: item.default for item in fields(Recipe) if item.default is not MISSING}
-    return {name: value for name, value in (known | record.asked).items() if name != "build_options"}
+def settings_asked(record: ArmRecord) -> dict[str, Any]:
+    """The settings in which the arms of a comparison agree: all but for the student's last activation.
+
+    One that the version of the record did not know yet is what it is by default.
+    """
+    return {name: value for name, value in (DEFAULTS | record.asked).items() if name != "build_options"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,12 @@ from ..files import set_aside
 from ..records.files import read_record, write_record
 from ..untrusted import MAPPING, TEXT, Kind, check_kinds, list_of, mapping_of, number, optional, whole
 
-__all__ = ["ArmRecord", "read_records", "set_damaged_aside"]
+__all__ = ["KIND", "RECORDS", "ArmRecord", "read_records", "set_damaged_aside", "warnings_of"]
 
 KIND = "comparison"
+"""What the file of such a record calls itself."""
+RECORDS = "records"
+"""Where they lie, below the output folder of a comparison."""
 PERCENT = optional(number(0, 100))
 KINDS: dict[str, Kind] = {
     "arm": TEXT,
@@ -53,6 +56,26 @@ INIT = Kind(
 EPOCH: dict[str, Kind] = {"val_accuracy": PERCENT, "share": optional(number(0)), "loss": optional(number())}
 
 
+def warnings_of(preflight: Mapping[str, Any] | None, left_out: Collection[str] = ()) -> list[str]:
+    """What a preflight warns of, but for shares of the gradient, of which the history of a run tells more.
+
+    Args:
+        preflight: as in :attr:`ArmRecord.preflight`.
+        left_out: names of checks to pass over.
+
+    Example:
+        >>> warnings_of({"checks": [{"name": "map size", "status": "warn", "message": "2x2"}]})
+        ['map size: 2x2']
+    """
+    checks = (preflight or {}).get("checks")
+    entries = [check for check in checks if isinstance(check, Mapping)] if isinstance(checks, list) else []
+    return [
+        f"{check.get('name')}: {check.get('message')}"
+        for check in entries
+        if check.get("status") == "warn" and check.get("name") not in {"gradient share", *left_out}
+    ]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ArmRecord:
     """One run of a comparison.
@@ -85,6 +108,7 @@ class ArmRecord:
             without a teacher, and where there was none.
         environment: versions, commit, device.
         command: that made it.
+        path: of the file that it was read from; not written.
     """
 
     arm: str
@@ -108,6 +132,7 @@ class ArmRecord:
     preflight: dict[str, Any] | None = None
     environment: dict[str, Any] = field(default_factory=dict)
     command: str = ""
+    path: Path | None = field(default=None, compare=False)
 
     @property
     def greatest_share(self) -> float | None:
@@ -121,18 +146,18 @@ class ArmRecord:
         Left out are shares of the gradient, of which :attr:`history` tells more, and a lack of spikes where the method
         needs a student that ends in ReLU.
         """
-        left_out = {"gradient share"} | ({"spikes"} if "ReLU" in str(self.method.get("needs")) else set())
-        checks = (self.preflight or {}).get("checks")
-        entries = [check for check in checks if isinstance(check, Mapping)] if isinstance(checks, list) else []
-        return [
-            f"{check.get('name')}: {check.get('message')}"
-            for check in entries
-            if check.get("status") == "warn" and check.get("name") not in left_out
-        ]
+        left_out = {"spikes"} if "ReLU" in str(self.method.get("needs")) else set[str]()
+        return warnings_of(self.preflight, left_out)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, as the file has it."""
+        content = asdict(self)
+        del content["path"]
+        return {"kind": KIND, **content}
 
     def write(self, path: Path) -> Path:
         """Write the record, whole or not at all."""
-        return write_record(path, {"kind": KIND, **asdict(self)})
+        return write_record(path, self.to_json())
 
     @classmethod
     def read(cls, path: Path) -> ArmRecord:
@@ -146,6 +171,7 @@ class ArmRecord:
         if content.get("kind") != KIND:
             raise ValueError(f"{path} is no record of a comparison")
         _check(path, content)
+        content["path"] = path
         return cls(**{item.name: content[item.name] for item in fields(cls) if item.name in content})
 
 
@@ -159,7 +185,7 @@ def read_records(folder: Path) -> list[ArmRecord]:
         FileNotFoundError: there is none.
         ValueError: one cannot be read.
     """
-    inside = folder / "records"
+    inside = folder / RECORDS
     records = [ArmRecord.read(path) for path in sorted((inside if inside.is_dir() else folder).glob("*.json"))]
     if not records:
         raise FileNotFoundError(f"{folder} holds no record of a comparison")

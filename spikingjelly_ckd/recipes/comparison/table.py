@@ -17,11 +17,17 @@ __all__ = ["answer", "arms_of", "cells_of", "compare_records", "control_of", "he
 LONGEST_NOTE = 4000
 LEAST_SHARE = 0.01
 """A method whose losses have a smaller share of the gradient than this, in every epoch, does not act."""
+ALL_RIGHT = 99.5
+"""Percent of the test images from which on a network is nearly always right."""
+SILENT = 0.01
+"""A network whose firing rate is below this hardly fires."""
 HEADS = (
     *("arm", "seeds", "validation", "test", "test minus {control} (95 %)", "told apart", "firing rate", "energy, mJ"),
     *("step", "notes"),
 )
 """Heads of the table's columns."""
+_BESIDE = {"not told apart": "not told apart from", "below": "below"}
+"""Verdict on an arm that is not above plain training with three times the loss -> how the answer says it."""
 
 
 def arms_of(records: Iterable[ArmRecord]) -> dict[str, list[ArmRecord]]:
@@ -90,7 +96,8 @@ def remarks(records: Sequence[ArmRecord], shown: Callable[[object], str] = markd
             f"A step is one of training, without loading and without the teacher's forward of {forward:.0f} ms, which "
             "the arms share here; an arm that is trained alone takes both."
         )
-    return found + [f"Preflight of all arms: {shown(text)}." for text in _warnings_of_all(records)]
+    said = (f"Preflight of all arms: {shown(text)}" for text in _warnings_of_all(records))
+    return found + [text if text.endswith("?") else f"{text}." for text in said]
 
 
 def _warnings_of_all(records: Sequence[ArmRecord]) -> list[str]:
@@ -123,11 +130,24 @@ def _usual_control(arms: Mapping[str, Sequence[ArmRecord]]) -> str:
     return CONTROL if CONTROL in arms or CONTROL + TUNED not in arms else CONTROL + TUNED
 
 
+def _of_all_alike(records: Sequence[ArmRecord], reached: float) -> str:
+    """Why every run may have the same accuracy, and what to do."""
+    if reached >= ALL_RIGHT:
+        return "and nearly all images are right. Compare on harder data."
+    rates = [record.firing_rate for record in records if record.firing_rate is not None]
+    if rates and max(rates) < SILENT:
+        return (
+            f"and hardly a neuron fires (at most {100 * max(rates):.1f} % of the outputs), so that the students may "
+            "give one answer to all images. Look at the neurons and their inputs first (threshold, tau, decay_input)."
+        )
+    return "as where nothing has been learned yet. Train longer, or with another learning rate."
+
+
 def answer(records: Sequence[ArmRecord], shown: Callable[[object], str] = markdown_cell) -> str:
     """Which methods are above their control, in one sentence; never one whose interval holds zero.
 
     Args:
-        records: of one comparison.
+        records: of one comparison, those of runs that failed too.
         shown: makes the name of an arm harmless where the sentence goes; what is there is Markdown.
     """
     if any(record.asked.get("smoke") for record in records):
@@ -140,10 +160,9 @@ def answer(records: Sequence[ArmRecord], shown: Callable[[object], str] = markdo
         return "Nothing can be said: one seed gives no interval. Run two seeds or more."
     accuracies = {record.test_accuracy for record in records if record.test_accuracy is not None}
     if len(accuracies) == 1:
-        return (
-            f"Nothing can be said: every run has the same test accuracy, {accuracies.pop():.2f} %, as where nothing "
-            "has been learned yet, or everything. Train longer, or on harder data."
-        )
+        reached = accuracies.pop()
+        alike = f"every run has the same test accuracy, {reached:.2f} %"
+        return f"Nothing can be said: {alike}, {_of_all_alike(records, reached)}"
     if all(one.deviation is None for one in compared):
         return (
             "Nothing can be said: each difference is the same in every seed, to the last image, as on a test part of "
@@ -170,9 +189,12 @@ def answer(records: Sequence[ArmRecord], shown: Callable[[object], str] = markdo
         other = louder.get(LOUDER_OF.get(controls[arm], ""))
         beside = None if other is None else other.differences.get(arm)
         control = controls[arm]
-        hint = "" if beside is None or beside.verdict == "above" else f", not told apart from {LOUDER_OF[control]}"
+        said = None if beside is None else _BESIDE.get(beside.verdict)
+        hint = "" if said is None else f", {said} {LOUDER_OF[control]}"
         than = "" if control in LOUDER_OF else f" beside {shown(control)}"
-        names.append(f"{shown(arm)} {told[arm]} points{than}{hint}")
+        failed = [record for record in records if record.arm == arm and record.failed is not None]
+        lost = f", by the seeds that did not fail ({len(failed)} did)" if failed else ""
+        names.append(f"{shown(arm)} {told[arm]} points{than}{hint}{lost}")
     return f"Better than plain training: {'; '.join(names)}.{tail}{need}"
 
 
