@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -28,6 +29,8 @@ def _rerun(argv: Sequence[str]) -> int:
 
 
 def _env(argv: Sequence[str]) -> int:
+    about = "Versions, commit and device, as a record has them, in JSON."
+    argparse.ArgumentParser("python -m spikingjelly_ckd env", description=about).parse_args(argv)
     from .recipes.files import until_reader_leaves
     from .recipes.records.ran_on import environment
 
@@ -72,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name in COMMANDS:
         try:
             return COMMANDS[name][0](arguments)
-        except ImportError as error:  # in words already, see functional/installed.py
+        except ImportError as error:  # in words already, see errors/installed.py
             print(f"{name}: error: {error}", file=sys.stderr)
             return 1
     known = [f"  {command:8} {about}" for command, (_, about) in COMMANDS.items()]

@@ -6,7 +6,7 @@
 """
 
 import torch
-from spikingjelly.activation_based import functional, layer, neuron
+from spikingjelly.activation_based import encoding, functional, layer, neuron
 from torch import nn
 
 
@@ -177,6 +177,71 @@ class BatchFirst(nn.Module):
 
 def batch_first(num_classes):
     return BatchFirst(num_classes)
+
+
+class OwnLIF(nn.Module):
+    """A neuron that is none of SpikingJelly's; its potential goes on into the next batch, with its graph or without."""
+
+    def __init__(self, detached):
+        super().__init__()
+        self.detached, self.v = detached, 0.0
+
+    def forward(self, x):
+        spikes = []
+        for now in x:
+            self.v = (self.v.detach() if self.detached and not isinstance(self.v, float) else self.v) / 2 + now
+            spikes.append(self.v.sigmoid())
+        return torch.stack(spikes)
+
+
+def keeps_potential(num_classes, detached=True):
+    """The neuron behind it never fires, so that the logits are the same for everything."""
+    net = BatchFirst(num_classes).net
+    net[2] = nn.Sequential(OwnLIF(detached), neuron.IFNode(v_threshold=1e6))
+    functional.set_step_mode(net, "m")
+    return net
+
+
+def of_five_channels(num_classes):
+    net = BatchFirst(num_classes).net
+    net[0] = layer.Conv2d(5, 8, 3, 2, step_mode="m")
+    return net
+
+
+class AsksForMore(nn.Sequential):
+    """Its forward takes something beside the frames."""
+
+    def forward(self, x, mode):
+        return super().forward(x)
+
+
+def asks_for_more(num_classes):
+    return AsksForMore(*BatchFirst(num_classes).net)
+
+
+class OwnIF(nn.Module):
+    """A neuron that is none of SpikingJelly's, and begins anew in every forward."""
+
+    def forward(self, x):
+        return (x.cumsum(0) > 0.5).float() + x - x.detach()
+
+
+def own_neurons(num_classes):
+    net = nn.Sequential(layer.Conv2d(3, 8, 3, 2), OwnIF(), layer.Conv2d(8, 8, 3), OwnIF())
+    net.extend([layer.AdaptiveAvgPool2d(1), layer.Flatten(), layer.Linear(8, num_classes)])
+    functional.set_step_mode(net, "m")
+    return net
+
+
+def keeps_graph(num_classes):
+    return keeps_potential(num_classes, detached=False)
+
+
+def draws_spikes(num_classes):
+    """A sound network that draws its input anew in every forward."""
+    net = nn.Sequential(nn.Sigmoid(), encoding.PoissonEncoder(), *BatchFirst(num_classes).net)
+    functional.set_step_mode(net, "m")
+    return net
 
 
 class Stranger(nn.Module):

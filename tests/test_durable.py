@@ -58,10 +58,18 @@ def test_a_full_disk_leaves_what_was_there_and_nothing_else(tmp_path, monkeypatc
     path = tmp_path / "a.txt"
     write(path, b"before")
     monkeypatch.setattr(os, fails, full)
-    words = r"a\.txt cannot be written: No space left on device\. What was there before is as it was; .*--resume latest"
+    words = r"a\.txt cannot be written: No space left on device\. What was there before .*, then try again$"
     with pytest.raises(OSError, match=words):
         write(path, b"after")
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("a.txt", b"before")]
+
+
+def test_a_full_disk_is_told_with_what_goes_on_with_the_command(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", full)
+    for to_go_on in ("the same command", "--resume latest"):
+        words = f"written: .*; see to the disk and the folder, then go on with {to_go_on}$"
+        with pytest.raises(SystemExit, match=words), brief_errors(to_go_on=to_go_on):
+            write(tmp_path / "a.txt", b"")
 
 
 def test_a_folder_that_is_gone_is_named(tmp_path):
@@ -461,7 +469,7 @@ def test_the_checkpoint_before_the_last_leads_to_the_same_end(ground, whole, tmp
     same_end(whole, tmp_path)
     said = capfd.readouterr().err
     assert "latest.ckpt.damaged" in said
-    assert "record.json is no JSON" in said
+    assert "record.json is cut off" in said
     assert (tmp_path / "record.json.damaged").exists()
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
-from spikingjelly_ckd import CKDDistiller, Distiller, KDLoss, SAMDLoss, preflight, record
+from spikingjelly_ckd import ATLoss, CKDDistiller, Distiller, KDLoss, PrefixKDLoss, SAMDLoss, TKSLoss, preflight, record
 
 IMAGES, LABELS = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 4])
 FRAMES = torch.randn(4, 4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -258,6 +258,31 @@ def test_images_that_the_task_loss_ignores(check):
     if check:
         with pytest.raises(ValueError, match=r"0\.\.4 or be -1, which the task loss ignores"):
             Distiller(teacher, tiny_student(), losses, **options)(IMAGES, labels)
+
+
+def test_a_teacher_whose_features_alone_are_compared_may_have_other_classes_and_gives_no_label():
+    labels, teacher = LABELS.clone(), tiny_teacher()
+    labels[0] = -1
+    teacher[-1] = nn.Linear(teacher[-1].in_features, 17)
+    losses = {"at": (ATLoss(), 1.0), "tks": (TKSLoss(), 1.0)}
+    task_loss = nn.CrossEntropyLoss(ignore_index=-1)
+    distiller = Distiller(teacher, tiny_student(), losses, time_steps=2, task_loss=task_loss)
+    for _ in range(3):  # from the second step on the teacher ends at the layer that is compared
+        distiller(IMAGES, LABELS)
+        with pytest.raises(ValueError, match="the loss 'tks' reads labels: where no loss uses a teacher's logits"):
+            distiller(IMAGES, labels)
+
+
+def test_losses_that_read_labels_refuse_images_without_one_where_no_teacher_says_another():
+    labels = LABELS.clone()
+    labels[0] = -1
+    losses = {"tks": (TKSLoss(), 1.0), "prefix": (PrefixKDLoss(), 1.0)}
+    options = {"time_steps": 2, "task_loss": nn.CrossEntropyLoss(ignore_index=-1)}
+    distiller = Distiller(None, tiny_student(), losses, **options)
+    with pytest.raises(ValueError, match="the label -1, which the task loss ignores, and the loss 'tks' reads labels"):
+        distiller(IMAGES, labels)
+    distiller(IMAGES, LABELS)
+    Distiller(None, tiny_student(), {"prefix": (PrefixKDLoss(), 1.0)}, **options)(IMAGES, labels)
 
 
 def test_a_batch_of_which_every_label_is_ignored():

@@ -15,15 +15,19 @@ import tiny_nets
 import torch
 from tiny_data import write_image_folder
 from torch import nn
+from torch.utils.data import Dataset
 
 from spikingjelly_ckd.errors.arguments import ArgumentValueError
 from spikingjelly_ckd.recipes import models
+from spikingjelly_ckd.recipes.build import Built
 from spikingjelly_ckd.recipes.command_line import command_line, parse
-from spikingjelly_ckd.recipes.data import cifar10, cifar10dvs, cifar100, dvsgesture, imagenet, ncaltech101
+from spikingjelly_ckd.recipes.counting import count_energy
+from spikingjelly_ckd.recipes.data import Data, cifar10, cifar10dvs, cifar100, dvsgesture, imagenet, ncaltech101
 from spikingjelly_ckd.recipes.flag_texts import GROUPS
 from spikingjelly_ckd.recipes.options import Run, default_workers
 from spikingjelly_ckd.recipes.recipe import CHOICES, OF_CKD, Recipe, ours, paper, released
 from spikingjelly_ckd.recipes.row import run_row
+from spikingjelly_ckd.recipes.training.resume import what_to_resume
 
 pytestmark = pytest.mark.tools
 
@@ -318,6 +322,34 @@ def test_a_smoke_run_is_short():
     assert (Run().most_steps, Run().counted_images) == (None, 256)
 
 
+class NoiseOfClasses(Dataset):
+    """Twelve images of each of four classes, which stand class by class; it notes which were asked for."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __len__(self):
+        return 48
+
+    def __getitem__(self, row):
+        self.asked.append(row)
+        return torch.rand(3, 8, 8), row // 12
+
+
+@pytest.mark.parametrize(("wanted", "counted"), [(10, 10), (99, 48)])
+def test_energy_is_counted_on_as_many_images_as_it_says_of_the_whole_test_set(wanted, counted):
+    part = NoiseOfClasses()
+    data = Data("own", part, part, tuple("abcd"), 3, 8, None, None, False, "own", "", True)
+    student = Built(tiny_nets.optional_student(4), tiny_nets.optional_student, {"num_classes": 4})
+    recipe = make_recipe(batch_size=4, time_steps=2, size=8)
+    found = count_energy(recipe, Run(energy_images=wanted), data, student, None)
+    assert found["images"] == counted
+    rows = part.asked[:counted]
+    assert len(set(rows)) == counted
+    assert part.asked == 2 * rows, "of the student and of its ANN twin"
+    assert {row // 12 for row in rows} == {0, 1, 2, 3}
+
+
 def test_flags_of_the_run():
     line = [
         *DATA,
@@ -420,6 +452,18 @@ def test_a_student_of_ones_own_is_found_from_the_current_folder(tmp_path, monkey
     assert recipe.to_json()["student"] == "networks_of_mine:build"
 
 
+def test_a_smoke_run_takes_the_place_of_smoke_runs_alone(tmp_path):
+    recipe, run = parse(make_recipe(), [*DATA, "--smoke", "--output-dir", str(tmp_path)])
+    record = tmp_path / "record.json"
+    record.write_text('{"format": 2, "smoke": true}')
+    assert what_to_resume(tmp_path, recipe, run) is None
+    for text in ('{"format": 2, "smoke": false}', "torn"):
+        record.write_text(text)
+        with pytest.raises(ValueError, match="holds a run already"):
+            what_to_resume(tmp_path, recipe, run)
+        assert what_to_resume(tmp_path, recipe, replace(run, overwrite=True)) is None
+
+
 def test_help_shows_every_flag_with_the_rows_value():
     text = command_line(make_recipe(), "What it does.").format_help()
     assert text.count("What it does.") == 1
@@ -447,6 +491,9 @@ def test_the_teachers_script_lists_the_flags_of_the_row(script, capsys):
     for words in ("--model timm:NAME Train", "--data-path DIR Folder", "--lr NUMBER Learning rate", "0.05, released"):
         assert words in said
     assert "--map-temperature" not in said
+    for flag in ("--seeds", "--early-stop", "--energy-images", "METHOD-seedN"):
+        assert flag not in said
+    assert "--output-dir DIR Folder of the teacher" in said
     with pytest.raises(SystemExit) as left:
         script("train_teacher", "--help")
     assert not left.value.code

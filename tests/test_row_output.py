@@ -129,6 +129,22 @@ def trainer(epoch, metrics=(), epochs=4):
     )
 
 
+@pytest.mark.parametrize(
+    ("device", "threads", "load", "said"),
+    [("cpu", 2, 9.0, True), ("cpu", 2, 1.5, False), ("cpu", 1, 9.0, False), ("cuda", 2, 9.0, False)],
+)
+def test_threads_that_would_wait_for_the_work_of_others_are_said(capsys, monkeypatch, device, threads, load, said):
+    monkeypatch.setattr(progress.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(progress.os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+    monkeypatch.setattr(progress.torch, "get_num_threads", lambda: threads)
+    progress.say_busy(device)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == said
+    assert all(
+        "(9 processes for 2 cores), where 2 threads wait" in line and "OMP_NUM_THREADS=1" in line for line in lines
+    )
+
+
 def test_a_training_says_lines_where_there_is_no_terminal(clock, capsys):
     lines, metrics = ProgressLines("Student"), {"train_loss": 1.25, "test_acc1": 40.0}
     lines.on_train_start(trainer(0), None)

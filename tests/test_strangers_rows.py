@@ -169,6 +169,24 @@ REFUSED = {
         ("public_nets:batch_first",),
         r"public_nets:batch_first takes \[N, T, C, H, W\], batch first, and .* return a module whose forward is",
     ),
+    "keeps a potential for the next batch, and is silent": (
+        ("public_nets:keeps_potential", "--method", "plain"),
+        "keeps a state that functional.reset_net does not reset .*'2.0' returns., .*; --no-preflight trains it all",
+    ),
+    "keeps a graph for the next batch": (
+        ("public_nets:keeps_graph",),
+        "keeps_graph keeps a state that functional.reset_net does not reset .*'2.0' returns., so that what it says",
+    ),
+    "takes other channels": (
+        ("public_nets:of_five_channels",),
+        "of_five_channels does not run on a few test images: RuntimeError: .*; raised by the student in its module '0' "
+        ".*; the data have in_channels=3 and size=16, which its function can take$",
+    ),
+    "asks for something beside the frames": (
+        ("public_nets:asks_for_more",),
+        "asks_for_more does not run on a few test images: TypeError: .* missing 1 required .*: 'mode'; raised by the "
+        ".*student_steps='multi'$",
+    ),
     "is an ANN": (
         ("public_nets:stranger",),
         "public_nets:stranger is an ANN: it has no spiking neurons .*--student-steps internal for one that",
@@ -184,6 +202,14 @@ def test_a_student_that_is_run_in_another_way_is_told_which(ground, case):
     with pytest.raises(ValueError, match=words) as caught:
         build_student(recipe, run, data)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("more", [("draws_spikes",), ("keeps_potential", "--no-preflight")])
+def test_a_student_that_draws_its_input_or_is_not_looked_at_is_taken(ground, more):
+    student, *rest = more
+    line = flags(ground, "out", "--student", f"public_nets:{student}", *rest, teacher=False)
+    recipe, run = parse(load_row("cifar10_r20"), line)
+    build_student(recipe, run, recipe.data(run.data_path, recipe.data_options()))
 
 
 def test_a_student_whose_places_share_neurons_is_looped(ground):
@@ -205,6 +231,10 @@ def test_a_network_of_spikingjelly_is_built_by_its_own_names(ground):
 @pytest.mark.parametrize(
     ("more", "words"),
     [
+        (
+            ("--teacher-mean", "123,116,103", "--teacher-std", "58"),
+            "are for images from 0 to 1, .*: divide them by 255",
+        ),
         (("--teacher-mean", "0.5"), "teacher_mean needs the other one: pass --teacher-mean and --teacher-std together"),
         (
             ("--teacher-mean", "0.5,0.5", "--teacher-std", "0.2"),

@@ -230,7 +230,7 @@ def test_wrong_files_say_what_they_are(tmp_path):
     with pytest.raises(ValueError, match=r"--teacher: .*teacher.safetensors is a student \(spiking, T=4\)"):
         load(student)
     student.with_suffix(".json").write_text("{")
-    with pytest.raises(ValueError, match=r"teacher.json is no JSON \(cut off\?\)"):
+    with pytest.raises(ValueError, match=r"teacher.json is cut off"):
         load(student)
     student.with_suffix(".json").write_text("{}")
     with pytest.raises(ValueError, match=r"teacher.json does not say how to build the network"):
@@ -353,6 +353,21 @@ def test_only_so_many_batches_are_looked_at():
     teacher = make_teacher(Brightest(), data)
     assert check_teacher(teacher, data, batch_size=2, limit=1) == 100
     assert len(teacher.network.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(AssertionError("Input height (8)\nis no 224"), "Input height"), (KeyError(), "KeyError")]
+)
+def test_a_teacher_that_refuses_a_size_is_told_of_the_flag(error, said):
+    class Refuses(nn.Module):
+        def forward(self, images):
+            raise error
+
+    data = colours((0, 1, 2, 0), (0, 1, 0, 1))
+    words = rf"^the teacher here cannot take inputs .*: {said}.* in its layer '' .*, or say with --teacher-size"
+    with pytest.raises(ValueError, match=words) as caught:
+        check_teacher(make_teacher(Refuses(), data), data, batch_size=2)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_teacher_of_other_channels_names_its_layer():

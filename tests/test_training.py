@@ -40,7 +40,7 @@ from spikingjelly_ckd.recipes.training import (
     topk_accuracy,
     unpack_batch,
 )
-from spikingjelly_ckd.recipes.training.callbacks import FailureNotes
+from spikingjelly_ckd.recipes.training.callbacks import FailureNotes, MovingAverage
 
 TAGS = {f"{part}_{what}" for part in ("train", "test") for what in ("loss", "acc1", "acc5")}
 TERMS = {"train_task", "train_samd", "train_nld"}
@@ -838,6 +838,21 @@ def test_a_moving_average_of_the_module_listens_to_nothing(tmp_path):
     assert hooks_of(average._average_model) == 0
     assert average._average_model.module.distiller.teacher is module.distiller.teacher
     assert trainer.callback_metrics["test_loss"].isfinite()
+
+
+@pytest.mark.parametrize("weight", ["auto", "hold"])
+def test_a_moving_average_keeps_measured_weights_as_the_last_step_had_them(tmp_path, weight):
+    class Noted(Callback):
+        def on_train_batch_end(self, trainer, module, *_):
+            self.last = {name: value.clone() for name, value in module.distiller.auto.state_dict().items()}
+
+    distiller, noted = make_distiller(beta=weight), Noted()
+    trainer = make_trainer(tmp_path, 3, callbacks=[noted, MovingAverage(0.9)])
+    trainer.fit(DistillationModule(distiller, preflight=False), *loaders())
+    assert {name: value.item() for name, value in distiller.auto.state_dict().items()} == {
+        name: value.item() for name, value in noted.last.items()
+    }
+    assert noted.last["samd.seen"] > 1
 
 
 # --- batches as strangers' loaders make them -------------------------------------------------------------------------

@@ -19,11 +19,12 @@ from .data import Data
 from .data.loading import seed_all
 from .export import save_network
 from .models import name_in_zoo, spikingjelly_network
-from .names import in_code_of_user, name_of, shown
+from .names import failure_text, in_code_of_user, name_of, raised_here, shown
 from .options import Run
 from .recipe import Recipe
 from .student_axes import (
     find_batch_first,
+    find_kept_state,
     find_other_steps,
     steps_in_each_call,
     steps_inside,
@@ -204,9 +205,9 @@ def check_student(student: nn.Module, recipe: Recipe, data: Data, run: Run) -> N
                 "that takes images and has neurons of its own"
             ) from error
         advice = find_other_steps(student, recipe, images)
-        if advice is None:
+        if advice is None and raised_here(error):
             raise
-        raise ValueError(f"{name} {advice}") from error
+        raise ValueError(f"{name} {advice or _failed_on(data, error)}") from error
     if logits.shape[1] != data.num_classes:
         raise ValueError(
             f"{name} has {logits.shape[1]} outputs and the data {data.num_classes} classes: let its function take "
@@ -231,3 +232,15 @@ def check_student(student: nn.Module, recipe: Recipe, data: Data, run: Run) -> N
         advice = find_batch_first(student, recipe, images)
         if advice is not None:
             raise ValueError(f"{name} {advice}")
+    kept = None if run.no_preflight else find_kept_state(student, recipe, images)
+    if kept is not None:
+        raise ValueError(f"{name} {kept}; --no-preflight trains it all the same")
+
+
+def _failed_on(data: Data, error: Exception) -> str:
+    """What a student's own code raised, and what its function can take, as the end of a sentence."""
+    notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+    said = f"does not run on a few test images: {failure_text(error, outside_libraries=True)}{notes}"
+    if type(error) is not RuntimeError:  # which PyTorch raises for shapes
+        return said
+    return f"{said}; the data have in_channels={data.in_channels} and size={data.size}, which its function can take"

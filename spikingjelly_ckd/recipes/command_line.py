@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 
 from ..errors.arguments import ArgumentError
 from .data import DataOptions
-from .files import say
+from .files import AGAIN, say
 from .flag_readers import MANY, READERS
 from .flag_texts import GROUPS, METAVARS
 from .method_parts import of_one_layer
@@ -23,7 +23,7 @@ from .parser import Parser
 from .recipe import OF_CKD, Recipe
 from .type_hints import without_none, words_of
 
-__all__ = ["FLAGS", "brief_errors", "command_line", "idle_flags", "parse"]
+__all__ = ["FLAGS", "brief_errors", "command_line", "idle_flags", "on_command_line", "parse"]
 
 PACKAGE = Path(__file__).parents[1]
 ORIGINAL = "\nOriginal Traceback (most recent call last):\n"
@@ -39,6 +39,12 @@ NOT_OF_RECIPE = ("teacher",)
 """Values of a run that a recipe has too, as something else."""
 OF_TEACHING = ("teacher", "student", "method", "values of the method ckd")
 """Groups of flags that do nothing for a teacher that is trained alone."""
+OF_STUDENTS = (
+    *("seeds", "early_stop", "memopt", "accelerate", "sync_bn"),
+    *("no_preflight", "energy_images", "best_on_test"),
+)
+"""Flags of other groups that are refused for such a teacher, or do nothing."""
+TEACHER_FOLDER = "Folder of the teacher; without it runs/ROW/teacher."
 
 
 def _flag(name: str) -> str:
@@ -49,7 +55,9 @@ FLAGS = {name: _flag(name) for name in (*CHANGEABLE, *(item.name for item in fie
 FLAGS |= dict.fromkeys(("root", "data_path"), "--data-path")
 FLAGS |= dict.fromkeys(("build", "teacher_build"), "--teacher-build")
 FLAGS |= {name: _flag(name) for name in ("teacher_mean", "teacher_std", "teacher_size", "seeds", "resume")}
-FLAGS |= {name: _flag(name) for name in ("methods", "budget", "tune_epochs", "tune_methods", "untuned")}
+FLAGS |= {
+    name: _flag(name) for name in ("methods", "budget", "tune_epochs", "tune_methods", "untuned", "keep_students")
+}
 """Argument of a function -> the flag of the scripts that sets it."""
 
 
@@ -117,8 +125,8 @@ def command_line(
     Args:
         recipe: gives the defaults that the help shows.
         description: of the script.
-        parent: of the script that trains a teacher: its flags come first, and those of teaching are left out of the
-            help.
+        parent: of the script that trains a teacher: its flags come first, and those that do nothing for a teacher are
+            left out of the help.
         unserved: flags that are read, so that they can be refused with the reason, and are left out of the help.
         texts: name of a flag -> its help, where that is another one here; defaults are not shown then.
     """
@@ -130,15 +138,16 @@ def command_line(
         parents=[] if parent is None else [parent],
         allow_abbrev=parent is None,
     )
+    known = {**({} if parent is None else {"output_dir": TEACHER_FOLDER}), **(texts or {})}
     defaults, types = vars(Run()) | vars(recipe), get_type_hints(Run) | get_type_hints(Recipe)
     for title, flags in GROUPS.items():
         hidden = parent is not None and title in OF_TEACHING
         group = parser if hidden else parser.add_argument_group(title)
         for name, text in flags.items():
             value = None if name in NOT_OF_RECIPE else defaults[name]
-            said = (texts or {}).get(name) or f"{text}{_default(value, recipe.sources.get(name))}".replace("%", "%%")
+            said = known.get(name) or f"{text}{_default(value, recipe.sources.get(name))}".replace("%", "%%")
             options = {"dest": name, "help": said, **_reads(name, without_none(types[name]))}
-            if hidden or name in unserved:
+            if hidden or name in unserved or (parent is not None and name in OF_STUDENTS):
                 options["help"] = argparse.SUPPRESS
             group.add_argument(*filter(None, (SHORT.get(name), _flag(name))), **options)
     return parser
@@ -196,8 +205,18 @@ def brief_errors(
                 raise
             message = f"{message}; see to it, then go on with {RESUME}"
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
-        text = f"{message}{notes}".replace(RESUME, to_go_on)
+        text = on_command_line(f"{message}{notes}", to_go_on)
         sys.exit(f"{program or Path(sys.argv[0]).name}: error: {text}")
+
+
+def on_command_line(message: str, to_go_on: str) -> str:
+    """A message that says what goes on with the training at hand.
+
+    Example:
+        >>> on_command_line("a disk is full; see to the disk and the folder, then try again", "the same command")
+        'a disk is full; see to the disk and the folder, then go on with the same command'
+    """
+    return message.replace(AGAIN, AGAIN.replace("try again", f"go on with {to_go_on}")).replace(RESUME, to_go_on)
 
 
 def _told(error: Exception, flags: Mapping[str, str], not_given: Collection[str]) -> str:

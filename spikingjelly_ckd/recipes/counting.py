@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from ..networks.compat import has_neurons
 from ..step.network_arguments import read_student_steps
 from ..step.time_steps import run_over_time
 from .build import ALIASES, Built
 from .data import Data
+from .data.base import drawn_rows
 from .files import say
 from .options import Run
 from .progress import tracked
@@ -31,8 +31,8 @@ def count_energy(
 
     Args:
         recipe: time steps, batch size.
-        run: how many images are counted.
-        data: whose test set is used.
+        run: how many images are counted, or all of a smaller test set.
+        data: whose test set is used; the images are drawn from it, and the same in every run.
         student: that was trained; it is moved to the CPU.
         teacher: None where there was none.
 
@@ -41,23 +41,22 @@ def count_energy(
         left out where the student repeats images by itself and its function does not take the number of time steps.
         None where no image is to be counted, or the student has no spiking neuron that is known, which is said.
     """
-    count = run.counted_images
-    if not count:
+    rows = drawn_rows(len(cast(Any, data.test)), run.counted_images)
+    if not rows:
         return None
     if not has_neurons(student.network):
         say(f"The energy of {student.name} is not counted: it has no spiking neuron that is known")
         return None
 
     def batches(whose: str) -> Iterator[Tensor]:
-        size = min(recipe.batch_size, count)
-        number = max(1, count // size)
-        for images, _ in tracked(islice(DataLoader(data.test, size), number), f"Energy of the {whose}", number):
+        loader = DataLoader(Subset(data.test, rows), min(recipe.batch_size, len(rows)))
+        for images, _ in tracked(loader, f"Energy of the {whose}", len(loader)):
             yield images.transpose(0, 1) if images.ndim == 5 else images.unsqueeze(0)
 
     network = student.network.cpu()
     way = read_student_steps(network, recipe.student_steps)
     one_step = (x.mean(0, keepdim=True) for x in batches("twin"))
-    found: dict[str, Any] = {"images": count}
+    found: dict[str, Any] = {"images": len(rows)}
     found["student"] = measure_student(network, batches("student"), recipe, is_event=data.is_event).to_json()
     if way == "internal" and not data.is_event:
         twin = _of_one_step(student)

@@ -21,6 +21,8 @@ __all__ = ["is_first_process", "locked", "say", "set_aside", "sweep", "until_rea
 
 LOCK = "run.lock"
 PART = ".part"
+AGAIN = "see to the disk and the folder, then try again"
+"""What to do once a file can be written; the command line of a training says what goes on with it instead."""
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 """Where launchers of several processes say which one this is; the names that Lightning reads, in its order."""
 PAUSE = 0.5
@@ -85,9 +87,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             raise
         why = error.strerror if path.parent.is_dir() else f"its folder {path.parent} is gone"
         raise _in_words(
-            error,
-            f"{path} cannot be written: {why}. What was there before is as it was; see to the disk and the folder, "
-            "then go on with --resume latest",
+            error, f"{path} cannot be written: {why}. What was there before is as it was; {AGAIN}"
         ) from error
     finally:
         if part is not None:

@@ -23,7 +23,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "crop_padding": "Padding of the random crop of images, in pixels; 0 for no crop.",
         "resized_crop": "Crop a random part of an image and resize it, as on ImageNet.",
         "flip": "Flip half of the samples horizontally.",
-        "auto_augment": "'cifar10' for AutoAugment's policy, or a policy of timm, such as rand-m9-mstd0.5-inc1.",
+        "auto_augment": "'cifar10' for AutoAugment's policy, a policy of timm (rand-m9-mstd0.5-inc1), '' for none.",
         "erase": "Probability that a random rectangle of an image is erased.",
         "cutout": "Side of a square that is blanked out in each sample, in pixels; 0 for none.",
         "roll": "Largest random shift of event frames, in pixels.",

@@ -14,7 +14,16 @@ from typing import Any, cast
 from ..errors.installed import InstallationError
 from ..errors.near import hint, nearest
 
-__all__ = ["BUILDERS", "in_code_of_user", "name_of", "package_function", "resolve_name", "shown"]
+__all__ = [
+    "BUILDERS",
+    "failure_text",
+    "in_code_of_user",
+    "name_of",
+    "package_function",
+    "raised_here",
+    "resolve_name",
+    "shown",
+]
 
 _PACKAGE = __name__.partition(".")[0]
 BUILDERS = dict.fromkeys(
@@ -76,7 +85,7 @@ def resolve_name(name: str) -> Callable[..., Any]:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not module_name.startswith(error.name):
-            text = f"{name!r}: {module_name} cannot be imported: {_failure(error)}"
+            text = f"{name!r}: {module_name} cannot be imported: {failure_text(error)}"
             raise ModuleNotFoundError(text, name=error.name) from error
         advice = f"run from its folder, or set PYTHONPATH{hint(module_name, _modules_here())}"
         if module_name.endswith(".py"):
@@ -85,7 +94,7 @@ def resolve_name(name: str) -> Callable[..., Any]:
     except InstallationError:
         raise
     except Exception as error:
-        raise ValueError(f"{name!r}: {module_name} cannot be imported: {_failure(error)}") from error
+        raise ValueError(f"{name!r}: {module_name} cannot be imported: {failure_text(error)}") from error
     found = getattr(module, attribute, None)
     if callable(found):
         return cast(Callable[..., Any], found)
@@ -135,19 +144,40 @@ def in_code_of_user(function: Callable[..., Any]) -> Iterator[None]:
         yield
     except Exception as error:
         module = getattr(function, "__module__", None) or ""
-        inside = Path(traceback.extract_tb(error.__traceback__)[-1].filename).is_relative_to(Path(__file__).parents[1])
-        if inside or module.partition(".")[0] == _PACKAGE:
+        if raised_here(error) or module.partition(".")[0] == _PACKAGE:
             raise
         name = getattr(function, "__qualname__", type(function).__name__)
         kind = next((one for one in (TypeError, ValueError) if isinstance(error, one)), RuntimeError)
-        raise kind(f"{module}:{name} raised {_failure(error)}") from error
+        raise kind(f"{module}:{name} raised {failure_text(error)}") from error
 
 
-def _failure(error: Exception) -> str:
-    """Kind, text and place of an error in a module of the user's, in one line."""
+def raised_here(error: Exception) -> bool:
+    """Whether a file of this package raised an error.
+
+    Args:
+        error: as it was caught.
+    """
+    return _is_ours(traceback.extract_tb(error.__traceback__)[-1].filename)
+
+
+def _is_ours(filename: str) -> bool:
+    return Path(filename).is_relative_to(Path(__file__).parents[1])
+
+
+def failure_text(error: Exception, *, outside_libraries: bool = False) -> str:
+    """Kind, text and place of an error in a module of the user's, in one line.
+
+    Args:
+        error: as it was caught.
+        outside_libraries: the place is the last one that is neither in an installed package nor in this one.
+    """
     text = " ".join(str(error).split())
     said = f"{type(error).__name__}: {text}" if text else type(error).__name__
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
+    if outside_libraries:
+        of_libraries = ("site-packages", "dist-packages")
+        own = (frame for frame in frames if not _is_ours(frame.filename))
+        frames = [frame for frame in own if not any(part in of_libraries for part in Path(frame.filename).parts)]
     if isinstance(error, SyntaxError) or not frames:  # which says its own place
         return said
     return f"{said} ({frames[-1].filename}, line {frames[-1].lineno})"

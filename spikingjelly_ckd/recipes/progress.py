@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+import torch
+
 from .files import say
 
-__all__ = ["SAY_EVERY", "Pace", "time_words", "tracked"]
+__all__ = ["SAY_EVERY", "Pace", "say_busy", "time_words", "tracked"]
 
 T = TypeVar("T")
 SAY_EVERY = 10.0
 """Seconds before the first line, and between two."""
+
+
+def say_busy(device: str) -> None:
+    """Say that threads will wait for each other, where others use the cores that a training on the CPU is to share.
+
+    Args:
+        device: that is trained on.
+
+    Example:
+        >>> say_busy("cuda")  # cores matter on the CPU alone
+    """
+    cores, threads = os.cpu_count() or 1, torch.get_num_threads()
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # Windows does not say
+    if device == "cpu" and threads > 1 and load > cores:
+        say(
+            f"Others use this machine ({load:.0f} processes for {cores} cores), where {threads} threads wait for each "
+            "other: with OMP_NUM_THREADS=1 before the command it can be several times faster"
+        )
 
 
 def time_words(seconds: float) -> str:

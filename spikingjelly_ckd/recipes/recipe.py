@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -30,6 +30,7 @@ from .value_checks import check_values
 
 __all__ = [
     "CHOICES",
+    "DEFAULTS",
     "OF_BUILDER",
     "OF_CKD",
     "Optimizer",
@@ -290,3 +291,7 @@ _HINTS = get_type_hints(Recipe)
 OPTIONAL = {name for name, hint in _HINTS.items() if without_none(hint) is not hint}
 CHOICES = {name: words for name, hint in _HINTS.items() if (words := words_of(hint))}
 """Value of a recipe that is one of several words -> these words."""
+DEFAULTS: dict[str, Any] = {
+    item.name: item.default for item in fields(Recipe) if item.default is not MISSING and item.name not in OF_CKD
+}
+"""What a setting of every method is in a record of a version that did not know it yet."""

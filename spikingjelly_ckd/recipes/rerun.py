@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from .command_line import FLAGS, brief_errors
-from .comparison.records import KIND
+from .comparison.records import KIND, RECORDS
 from .export import file_hash
 from .files import is_first_process
 from .flag_readers import function_named
@@ -164,6 +164,23 @@ def _seed_of_teacher(record: Record, recipe: Recipe, run: Run) -> int:
     return int(made["seed"])
 
 
+def _record_file(path: Path) -> Path:
+    """The record of a row that is meant by a file or a folder.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is of a comparison.
+    """
+    file = path / "record.json" if path.is_dir() else path
+    others = [] if file.is_file() else sorted((path / RECORDS).glob("*.json"))
+    for found in (file, *others[:1]):
+        if found.is_file() and read_record(found).get("kind") == KIND:
+            raise ValueError(f"{found} is a record of compare: run its command again, which stands in it")
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no file {file}")
+    return file
+
+
 def _folder(record: Path, asked: Path | None, resume: str | None) -> Path:
     """Where the new run is written.
 
@@ -196,12 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     functions = {name: given.pop(name) for name in ("data", "student")}
     try:
         with brief_errors(PROGRAM):
-            if path.is_dir():
-                path /= "record.json"
-            if not path.is_file():
-                raise FileNotFoundError(f"there is no file {path}")
-            if read_record(path).get("kind") == KIND:
-                raise ValueError(f"{path} is a record of compare: run its command again, which stands in it")
+            path = _record_file(path)
             record = Record.read(path)
             if record.method == "teacher":
                 raise ValueError(f"{path} is of a teacher; pass the record of a row")

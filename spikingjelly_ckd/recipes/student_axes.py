@@ -1,4 +1,4 @@
-"""Which axes a student takes, found out by trying, so that a message can name the flag or the wrapper that helps."""
+"""Which axes a student takes and what it keeps of a batch, found out by trying, so that a message can say it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,17 @@ from ..networks.guards import preserve_state
 from ..networks.outputs import read_logits
 from ..networks.recording import watch
 from ..step.time_steps import StudentSteps
+from .data.loading import seeded
 from .recipe import Recipe
 
-__all__ = ["find_batch_first", "find_other_steps", "steps_in_each_call", "steps_inside", "student_distiller"]
+__all__ = [
+    "find_batch_first",
+    "find_kept_state",
+    "find_other_steps",
+    "steps_in_each_call",
+    "steps_inside",
+    "student_distiller",
+]
 
 TAKES: dict[StudentSteps, str] = {
     "multi": "frames [T, N, C, H, W] in one call",
@@ -118,6 +126,54 @@ def steps_in_each_call(student: nn.Module, recipe: Recipe, images: Tensor) -> in
     return steps if steps > 1 and not rest else None
 
 
+def find_kept_state(student: nn.Module, recipe: Recipe, images: Tensor) -> str | None:
+    """What a student keeps of one batch for the next, as the end of a sentence; None where it keeps nothing.
+
+    Equal images with another batch between them pass every module alike, once the states are reset. The random numbers
+    are the same, too, so that an encoder which draws spikes is not taken for a state. Modules are compared and not the
+    logits alone, since a network whose last neurons are still silent has the same logits for everything.
+
+    Args:
+        student: it is left as it was.
+        recipe: whose ``student_steps`` say how it is run.
+        images: as the loader gives them.
+    """
+    try:
+        with preserve_state(student), torch.no_grad():
+            runner = student_distiller(student, recipe)
+            _take_statistics(student, lambda: runner.predict(images))
+            first = _outputs(student, runner, images)
+            runner.predict(-images)
+            second = _outputs(student, runner, images)
+    except Exception:  # whatever a network makes of images that it does not expect
+        return None
+    path = next((path for path, outputs in first.items() if not _alike(outputs, second.get(path, []))), None)
+    if path is None:
+        return None
+    where = f" (seen first in what its module {path!r} returns)" if path else ""
+    return (
+        f"keeps a state that functional.reset_net does not reset{where}, so that what it says of an image depends on "
+        "the images before: derive the module that keeps it from SpikingJelly's base.MemoryModule and let it "
+        "register_memory the state, or begin anew in every forward"
+    )
+
+
+def _outputs(student: nn.Module, runner: Distiller, images: Tensor) -> dict[str, list[Tensor]]:
+    """Path of each module that ran -> what it returned, call by call, in the order in which the modules ended."""
+    outputs: dict[str, list[Tensor]] = {}
+    with seeded(0), watch(student, lambda path, output: outputs.setdefault(path, []).append(output)):
+        runner.predict(images)
+    return outputs
+
+
+def _alike(outputs: list[Tensor], others: list[Tensor]) -> bool:
+    """Whether nothing changed but by rounding; what is not a number both times is no change."""
+    if [output.shape for output in outputs] != [other.shape for other in others]:
+        return False
+    alike = partial(torch.allclose, rtol=1e-3, atol=1e-5, equal_nan=True)
+    return all(alike(output.double(), other.double()) for output, other in zip(outputs, others, strict=True))
+
+
 def _calls(student: nn.Module, recipe: Recipe, images: Tensor) -> dict[str, list[int]]:
     """Path of each module that ran in one forward -> length of the first axis of its output, call by call."""
     calls: dict[str, list[int]] = {}
@@ -152,21 +208,26 @@ def _runs(predict: Callable[[], Tensor]) -> bool:
 
 
 def _mixes_images(student: nn.Module, images: Tensor, predict: Callable[[Tensor], Tensor]) -> bool | None:
-    """Whether the logits of an image depend on the image before it; None where the network does not run.
-
-    Statistics of BatchNorm are taken from the batch first, since a network that never fires would show nothing.
-    """
+    """Whether the logits of an image depend on the image before it; None where the network does not run."""
     changed = images.clone()
     changed[0] = -changed[0]
     try:
         with preserve_state(student), torch.no_grad():
-            for module in student.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
-                    module.momentum = 1.0
-            student.train()
-            predict(images)
-            student.eval()
+            _take_statistics(student, lambda: predict(images))
             one, other = predict(images)[1:], predict(changed)[1:]
     except Exception:  # as above
         return None
     return not torch.allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
+def _take_statistics(student: nn.Module, predict: Callable[[], Tensor]) -> None:
+    """Leave the student in eval mode with BatchNorm's statistics of a batch.
+
+    A network that never fires would show nothing.
+    """
+    for module in student.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
+            module.momentum = 1.0
+    student.train()
+    predict()
+    student.eval()

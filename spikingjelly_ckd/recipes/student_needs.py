@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..distiller import Distiller
-from ..errors.arguments import ArgumentValueError
+from ..errors.arguments import ArgumentError, ArgumentValueError
 from ..methods import CATKDLoss, TETLoss
 from ..methods.base import HEAD_MISFIT
 from ..networks.guards import preserve_state
@@ -61,9 +63,9 @@ def check_needs(student: nn.Module, recipe: Recipe, data: Data, run: Run) -> Non
     except (RuntimeError, ValueError) as error:  # a head of other channels cannot be multiplied with
         of_task = needs != replace(recipe, task_loss=None).read_method().student
         argument, who = ("task_loss", recipe.task_loss) if of_task else ("method", recipe.method)
-        raise ArgumentValueError(
-            argument, f"{who} needs {needs}, and the student {shown(recipe.student)} lacks it: {error}"
-        ) from error
+        why, remedy = _why(error)
+        text = f"{who} needs {needs}, and the student {shown(recipe.student)} lacks it: {why}"
+        raise ArgumentValueError(argument, text, remedy=remedy) from error
     if trains_teacher:
         _learn_from_untrained(student, recipe, data, run)
 
@@ -84,7 +86,15 @@ def _learn_from_untrained(student: nn.Module, recipe: Recipe, data: Data, run: R
             make_distiller(recipe, data, teacher, student, images).train().observe(images, labels)
         except (RuntimeError, ValueError) as error:
             about = f"does not fit the student {shown(recipe.student)} and the teacher {shown(recipe.teacher)}"
-            raise ArgumentValueError("method", f"{recipe.method} {about}: {error}") from error
+            why, remedy = _why(error)
+            raise ArgumentValueError("method", f"{recipe.method} {about}: {why}", remedy=remedy) from error
+
+
+def _why(error: Exception) -> tuple[str, Mapping[str, Any] | None]:
+    """The text of an error inside that of another one, and what would help, which a command line shows as its flags."""
+    if isinstance(error, ArgumentError):
+        return f"{error.argument} {error.text}".lstrip(), error.remedy
+    return str(error), None
 
 
 def _find_head(student: nn.Module, images: torch.Tensor, recipe: Recipe, data: Data) -> None:

@@ -15,41 +15,20 @@ from .teacher_input import Teacher
 from .untrusted import shown_text
 from .weights import fill, named_as, read_weights
 
-__all__ = ["teacher_of_file"]
+__all__ = ["described_teacher", "is_described", "weights_teacher"]
 
 
-def teacher_of_file(
-    path: Path,
-    spec: str,
-    data: Data,
-    build: Callable[..., nn.Module],
-    arguments: Mapping[str, Any] | None = None,
-    *,
-    of_any_file: bool = False,
-) -> Teacher:
-    """The teacher of a file that is there.
+def is_described(path: Path) -> bool:
+    """Whether a file says of itself what it is: ``.safetensors`` with its ``.json`` beside it."""
+    return path.suffix == ".safetensors" and path.with_suffix(".json").is_file()
 
-    Args:
-        path: of the file.
-        spec: the same as the user wrote it.
-        data: what it is to teach.
-        build: network of a file that does not say its own, or that names this function.
-        arguments: keywords of ``build``, for a file that does not say its own.
-        of_any_file: ``build`` makes the network of a file that names another function, too.
 
-    Returns:
-        A :class:`~spikingjelly_ckd.recipes.teachers.Teacher`.
+def described_teacher(path: Path, spec: str, data: Data, build: Callable[..., nn.Module], of_any_file: bool) -> Teacher:
+    """The teacher of a file with a description; arguments as of ``teachers.load_teacher``.
 
     Raises:
-        ValueError: it does not fit: other classes, other channels, weights of another network.
+        ValueError: it is a student's, or of other classes or another kind of data.
     """
-    if path.with_suffix(".json").is_file() and path.suffix == ".safetensors":
-        return _described(path, spec, data, build, of_any_file)
-    return _weights_alone(path, spec, data, build, arguments)
-
-
-def _described(path: Path, spec: str, data: Data, build: Callable[..., nn.Module], of_any_file: bool) -> Teacher:
-    """Of a file with a description beside it."""
     steps = read_about(path).get("time_steps")
     if steps is not None:
         raise ValueError(
@@ -77,10 +56,14 @@ def _described(path: Path, spec: str, data: Data, build: Callable[..., nn.Module
     return Teacher(network, str(spec), file_hash(path), mean, std, about.get("size"), accuracy, made=made)
 
 
-def _weights_alone(
+def weights_teacher(
     path: Path, spec: str, data: Data, build: Callable[..., nn.Module], arguments: Mapping[str, Any] | None
 ) -> Teacher:
-    """Of a ``state_dict`` for ``build``'s network."""
+    """The teacher of a ``state_dict`` for ``build``'s network; arguments as of ``teachers.load_teacher``.
+
+    Raises:
+        ValueError: it is of other classes, or of another network.
+    """
     network = build(**(arguments or {}))
     weights = named_as(network, read_weights(path))
     classes_of_file = _classes(weights, network, data.num_classes)

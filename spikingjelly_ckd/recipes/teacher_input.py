@@ -146,12 +146,13 @@ class Teacher:
             return self.network(inputs)
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError as error:
+        except Exception as error:  # timm asserts sizes, where PyTorch raises RuntimeError
             failure = find_failure(self.network, error)
             where = "" if failure is None else f" in its layer {failure}"
+            said = str(error).splitlines() or [type(error).__name__]
             raise ValueError(
-                f"the teacher {self.source} cannot take inputs {tuple(inputs.shape)}: {str(error).splitlines()[0]}"
-                f"{where}; pass one that was trained on such data"
+                f"the teacher {self.source} cannot take inputs {tuple(inputs.shape)}: {said[0]}{where}; pass "
+                "one that was trained on such data, or say with --teacher-size what it was trained on"
             ) from error
 
 
@@ -164,7 +165,8 @@ def as_told(teacher: Teacher, run: Run, data: Data) -> Teacher:
         data: what it is to teach.
 
     Raises:
-        ValueError: only one of mean and deviation, event frames, or another number of channels.
+        ValueError: only one of mean and deviation, event frames, another number of channels, or numbers for
+            images from 0 to 255.
     """
     pair = {name: values for name in ("teacher_mean", "teacher_std") if (values := getattr(run, name)) is not None}
     size = run.teacher_size or teacher.size
@@ -178,5 +180,11 @@ def as_told(teacher: Teacher, run: Run, data: Data) -> Teacher:
     for name, values in pair.items():
         if len(values) not in (1, data.in_channels):
             raise ArgumentValueError(name, f"must be one number for each of {data.in_channels} channels, got {values}")
+    if data.mean is not None and max(data.mean) <= 1 and min(pair["teacher_mean"]) > 2 and min(pair["teacher_std"]) > 1:
+        raise ArgumentValueError(
+            "teacher_mean",
+            f"and --teacher-std are for images from 0 to 1, and {pair['teacher_mean']} and {pair['teacher_std']} look "
+            "like those of images from 0 to 255: divide them by 255",
+        )
     mean, std = (values * (data.in_channels // len(values)) for values in pair.values())
     return replace(teacher, mean=mean, std=std, size=size)

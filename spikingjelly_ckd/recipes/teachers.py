@@ -22,7 +22,7 @@ from .options import Run
 from .recipe import Recipe
 from .records.schema import Record
 from .teacher_check import check_teacher, part_of
-from .teacher_file import teacher_of_file
+from .teacher_file import described_teacher, is_described, weights_teacher
 from .teacher_identity import TEACHER_FILE
 from .teacher_input import Teacher, TeacherInput, as_told
 from .training.fit import fit, optimisation
@@ -250,7 +250,9 @@ def load_teacher(
     path = Path(spec).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"--teacher: there is no file {path.resolve()}; pass a path or timm:NAME")
-    return teacher_of_file(path, spec, data, build, arguments, of_any_file=of_any_file)
+    if is_described(path):
+        return described_teacher(path, spec, data, build, of_any_file)
+    return weights_teacher(path, spec, data, build, arguments)
 
 
 def timm_network(name: str, num_classes: int, in_channels: int = 3, *, pretrained: bool = False) -> nn.Module:

@@ -72,10 +72,17 @@ def read_json(path: Path) -> Any:
     except RecursionError as error:
         raise ValueError(f"{path} is nested too deeply") from error
     except ValueError as error:  # also of text that is no UTF-8, and of a whole number of thousands of digits
-        raise ValueError(f"{path} is no JSON (cut off?): {shown_text(error)}") from error
+        cut_off = isinstance(error, json.JSONDecodeError) and _ends_early(error)
+        raise ValueError(f"{path} is {'cut off' if cut_off else 'no JSON'}: {shown_text(error)}") from error
     if _depth(found) > DEEPEST:
         raise ValueError(f"{path} is nested too deeply: more than {DEEPEST} levels")
     return found
+
+
+def _ends_early(error: json.JSONDecodeError) -> bool:
+    """Whether a text is JSON up to its end, at which more of it was due."""
+    at_the_end = error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated string")
+    return at_the_end and error.doc.lstrip()[:1] in ("{", "[")
 
 
 def json_text(content: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from ..files import whole_file
 from ..untrusted import json_text, read_json
 
-__all__ = ["FORMAT", "read_record", "write_record"]
+__all__ = ["FORMAT", "read_record", "told_twice", "write_record"]
 
 FORMAT = 2
 READABLE = (1, 2)
@@ -51,3 +51,20 @@ def read_record(path: str | Path) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("format") not in READABLE:
         raise ValueError(f"{path} is no run record (format {' or '.join(map(str, READABLE))}) of spikingjelly-ckd")
     return record
+
+
+def told_twice(run: str, *paths: Path | None) -> str:
+    """The message about a run that two records are of, with the files of those that were read from one.
+
+    Args:
+        run: what it is, in words.
+        *paths: of the records; None where it is in no file.
+
+    Example:
+        >>> told_twice("kd seed 0", Path("a.json"), Path("b.json"))
+        'a.json and b.json: kd seed 0 is there twice; leave one out'
+        >>> told_twice("kd seed 0", None, None)
+        'kd seed 0 is there twice; leave one out'
+    """
+    files = " and ".join(str(path) for path in paths if path is not None)
+    return f"{files + ': ' if files else ''}{run} is there twice; leave one out"

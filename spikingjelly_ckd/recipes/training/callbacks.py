@@ -7,20 +7,21 @@ import io
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 
 from ...errors.arguments import InvalidStepError
 from ...networks.compat import use_fast_neurons
+from ...step.auto_weight import MeasuredWeight
 from ..data.loading import seed_all
 from ..files import whole_file
 from .resume import BEST, GO_ON, LATEST, SETTINGS
 
-__all__ = ["FailureNotes", "FastNeurons", "History", "StepSeeds", "StopEarly", "checkpoints"]
+__all__ = ["FailureNotes", "FastNeurons", "History", "MovingAverage", "StepSeeds", "StopEarly", "checkpoints"]
 
 
 class StepSeeds(Callback):
@@ -117,6 +118,35 @@ class StopEarly(EarlyStopping):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Train no more after a checkpoint of the last epoch."""
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
+class MovingAverage(EMAWeightAveraging):
+    """Lightning's moving average of parameters and buffers, without the weights of losses that are measured.
+
+    What was measured, and how often, is a state of the training: its average would be a weight that no step had.
+
+    Args:
+        decay: of the average, below 1.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(decay=decay)
+
+    @property
+    def state_key(self) -> str:
+        """That of Lightning's, under which checkpoints have its state."""
+        return EMAWeightAveraging.__qualname__
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Average, and give the average the measured weights as they are."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        average = cast(Any, self._average_model).module
+        for path, module in pl_module.named_modules():
+            if isinstance(module, MeasuredWeight):
+                for name, buffer in module.named_buffers():
+                    average.get_submodule(path).get_buffer(name).copy_(buffer)
 
 
 class FailureNotes(Callback):

@@ -14,7 +14,6 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers import Logger as LightningLogger
 from timm.data import Mixup
@@ -29,7 +28,7 @@ from ..recipe import Recipe
 from ..records.history import summary
 from ..records.parts import TestFigures
 from ..teacher_input import Teacher
-from .callbacks import FailureNotes, FastNeurons, History, StepSeeds, StopEarly, checkpoints
+from .callbacks import FailureNotes, FastNeurons, History, MovingAverage, StepSeeds, StopEarly, checkpoints
 from .distillation_callback import DistillationCallback
 from .map_images import MapImages, fixed_images
 from .module import DistillationModule
@@ -113,7 +112,7 @@ def fit(
     checkpoint = find_checkpoint(resume, folder)
     history = History(folder / "history.csv", on_row)
     settings = dict(settings_of(recipe, run, data, teacher) if settings is None else settings)
-    stop, average = StopTogether(), EMAWeightAveraging(decay=recipe.ema) if recipe.ema else None
+    stop, average = StopTogether(), MovingAverage(recipe.ema) if recipe.ema else None
     callbacks = [
         *(stop, StepSeeds(run.seed), FailureNotes(), history, *checkpoints(folder, settings, data.measured_part)),
         *_callbacks(module, data, recipe, run),

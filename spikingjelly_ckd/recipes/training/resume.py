@@ -21,6 +21,7 @@ from ..data.splits import data_set
 from ..files import is_first_process, say, set_aside, whole_file
 from ..options import Run
 from ..recipe import Recipe
+from ..records.files import read_record
 from ..records.schema import Record
 from ..teacher_input import Teacher
 from ..weights import fill
@@ -68,7 +69,7 @@ def what_to_resume(folder: Path, recipe: Recipe, run: Run) -> Path | None:
     """
     resume = "latest" if run.resume is None and _was_requeued(folder) else run.resume
     settings = settings_of(recipe, run)
-    begun = read_settings(folder)
+    begun, record = read_settings(folder), folder / "record.json"
     if resume == "latest" and begun is not None and not has_checkpoint(folder):
         check_same_run(folder, begun, settings)
         rank_zero_info(f"The run in {folder} was stopped before its first checkpoint, so its student begins anew")
@@ -76,11 +77,19 @@ def what_to_resume(folder: Path, recipe: Recipe, run: Run) -> Path | None:
     checkpoint = find_checkpoint(resume, folder)
     if checkpoint is not None:
         check_same_run(checkpoint, read_checkpoint(checkpoint)[SETTINGS], settings)
-    elif (folder / "record.json").is_file() and not (run.overwrite or run.smoke):
+    elif record.is_file() and not (run.overwrite or (run.smoke and _is_smoke(record))):
         raise ValueError(
             f"{folder} holds a run already: pass --resume latest to go on with it, another --output-dir, or --overwrite"
         )
     return checkpoint
+
+
+def _is_smoke(record: Path) -> bool:
+    """Whether this is the record of a smoke run, which another one may take the place of."""
+    try:
+        return read_record(record).get("smoke") is True
+    except (OSError, ValueError):
+        return False
 
 
 def _was_requeued(folder: Path) -> bool:
