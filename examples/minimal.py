@@ -14,6 +14,7 @@ from torchvision import transforms as tf
 from spikingjelly_ckd import CKDDistiller, preflight, use_fast_neurons
 from spikingjelly_ckd.recipes.models import resnet20, spiking_resnet20
 from spikingjelly_ckd.recipes.parser import Parser, read_count, read_number, read_whole
+from spikingjelly_ckd.recipes.progress import say_busy
 
 
 def loader(args, split, *augmentation):
@@ -67,24 +68,35 @@ def arguments():
         "--seed": (0, read_whole, "of weights, order and augmentation"),
         "--beta": (1.0, read_number, "weight of SAMD"),
         "--gamma": (1.0, read_number, "weight of NLD"),
-        "--train-per-class": (10**9, read_count, "at most so many training images of each class"),
-        "--test-per-class": (10**9, read_count, "at most so many test images of each class"),
+        "--train-per-class": (None, read_count, "at most so many training images of each class"),
+        "--test-per-class": (None, read_count, "at most so many test images of each class"),
     }
     for flag, (value, read, text) in values.items():
-        parser.add_argument(flag, default=value, type=read, help=f"{text} (%(default)s)")
+        parser.add_argument(flag, default=value, type=read, help=f"{text} ({'all' if value is None else value})")
     args = parser.parse_args()
     if not all((args.data_path / part).is_dir() for part in ("train", "test")):
         parser.error(f"--data-path {args.data_path} must hold train/ and test/ with a folder of images for each class")
-    if sum(folder.is_dir() for folder in (args.data_path / "train").iterdir()) < 2:
+    train, test = (
+        {one.name for one in (args.data_path / part).iterdir() if one.is_dir()} for part in ("train", "test")
+    )
+    if train != test:
+        only = ", ".join(sorted(train ^ test))
+        parser.error(f"--data-path {args.data_path} has classes in one of train/ and test/ only: {only}")
+    if len(train) < 2:
         parser.error(f"--data-path {args.data_path} must have the folders of at least two classes in train/")
+    if args.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: PyTorch sees no GPU on this machine; pass --device cpu")
     if args.smoke:
         args.epochs, args.teacher_epochs, args.train_per_class, args.test_per_class = 1, 1, 4, 4
     args.teacher = args.teacher or Path("teacher_smoke.pt" if args.smoke else "teacher.pt")
     args.output = args.output or Path(f"minimal_{args.method}.json")
+    for path in (args.teacher, args.output):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    say_busy(args.device)
     return args
 
 
-if __name__ == "__main__":
+def main():
     args = arguments()
     torch.manual_seed(args.seed)
     classes = sum(folder.is_dir() for folder in (args.data_path / "train").iterdir())
@@ -95,7 +107,7 @@ if __name__ == "__main__":
         torch.save(teacher.state_dict(), args.teacher)
     try:
         teacher.load_state_dict(torch.load(args.teacher, weights_only=True))
-    except RuntimeError:
+    except Exception:  # what torch says of a file that is none of its own differs from file to file
         sys.exit(f"--teacher {args.teacher} is no ResNet-20 of {classes} classes; name a new file, to train one first")
     distiller = CKDDistiller(teacher, student, time_steps=args.T, beta=args.beta, gamma=args.gamma)
     print(preflight(distiller, tuple(x.to(args.device) for x in next(iter(loader(args, "train"))))))
@@ -104,3 +116,10 @@ if __name__ == "__main__":
     torch.save(student.state_dict(), args.output.with_suffix(".pt"))
     args.output.write_text(json.dumps({"args": vars(args), "neurons": neurons, **found}, default=str))
     print(f"record {args.output}, student {args.output.with_suffix('.pt')}, teacher {args.teacher}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("Stopped. A teacher that was finished is kept, the rest begins anew")

@@ -30,10 +30,12 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from spikingjelly_ckd import CKDDistiller, __version__, preflight, record, use_fast_neurons
+from spikingjelly_ckd.recipes.command_line import brief_errors
 from spikingjelly_ckd.recipes.data.digits import EventCamera, digit_events
 from spikingjelly_ckd.recipes.models import ResNet, SpikingResNet
+from spikingjelly_ckd.recipes.options import output_folder
 from spikingjelly_ckd.recipes.parser import Parser, read_count, read_number, read_whole
-from spikingjelly_ckd.recipes.progress import Pace
+from spikingjelly_ckd.recipes.progress import Pace, say_busy
 from spikingjelly_ckd.recipes.report.plots.looking import see_maps
 from spikingjelly_ckd.recipes.report.plots.maps import map_agreement, plot_distiller_maps
 from spikingjelly_ckd.recipes.report.plots.style import save_figure
@@ -103,7 +105,7 @@ def fit(name, module, classify, loss, train, measured, args):
     last5 = curve[-5:]
     return {
         "accuracy": {"last": curve[-1], "best": max(curve), "mean_last5": sum(last5) / len(last5)},
-        "seconds": round(time.perf_counter() - start, 1),
+        "seconds": round(time.perf_counter() - start, 3),
     }
 
 
@@ -156,6 +158,16 @@ def read_weight(text):
     return text if text in ("auto", "hold") else read_number(text)
 
 
+def read_device(text):
+    """A device that a tensor can be put on; what torch says of another, which differs, is left to argparse."""
+    try:
+        torch.empty(0, device=text)
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        why = str(error).splitlines()[0]
+        raise argparse.ArgumentTypeError(f"'{text}' is no device that torch can use here ({why})") from error
+    return text
+
+
 def main():
     formatter = argparse.ArgumentDefaultsHelpFormatter
     parser = Parser(description=__doc__.split("\n", 1)[0], formatter_class=formatter)
@@ -170,16 +182,22 @@ def main():
     parser.add_argument("--beta", type=read_weight, default=1.0, help="weight of SAMD, or auto or hold")
     parser.add_argument("--gamma", type=read_weight, default=1.0, help="weight of NLD, or auto or hold")
     parser.add_argument("--measure-on", choices=["test", "val"], default="test", help="val is for tuning")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="to train on")
+    cuda = torch.cuda.is_available()
+    parser.add_argument("--device", type=read_device, default="cuda" if cuda else "cpu", help="to train on")
     parser.add_argument("--output-dir", type=Path, default=Path("output/quickstart"), help="of figure and record")
     parser.add_argument("--cupy", action="store_true", help="CuPy neurons on SpikingJelly 0.0.0.0.14; 2.x needs none")
     parser.add_argument("--smoke", action="store_true", help="two steps of each stage, to see that it runs")
     args = parser.parse_args()
     if args.smoke:
         args.epochs = 1
-    args.output_dir.mkdir(parents=True, exist_ok=True)
+    with output_folder(args.output_dir):
+        run(args)
 
+
+def run(args):
+    """From the recordings to the figure and the record."""
     start = time.perf_counter()
+    say_busy(args.device)
     print("An event camera is simulated over 1797 handwritten digits", flush=True)
     data = digit_events(args.T, camera=CAMERA, **MOTION)
     train, measured = data.part("train"), data.part(args.measure_on)
@@ -245,7 +263,8 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit("Stopped. Nothing was kept: begin anew")
+    with brief_errors("quickstart.py", "the same command, which begins anew"):
+        try:
+            main()
+        except KeyboardInterrupt:
+            sys.exit("Stopped. Nothing was kept: begin anew")

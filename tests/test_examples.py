@@ -1,8 +1,10 @@
 """The examples run as a user starts them, on little."""
 
+import functools
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -115,6 +117,27 @@ def minimal(image_folder: Path, folder: Path, method: str) -> dict:
     return json.loads((folder / f"{method}.json").read_text("utf8"))
 
 
+@pytest.mark.parametrize(
+    ("flags", "code", "words"),
+    [
+        (
+            ("--device", "cdua"),
+            2,
+            "argument --device: 'cdua' is no device that torch can use here (Expected one of cpu",
+        ),
+        (("--output-dir", "taken"), 1, "--output-dir: nothing can be written to taken (File exists); pass another"),
+        (("--output-dir", "taken/in"), 1, "--output-dir: nothing can be written to taken/in (Not a directory)"),
+    ],
+)
+def test_quickstart_says_what_it_needs_before_it_trains(tmp_path, flags, code, words):
+    (tmp_path / "taken").write_text("a file")
+    line = [sys.executable, str(EXAMPLES / "quickstart.py"), "--smoke", *flags]
+    done = subprocess.run(line, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert words in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
 def test_minimal_trains_both_arms_and_loads_the_teacher_it_trained(image_folder, tmp_path):
     plain = minimal(image_folder, tmp_path, "plain")
     teacher = (tmp_path / "teacher.pt").read_bytes()
@@ -139,19 +162,39 @@ def test_minimal_leaves_one_record_and_one_student_a_method(image_folder, tmp_pa
     assert not (tmp_path / "teacher.pt").exists(), "a later run would take it for a trained one"
 
 
+def test_minimal_says_in_one_line_that_it_was_stopped(image_folder, tmp_path):
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a test run in the background ignores it
+    process = subprocess.Popen(
+        [sys.executable, "-u", str(EXAMPLES / "minimal.py"), "--data-path", str(image_folder), "-j", "0"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heard,
+    )
+    assert "epoch 1/" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    assert (
+        process.communicate(timeout=60)[1].splitlines()[-1].startswith("Stopped. A teacher that was finished is kept")
+    )
+    assert process.returncode == 1
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
         ((), "required: --data-path"),
         (("--data-path", "nowhere"), "--data-path nowhere must hold train/ and test/"),
         (("--data-path", "."), "--data-path . must have the folders of at least two classes in train/"),
+        (("--data-path", "other"), "--data-path other has classes in one of train/ and test/ only: cat, dog"),
         (("--data-path", ".", "-T", "-1"), "-T: it must be a number of at least 1, got '-1'"),
         (("--data-path", ".", "--lr", "nan"), "--lr: it must be a number of at least 0, got 'nan'"),
         (("--data-path", ".", "--method", "cdk"), "did you mean 'ckd'?"),
     ],
 )
 def test_minimal_says_what_it_needs(tmp_path, flags, words):
-    for folder in ("train/only", "test/only"):
+    for folder in ("train/only", "test/only", "other/train/cat", "other/train/elk", "other/test/dog", "other/test/elk"):
         (tmp_path / folder).mkdir(parents=True)
     line = [sys.executable, str(EXAMPLES / "minimal.py"), *flags]
     done = subprocess.run(line, cwd=tmp_path, env=environment(), capture_output=True, text=True)
@@ -159,6 +202,26 @@ def test_minimal_says_what_it_needs(tmp_path, flags, words):
     usage, error = done.stderr.splitlines()
     assert usage == "usage: minimal.py --data-path DIR [flags] (see --help)"
     assert words in error
+
+
+@pytest.mark.parametrize("content", [b"no weights", b"", b"PK\x03\x04"])
+def test_minimal_says_that_a_file_is_no_teacher(image_folder, tmp_path, content):
+    (tmp_path / "teacher.pt").write_bytes(content)
+    line = [sys.executable, str(EXAMPLES / "minimal.py"), "--data-path", str(image_folder), "-j", "0", "--smoke"]
+    done = subprocess.run(
+        [*line, "--teacher", "teacher.pt"], cwd=tmp_path, env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "--teacher teacher.pt is no ResNet-20 of 2 classes; name a new file, to train one first"
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_the_help_of_minimal_has_its_defaults(tmp_path):
+    said = " ".join(run("minimal.py", "--help", cwd=tmp_path).split())
+    assert "at most so many training images of each class (all)" in said
+    assert "first learning rate, which falls to 0 as a cosine (0.1)" in said
 
 
 def test_minimal_stays_short():
