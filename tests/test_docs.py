@@ -121,6 +121,10 @@ def test_the_architecture_names_every_part_and_no_other_file():
             assert re.search(rf"^ +{path.name}/ ", page, re.M), f"the tree lacks {path.relative_to(ROOT)}"
         elif path.suffix == ".py" and path.parent == package:
             assert re.search(rf"^  {path.name} ", page, re.M), f"the tree lacks {name_of(path)}"
+    inside = page.partition("\n## Inside recipes")[2].partition("\n## ")[0]
+    for path in sorted((package / "recipes").glob("*.py")):
+        said = path.stem == "__init__" or f"`{path.stem}`" in inside or f"`recipes/{path.name}`" in inside
+        assert said, f"the table of recipes lacks {path.stem}"
     for name in re.findall(r"`([\w/]+\.(?:py|md))`", page):
         if "NAME" not in name:
             assert any((folder / name).exists() for folder in (ROOT, package)), f"{name} is not there"
