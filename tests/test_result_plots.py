@@ -117,6 +117,55 @@ def test_energies_that_differ_by_rounding_look_alike():
     assert len({text.get_text() for text in axes.get_xticklabels()}) == len(axes.get_xticklabels())
 
 
+def test_arms_that_learned_nothing_hide_no_energy():
+    ruined = [arm("at", seed, 10.0 + seed, energy_mj=0.5) for seed in range(3)]
+    for more, mark in (([], "v"), ([arm(f"nkd:weight={number}", 0, 61.0) for number in range(9)], "v")):
+        figure = plot_accuracy_and_energy([*PLAIN, *SAME, *KD, *ruined, *more])
+        axes = figure.axes[0]
+        assert axes.get_ylim()[0] > 55
+        assert [line.get_marker() for line in axes.lines if line.get_label() == "at, 11.0 %"] == [mark]
+        (legend,) = [axes.get_legend()] if axes.get_legend() else figure.legends
+        assert legend.get_title().get_text().endswith("triangle: below the axis")
+        assert legend.get_texts()[-1].get_text().endswith("at, 11.0 %")
+    assert plot_accuracy_and_energy([*PLAIN, *ruined]).axes[0].get_ylim()[0] < 10, (
+        "with one other arm both are in sight"
+    )
+
+
+def test_a_column_holds_the_whole_figure():
+    names = ("plain", "kd:weight=1.0,task_weight=1.0,temperature=2.0", *(f"ckd:beta={n}" for n in range(9)))
+    many = [arm(name, seed, 60.0 + index + seed) for index, name in enumerate(names) for seed in range(3)]
+    control = [arm("plain, ReLU", seed, 64.0 + seed, control="plain, ReLU") for seed in range(3)]
+    enof = [arm("enof", seed, 65.0 + seed, control="plain, ReLU") for seed in range(3)]
+    rates = {name: {f"stage{n}.0.a.long.name.lif1": 0.1 * n for n in range(4)} for name in names}
+    figures = [
+        *(plot_forest(records, width="column") for records in (many, [*many, *control, *enof], [*PLAIN, *KD])),
+        *(plot_training(records, width="column") for records in (many, [*PLAIN, *KD])),
+        *(plot_accuracy_and_energy(records, width="column") for records in (many, [*PLAIN, *KD])),
+        *(plot_layer_rates(of, width="column") for of in (rates, dict(list(rates.items())[:3]))),
+    ]
+    for figure in figures:
+        assert figure.get_figwidth() == 3.4
+        figure.draw_without_rendering()
+        whole = figure.get_tightbbox()
+        assert whole.x0 > -0.05
+        assert whole.x1 < 3.45
+        labels = [label for axes in figure.axes for label in axes.get_xticklabels() if axes.get_visible()]
+        boxes = [label.get_window_extent() for label in labels if label.get_text() and label.get_rotation() == 0]
+        assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    assert {"ckd:beta=8", "+10.00"} <= {*texts(figures[0].axes[0])}
+
+
+@pytest.mark.parametrize("draw", [plot_forest, plot_training, plot_accuracy_and_energy])
+def test_another_width_is_refused(draw):
+    with pytest.raises(
+        ValueError, match=r"width must be one of \['column', 'page'\], got 'colum'; did you mean 'column'"
+    ):
+        draw([*PLAIN, *KD], width="colum")
+    with pytest.raises(ValueError, match="width must be"):
+        plot_layer_rates({"kd": {"lif": 0.1}}, width="phone")
+
+
 def test_an_accuracy_of_zero_is_one():
     assert plot_accuracy_and_energy([arm("kd", 0, 0.0)]).axes[0].containers
 

@@ -7,10 +7,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...untrusted import shown_text
+from .style import Width
 
-__all__ = ["add_legend", "distinct_names", "legend_name", "name_ticks", "short_name", "wrapped"]
+__all__ = ["BESIDE", "LONGEST", "add_legend", "distinct_names", "legend_name", "name_ticks", "short_name", "wrapped"]
 
 LONGEST = 30
+"""Characters of a name, where nothing else is said."""
+BESIDE: dict[Width, dict[str, Any]] = {
+    "page": {"loc": "best"},
+    "column": {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2},
+}
+"""Where a legend stands: inside the axes where there is room, above them in a column."""
 
 
 def short_name(text: object, most: int = LONGEST) -> str:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ....errors.arguments import ArgumentValueError
+from ....errors.checks import check_choice
 from ....errors.installed import needs_packages
 
 with needs_packages("spikingjelly_ckd.recipes.report.plots"):
@@ -41,6 +42,7 @@ __all__ = [
     "WIDTHS",
     "Width",
     "add_scale",
+    "check_width",
     "new_figure",
     "rasterize",
     "save_figure",
@@ -140,6 +142,19 @@ def new_figure(width: float, height: float, *, constrained: bool = True) -> Figu
         [3.4, 2.0]
     """
     return Figure(figsize=(width, height), layout="constrained" if constrained else None)
+
+
+def check_width(width: Width) -> Width:
+    """The width, if it is one of :data:`WIDTHS`.
+
+    Raises:
+        ValueError: it is another one.
+
+    Example:
+        >>> check_width("column")
+        'column'
+    """
+    return check_choice("width", width, tuple(WIDTHS))
 
 
 def series_style(index: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .....errors.arguments import ArgumentValueError
 from .....errors.installed import needs_packages
@@ -11,7 +12,7 @@ from ....comparison.records import ArmRecord
 from ....comparison.statistics import Difference
 from ....comparison.table import arms_of, compare_records, control_of
 from ..names import distinct_names, name_ticks, short_name
-from ..style import COLORS, GREY, PALE, WIDTHS, new_figure, styled
+from ..style import COLORS, GREY, PALE, WIDTHS, Width, check_width, new_figure, styled
 from .runs import Runs, accuracy_of, as_records
 
 with needs_packages("spikingjelly_ckd.recipes.report.plots"):
@@ -26,7 +27,7 @@ MOST_ROWS = 60
 
 
 @styled
-def plot_forest(records: Runs, *, control: str = CONTROL) -> Figure:
+def plot_forest(records: Runs, *, control: str = CONTROL, width: Width = "page") -> Figure:
     """Each arm minus its control with the 95 % interval, all arms at once; the best comes first.
 
     A filled mark in colour is told apart from zero; a hollow grey one is not. An arm that is very far below the others
@@ -36,13 +37,14 @@ def plot_forest(records: Runs, *, control: str = CONTROL) -> Figure:
         records: of one comparison, as :func:`~spikingjelly_ckd.recipes.comparison.records.read_records` returns them;
             or name of each arm -> its test accuracies in percent, ``[seeds]``, where one place is one seed.
         control: arm that is subtracted, where there are no records, which say theirs.
+        width: ``"page"`` of a paper, or one ``"column"`` of it, which a phone shows whole too.
 
     Returns:
         Figure with an axis in percentage points.
 
     Raises:
         TypeError: an arm's values are no numbers.
-        ValueError: no arm shares a seed with its control, or values that are no accuracies.
+        ValueError: no arm shares a seed with its control, values that are no accuracies, or another width.
 
     Example:
         >>> figure = plot_forest({"plain": [50.0, 51.0], "kd": [53.0, 54.2]})
@@ -55,7 +57,12 @@ def plot_forest(records: Runs, *, control: str = CONTROL) -> Figure:
     if not found:
         raise ValueError("no arm shares a seed with its control, so there is no difference to draw")
     shown = sorted(found.items(), key=lambda item: -item[1][1].mean)[:MOST_ROWS]
-    figure = new_figure(WIDTHS["page"], 0.9 + 0.29 * len(shown))
+    controls = {control for control, _ in found.values()}
+    is_wide, has_controls = check_width(width) == "page", len(controls) > 1
+    names = distinct_names([arm for arm, _ in shown])
+    if has_controls:
+        names = [f"{name}\nbeside {short_name(control)}" for name, (_, (control, _)) in zip(names, shown, strict=True)]
+    figure = new_figure(WIDTHS[width], 0.9 + (0.29 if is_wide else 0.46 if has_controls else 0.34) * len(shown))
     axes = figure.add_subplot()
     edge = _edge([one for _, one in found.values()])
     axes.axvline(0, color=COLORS["black"], linewidth=0.8)
@@ -68,17 +75,19 @@ def plot_forest(records: Runs, *, control: str = CONTROL) -> Figure:
         else:
             axes.plot([one.mean - half, one.mean + half], [row, row], color=colour, linewidth=1.6)
             axes.plot([one.mean], [row], marker, color=colour, markerfacecolor=fill, markersize=6)
-        axes.text(1.02, row, f"{one}", transform=axes.get_yaxis_transform(), va="center")
-    controls = {control for control, _ in found.values()}
-    names = distinct_names([arm for arm, _ in shown])
-    if len(controls) > 1:
-        names = [f"{name}\nbeside {short_name(control)}" for name, (_, (control, _)) in zip(names, shown, strict=True)]
-    name_ticks(axes.yaxis, range(len(shown)), names)
-    axes.set_ylim(len(shown) - 0.5, -0.5)
+        if is_wide:
+            axes.text(1.02, row, f"{one}", transform=axes.get_yaxis_transform(), va="center")
+        else:  # the name and the numbers stand over the mark, which has the whole width
+            over: dict[str, Any] = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
+            axes.annotate(names[row], (0, row), (0, 5), **over, fontsize=7).set_parse_math(False)
+            axes.annotate(f"{one}", (1, row), (0, 5), **over, fontsize=7, ha="right")
+    name_ticks(axes.yaxis, range(len(shown)), names if is_wide else [""] * len(shown))
+    axes.set_ylim(len(shown) - 0.5, -0.5 if is_wide else -1.0)
     axes.grid(axis="x", color=PALE)
     axes.tick_params(axis="y", length=0)
     beyond = "" if edge is None else "\narrow: beyond the axis"
-    axes.set_xlabel(f"test accuracy minus control, percentage points (95 % interval){beyond}")
+    between = " " if is_wide else "\n"
+    axes.set_xlabel(f"test accuracy minus control,{between}percentage points (95 % interval){beyond}")
     return figure
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
@@ -14,8 +15,8 @@ from .....errors.arguments import ArgumentValueError
 from .....errors.installed import needs_packages
 from ....comparison.controls import CONTROL
 from ....comparison.table import arms_of
-from ..names import add_legend, distinct_names, legend_name
-from ..style import GREY, MOST_SERIES, PALE, WIDTHS, new_figure, series_style, styled
+from ..names import BESIDE, add_legend, distinct_names, legend_name
+from ..style import GREY, MOST_SERIES, PALE, WIDTHS, Width, check_width, new_figure, series_style, styled
 from .runs import Runs, accuracy_of, as_records
 
 with needs_packages("spikingjelly_ckd.recipes.report.plots"):
@@ -28,24 +29,29 @@ LINE = 0.135
 """Inches of a name beside the figure."""
 LEAST_SPAN = 0.02
 """Of the largest energy: what the axis of energies spans at least."""
+FAR = 3.0
+"""So many times the range of the arms above it makes a gap in the accuracy hide them."""
 LARGEST = 1e12
 """Larger numbers come from nowhere, and no axis holds them."""
 
 
 @styled
-def plot_accuracy_and_energy(records: Runs) -> Figure:
+def plot_accuracy_and_energy(records: Runs, *, width: Width = "page") -> Figure:
     """Test accuracy of each arm beside the energy of one image: mean and range over the seeds.
+
+    Arms that are very far below the others are triangles at the lower edge, with their accuracy behind their name.
 
     Args:
         records: of one comparison, with ``test_accuracy`` and ``energy_mj``, others are left out; or name of each arm
             -> ``[seeds, 2]``: the accuracy in percent and the energy of one image in millijoules of each run.
+        width: ``"page"`` of a paper, or one ``"column"`` of it, which a phone shows whole too.
 
     Returns:
         Figure with millijoules and percent.
 
     Raises:
         TypeError: an arm's values are no numbers.
-        ValueError: no record has both, or values that are no accuracies and energies.
+        ValueError: no record has both, values that are no accuracies and energies, or another width.
 
     Example:
         >>> plot_accuracy_and_energy({"plain": [[57.5, 0.018]], "kd": [[60.0, 0.02]]}).axes[0].get_xlabel()
@@ -67,28 +73,60 @@ def plot_accuracy_and_energy(records: Runs) -> Figure:
         raise ValueError("no record has both a test accuracy and an energy, so there is nothing to draw")
     order = sorted(points, key=lambda arm: -fmean(y for _, y in points[arm]))
     together = len(points) <= MOST_SERIES
-    title = "mean; bars: lowest to highest seed" if any(len(known) > 1 for known in points.values()) else None
+    means = {arm: fmean(y for _, y in known) for arm, known in points.items()}
+    below = _far_below(means)
+    said = ["mean; bars: lowest to highest seed"] if any(len(known) > 1 for known in points.values()) else []
+    title = "\n".join([*said, *(["triangle: below the axis"] if below else [])]) or None
     names = dict(zip(order, distinct_names(order), strict=True))
-    figure = new_figure(WIDTHS["page"], 3.4 if together else max(3.4, 0.7 + LINE * len(points)))
+    names |= {arm: f"{names[arm]}, {means[arm]:.1f} %" for arm in below}
+    is_wide, lines = check_width(width) == "page", LINE * len(points)
+    figure = new_figure(WIDTHS[width], max(3.4, 0.0 if together else 0.7 + lines) if is_wide else 3.0 + lines)
     axes = figure.add_subplot()
-    marks = []
-    for index, arm in enumerate(points if together else order):
-        xs, ys = [x for x, _ in points[arm]], [y for _, y in points[arm]]
-        x, y = fmean(xs), fmean(ys)
-        spread: dict[str, Any] = {"xerr": _range(xs, x), "yerr": _range(ys, y), "elinewidth": 0.8}
-        look = series_style(index) if together else {"color": GREY, "marker": "o", "markersize": 3}
-        axes.errorbar([x], [y], **spread, **look | {"linestyle": "none"}, label=legend_name(names[arm]))
-        marks.append((x, y))
     axes.margins(0.12)
+    marks, drawn = {}, dict[str, Any]()
+    looks = dict(zip(points, map(series_style, range(len(points))), strict=True))
+    for arm in order:  # those below the axis come last, and do not move it
+        xs, ys = [x for x, _ in points[arm]], [y for _, y in points[arm]]
+        look = looks[arm] if together else {"color": GREY, "marker": "o", "markersize": 3}
+        look |= {"linestyle": "none", "label": legend_name(names[arm])}
+        x, y = fmean(xs), means[arm]
+        if arm in below:
+            y = axes.get_ylim()[0]
+            axes.set_ylim(bottom=y)
+            (drawn[arm],) = axes.plot([x], [y], **look | {"marker": "v", "clip_on": False})
+        else:
+            drawn[arm] = axes.errorbar([x], [y], xerr=_range(xs, x), yerr=_range(ys, y), elinewidth=0.8, **look)
+        marks[arm] = (x, y)
     _widen(axes, [x for known in points.values() for x, _ in known])
     axes.grid(color=PALE)
+    if not is_wide:
+        axes.locator_params(axis="x", nbins=4)
     axes.set_xlabel("energy of one image, mJ")
     axes.set_ylabel("test accuracy, %")
     if together:
-        add_legend(axes, loc="best", title=title)
+        add_legend(axes, **BESIDE[width], title=title, handles=[drawn[arm] for arm in order])
     else:
-        _number(figure, axes, marks, [names[arm] for arm in order], title)
+        place = "outside right upper" if is_wide else "outside lower left"
+        _number(figure, axes, [marks[arm] for arm in order], [names[arm] for arm in order], title, place)
     return figure
+
+
+def _far_below(means: Mapping[str, float]) -> set[str]:
+    """Arms below a gap beside which nothing could be told of the others.
+
+    Example:
+        >>> _far_below({"kd": 62.0, "ckd": 61.0, "plain": 59.0, "at": 10.0})
+        {'at'}
+        >>> _far_below({"kd": 62.0, "plain": 10.0})
+        set()
+    """
+    order = sorted(means, key=means.__getitem__, reverse=True)
+    gaps = [means[arm] - means[after] for arm, after in pairwise(order)]
+    if not gaps:
+        return set()
+    widest = gaps.index(max(gaps))
+    spread = means[order[0]] - means[order[widest]]
+    return set(order[widest + 1 :]) if 0 < FAR * spread < gaps[widest] else set()
 
 
 def _widen(axes: Any, energies: Sequence[float]) -> None:
@@ -109,12 +147,17 @@ def _accuracy_and_energy(run: Tensor) -> dict[str, Any]:
 
 
 def _number(
-    figure: Figure, axes: Any, marks: Sequence[tuple[float, float]], names: Sequence[str], title: str | None
+    figure: Figure,
+    axes: Any,
+    marks: Sequence[tuple[float, float]],
+    names: Sequence[str],
+    title: str | None,
+    place: str,
 ) -> None:
-    """Numbers beside marks, none over another, and their names on the right."""
+    """Numbers beside marks, none over another, and their names at a place of the figure."""
     numbered = [f"{number}  {name}" for number, name in enumerate(names, 1)]
     nothing = [Line2D([], [], linestyle="none")] * len(names)
-    where: dict[str, Any] = {"loc": "outside right upper", "handlelength": 0, "handletextpad": 0, "alignment": "left"}
+    where: dict[str, Any] = {"loc": place, "handlelength": 0, "handletextpad": 0, "alignment": "left"}
     legend = figure.legend(nothing, numbered, **where, title=title, fontsize=6, title_fontsize=6)
     for text in legend.get_texts():
         text.set_parse_math(False)
