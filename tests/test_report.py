@@ -25,14 +25,14 @@ pytestmark = pytest.mark.tools
 TAGS = re.findall(
     r"\w+",
     "html head meta title link style body main header nav ol ul li article section p h1 h2 h3 h4 a br dl div dt dd "
-    "table thead tbody tr th td button figure figcaption img details summary span b pre code footer script",
+    "table thead tbody tr th td button figure figcaption picture source img details summary span b pre code footer script",
 )
 ATTRIBUTES = re.findall(
     r"\S+",
-    "lang charset http-equiv content name rel href id class tabindex role aria-label scope type data-value src alt "
-    "colspan hidden open",
+    "lang charset http-equiv content name rel href id class tabindex role aria-label scope type data-value data-head "
+    "src srcset media alt colspan hidden open",
 )
-VOID = ("meta", "link", "br", "img")
+VOID = ("meta", "link", "br", "img", "source")
 
 
 class Page(HTMLParser):
@@ -43,6 +43,7 @@ class Page(HTMLParser):
         self.inside: list[str] = []
         self.scripts: list[str] = []
         self.sources: list[str] = []
+        self.narrow: list[str] = []
         self.words: list[str] = []
         self.feed(text)
         self.close()
@@ -54,9 +55,9 @@ class Page(HTMLParser):
             assert name in ATTRIBUTES, (tag, name)
             if name == "href":
                 assert value == "data:," or re.fullmatch(r"#study-\d+", value)
-            if name == "src":
+            if name in ("src", "srcset"):
                 assert value.startswith(("data:image/svg+xml;base64,", "data:image/png;base64,"))
-                self.sources.append(value)
+                (self.sources if name == "src" else self.narrow).append(value)
         if tag not in VOID:
             self.inside.append(tag)
 
@@ -114,6 +115,19 @@ def test_nobody_wins_whose_interval_holds_zero(tmp_path):
     page = page_of(comparison(tmp_path, {"kd": 0.2, "ckd": -0.1}))
     assert "No method is told apart as better than plain training on 3 paired seeds." in page.text
     assert "Better than" not in page.text
+
+
+def test_the_answer_about_many_arms_is_whole(tmp_path):
+    many = [f"kd:weight={number}.0,task_weight=1.0,temperature=2.0" for number in range(14)]
+    for name in ("plain", *many):
+        for seed in range(3):
+            arm(name, seed, (60.0 if name == "plain" else 70.0) + 0.1 * seed * len(name) % 7).write(
+                tmp_path / f"{name}_{seed}.json"
+            )
+    page = page_of(tmp_path)
+    assert all(
+        re.search(rf"Better than plain training: .*{re.escape(name)} \+.* What was asked", page.text) for name in many
+    )
 
 
 def test_a_smoke_run_has_no_winner():

@@ -102,9 +102,40 @@ def test_the_table_sorts_by_click_and_by_key(visit):
     assert (name.get_attribute("aria-sort"), order()) == ("ascending", ["ckd", "kd", "plain"])
 
 
-def test_wide_parts_scroll_by_key_inside_the_page(visit):
+def test_a_phone_shows_figures_and_tables_whole(visit):
     page = visit(PHONE)
-    figure = page.locator("figure .scroll").first
+    out_of_sight = page.evaluate(
+        "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth)"
+        ".map((one) => one.getAttribute('aria-label'))"
+    )
+    assert out_of_sight == []
+    widths = page.evaluate("[...document.querySelectorAll('source + img')].map((image) => image.naturalWidth)")
+    assert len(widths) >= 4
+    assert max(widths) < 400, "the figures for a phone are drawn for its width"
+    card = page.locator("article", has_text="Better than plain training: kd").first.locator("tbody tr").first
+    heads = card.evaluate(
+        "(row) => [...row.cells].slice(1).map((cell) => getComputedStyle(cell, '::after').content.slice(1, -1))"
+    )
+    assert {"seeds", "test", "told apart"} <= {*heads}
+    card.locator("td", has_text="above").wait_for(state="visible")
+    desk = visit().evaluate("[...document.querySelectorAll('source + img')].map((image) => image.naturalWidth)")
+    assert min(desk) > 600
+
+
+def test_tables_stay_tables_for_those_who_hear_them(visit):
+    for viewport in (PHONE, DESK):
+        table = visit(viewport).locator("article", has_text="Better than plain training: kd").first.get_by_role("table")
+        assert table.first.get_by_role("row").count() == 4
+        assert table.first.get_by_role("columnheader").count() >= 5
+        assert table.first.get_by_role("rowheader").all_inner_texts() == ["kd", "ckd", "plain"]
+
+
+def test_wide_parts_scroll_by_key_inside_the_page(browser, tmp_path):
+    arm("kd", 0, 61.0).write(tmp_path / "records/kd.json")
+    (tmp_path / "maps.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="900" height="90"/>')
+    page = browser.new_page(viewport=PHONE)
+    page.goto(write_page(tmp_path / "report.html", *find_studies([tmp_path])).as_uri())
+    figure = page.locator("figure .scroll", has=page.locator("[alt^='maps.']"))
     figure.focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_function("(one) => one.scrollLeft > 0", arg=figure.element_handle())

@@ -22,7 +22,7 @@ from .plots.results import (
     plot_layer_rates,
     plot_training,
 )
-from .plots.style import COLORS, GREY, PALE, styled
+from .plots.style import COLORS, GREY, PALE, Width, styled
 
 __all__ = ["Picture", "figures_of_study", "pictures_of_runs"]
 
@@ -50,12 +50,14 @@ class Picture:
         title: above it.
         caption: how to read it.
         source: ``data:`` address with all of its bytes.
+        narrow: the same of the picture for a phone; empty where there is none.
     """
 
     place: str
     title: str
     caption: str
     source: str
+    narrow: str = ""
 
 
 def figures_of_study(study: Study) -> list[Picture]:
@@ -69,20 +71,22 @@ def figures_of_study(study: Study) -> list[Picture]:
             "Each arm minus its control, paired by seed. Bars are 95 % intervals that hold all at once; an arm whose "
             "bar crosses zero (hollow grey mark) is not told apart from its control. An arrow is an arm beyond the "
             "axis.",
-            (lambda: plot_forest(runs)) if differences(runs) else None,
+            (lambda width: plot_forest(runs, width=width)) if differences(runs) else None,
         ),
         _drawn(
             "curves",
             "Accuracy during training",
             f"On the {part} part after each epoch: mean over the seeds, in a band from the lowest to the highest seed.",
-            (lambda: plot_training(runs, part=part)) if any(len(run.history) > 1 for run in runs) else None,
+            (lambda width: plot_training(runs, part=part, width=width))
+            if any(len(run.history) > 1 for run in runs)
+            else None,
         ),
         _drawn(
             "energy",
             "Accuracy against energy",
             "Test accuracy beside the energy of one image (45 nm, 32-bit: 4.6 pJ a MAC, 0.9 pJ an AC, without memory), "
             "mean and range over the seeds. Up and to the left is better.",
-            (lambda: plot_accuracy_and_energy(runs))
+            (lambda width: plot_accuracy_and_energy(runs, width=width))
             if any(None not in (run.energy_mj, run.test_accuracy) for run in runs)
             else None,
         ),
@@ -90,7 +94,7 @@ def figures_of_study(study: Study) -> list[Picture]:
             "energy",
             "Firing rate by layer",
             "Share of the neurons and time steps of each spiking layer that spike, mean over the seeds.",
-            (lambda: plot_layer_rates(rates)) if rates else None,
+            (lambda width: plot_layer_rates(rates, width=width)) if rates else None,
         ),
     ]
     return [picture for picture in found if picture is not None]
@@ -135,8 +139,10 @@ def _png(content: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _drawn(place: str, title: str, caption: str, draw: Callable[[], Figure] | None) -> Picture | None:
-    return None if draw is None else Picture(place, title, caption, _as_svg(draw()))
+def _drawn(place: str, title: str, caption: str, draw: Callable[[Width], Figure] | None) -> Picture | None:
+    if draw is None:
+        return None
+    return Picture(place, title, caption, _as_svg(draw("page")), narrow=_as_svg(draw("column")))
 
 
 @styled
