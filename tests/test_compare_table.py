@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from spikingjelly_ckd.recipes.comparison.records import ArmRecord
-from spikingjelly_ckd.recipes.comparison.table import answer, render
+from spikingjelly_ckd.recipes.comparison.table import answer, remarks, render
 
 pytestmark = pytest.mark.tools
 
@@ -231,3 +231,9 @@ def test_the_head_names_plain_training_where_that_did_not_run():
     head = render(GOOD).splitlines()[2]
     assert "minus plain" in head
     assert "tuned" not in head
+
+
+def test_energy_that_spikes_do_not_change_is_named():
+    said = "84 % of the energy is of multiply-accumulates (in the first layer, in BatchNorm, and where inputs are not "
+    assert any(text.startswith(said) for text in remarks(runs("plain", [50.0, 51.0], mac_share=0.84)))
+    assert remarks(runs("plain", [50.0, 51.0], mac_share=0.4)) == remarks(PLAIN) == []

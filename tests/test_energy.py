@@ -106,6 +106,8 @@ def test_a_convolution_by_hand():
     assert (binary.macs, binary.acs, binary.synops) == (0, 5 * 4, 5 * 4)  # all four do
     assert binary.compute_mj == binary.compute_mj_counts == pytest.approx(20 * 0.9e-9)
     assert (binary.firing_rate, binary.rates, binary.integer_layers) == (None, {}, ())
+    assert (real.mac_share, binary.mac_share) == (pytest.approx(1.0), 0.0)
+    assert measure_energy(nn.ReLU(), [one_inside]).mac_share is None
 
 
 def test_counts_are_billed_as_macs_and_beside_it_as_additions():

@@ -25,7 +25,8 @@ pytestmark = pytest.mark.tools
 TAGS = re.findall(
     r"\w+",
     "html head meta title link style body main header nav ol ul li article section p h1 h2 h3 h4 a br dl div dt dd "
-    "table thead tbody tr th td button figure figcaption picture source img details summary span b pre code footer script",
+    "table thead tbody tr th td button figure figcaption picture source img details summary span b pre code footer "
+    "script",
 )
 ATTRIBUTES = re.findall(
     r"\S+",

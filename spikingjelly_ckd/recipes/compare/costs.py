@@ -17,7 +17,7 @@ __all__ = ["firing_and_energy", "gradient_share"]
 
 
 def firing_and_energy(student: nn.Module, images: Tensor, recipe: Recipe) -> dict[str, float | None]:
-    """Firing rate and energy of one image; both None for a network in which they cannot be counted, which is said.
+    """Firing rate and energy of one image; None for a network in which they cannot be counted, which is said.
 
     Args:
         student: on the CPU; gradient checkpoints are taken out of it.
@@ -25,7 +25,7 @@ def firing_and_energy(student: nn.Module, images: Tensor, recipe: Recipe) -> dic
         recipe: how the student takes its time steps.
 
     Returns:
-        ``firing_rate``, from 0 to 1, and ``energy_mj``.
+        ``firing_rate``, from 0 to 1, ``energy_mj``, and ``mac_share``, from 0 to 1.
     """
     is_event, student = images.ndim == 5, without_checkpoints(student)
     try:
@@ -34,8 +34,8 @@ def firing_and_energy(student: nn.Module, images: Tensor, recipe: Recipe) -> dic
         )
     except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         say(f"The energy of {type(student).__name__} is not counted: {str(error).partition(chr(10))[0]}")
-        return {"firing_rate": None, "energy_mj": None}
-    return {"firing_rate": found.firing_rate, "energy_mj": found.compute_mj}
+        return {"firing_rate": None, "energy_mj": None, "mac_share": None}
+    return {"firing_rate": found.firing_rate, "energy_mj": found.compute_mj, "mac_share": found.mac_share}
 
 
 def gradient_share(out: Any, student: nn.Module) -> float | None:

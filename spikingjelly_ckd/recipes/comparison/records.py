@@ -34,6 +34,7 @@ KINDS: dict[str, Kind] = {
     "teacher_ms": optional(number(0)),
     "firing_rate": optional(number(0, 1)),
     "energy_mj": optional(number(0)),
+    "mac_share": optional(number(0, 1)),
     "failed": optional(TEXT),
     "chosen": MAPPING,
     "environment": MAPPING,
@@ -100,6 +101,7 @@ class ArmRecord:
         teacher_ms: median time of the teacher's forward, which all arms share.
         firing_rate: share of spikes, from 0 to 1, on images of the test part.
         energy_mj: of one image, see :func:`~spikingjelly_ckd.recipes.report.energy.measure_energy`.
+        mac_share: of that energy, the share of multiply-accumulates, from 0 to 1.
         failed: why it ended before the last epoch; None for a whole run.
         init: of a student that began with the weights of its teacher or of a file: ``source``, what fitted, and its
             ``accuracy`` on the held-out part before the first step, percent; None for first weights of its own.
@@ -126,6 +128,7 @@ class ArmRecord:
     teacher_ms: float | None = None
     firing_rate: float | None = None
     energy_mj: float | None = None
+    mac_share: float | None = None
     failed: str | None = None
     init: dict[str, Any] | None = None
     chosen: dict[str, Any] = field(default_factory=dict)

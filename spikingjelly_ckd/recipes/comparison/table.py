@@ -17,6 +17,8 @@ __all__ = ["answer", "arms_of", "cells_of", "compare_records", "control_of", "he
 LONGEST_NOTE = 4000
 LEAST_SHARE = 0.01
 """A method whose losses have a smaller share of the gradient than this, in every epoch, does not act."""
+DENSE = 0.5
+"""Share of the energy from which on it is said to be of multiply-accumulates."""
 ALL_RIGHT = 99.5
 """Percent of the test images from which on a network is nearly always right."""
 SILENT = 0.01
@@ -83,7 +85,7 @@ def render(records: Sequence[ArmRecord], does_not_fit: Mapping[str, str] | None 
 
 
 def remarks(records: Sequence[ArmRecord], shown: Callable[[object], str] = markdown_cell) -> list[str]:
-    """What holds for all arms: what the time of a step leaves out, and what the preflight warns of in every arm.
+    """What holds for all arms: what a step's time leaves out, what an energy is of, what every preflight warns of.
 
     Args:
         records: of one comparison.
@@ -95,6 +97,12 @@ def remarks(records: Sequence[ArmRecord], shown: Callable[[object], str] = markd
         found.append(
             f"A step is one of training, without loading and without the teacher's forward of {forward:.0f} ms, which "
             "the arms share here; an arm that is trained alone takes both."
+        )
+    share = _mean(record.mac_share for record in records)
+    if share is not None and share >= DENSE:
+        found.append(
+            f"{100 * share:.0f} % of the energy is of multiply-accumulates (in the first layer, in BatchNorm, and where "
+            "inputs are not 0 and 1, as behind an average pool), which more or fewer spikes do not change."
         )
     said = (f"Preflight of all arms: {shown(text)}" for text in _warnings_of_all(records))
     return found + [text if text.endswith("?") else f"{text}." for text in said]

@@ -74,6 +74,11 @@ class Energy:
     integer_layers: tuple[str, ...]
     counted_by: Literal["spikingjelly op_counter", "own counting"]
 
+    @property
+    def mac_share(self) -> float | None:
+        """Share of ``compute_mj`` that MACs take, in [0, 1], which more or fewer spikes do not change; None of 0 mJ."""
+        return MAC_PJ * self.macs * _MJ_PER_PJ / self.compute_mj if self.compute_mj else None
+
     def to_json(self) -> dict[str, Any]:
         """The same as plain numbers, strings, lists and dicts, for the record of a run."""
         return asdict(self) | {"integer_layers": list(self.integer_layers)}
