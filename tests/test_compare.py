@@ -501,7 +501,8 @@ def test_rerun_sends_a_record_of_a_comparison_back_to_its_command(compare, tmp_p
         assert rerun_main([str(given)]) == 2
         said = capsys.readouterr().err
         assert f"error: {file.parent}" in said
-        assert "_seed0.json is a record of compare: run its command again" in said
+        assert "_seed0.json is a record of compare, which is repeated by its command with another " in said
+        assert said.strip().endswith(json.loads(file.read_text("utf8"))["command"])
 
 
 def test_a_record_of_others_is_looked_at(compare, tmp_path):

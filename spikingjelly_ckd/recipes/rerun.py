@@ -37,6 +37,7 @@ EQUAL, DIFFERS, NOT_RUN = 0, 1, 2
 PROGRAM = "rerun"
 
 SHOWN = 200
+LONGEST_COMMAND = 4000
 NOT_SAID = "nothing"
 OTHERWISE = ("processes", "neurons", "chosen")
 """What else a record says that explains another outcome."""
@@ -174,8 +175,12 @@ def _record_file(path: Path) -> Path:
     file = path / "record.json" if path.is_dir() else path
     others = [] if file.is_file() else sorted((path / RECORDS).glob("*.json"))
     for found in (file, *others[:1]):
-        if found.is_file() and read_record(found).get("kind") == KIND:
-            raise ValueError(f"{found} is a record of compare: run its command again, which stands in it")
+        content = read_record(found) if found.is_file() else {}
+        if content.get("kind") == KIND:
+            command = shown_text(content.get("command") or "it names none", LONGEST_COMMAND)
+            raise ValueError(
+                f"{found} is a record of compare, which is repeated by its command with another --output-dir: {command}"
+            )
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}")
     return file
