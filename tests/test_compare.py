@@ -455,6 +455,14 @@ def test_other_data_and_another_teacher_in_the_same_folder_are_refused(compare, 
         compare(*again, "--seeds", "0", "1", out=tmp_path / "again")
 
 
+@pytest.mark.parametrize("flag", ["--teacher", "--init"])
+def test_a_mistyped_file_in_a_folder_that_was_begun_is_named_first(compare, flag):
+    asked = ("--methods", "kd", "--seeds", "0", "--epochs", "1")
+    compare(*asked)
+    with pytest.raises(FileNotFoundError, match=r"there is (no file|none) .*gone\.pth"):
+        compare(*asked, flag, "gone.pth")
+
+
 def test_an_energy_that_cannot_be_counted_costs_no_run(compare, monkeypatch, capsys):
     def refuse(*_, **__):
         raise ValueError("not these")

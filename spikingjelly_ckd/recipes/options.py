@@ -14,16 +14,25 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch.strategies import StrategyRegistry
 
-from ..errors.arguments import ArgumentValueError
+from ..errors.arguments import ArgumentNotFoundError, ArgumentValueError
 from ..errors.near import hint
 from ..step.validate import check_replayable
 from .files import is_first_process, locked
 from .method_parts import needs_teacher
 from .methods import folder_name
 from .models.memory import find_memopt
-from .recipe import Recipe
+from .recipe import OF_TEACHER, Recipe
 
-__all__ = ["Device", "Logger", "Run", "check_options", "default_workers", "output_folder"]
+__all__ = [
+    "Device",
+    "Logger",
+    "Run",
+    "check_options",
+    "default_workers",
+    "output_folder",
+    "teacher_file",
+    "weights_file",
+]
 
 Device = Literal["auto", "cpu", "cuda"]
 Logger = Literal["tensorboard", "csv", "wandb", "mlflow", "none"]
@@ -166,10 +175,40 @@ class Run:
         return {name: value for name, value in vars(self).items() if name not in ("seed", "seeds", "print_config")}
 
 
+def teacher_file(spec: str) -> Path | None:
+    """The file that ``--teacher`` names; None for ``timm:NAME``.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    if spec.startswith("timm:"):
+        return None
+    path = Path(spec).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"--teacher: there is no file {path.resolve()}; pass a path or timm:NAME")
+    return path
+
+
+def weights_file(init: str | None) -> Path | None:
+    """The file of weights that ``--init`` names; None where it names no file.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    if init is None or init in OF_TEACHER:
+        return None
+    path = Path(init).expanduser()
+    if not path.is_file():
+        names = ", ".join(map(repr, OF_TEACHER))
+        raise ArgumentNotFoundError("init", f"must be {names} or a file of weights; there is none {path.resolve()}")
+    return path
+
+
 def check_options(recipe: Recipe, run: Run) -> None:
     """Raise where the machine lacks what a run asks for, or where flags do not go together.
 
     Raises:
+        FileNotFoundError: ``--teacher`` or ``--init`` names a file that is not there.
         ValueError: a device, strategy or part of SpikingJelly that is not there; a teacher cache that does nothing, or
             that holds no image that the student will see.
     """
@@ -178,6 +217,9 @@ def check_options(recipe: Recipe, run: Run) -> None:
     known = ["auto", *sorted(StrategyRegistry.available_strategies())]
     if run.strategy not in known:
         raise ValueError(f"--strategy must be one of {', '.join(known)}, got {run.strategy}{hint(run.strategy, known)}")
+    if run.teacher is not None:
+        teacher_file(run.teacher)
+    weights_file(recipe.init)
     for name in ("teacher_mean", "teacher_std", "teacher_size"):
         if run.teacher is None and getattr(run, name) is not None:
             text = "does nothing without --teacher PATH|timm:NAME: it says how that network was trained"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,11 +14,11 @@ from torch.utils.data import DataLoader
 
 from ..acceleration import USUAL, accelerate
 from ..distiller import Distiller
-from ..errors.arguments import ArgumentNotFoundError, ArgumentValueError
+from ..errors.arguments import ArgumentValueError
 from .data import Data
 from .data.loading import ReproducibleDataModule
 from .export import read_weights
-from .options import Run
+from .options import Run, weights_file
 from .progress import tracked
 from .recipe import OF_TEACHER, SCALED, Recipe
 from .teacher_input import Teacher
@@ -141,11 +140,8 @@ def initial_weights(init: str, teacher: Teacher | None) -> tuple[str, Mapping[st
     """
     if init in OF_TEACHER and teacher is not None:
         return teacher.source, teacher.network.state_dict()
-    path = Path(init).expanduser()
-    if not path.is_file():
-        raise ArgumentNotFoundError(
-            "init", f"must be 'teacher', 'scaled' or a file of weights; there is none {path.resolve()}"
-        )
+    path = weights_file(init)
+    assert path is not None
     return init, read_weights(path)
 
 

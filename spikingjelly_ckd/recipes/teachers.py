@@ -18,7 +18,7 @@ from .data import Data
 from .data.loading import seed_all
 from .files import is_first_process, locked, say, set_aside
 from .names import resolve_name
-from .options import Run
+from .options import Run, teacher_file
 from .recipe import Recipe
 from .records.schema import Record
 from .teacher_check import check_teacher, part_of
@@ -245,11 +245,9 @@ def load_teacher(
         FileNotFoundError: no such file.
         ValueError: it does not fit: other classes, other channels, weights of another network.
     """
-    if spec.startswith("timm:"):
+    path = teacher_file(spec)
+    if path is None:
         return _from_timm(spec.removeprefix("timm:"), data)
-    path = Path(spec).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"--teacher: there is no file {path.resolve()}; pass a path or timm:NAME")
     if is_described(path):
         return described_teacher(path, spec, data, build, of_any_file)
     return weights_teacher(path, spec, data, build, arguments)

@@ -101,8 +101,8 @@ def remarks(records: Sequence[ArmRecord], shown: Callable[[object], str] = markd
     share = _mean(record.mac_share for record in records)
     if share is not None and share >= DENSE:
         found.append(
-            f"{100 * share:.0f} % of the energy is of multiply-accumulates (in the first layer, in BatchNorm, and where "
-            "inputs are not 0 and 1, as behind an average pool), which more or fewer spikes do not change."
+            f"{100 * share:.0f} % of the energy is of multiply-accumulates (in the first layer, in BatchNorm, and "
+            "where inputs are not 0 and 1, as behind an average pool), which more or fewer spikes do not change."
         )
     said = (f"Preflight of all arms: {shown(text)}" for text in _warnings_of_all(records))
     return found + [text if text.endswith("?") else f"{text}." for text in said]
