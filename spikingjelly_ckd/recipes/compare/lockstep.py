@@ -27,6 +27,7 @@ from ..data.loading import seed_all
 from ..options import Run
 from ..progress import tracked
 from ..recipe import SCALED
+from ..report.energy import ENERGY_IMAGES
 from ..teacher_input import Teacher
 from ..thresholds import some_batches
 from ..training.resume import SETTINGS, WholeCheckpoints, check_same_run, find_checkpoint, read_checkpoint
@@ -41,7 +42,6 @@ EXAMPLES = 8
 """Images on which layers are chosen."""
 TIMED = 50
 """Steps of an epoch that are timed."""
-IMAGES_OF_ENERGY = 64
 LAYERS = {name: FLAGS[name] for name in ("student_layer", "teacher_layer")}
 
 
@@ -270,7 +270,7 @@ class Seed:
 
     def costs(self, state: ArmState, part: Part = "test") -> dict[str, float | None]:
         """Time of a step, of the teacher, firing rate and energy of one image of a part."""
-        images = self.batches.some(part, 1 if self.run.smoke else IMAGES_OF_ENERGY)
+        images = self.batches.some(part, 1 if self.run.smoke else ENERGY_IMAGES)
         counted = firing_and_energy(state.distiller.student.cpu(), images, self.recipe)
         state.distiller.to(self.device)
         teacher = self._teacher_times if state.distiller.uses_teacher else []

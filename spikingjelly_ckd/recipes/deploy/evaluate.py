@@ -19,6 +19,7 @@ from ...errors.installed import needs_packages
 from ..data.base import drawn_rows
 from ..names import resolve_name
 from ..parser import Parser
+from ..report.energy import ENERGY_IMAGES
 from ..untrusted import shown_text
 from .exported import KEEPS_STATE, ExportedNetwork, read_exported
 
@@ -34,8 +35,6 @@ PATIENCE = 5
 """Seconds after which progress is shown, on a terminal."""
 FEW = 8
 """Samples that are run again to see whether the network keeps a state."""
-ENERGY_IMAGES = 64
-"""On which firing rate and energy are measured at every number of time steps."""
 MESSAGE = 2000
 """Characters of an error that are shown."""
 

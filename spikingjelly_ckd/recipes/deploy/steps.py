@@ -18,7 +18,7 @@ from ...networks.outputs import read_logits
 from ...step.time_steps import StudentSteps, run_over_time
 from ..data.loading import seeded
 from ..records.evaluation import EarlyExit, StepEvaluation, StepFigures
-from ..report.energy import Energy, measure_energy
+from ..report.energy import ENERGY_IMAGES, Energy, measure_energy
 from ..training.figures import StepAccuracy, among_largest
 from .exported import KEEPS_STATE
 
@@ -43,7 +43,7 @@ def evaluate_steps(
     student_steps: StudentSteps = "multi",
     batch_first: bool | None = None,
     thresholds: Sequence[float] = THRESHOLDS,
-    energy_images: int = 64,
+    energy_images: int = ENERGY_IMAGES,
 ) -> StepEvaluation:
     """Accuracy, firing rate and energy after every number of steps up to ``T``, and with early exit by confidence.
 
@@ -59,7 +59,8 @@ def evaluate_steps(
         student_steps: as for :class:`~spikingjelly_ckd.Distiller`.
         batch_first: as for :class:`~spikingjelly_ckd.Distiller`.
         thresholds: confidences in ``(0, 1]`` at which an image may stop early.
-        energy_images: how many images firing rate and energy are measured on; 0 leaves them out.
+        energy_images: how many images, the first of the batches, firing rate and energy are measured on; 0 leaves them
+            out. Where batches come sorted by class, draw them in another order.
 
     Returns:
         :class:`~spikingjelly_ckd.recipes.records.evaluation.StepEvaluation`.

@@ -36,12 +36,14 @@ try:
 except ImportError:  # 0.0.0.0.14
     op_counter = None
 
-__all__ = ["AC_PJ", "MAC_PJ", "Energy", "Operations", "ann_twin", "count_operations", "measure_energy"]
+__all__ = ["AC_PJ", "ENERGY_IMAGES", "MAC_PJ", "Energy", "Operations", "ann_twin", "count_operations", "measure_energy"]
 
 MAC_PJ = 4.6
 """Energy of one multiply-accumulate in pJ: 3.7 for the product, 0.9 for the sum."""
 AC_PJ = 0.9
 """Energy of one accumulate in pJ."""
+ENERGY_IMAGES = 64
+"""Images that firing rate and energy are measured on where nothing else is said."""
 _MJ_PER_PJ = 1e-9
 
 
