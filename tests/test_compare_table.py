@@ -1,11 +1,12 @@
 """The table of a comparison: what it says, and what it never says."""
 
+import json
 import re
 from dataclasses import replace
 
 import pytest
 
-from spikingjelly_ckd.recipes.comparison.records import ArmRecord
+from spikingjelly_ckd.recipes.comparison.records import LATER, ArmRecord
 from spikingjelly_ckd.recipes.comparison.table import answer, remarks, render
 
 pytestmark = pytest.mark.tools
@@ -237,3 +238,15 @@ def test_energy_that_spikes_do_not_change_is_named():
     said = "84 % of the energy is of multiply-accumulates (in the first layer, in BatchNorm, and where inputs are not "
     assert any(text.startswith(said) for text in remarks(runs("plain", [50.0, 51.0], mac_share=0.84)))
     assert remarks(runs("plain", [50.0, 51.0], mac_share=0.4)) == remarks(PLAIN) == []
+
+
+def test_a_record_of_an_earlier_version_is_read(tmp_path):
+    path = GOOD[0].write(tmp_path / "kd_seed0.json")
+    content = json.loads(path.read_text("utf8"))
+    for name in LATER:
+        content.pop(name)
+    path.write_text(json.dumps(content))
+    assert ArmRecord.read(path) == GOOD[0]
+    path.write_text(json.dumps(content | {"mac_share": 1.5}))
+    with pytest.raises(ValueError, match="mac_share"):
+        ArmRecord.read(path)

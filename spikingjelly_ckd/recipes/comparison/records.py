@@ -34,7 +34,6 @@ KINDS: dict[str, Kind] = {
     "teacher_ms": optional(number(0)),
     "firing_rate": optional(number(0, 1)),
     "energy_mj": optional(number(0)),
-    "mac_share": optional(number(0, 1)),
     "failed": optional(TEXT),
     "chosen": MAPPING,
     "environment": MAPPING,
@@ -54,6 +53,12 @@ INIT = Kind(
         and PERCENT.fits(value.get("accuracy"))
     ),
 )
+LATER: dict[str, Kind] = {
+    "init": optional(INIT),
+    "preflight": optional(MAPPING),
+    "mac_share": optional(number(0, 1)),
+}
+"""What the first records of comparisons do not have."""
 EPOCH: dict[str, Kind] = {"val_accuracy": PERCENT, "share": optional(number(0)), "loss": optional(number())}
 
 
@@ -215,7 +220,7 @@ def _check(path: Path, content: Mapping[str, Any]) -> None:
         raise ValueError(f"{path}: a record of a comparison says {', '.join(missing)}, and this one does not")
     check_kinds(content, KINDS, str(path))
     check_kinds(content["method"], {"tuned": TUNED}, f"{path}, method")
-    check_kinds(content, {"init": optional(INIT), "preflight": optional(MAPPING)}, str(path))
+    check_kinds(content, LATER, str(path))
     for row in content["history"]:
         check_kinds(row, EPOCH, f"{path}, history")
     if content["failed"] is None and content["test_accuracy"] is None:
