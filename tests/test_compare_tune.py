@@ -95,6 +95,7 @@ def test_ranges_are_around_what_was_given():
         "temperature": (1.0, 2.0, 4.0),
     }
     assert [*search_space(recipe_of("kd:weight=auto"))] == ["lr", "temperature"]
+    assert [*search_space(recipe_of("ckd", beta="hold"))] == ["lr", "gamma", "map_temperature", "temperature"]
     assert [*search_space(recipe_of("ckd", beta="auto", gamma=0.0))] == ["lr", "map_temperature", "temperature"]
 
 

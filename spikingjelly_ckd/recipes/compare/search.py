@@ -83,7 +83,8 @@ def search_space(recipe: Recipe) -> dict[str, Range]:
     space = {"lr": _around(recipe.lr, LR_FACTOR)}
     method = recipe.read_method()
     if recipe.method == "ckd":
-        numbers = {name: getattr(recipe, name) for name in OF_CKD if getattr(recipe, name) != "auto"}
+        values = {name: getattr(recipe, name) for name in OF_CKD}
+        numbers = {name: value for name, value in values.items() if not isinstance(value, str)}  # "auto", "hold"
     else:
         numbers = numbers_of(recipe.method)
     for name, value in numbers.items():
