@@ -288,6 +288,25 @@ def test_plain_runs_that_differ_in_settings_of_teaching_alone_are_one_setting():
         tabulate([record("plain", 0), record("plain", 0, beta=5.0)])
 
 
+def test_plain_runs_that_began_with_unlike_teachers_are_unlike():
+    def begun(method, seed, sha256, init="teacher"):
+        teacher = {"source": "t.safetensors", "sha256": sha256 * 64, "accuracy": 90.0}
+        found = record(method, seed, 60.0 + seed, teacher=teacher, options={"teacher": "t.safetensors"})
+        found["recipe"]["init"] = init
+        return found
+
+    unlike = read(tabulate([begun("plain", 0, "a"), begun("plain", 1, "b")]))
+    assert [line["seeds"] for line in unlike] == ["0", "1"]
+    (alike,) = read(tabulate([begun("plain", 0, "a"), begun("plain", 1, "a")]))
+    assert alike["seeds"] == "0 1"
+    (untouched,) = read(tabulate([begun("plain", 0, "a", None), begun("plain", 1, "b", None)]))
+    assert untouched["seeds"] == "0 1"
+    pair = read(tabulate([begun("plain", 0, "a"), begun("ckd", 0, "a")]))
+    assert [line["paired to plain"] for line in pair if line["method"] == "ckd"] == ["+0.00"]
+    pair = read(tabulate([begun("plain", 0, "b"), begun("ckd", 0, "a")]))
+    assert [line["paired to plain"] for line in pair if line["method"] == "ckd"] == ["no plain runs"]
+
+
 def test_plain_of_another_schedule_is_not_matched():
     ckd, plain = read(tabulate([record("plain", lr=0.2), record("ckd", lr=0.1)]))
     assert ckd["paired to plain"] == "no plain runs"

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..recipe import DEFAULTS
+from ..recipe import DEFAULTS, FROM_TEACHER, OF_CKD
 from ..records.schema import Record
 
 __all__ = ["run_key", "settings_of", "settings_text", "shared_settings"]
 
 NOT_SETTINGS = ("name", "paper_accuracy", "method", "parts")
-OF_TEACHING = (
-    *("variant", "map_temperature", "temperature", "noise_weight", "beta", "gamma", "target_class"),
-    *("student_layer", "teacher_layer", "teacher", "teacher_epochs", "teacher_lr", "teacher_cache"),
-)
+OF_METHOD = (*OF_CKD, "student_layer", "teacher_layer", "teacher_cache")
 """Settings that do not touch plain training."""
-OF_TEACHER = ("teacher_epochs", "teacher_lr")
+OF_OWN_TEACHER = ("teacher_epochs", "teacher_lr")
 """Settings of a teacher that is trained first, and of none that is given."""
 
 
@@ -25,12 +22,18 @@ def settings_of(record: Record) -> dict[str, Any]:
     elsewhere = {"data": record.data.name, "processes": record.processes or 1}
     elsewhere["teacher_cache"] = record.options.get("teacher_cache")
     settings = DEFAULTS | record.recipe | elsewhere  # a row's script also runs on other data and on several devices
-    out: tuple[str, ...] = OF_TEACHING if record.method == "plain" else ()
     teacher = record.teacher
-    if not out and teacher is not None and record.options.get("teacher") is not None:
-        out = OF_TEACHER
+    if teacher is not None and record.options.get("teacher") is not None:
         settings["teacher"] = teacher.source if teacher.sha256 is None else f"sha256 {teacher.sha256[:8]}"
-    return {name: value for name, value in settings.items() if name not in (*NOT_SETTINGS, *out)}
+        settings = {name: value for name, value in settings.items() if name not in OF_OWN_TEACHER}
+    settings = _of_plain_training(settings) if record.method == "plain" else settings
+    return {name: value for name, value in settings.items() if name not in NOT_SETTINGS}
+
+
+def _of_plain_training(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that touch plain training; its teacher does where it begins with the teacher's weights."""
+    out = OF_METHOD if settings.get("init") in FROM_TEACHER else (*OF_METHOD, "teacher", *OF_OWN_TEACHER)
+    return {name: value for name, value in settings.items() if name not in out}
 
 
 def run_key(record: Record) -> tuple[str, str, str]:
@@ -40,7 +43,7 @@ def run_key(record: Record) -> tuple[str, str, str]:
 
 def shared_settings(record: Record) -> dict[str, Any]:
     """The settings that a run has in common with its plain twin."""
-    return {name: value for name, value in settings_of(record).items() if name not in OF_TEACHING}
+    return _of_plain_training(settings_of(record))
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
