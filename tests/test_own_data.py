@@ -114,6 +114,8 @@ def test_finished_tensors_are_taken_as_they_are():
     assert data_from(own(images), own(images), DataOptions(size=8)).mean is None
     with pytest.raises(ValueError, match="flip does nothing to tensors of real numbers, .*; switch it off, or"):
         data_from(own(images), own(images), DataOptions(size=8, flip=True))
+    with pytest.raises(ValueError, match="cutout does nothing to tensors of real numbers"):
+        data_from(own(images), own(images), DataOptions(size=8, cutout=4))
     with pytest.raises(ValueError, match=r"size must be that of the images, \(1, 8, 8\), got 16"):
         data_from(own(images), own(images), DataOptions(size=16))
     with pytest.raises(ValueError, match=r"the images are \(1, 8, 6\), and networks get squares: let the dataset"):

@@ -86,7 +86,7 @@ class EventNDA:
     axes; a rotation by up to 30 degrees; a shear along the rows by up to 30 degrees. Amounts are drawn uniformly;
     rotation and shear take the nearest pixel and fill with 0. Source: ``functions/data_loaders.py`` of
     Intelligent-Computing-Lab-Yale/NDA_SNN at d355bcb. That code has neither a flip nor a cutout; ``flip`` of the
-    options adds a flip, and cutout is left out. It rolls frames of 48x48; other sizes roll in proportion (ours).
+    options adds a flip, and ``cutout`` a cutout. It rolls frames of 48x48; other sizes roll in proportion (ours).
 
     Example:
         >>> import torch

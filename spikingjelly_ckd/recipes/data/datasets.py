@@ -22,7 +22,7 @@ from .splits import Sample
 __all__ = ["data_from"]
 
 Kind = Literal["picture", "finished", "events"]
-OF_PICTURES = ("crop_padding", "resized_crop", "flip", "auto_augment", "erase")
+OF_PICTURES = ("crop_padding", "resized_crop", "flip", "auto_augment", "erase", "cutout")
 OF_EVENTS = ("roll", "nda")
 
 
