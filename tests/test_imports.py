@@ -53,7 +53,8 @@ def imports(path: Path) -> tuple[dict[str, set[str]], set[str]]:
             base = ".".join([*package, *([node.module] if node.module else [])])
             for alias in node.names:
                 submodule = f"{base}.{alias.name}".lstrip(".")
-                if (PACKAGE / submodule.replace(".", "/")).with_suffix(".py").exists():
+                folder = PACKAGE / submodule.replace(".", "/")
+                if folder.with_suffix(".py").exists() or (folder / "__init__.py").exists():
                     inside.setdefault(submodule, set())
                 else:
                     inside.setdefault(base, set()).add(alias.name)
