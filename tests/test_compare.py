@@ -667,8 +667,8 @@ def test_every_flag_of_its_own_and_every_refused_one_is_described():
         (["--energy-images", "0"], "--energy-images is not served by a comparison"),
         (["--mixup", "0"], "--mixup is not served by a comparison"),
         (["--mixup-off-epoch", "3"], "--mixup-off-epoch is not served by a comparison"),
-        (["-j", "-3"], "argument -j/--workers: it must be a number of at least 0, got '-3'"),
-        (["--jobs", "0"], "argument --jobs: it must be a number of at least 1, got '0'"),
+        (["-j", "-3"], "argument -j/--workers: it must be a whole number of at least 0, got '-3'"),
+        (["--jobs", "0"], "argument --jobs: it must be a whole number of at least 1, got '0'"),
     ],
 )
 def test_flags_that_a_comparison_does_not_serve_are_refused_whatever_they_say(capsys, more, words):

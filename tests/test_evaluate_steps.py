@@ -229,4 +229,4 @@ def test_the_command(tmp_path, capsys):
     assert "| exit at confidence |" in said
     one = tree / "test" / "class000"
     assert main(["evaluate", str(path), str(one), "--steps", "--device", "cpu"]) == 1
-    assert "steps needs a spiking network" in capsys.readouterr().err
+    assert "--steps needs a spiking network" in capsys.readouterr().err

@@ -188,7 +188,7 @@ def test_minimal_says_in_one_line_that_it_was_stopped(image_folder, tmp_path):
         (("--data-path", "nowhere"), "--data-path nowhere must hold train/ and test/"),
         (("--data-path", "."), "--data-path . must have the folders of at least two classes in train/"),
         (("--data-path", "other"), "--data-path other has classes in one of train/ and test/ only: cat, dog"),
-        (("--data-path", ".", "-T", "-1"), "-T: it must be a number of at least 1, got '-1'"),
+        (("--data-path", ".", "-T", "-1"), "-T: it must be a whole number of at least 1, got '-1'"),
         (("--data-path", ".", "--lr", "nan"), "--lr: it must be a number of at least 0, got 'nan'"),
         (("--data-path", ".", "--method", "cdk"), "did you mean 'ckd'?"),
     ],

@@ -395,6 +395,11 @@ def test_nan_in_the_test_set_is_no_wrong_answer(tmp_path):
     loader = DataLoader(TensorDataset(images, labels), batch_size=4)
     with pytest.raises(ValueError, match="the test set holds NaN or inf, which would count as wrong answers"):
         make_trainer(tmp_path).validate(ClassifierModule(tiny_teacher()), loader, verbose=False)
+    of_validation = ClassifierModule(tiny_teacher(), measured="val")
+    with pytest.raises(ValueError, match="the validation set holds NaN or inf"):
+        make_trainer(tmp_path).validate(of_validation, loader, verbose=False)
+    with pytest.raises(ValueError, match="the test set holds NaN or inf"):
+        make_trainer(tmp_path).test(of_validation, loader, verbose=False)
 
 
 def test_a_classifier_may_return_more_than_its_logits():

@@ -97,10 +97,10 @@ class SAMDLoss(DistillationLoss):
         squared_temperature: bool = True,
         target_class: TargetClass = "teacher",
         cam_pool: Pooling = "mean",
-        student_eps: float = SPIKE_EPS,
-        teacher_eps: float | None = None,
         cam_method: CamMethod = "grad_cam",
         student_map: StudentMap = "spikes",
+        student_eps: float = SPIKE_EPS,
+        teacher_eps: float | None = None,
         negative: Negative = "refuse",
     ) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 
 from ..errors.checks import check_non_negative
 from .methods import resolve_here
-from .parser import read_count, read_whole
+from .parser import read_count, read_seed, read_whole
 from .recipe import Weight
 
 __all__ = ["function_named"]
@@ -60,13 +60,7 @@ def _devices(text: str) -> int | Literal["auto"]:
     try:
         return read_count(text)
     except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(f"it must be a number of at least 1 or 'auto', got {text!r}") from None
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"it must be whole numbers of at least 0, got {text!r}")
-    return int(text)
+        raise argparse.ArgumentTypeError(f"it must be a whole number of at least 1 or 'auto', got {text!r}") from None
 
 
 READERS: dict[str, Callable[[str], Any]] = {
@@ -82,7 +76,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "devices": _devices,
     "beta": _weight,
     "gamma": _weight,
-    "seeds": _seed,
+    "seeds": read_seed,
     "seed": read_whole,
     "workers": read_whole,
 }

@@ -21,7 +21,7 @@ from .files import is_first_process, locked
 from .method_parts import needs_teacher
 from .methods import folder_name
 from .models.memory import find_memopt
-from .recipe import OF_TEACHER, Recipe
+from .recipe import FROM_TEACHER, Recipe
 
 __all__ = [
     "Device",
@@ -195,11 +195,11 @@ def weights_file(init: str | None) -> Path | None:
     Raises:
         FileNotFoundError: it is not there.
     """
-    if init is None or init in OF_TEACHER:
+    if init is None or init in FROM_TEACHER:
         return None
     path = Path(init).expanduser()
     if not path.is_file():
-        names = ", ".join(map(repr, OF_TEACHER))
+        names = ", ".join(map(repr, FROM_TEACHER))
         raise ArgumentNotFoundError("init", f"must be {names} or a file of weights; there is none {path.resolve()}")
     return path
 

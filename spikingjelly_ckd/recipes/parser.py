@@ -46,14 +46,14 @@ def read_count(text: str) -> int:
     """The number behind a flag that counts something.
 
     Raises:
-        argparse.ArgumentTypeError: it is no number of at least 1.
+        argparse.ArgumentTypeError: it is no whole number of at least 1.
 
     Example:
         >>> read_count("4")
         4
     """
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"it must be a number of at least 1, got {text!r}")
+        raise argparse.ArgumentTypeError(f"it must be a whole number of at least 1, got {text!r}")
     return int(text)
 
 
@@ -69,6 +69,21 @@ def read_whole(text: str) -> int:
     """
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"it must be a whole number of at least 0, got {text!r}")
+    return int(text)
+
+
+def read_seed(text: str) -> int:
+    """One of the numbers behind a flag that takes seeds.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no whole number of at least 0.
+
+    Example:
+        >>> read_seed("3")
+        3
+    """
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"seeds are whole numbers of at least 0 with spaces between, got {text!r}")
     return int(text)
 
 

@@ -53,9 +53,9 @@ OF_CKD = ("variant", "map_temperature", "temperature", "noise_weight", "beta", "
 """Values of a recipe that no other method uses."""
 OF_BUILDER = ("last_activation", "neuron", "tau", "surrogate", "detach_reset", "norm")
 """Values of a recipe that the student's function gets."""
-OF_TEACHER = ("teacher", "scaled")
+FROM_TEACHER = ("teacher", "scaled")
 """Values of :attr:`Recipe.init` that take the teacher's weights; any other is a path."""
-SCALED = OF_TEACHER[1]
+SCALED = FROM_TEACHER[1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +69,9 @@ class Recipe:
         name: of the row, and of the folder of its runs.
         paper_accuracy: percent, as reported; None for a set of one's own.
         data: loads it, ``(root, DataOptions) -> Data``.
-        student: makes the spiking network from ``num_classes`` and ``in_channels``, such as
-            :func:`~spikingjelly_ckd.recipes.models.spiking_resnet19`.
-        teacher: makes the ANN from the same two.
+        student: makes the spiking network from those of ``num_classes``, ``in_channels``, ``size`` and ``time_steps``
+            that it takes, such as :func:`~spikingjelly_ckd.recipes.models.spiking_resnet19`.
+        teacher: makes the ANN likewise, without ``time_steps``.
         time_steps: ``T``.
         student_steps: how the student takes its time steps: ``"multi"``, frames ``[T, N, C, H, W]`` in one call;
             ``"loop"``, a single-step network, called once a time step; ``"internal"``, images ``[N, C, H, W]``, which
@@ -240,7 +240,7 @@ class Recipe:
     @property
     def uses_teacher(self) -> bool:
         """Whether a loss of the method compares with a teacher, or the student begins with its weights."""
-        return self.init in OF_TEACHER or needs_teacher(self.read_method())
+        return self.init in FROM_TEACHER or needs_teacher(self.read_method())
 
     @property
     def evaluated_steps(self) -> int:

@@ -20,7 +20,7 @@ from .data.loading import ReproducibleDataModule
 from .export import read_weights
 from .options import Run, weights_file
 from .progress import tracked
-from .recipe import OF_TEACHER, SCALED, Recipe
+from .recipe import FROM_TEACHER, SCALED, Recipe
 from .teacher_input import Teacher
 from .thresholds import balance_thresholds, set_thresholds, some_batches
 from .training.figures import among_largest, evaluated_with
@@ -123,7 +123,7 @@ def check_start(student: nn.Module, recipe: Recipe) -> None:
         FileNotFoundError: no such file.
         ValueError: no tensor fits, or a file that cannot be read.
     """
-    if recipe.init is not None and recipe.init not in OF_TEACHER:
+    if recipe.init is not None and recipe.init not in FROM_TEACHER:
         _fitting(student, initial_weights(recipe.init, None)[1])
 
 
@@ -138,7 +138,7 @@ def initial_weights(init: str, teacher: Teacher | None) -> tuple[str, Mapping[st
         FileNotFoundError: no such file.
         ValueError: a file that cannot be read.
     """
-    if init in OF_TEACHER and teacher is not None:
+    if init in FROM_TEACHER and teacher is not None:
         return teacher.source, teacher.network.state_dict()
     path = weights_file(init)
     assert path is not None

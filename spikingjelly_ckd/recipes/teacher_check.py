@@ -54,7 +54,7 @@ def check_teacher(
                 f"the teacher {teacher.source} returned {tuple(logits.shape)} for {len(labels)} images of "
                 f"{data.num_classes} classes: pass a teacher of these classes, or fine-tune this one on them first"
             )
-        _check_finite(teacher, images, logits)
+        _check_finite(teacher, images, logits, part_of(data))
         right += int((logits.argmax(1).cpu() == labels).sum())
         seen.append(labels)
     if not seen:
@@ -74,15 +74,18 @@ def check_teacher(
 
 
 def part_of(data: Data) -> str:
+    """What the part is called that a run measures on."""
     return "test" if data.validation is None else "validation"
 
 
-def _check_finite(teacher: Teacher, images: Tensor, logits: Tensor) -> None:
+def _check_finite(teacher: Teacher, images: Tensor, logits: Tensor, part: str) -> None:
     """Raise where a number is NaN or infinite, since such an image would count as a wrong answer."""
     if not images.isfinite().all():
-        raise ValueError("the test set holds NaN or inf, which would count as wrong answers; mend or remove its files")
+        raise ValueError(
+            f"the {part} set holds NaN or inf, which would count as wrong answers; mend or remove its files"
+        )
     if not logits.isfinite().all():
         raise ValueError(
-            f"the teacher {teacher.source} returned logits that are NaN or inf for test images; check its weights and "
-            "the normalisation of its input"
+            f"the teacher {teacher.source} returned logits that are NaN or inf for {part} images; check its weights "
+            "and the normalisation of its input"
         )

@@ -104,7 +104,8 @@ class Teacher:
         std: likewise.
         size: height and width it was trained on; None: that of the student.
         accuracy: in percent on the test set, as its own file says; None where nothing is said.
-        test_accuracy: in percent on the test set of the run, measured; None before.
+        measured_accuracy: in percent on the part that the run measures on, the validation part where there is one; None
+            before.
         made: how it was made, as its own file says: network, data, recipe with epochs, seed; None if it says nothing.
     """
 
@@ -115,7 +116,7 @@ class Teacher:
     std: tuple[float, ...] | None
     size: int | None
     accuracy: float | None = None
-    test_accuracy: float | None = None
+    measured_accuracy: float | None = None
     made: dict[str, Any] | None = None
 
     def input_for(self, data: Data) -> TeacherInput:

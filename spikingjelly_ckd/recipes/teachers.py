@@ -65,7 +65,7 @@ def obtain_teacher(recipe: Recipe, run: Run, data: Data) -> Teacher | None:
     how = "" if teacher.made is None else f"; made so: {identity.described(teacher.made)}"
     of = f"{run.most_steps} batches of " if run.smoke else ""
     rank_zero_info(f"Teacher: {teacher.source} has {accuracy:.2f} % on {of}the {part_of(data)} set{said}{how}")
-    return replace(teacher, test_accuracy=accuracy)
+    return replace(teacher, measured_accuracy=accuracy)
 
 
 def named_teacher(spec: str, recipe: Recipe, run: Run, data: Data) -> Teacher:

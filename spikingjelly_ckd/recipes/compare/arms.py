@@ -163,7 +163,8 @@ def split_arm(text: str) -> tuple[str, dict[str, Any]]:
         try:
             own[name] = OF_ARMS[name](value)
         except ValueError as error:
-            raise ArgumentValueError("methods", f"{text!r}: {name} must be a number, got {value!r}") from error
+            kind = "a whole number" if OF_ARMS[name] is int else "a number"
+            raise ArgumentValueError("methods", f"{text!r}: {name} must be {kind}, got {value!r}") from error
     return method, own
 
 

@@ -106,9 +106,9 @@ class InMemory:
     Args:
         data: of images, with a validation part.
         options: ``size``, ``crop_padding``, ``flip``; no other augmentation.
+        batch_size: images of a step.
         crop: height and width that are cut out of each image, at a random place for training and of the middle
             otherwise; None takes it whole.
-        batch_size: images of a step.
     """
 
     def __init__(self, data: Data, options: DataOptions, batch_size: int, crop: int | None = None) -> None:

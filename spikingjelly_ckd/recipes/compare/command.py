@@ -28,7 +28,7 @@ from ..methods import is_own, read_method
 from ..names import BUILDERS, package_function
 from ..options import Run, check_options, output_folder
 from ..progress import time_words
-from ..recipe import OF_TEACHER, Recipe
+from ..recipe import FROM_TEACHER, Recipe
 from ..report.found import Study
 from ..report.page import NAME, write_page
 from ..teachers import obtain_teacher
@@ -234,7 +234,7 @@ def _prepare(
     asked["data set"] = f"{data.name} {data.split} ({data.split_hash[:8]}, content {data.content})"
     _agree(folder, begun, asked)
     unfit = check_students(plan, data, options.methods)
-    for path in sorted({arm.recipe.init for arm in arms if arm.recipe.init not in (None, *OF_TEACHER)}):
+    for path in sorted({arm.recipe.init for arm in arms if arm.recipe.init not in (None, *FROM_TEACHER)}):
         asked[f"weights of {path}"] = f"of sha256 {file_hash(Path(path).expanduser())[:8]}"
     _agree(folder, begun, asked)
     if run.teacher is None:  # its training may be stopped; where nothing is trained, a refused command leaves nothing
@@ -242,11 +242,11 @@ def _prepare(
     if any(arm.recipe.uses_teacher for arm in arms):
         of_teacher = replace(run, output_dir=folder, seed=0, resume=None)
         # its schedule is that of all arms, whatever an arm has for itself
-        found = obtain_teacher(replace(recipe, init=OF_TEACHER[0]), of_teacher, cropped(data, plan.crop))
+        found = obtain_teacher(replace(recipe, init=FROM_TEACHER[0]), of_teacher, cropped(data, plan.crop))
         assert found is not None
         asked["teacher file"] = "timm's own" if found.sha256 is None else f"of sha256 {found.sha256[:8]}"
         _agree(folder, begun, asked)
-        plan = replace(plan, teacher=found.source, teacher_accuracy=found.test_accuracy)
+        plan = replace(plan, teacher=found.source, teacher_accuracy=found.measured_accuracy)
     write_settings(folder, begun | asked)
     return rehearsed(plan, data, options.methods, unfit)
 

@@ -18,6 +18,7 @@ from ..data.digits import digits
 from ..methods import resolve_here
 from ..models import resnet8, resnet20, spiking_resnet8, spiking_resnet20
 from ..options import Run
+from ..parser import read_count, read_seed, read_whole
 from ..recipe import Recipe
 from ..sources import ours
 
@@ -220,16 +221,19 @@ def _of_comparisons() -> Mapping[str, tuple[str, dict[str, Any]]]:
             "NAME, NAME:key=value,..., module:function, or all; behind it @init=...,lr=...,warmup_epochs=...",
             several,
         ),
-        "--seeds": ("Seeds, with spaces between them. (default: 0 1 2)", {"nargs": "+", "type": _seed, "metavar": "N"}),
+        "--seeds": (
+            "Seeds, with spaces between them. (default: 0 1 2)",
+            {"nargs": "+", "type": read_seed, "metavar": "N"},
+        ),
         "--budget": (
             "Time limit for the whole comparison, such as 90s, 30m or 2h.",
             {"type": _seconds, "metavar": "TIME"},
         ),
         "--jobs": (
             "Seeds that run side by side, one thread each. (default: one for each core, or for each GPU)",
-            {"type": _count, "metavar": "N"},
+            {"type": read_count, "metavar": "N"},
         ),
-        "--workers": ("Loading processes of each seed. (default: 0)", {"type": _count_or_zero, "metavar": "N"}),
+        "--workers": ("Loading processes of each seed. (default: 0)", {"type": read_whole, "metavar": "N"}),
         "--output-dir": (f"Folder of the comparison. (default: {HOME})", {"type": Path, "metavar": "DIR"}),
         "--teacher": (
             "Its weights, or a network of timm. (default: train, in --output-dir, before the arms)",
@@ -242,15 +246,15 @@ def _of_comparisons() -> Mapping[str, tuple[str, dict[str, Any]]]:
         ),
         "--crop": (
             "Side of the square that is cut out of images of --size, at a random place for training.",
-            {"type": _count, "metavar": "PIXELS"},
+            {"type": read_count, "metavar": "PIXELS"},
         ),
         "--channels-last": ("Memory format of the networks.", switch),
         "--tune": (
             "Before the comparison, try this many learning rates, weights and temperatures for each arm, on the "
             "validation part.",
-            {"type": _count, "metavar": "TRIALS"},
+            {"type": read_count, "metavar": "TRIALS"},
         ),
-        "--tune-epochs": ("Epochs of each trial. (default: --epochs)", {"type": _count, "metavar": "N"}),
+        "--tune-epochs": ("Epochs of each trial. (default: --epochs)", {"type": read_count, "metavar": "N"}),
         "--tune-methods": ("Tune only these of the --methods. (default: all)", several),
         "--untuned": ("Keep the arms that are tuned with their given values too.", switch),
         "--keep-students": ("Write every trained student to students/, for evaluate and export.", switch),
@@ -270,26 +274,8 @@ def _refuse(parser: argparse.ArgumentParser, given: Mapping[str, Any]) -> None:
         parser.error("--accumulate is not served by a comparison; pass a larger -b")
 
 
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"seeds are whole numbers of at least 0 with spaces between, got {text!r}")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"it must be a number of at least 1, got {text!r}")
-    return int(text)
-
-
 def _seconds(text: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)", text.strip())
     if found is None or float(found[1]) <= 0:
         raise argparse.ArgumentTypeError(f"a time is a number with s, m or h, such as 90s, 30m or 2h, got {text!r}")
     return float(found[1]) * {"s": 1, "m": 60, "min": 60, "h": 3600}[found[2]]
-
-
-def _count_or_zero(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"it must be a number of at least 0, got {text!r}")
-    return int(text)

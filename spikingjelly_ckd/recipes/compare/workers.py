@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from ...errors.arguments import ArgumentValueError
 from ..files import say
 from ..progress import SAY_EVERY, time_words
+from ..training.stopping import TERMINATED
 from .arms import Arm
 from .one_seed import Event, run_seed
 
@@ -23,7 +24,6 @@ __all__ = ["Outcome", "Work", "run_seeds"]
 
 RETRIES = 1
 """How often a process that was killed is started again."""
-TERMINATED = 128 + signal.SIGTERM
 
 
 class Work(Protocol):

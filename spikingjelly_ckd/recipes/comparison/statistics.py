@@ -8,13 +8,14 @@ with 95 % probability all of them hold at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 from scipy.stats import t as student_t
 
-__all__ = ["Accuracies", "Comparison", "Difference", "compare_arms", "seeds_to_tell"]
+__all__ = ["Accuracies", "Comparison", "Difference", "compare_arms", "mean_of_known", "seeds_to_tell"]
 
 Accuracies = Mapping[str, Mapping[int, float]]
 """Name of each arm -> seed -> accuracy, percent."""
@@ -178,3 +179,14 @@ def _difference(
 def _quantile(arms: int, freedom: int) -> float:
     """Of Student's t, two-sided, so that ``arms`` intervals hold at once."""
     return float(student_t.ppf(1 - (1 - CONFIDENCE) / (2 * arms), freedom))
+
+
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """The mean of those values that are known; None where none is.
+
+    Example:
+        >>> mean_of_known([1.0, None, 2.0]), mean_of_known([None])
+        (1.5, None)
+    """
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from statistics import fmean
 
 from ..recipe import SCALED
 from ..untrusted import markdown_cell
 from .comparable import check_comparable
 from .controls import CONTROL, LOUDER_OF, TUNED
 from .records import ArmRecord
-from .statistics import Comparison, compare_arms
+from .statistics import Comparison, compare_arms, mean_of_known
 
 __all__ = ["answer", "arms_of", "cells_of", "compare_records", "control_of", "heads_of", "remarks", "render"]
 
@@ -92,13 +91,13 @@ def remarks(records: Sequence[ArmRecord], shown: Callable[[object], str] = markd
         shown: as for :func:`answer`.
     """
     found = []
-    forward = _mean(record.teacher_ms for record in records)
+    forward = mean_of_known(record.teacher_ms for record in records)
     if forward is not None and any(record.step_ms is not None for record in records):
         found.append(
             f"A step is one of training, without loading and without the teacher's forward of {forward:.0f} ms, which "
             "the arms share here; an arm that is trained alone takes both."
         )
-    share = _mean(record.mac_share for record in records)
+    share = mean_of_known(record.mac_share for record in records)
     if share is not None and share >= DENSE:
         found.append(
             f"{100 * share:.0f} % of the energy is of multiply-accumulates (in the first layer, in BatchNorm, and "
@@ -128,8 +127,8 @@ def cells_of(records: Sequence[ArmRecord]) -> list[list[str]]:
     arms = arms_of(records)
     found = {control: compare_records(records, control) for control in {control_of(rows[0]) for rows in arms.values()}}
     control = _usual_control(arms)
-    step = _mean(record.step_ms for record in arms.get(control, []))
-    best_first = sorted(arms, key=lambda name: -(_mean(record.test_accuracy for record in arms[name]) or 0.0))
+    step = mean_of_known(record.step_ms for record in arms.get(control, []))
+    best_first = sorted(arms, key=lambda name: -(mean_of_known(record.test_accuracy for record in arms[name]) or 0.0))
     said = _warnings_of_all(records)
     return [list(_row(arm, arms[arm], found, control, step, said)) for arm in best_first]
 
@@ -240,16 +239,16 @@ def _row(
     done = [record for record in rows if record.failed is None]
     compared = found.get(control_of(rows[0]))
     difference = None if compared is None else compared.differences.get(arm)
-    step = _mean(record.step_ms for record in done)
+    step = mean_of_known(record.step_ms for record in done)
     yield arm
     yield f"{len(done)}"
-    yield _number(_mean(record.val_accuracy for record in done), "{:.2f}")
-    yield _number(_mean(record.test_accuracy for record in done), "{:.2f}")
+    yield _number(mean_of_known(record.val_accuracy for record in done), "{:.2f}")
+    yield _number(mean_of_known(record.test_accuracy for record in done), "{:.2f}")
     yield "" if difference is None else str(difference)
     yield "" if difference is None else difference.verdict
-    rate = _mean(record.firing_rate for record in done)
+    rate = mean_of_known(record.firing_rate for record in done)
     yield _number(None if rate is None else 100 * rate, "{:.1f} %")
-    yield _number(_mean(record.energy_mj for record in done), "{:.4g}")
+    yield _number(mean_of_known(record.energy_mj for record in done), "{:.4g}")
     ratio = None if not (step and plain_step) else step / plain_step
     yield _number(step, "{:.0f} ms") + _number(ratio, " ({:.2f} x plain)", missing="")
     yield "; ".join(_notes(arm, rows, usual, said))
@@ -268,7 +267,7 @@ def _notes(arm: str, rows: Sequence[ArmRecord], usual: str, said: Sequence[str])
         yield f"{values}, the best of {tuned['trials']} trials"
     begun = [record.init for record in rows if record.init is not None]
     if begun:
-        accuracy = _number(_mean(init["accuracy"] for init in begun), "{:.2f} %")
+        accuracy = _number(mean_of_known(init["accuracy"] for init in begun), "{:.2f} %")
         yield (
             f"begins with {begun[0]['fitted']} of {begun[0]['tensors']} tensors of {begun[0]['source']}, "
             f"{accuracy} before the first step"
@@ -288,11 +287,6 @@ def _notes(arm: str, rows: Sequence[ArmRecord], usual: str, said: Sequence[str])
     for record in rows:
         if record.failed is not None:
             yield f"seed {record.seed} failed: {record.failed}"
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
 
 
 def _number(value: float | None, form: str, missing: str = "not measured") -> str:

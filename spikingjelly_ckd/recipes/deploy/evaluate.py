@@ -29,7 +29,7 @@ with needs_packages("spikingjelly_ckd.recipes.deploy"):
 __all__ = ["Evaluation", "Prediction", "batches_of", "evaluate", "evaluate_exported", "main"]
 
 PROGRAM = "evaluate"
-ARGUMENTS = {"path": "student", "build": "--build", "batch_size": "--batch-size"}
+ARGUMENTS = {"path": "student", "build": "--build", "batch_size": "--batch-size", "steps": "--steps"}
 """Argument of a function -> what sets it on the command line."""
 PATIENCE = 5
 """Seconds after which progress is shown, on a terminal."""

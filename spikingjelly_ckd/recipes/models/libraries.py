@@ -12,6 +12,7 @@ from torch import nn
 from ...errors.checks import check_count
 from ...errors.near import hint
 from .neurons import lif
+from .norms import NEEDS_2
 
 __all__ = [
     "max_resnet18",
@@ -27,7 +28,6 @@ __all__ = [
 
 SEWConnection = Literal["ADD", "AND", "IAND"]
 """How shortcut and branch of a SEW block are combined."""
-_NEEDS_2 = "the installed SpikingJelly has no {}; it needs generation 2: pip install 'spikingjelly>=2,<3'"
 
 
 def resnet18(num_classes: int, in_channels: int = 3) -> nn.Module:
@@ -148,7 +148,7 @@ def max_resnet18(num_classes: int, in_channels: int = 3, time_steps: int = 4) ->
     try:
         from spikingjelly.activation_based.model.ms_resnet import max_resnet18 as build
     except ImportError as error:
-        raise RuntimeError(_NEEDS_2.format("Max-ResNet")) from error
+        raise RuntimeError(NEEDS_2.format("Max-ResNet")) from error
     steps = check_count("time_steps", time_steps)
     channels, classes = check_count("in_channels", in_channels), check_count("num_classes", num_classes)
     network: nn.Module = build(T=steps, in_channels=channels, num_classes=classes)
@@ -219,7 +219,7 @@ def spikformer_4_384(num_classes: int, in_channels: int = 3, size: int = 32) -> 
     try:
         from spikingjelly.activation_based.model.spikformer import Spikformer
     except ImportError as error:
-        raise RuntimeError(_NEEDS_2.format("Spikformer")) from error
+        raise RuntimeError(NEEDS_2.format("Spikformer")) from error
     if check_count("size", size) % 4:
         raise ValueError(f"size must be a multiple of 4, the side of a patch, got {size}")
     network: nn.Module = Spikformer(

@@ -17,7 +17,7 @@ __all__ = ["NormName", "make_norm", "synchronise_norms", "with_membrane_norm"]
 NormName = Literal["bn", "tebn", "tdbn", "mpbn"]
 """BatchNorm; with a learned scale for each time step (TEBN); scaled to the threshold (tdBN); on the membrane potential
 beside it (MPBN)."""
-_NEEDS_2 = "the installed SpikingJelly has no {}; it needs generation 2: pip install 'spikingjelly>=2,<3'"
+NEEDS_2 = "the installed SpikingJelly has no {}; it needs generation 2: pip install 'spikingjelly>=2,<3'"
 
 
 def make_norm(norm: NormName = "bn", time_steps: int | None = None) -> Callable[[int], nn.Module]:
@@ -41,7 +41,7 @@ def make_norm(norm: NormName = "bn", time_steps: int | None = None) -> Callable[
     check_choice("norm", norm, get_args(NormName))
     if norm == "tdbn":
         if "_check_input_dim" not in vars(layer.ThresholdDependentBatchNorm2d):  # where it is missing no input passes
-            raise RuntimeError(_NEEDS_2.format("tdBN that runs"))
+            raise RuntimeError(NEEDS_2.format("tdBN that runs"))
         return lambda channels: cast(nn.Module, layer.ThresholdDependentBatchNorm2d(1.0, 1.0, channels))
     if norm == "tebn":
         if time_steps is None:
@@ -49,7 +49,7 @@ def make_norm(norm: NormName = "bn", time_steps: int | None = None) -> Callable[
         steps = check_count("time_steps", time_steps)
         kind = getattr(layer, "TemporalEffectiveBatchNorm2d", None)
         if kind is None:
-            raise RuntimeError(_NEEDS_2.format("TEBN"))
+            raise RuntimeError(NEEDS_2.format("TEBN"))
         return lambda channels: cast(nn.Module, kind(steps, channels))
     return lambda channels: cast(nn.Module, layer.BatchNorm2d(channels, step_mode="m"))
 
@@ -65,7 +65,7 @@ def with_membrane_norm(node: nn.Module, channels: int) -> nn.Module:
         raise ArgumentTypeError("norm", f"'mpbn' is for the neuron 'lif', got {type(node).__name__}")
     kind = getattr(neurons, "MPBNLIFNode", None)
     if kind is None:
-        raise RuntimeError(_NEEDS_2.format("MPBN"))
+        raise RuntimeError(NEEDS_2.format("MPBN"))
     names = ("tau", "decay_input", "v_threshold", "v_reset", "surrogate_function", "detach_reset", "step_mode")
     made: nn.Module = kind(out_channels=channels, **{name: getattr(node, name) for name in names})
     return made

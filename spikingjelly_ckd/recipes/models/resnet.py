@@ -185,9 +185,9 @@ class SpikingResNet(ResNet):
         *,
         hidden: int | None = None,
         neuron: Callable[[], nn.Module] = lif,
-        last_activation: LastActivation = "spike",
         norm: NormName = "bn",
         norm_steps: int | None = None,
+        last_activation: LastActivation = "spike",
     ) -> None:
         check_choice("last_activation", last_activation, get_args(LastActivation))
         if not callable(neuron) or isinstance(neuron, nn.Module):

@@ -80,7 +80,7 @@ class RecordedTeacher:
     @classmethod
     def of(cls, teacher: Teacher) -> RecordedTeacher:
         """A teacher that was checked."""
-        return cls(source=teacher.source, sha256=teacher.sha256, accuracy=teacher.test_accuracy, made=teacher.made)
+        return cls(source=teacher.source, sha256=teacher.sha256, accuracy=teacher.measured_accuracy, made=teacher.made)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
+from ..comparison.statistics import mean_of_known
 from ..comparison.table import arms_of, cells_of, heads_of
 from ..untrusted import shown_text
 from .found import Study
@@ -77,18 +77,18 @@ def energies(study: Study) -> Table | None:
     lines = []
     arms = arms_of(study.runs)
     detail = {id(run): row.energy or {} for run, row in zip(study.runs, study.rows, strict=False)}
-    control = _mean(run.energy_mj for run in arms.get("plain", []))
+    control = mean_of_known(run.energy_mj for run in arms.get("plain", []))
     for arm, rows in arms.items():
-        energy = _mean(run.energy_mj for run in rows)
+        energy = mean_of_known(run.energy_mj for run in rows)
         if energy is not None:
-            rate = _mean(run.firing_rate for run in rows)
+            rate = mean_of_known(run.firing_rate for run in rows)
             counts = [numbers_of(detail.get(id(run), {}).get("student")) for run in rows]
             beside = "" if not control else f"{energy / control:.2f}"
             rate_text = "" if rate is None else f"{100 * rate:.1f} %"
             lines.append([shown_text(arm, NAME), f"{energy:.4g}", beside, rate_text, *_operations(counts)])
     for name, words in (("ann_twin", "the student as an ANN"), ("teacher", "the teacher")):
         counts = [found for energy in detail.values() if (found := numbers_of(energy.get(name)))]
-        energy = _mean(found.get("compute_mj") for found in counts)
+        energy = mean_of_known(found.get("compute_mj") for found in counts)
         if energy is not None:
             lines.append(
                 [words, f"{energy:.4g}", "" if not control else f"{energy / control:.2f}", "", *_operations(counts)]
@@ -106,10 +106,5 @@ def numbers_of(content: object) -> dict[str, float]:
 
 
 def _operations(counts: Sequence[Mapping[str, float]]) -> list[str]:
-    found = [_mean(of.get(name) for of in counts) for name in ("macs", "acs")]
+    found = [mean_of_known(of.get(name) for of in counts) for name in ("macs", "acs")]
     return ["" if value is None else f"{value / 1e6:.2f} M" for value in found]
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None

@@ -127,9 +127,12 @@ class TrainingModule(LightningModule):
             TypeError: no images and labels were found in the batch.
             ValueError: NaN or inf in the images.
         """
+        self._measure(batch, dataloader_idx, "validation" if self.measured == "val" else "test")
+
+    def _measure(self, batch: Any, dataloader_idx: int, part: str) -> None:
         images, labels = unpack_batch(batch, self.unpack)
         if not images.isfinite().all():
-            raise ValueError("the test set holds NaN or inf, which would count as wrong answers; remove such images")
+            raise ValueError(f"the {part} set holds NaN or inf, which would count as wrong answers; remove such images")
         found = self.logits(images)
         logits = found.mean
         if dataloader_idx == 0 and found.steps is not None:
@@ -141,7 +144,7 @@ class TrainingModule(LightningModule):
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """As :meth:`validation_step`, for ``Trainer.test``."""
-        self.validation_step(batch, batch_idx, dataloader_idx)
+        self._measure(batch, dataloader_idx, "test")
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Logits ``[N, K]`` of a batch, for ``Trainer.predict``; it may be images alone.
