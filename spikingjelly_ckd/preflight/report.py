@@ -37,6 +37,13 @@ class PreflightReport:
 
     Attributes:
         checks: in the order in which they are shown.
+
+    Example:
+        >>> report = PreflightReport((Check("images", "ok", "float32"), Check("maps", "fail", "a map is constant")))
+        >>> report.ok, report["maps"].message
+        (False, 'a map is constant')
+        >>> print(report["images"])
+        [  ok] images: float32
     """
 
     checks: tuple[Check, ...]
