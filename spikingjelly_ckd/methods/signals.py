@@ -126,11 +126,12 @@ class TeacherOutput:
         >>> import torch
         >>> from spikingjelly_ckd import CKDDistiller
         >>> from spikingjelly_ckd.recipes.models import resnet8, spiking_resnet8
+        >>> _ = torch.manual_seed(0)
         >>> distiller = CKDDistiller(resnet8(10), spiking_resnet8(10), time_steps=2)
         >>> images, labels = torch.rand(2, 3, 16, 16), torch.tensor([3, 7])
         >>> kept = distiller.run_teacher(images, labels)  # write it to a file, and the teacher need not run again
         >>> [tuple(each.shape) for each in kept.class_maps.values()], tuple(kept.logits.shape)
-        ([(2, 8, 8)], (2, 10))
+        ([(2, 4, 4)], (2, 10))
         >>> out = distiller(images, labels, kept)
     """
 
