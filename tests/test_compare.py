@@ -567,6 +567,25 @@ def test_a_method_that_returns_something_else_the_next_day_is_refused(compare):
         SOFTENED[0] = 1.0
 
 
+def changing(num_classes):
+    student = tiny_nets.optional_student(num_classes)
+    return student if SOFTENED[0] == 1.0 else nn.Sequential(student)
+
+
+def test_a_student_of_another_code_the_next_day_is_refused(compare, tmp_path):
+    asked = ("--methods", "kd", "--epochs", "1", "--seeds", "0")
+    compare(*asked, student="test_compare:changing")
+    done = sorted((tmp_path / "out/records").iterdir())
+    assert compare(*asked, student="test_compare:changing"), "the same command goes on"
+    try:
+        SOFTENED[0] = 0.5
+        with pytest.raises(ValueError, match=r"other settings.*what the student's function builds \(Python .* -> "):
+            compare("--methods", "kd", "nld", "--epochs", "1", "--seeds", "0", student="test_compare:changing")
+    finally:
+        SOFTENED[0] = 1.0
+    assert sorted((tmp_path / "out/records").iterdir()) == done
+
+
 def test_no_arm_is_trained_twice_in_other_words():
     for texts, words in (
         (["kd", "kd@lr=0.1"], "kd@lr=0.1 is kd in other words"),

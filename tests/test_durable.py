@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from tiny_data import write_cifar, write_image_folder
 
 from spikingjelly_ckd.recipes import files, teacher_identity
+from spikingjelly_ckd.recipes import row as row_module
 from spikingjelly_ckd.recipes.command_line import brief_errors
 from spikingjelly_ckd.recipes.export import file_hash, load_network, save_network
 from spikingjelly_ckd.recipes.files import is_first_process, locked, set_aside, whole_file
@@ -30,7 +31,13 @@ from spikingjelly_ckd.recipes.records import read_record
 from spikingjelly_ckd.recipes.row import run_row, run_teacher
 from spikingjelly_ckd.recipes.training import StepSeeds
 from spikingjelly_ckd.recipes.training.fit import _plugins
-from spikingjelly_ckd.recipes.training.resume import SETTINGS, WholeCheckpoints, find_checkpoint, read_checkpoint
+from spikingjelly_ckd.recipes.training.resume import (
+    SETTINGS,
+    WholeCheckpoints,
+    find_checkpoint,
+    read_checkpoint,
+    read_settings,
+)
 from spikingjelly_ckd.recipes.training.stopping import StopTogether
 
 pytestmark = pytest.mark.tools
@@ -421,6 +428,17 @@ def stops_in(epoch, of_teacher):
 
     original = StepSeeds.on_train_batch_start
     return step
+
+
+@pytest.mark.slow
+def test_a_student_of_another_code_is_not_resumed(ground, whole, tmp_path, monkeypatch):
+    shutil.copytree(whole, tmp_path / "out")
+    (name,) = (
+        name for name in read_settings(tmp_path / "out") if name.startswith("what the student's function builds")
+    )
+    monkeypatch.setattr(row_module, "code_of", lambda *_: {name: "00000000"})
+    with pytest.raises(ValueError, match=r"had other settings.*what the student's function builds \(.*-> 00000000"):
+        row(ground, tmp_path / "out", "--resume", "latest")
 
 
 @pytest.mark.parametrize(("epoch", "of_teacher"), [(0, True), (1, True), (0, False), (1, False)])

@@ -40,6 +40,7 @@ from .distillers import make_distiller
 from .export import file_hash
 from .files import until_reader_leaves
 from .models import checkpoint_neurons, synchronise_norms, without_checkpoints
+from .network_code import code_of
 from .options import Run, check_options, output_folder
 from .recipe import Recipe
 from .records.parts import RecordedStudent
@@ -51,7 +52,15 @@ from .student_needs import check_needs
 from .teachers import Teacher, obtain_teacher, train_teacher, with_teacher_schedule
 from .training.fit import FitResult, fit, optimisation, preflight_report
 from .training.module import DistillationModule
-from .training.resume import record_so_far, resumed, settings_of, what_to_resume, write_settings
+from .training.resume import (
+    check_same_run,
+    read_settings,
+    record_so_far,
+    resumed,
+    settings_of,
+    what_to_resume,
+    write_settings,
+)
 
 with needs_packages("spikingjelly_ckd.recipes.row"):
     from lightning.pytorch.utilities import rank_zero_info
@@ -131,14 +140,17 @@ def _distil_locked(folder: Path, recipe: Recipe, run: Run) -> Record:
     if recipe.early_stop and data.validation is None:
         raise ArgumentValueError("early_stop", "looks at a validation part: pass --val-images, such as 0.1")
     student = build_student(recipe, run, data)
+    code = code_of(student.network, student.build, "student")
+    if checkpoint is not None:
+        check_same_run(checkpoint, read_settings(folder) or {}, code)
     if recipe.sync_bn:
         synchronise_norms(student.network)
     check_needs(student.network, recipe, data, run)
     check_start(student.network, recipe)
     if run.teacher is None:  # its training may be stopped; where nothing is trained, a refused row leaves nothing
-        write_settings(folder, settings_of(recipe, run))
+        write_settings(folder, settings_of(recipe, run) | code)
     teacher = obtain_teacher(recipe, run, data)
-    write_settings(folder, settings_of(recipe, run))
+    write_settings(folder, settings_of(recipe, run) | code)
     # what is chosen, is chosen before neurons are put into others
     example = None if recipe.memopt is None else torch.stack([data.test[0][0]] * 2).to(run.torch_device)
     with seeded(run.seed, *WEIGHTS_OF_LOSSES):

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ... import published
 from ...errors.arguments import ArgumentValueError
+from ..build import build_student
 from ..command_line import FLAGS, brief_errors, idle_flags
 from ..comparison.controls import CONTROL
 from ..comparison.records import RECORDS, ArmRecord, read_records, set_damaged_aside, warnings_of
@@ -25,7 +27,8 @@ from ..export import file_hash, read_about
 from ..files import say, sweep, whole_file
 from ..method_parts import describe
 from ..methods import is_own, read_method
-from ..names import BUILDERS, package_function
+from ..names import BUILDERS, package_function, resolve_name
+from ..network_code import code_of
 from ..options import Run, check_options, output_folder
 from ..progress import time_words
 from ..recipe import FROM_TEACHER, Recipe
@@ -225,7 +228,10 @@ def _prepare(
     )
     asked = plan.asked() | {"teacher": run.teacher or "trained here"}
     own_methods = {arm.recipe.method for arm in arms if is_own(arm.recipe.method)}
-    asked |= {f"what {text} returns": describe(read_method(text)) for text in sorted(own_methods)}
+    for text in sorted(own_methods):
+        method = read_method(text)
+        asked[f"what {text} returns"] = describe(method)
+        asked |= code_of(nn.ModuleList(loss for loss, _ in method.losses.values()), nn.ModuleList, f"method {text}")
     begun = read_settings(folder) or {}
     _agree(folder, begun, asked)
     data = _load_data(plan)
@@ -234,6 +240,8 @@ def _prepare(
     asked["data set"] = f"{data.name} {data.split} ({data.split_hash[:8]}, content {data.content})"
     _agree(folder, begun, asked)
     unfit = check_students(plan, data, options.methods)
+    student = build_student(recipe, run, cropped(data, plan.crop))
+    asked |= code_of(student.network, student.build, "student")
     for path in sorted({arm.recipe.init for arm in arms if arm.recipe.init not in (None, *FROM_TEACHER)}):
         asked[f"weights of {path}"] = f"of sha256 {file_hash(Path(path).expanduser())[:8]}"
     _agree(folder, begun, asked)
@@ -245,6 +253,8 @@ def _prepare(
         found = obtain_teacher(replace(recipe, init=FROM_TEACHER[0]), of_teacher, cropped(data, plan.crop))
         assert found is not None
         asked["teacher file"] = "timm's own" if found.sha256 is None else f"of sha256 {found.sha256[:8]}"
+        if run.teacher_build is not None:
+            asked |= code_of(found.network, resolve_name(run.teacher_build), "teacher")
         _agree(folder, begun, asked)
         plan = replace(plan, teacher=found.source, teacher_accuracy=found.measured_accuracy)
     write_settings(folder, begun | asked)
