@@ -83,6 +83,21 @@ def test_equal_numbers_say_nothing():
     assert answer([*PLAIN, *flat[4:]]).startswith("No method is told apart")
 
 
+def test_runs_that_only_guess_say_nothing():
+    guess = [replace(record, guessing=33.3 + 5) for record in [*runs("plain", [33.3, 33.7]), *runs("kd", [34.1, 33.3])]]
+    said = answer(guess)
+    assert said.startswith(
+        "Nothing can be said: no run is better than guessing, which explains up to 38.30 %; the best"
+    )
+    assert "the best has 34.10 %, as where nothing has been learned yet. Train longer" in said
+    learned = [replace(record, guessing=38.3) for record in [*PLAIN, *GOOD, *runs("at", [33.0, 34.0, 33.5, 33.1])]]
+    assert answer(learned).startswith("Better than plain training: kd")
+    (line,) = [line for line in render(learned).splitlines() if line.startswith("| at |")]
+    assert "no better than guessing" in line
+    assert render(learned).count("no better than guessing") == 1
+    assert "guessing" not in answer(runs("plain", [33.3, 33.7]) + runs("kd", [34.1, 33.3])), "of earlier records"
+
+
 def test_differences_that_are_the_same_in_every_seed_say_nothing():
     shifted = [
         replace(record, test_accuracy=plain.test_accuracy + 2.5) for plain, record in zip(PLAIN, SAME, strict=True)

@@ -3,10 +3,12 @@
 import itertools
 import math
 import warnings
+from dataclasses import replace
 
 import matplotlib
 import pytest
 import torch
+from matplotlib.markers import CARETDOWN
 from matplotlib.text import Text
 from report_cases import HOSTILE, arm
 
@@ -119,17 +121,19 @@ def test_energies_that_differ_by_rounding_look_alike():
 
 def test_arms_that_learned_nothing_hide_no_energy():
     ruined = [arm("at", seed, 10.0 + seed, energy_mj=0.5) for seed in range(3)]
-    for more, mark in (([], "v"), ([arm(f"nkd:weight={number}", 0, 61.0) for number in range(9)], "v")):
+    others = [arm(f"nkd:weight={number}", 0, 61.0) for number in range(9)]
+    for more in ([], [*others, *(arm("sp", seed, 9.0 + seed, energy_mj=0.5) for seed in range(3))]):
         figure = plot_accuracy_and_energy([*PLAIN, *SAME, *KD, *ruined, *more])
         axes = figure.axes[0]
         assert axes.get_ylim()[0] > 55
-        assert [line.get_marker() for line in axes.lines if line.get_label() == "at, 11.0 %"] == [mark]
+        carets = {line.get_label(): line.get_xydata()[0] for line in axes.lines if line.get_marker() == CARETDOWN}
+        assert [*carets] == (["at, 11.0 %", "sp, 10.0 %"] if more else ["at, 11.0 %"])
+        assert len({tuple(place) for place in carets.values()}) == len(carets), "none lies over another"
         (legend,) = [axes.get_legend()] if axes.get_legend() else figure.legends
-        assert legend.get_title().get_text().endswith("triangle: below the axis")
-        assert legend.get_texts()[-1].get_text().endswith("at, 11.0 %")
-    assert plot_accuracy_and_energy([*PLAIN, *ruined]).axes[0].get_ylim()[0] < 10, (
-        "with one other arm both are in sight"
-    )
+        assert legend.get_title().get_text().endswith("caret at the edge: below the axis")
+        assert legend.get_texts()[-1].get_text().endswith([*carets][-1])
+    for several in ([*PLAIN, *ruined], [*PLAIN, *SAME, *KD, *ruined, *(replace(run, arm="sp") for run in ruined)]):
+        assert plot_accuracy_and_energy(several).axes[0].get_ylim()[0] < 10, "of few arms all are in sight"
 
 
 def test_a_column_holds_the_whole_figure():

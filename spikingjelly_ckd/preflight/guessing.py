@@ -24,12 +24,17 @@ class Guessing(NamedTuple):
     share: float
     error: float
 
+    @property
+    def most(self) -> float:
+        """The greatest accuracy (a share) that guessing reaches by chance."""
+        return min(1.0, self.share + STANDARD_ERRORS * self.error)
+
     def explains(self, accuracy: float) -> bool:
         """Whether guessing can reach an accuracy (a share) by chance.
 
         It cannot where all images are right, however few they are, unless all are of one class.
         """
-        return self.share == 1 or (accuracy < 1 and accuracy <= self.share + STANDARD_ERRORS * self.error)
+        return self.share == 1 or (accuracy < 1 and accuracy <= self.most)
 
     def __str__(self) -> str:
         return f"the most frequent class is {100 * self.share:.2f} % of them, standard error {100 * self.error:.2f} %"

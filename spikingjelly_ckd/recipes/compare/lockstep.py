@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ...errors.arguments import ArgumentError
 from ...preflight import preflight
+from ...preflight.guessing import guessing
 from ...step.output import Observation
 from ...step.shared_teacher import SharedTeacher
 from ..command_line import FLAGS
@@ -65,6 +66,8 @@ class Seed:
         unfit: name of each arm that could not begin -> why.
         looks: name of each arm that learns from the teacher -> what a preflight found, as plain data; filled by
             :meth:`rehearse`.
+        guessed: part -> the greatest accuracy there that the most frequent class explains, percent; filled by
+            :meth:`accuracies`.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Seed:
         self.states: dict[str, ArmState] = {}
         self.unfit: dict[str, str] = {}
         self.looks: dict[str, dict[str, Any]] = {}
+        self.guessed: dict[str, float] = {}
         for arm in arms:
             try:
                 state = ArmState.begin(arm, run, data, teacher, steps=batches.steps, **common)
@@ -253,9 +257,12 @@ class Seed:
         """Of these arms, by default of all that have not failed, on a part, percent."""
         states = self.running() if states is None else states
         right, count = dict.fromkeys((state.arm.name for state in states), 0), 0
+        seen: list[Tensor] = []
         for images, labels in islice(self.batches.part(part), self.run.most_steps):
             most = self.recipe.batch_size if self.run.smoke else len(labels)
             count += self._count_right(self._placed(images[:most]), labels[:most].to(self.device), right, states)
+            seen.append(labels[:most])
+        self.guessed[part] = 100 * guessing(torch.cat(seen)).most
         return {name: 100 * number / count for name, number in right.items()}
 
     @torch.no_grad()

@@ -133,6 +133,7 @@ class Plan:
             skipped=state.skipped,
             val_accuracy=state.history[-1]["val_accuracy"] if whole and state.history else None,
             test_accuracy=accuracies.get(arm.name),
+            guessing=found.guessed.get("test"),
             failed=state.failed,
             init=state.init,
             chosen=state.distiller.chosen(),

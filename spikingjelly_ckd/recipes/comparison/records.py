@@ -57,6 +57,7 @@ LATER: dict[str, Kind] = {
     "init": optional(INIT),
     "preflight": optional(MAPPING),
     "mac_share": optional(number(0, 1)),
+    "guessing": PERCENT,
 }
 """What the first records of comparisons do not have."""
 EPOCH: dict[str, Kind] = {"val_accuracy": PERCENT, "share": optional(number(0)), "loss": optional(number())}
@@ -102,6 +103,7 @@ class ArmRecord:
         skipped: images that losses left out since their teacher map is constant, over the whole run.
         val_accuracy: on the held-out part, after the last epoch, percent.
         test_accuracy: on the test part, looked at once, after the last epoch, percent.
+        guessing: the greatest accuracy there that always giving the most frequent class explains, percent.
         step_ms: median time of a training step, without loading and, for all arms alike, without the teacher's forward.
         teacher_ms: median time of the teacher's forward, which all arms share.
         firing_rate: share of spikes, from 0 to 1, on images of the test part.
@@ -129,6 +131,7 @@ class ArmRecord:
     skipped: int = 0
     val_accuracy: float | None = None
     test_accuracy: float | None = None
+    guessing: float | None = None
     step_ms: float | None = None
     teacher_ms: float | None = None
     firing_rate: float | None = None

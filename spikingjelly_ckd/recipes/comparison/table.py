@@ -137,6 +137,12 @@ def _usual_control(arms: Mapping[str, Sequence[ArmRecord]]) -> str:
     return CONTROL if CONTROL in arms or CONTROL + TUNED not in arms else CONTROL + TUNED
 
 
+def _all_guess(records: Iterable[ArmRecord]) -> bool:
+    """Whether guessing explains the accuracy of every run that has one; of earlier records it is not known."""
+    pairs = [(one.test_accuracy, one.guessing) for one in records if one.test_accuracy is not None]
+    return bool(pairs) and all(level is not None and reached <= level < 100 for reached, level in pairs)
+
+
 def _of_all_alike(records: Sequence[ArmRecord], reached: float) -> str:
     """Why every run may have the same accuracy, and what to do."""
     if reached >= ALL_RIGHT:
@@ -170,6 +176,11 @@ def answer(records: Sequence[ArmRecord], shown: Callable[[object], str] = markdo
         reached = accuracies.pop()
         alike = f"every run has the same test accuracy, {reached:.2f} %"
         return f"Nothing can be said: {alike}, {_of_all_alike(records, reached)}"
+    if _all_guess(records):
+        level = max(record.guessing or 0.0 for record in records)
+        best = max(accuracies)
+        alike = f"no run is better than guessing, which explains up to {level:.2f} %; the best has {best:.2f} %"
+        return f"Nothing can be said: {alike}, {_of_all_alike(records, best)}"
     if all(one.deviation is None for one in compared):
         return (
             "Nothing can be said: each difference is the same in every seed, to the last image, as on a test part of "
@@ -278,6 +289,8 @@ def _notes(arm: str, rows: Sequence[ArmRecord], usual: str, said: Sequence[str])
     shares = [record.greatest_share for record in rows if record.greatest_share is not None]
     if shares and max(shares) < LEAST_SHARE:
         yield f"does not act: its share of the gradient stays under {LEAST_SHARE:g}"
+    if _all_guess(rows):
+        yield "no better than guessing"
     skipped = sum(record.skipped for record in rows)
     if skipped:
         yield f"left out {skipped} images whose map of the teacher is constant, in all epochs and seeds"

@@ -65,7 +65,12 @@ def plot_forest(records: Runs, *, control: str = CONTROL, width: Width = "page")
     figure = new_figure(WIDTHS[width], 0.9 + (0.29 if is_wide else 0.46 if has_controls else 0.34) * len(shown))
     axes = figure.add_subplot()
     edge = _edge([one for _, one in found.values()])
-    axes.axvline(0, color=COLORS["black"], linewidth=0.8)
+    if is_wide:
+        axes.axvline(0, color=COLORS["black"], linewidth=0.8)
+        axes.grid(axis="x", color=PALE)
+    else:  # no line runs through a text
+        rows = range(len(shown))
+        axes.vlines([0] * len(rows), [row - 0.08 for row in rows], [row + 0.25 for row in rows], COLORS["black"], lw=0.8)
     for row, (_, (_, one)) in enumerate(shown):
         colour, marker = OF_VERDICT[one.verdict]
         fill = colour if one.verdict != "not told apart" else "none"
@@ -83,7 +88,6 @@ def plot_forest(records: Runs, *, control: str = CONTROL, width: Width = "page")
             axes.annotate(f"{one}", (1, row), (0, 5), **over, fontsize=7, ha="right")
     name_ticks(axes.yaxis, range(len(shown)), names if is_wide else [""] * len(shown))
     axes.set_ylim(len(shown) - 0.5, -0.5 if is_wide else -1.0)
-    axes.grid(axis="x", color=PALE)
     axes.tick_params(axis="y", length=0)
     beyond = "" if edge is None else "\narrow: beyond the axis"
     between = " " if is_wide else "\n"

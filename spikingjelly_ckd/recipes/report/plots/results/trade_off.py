@@ -22,6 +22,7 @@ from .runs import Runs, accuracy_of, as_records
 with needs_packages("spikingjelly_ckd.recipes.report.plots"):
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+    from matplotlib.markers import CARETDOWN
 
 __all__ = ["plot_accuracy_and_energy"]
 
@@ -29,6 +30,8 @@ LINE = 0.135
 """Inches of a name beside the figure."""
 LEAST_SPAN = 0.02
 """Of the largest energy: what the axis of energies spans at least."""
+CARET = 9.0
+"""Points from one caret at the edge to the next."""
 FAR = 3.0
 """So many times the range of the arms above it makes a gap in the accuracy hide them."""
 LARGEST = 1e12
@@ -39,7 +42,7 @@ LARGEST = 1e12
 def plot_accuracy_and_energy(records: Runs, *, width: Width = "page") -> Figure:
     """Test accuracy of each arm beside the energy of one image: mean and range over the seeds.
 
-    Arms that are very far below the others are triangles at the lower edge, with their accuracy behind their name.
+    A few arms that are very far below the others are carets at the lower edge, with their accuracy behind their name.
 
     Args:
         records: of one comparison, with ``test_accuracy`` and ``energy_mj``, others are left out; or name of each arm
@@ -76,7 +79,7 @@ def plot_accuracy_and_energy(records: Runs, *, width: Width = "page") -> Figure:
     means = {arm: fmean(y for _, y in known) for arm, known in points.items()}
     below = _far_below(means)
     said = ["mean; bars: lowest to highest seed"] if any(len(known) > 1 for known in points.values()) else []
-    title = "\n".join([*said, *(["triangle: below the axis"] if below else [])]) or None
+    title = "\n".join([*said, *(["caret at the edge: below the axis"] if below else [])]) or None
     names = dict(zip(order, distinct_names(order), strict=True))
     names |= {arm: f"{names[arm]}, {means[arm]:.1f} %" for arm in below}
     is_wide, lines = check_width(width) == "page", LINE * len(points)
@@ -85,18 +88,21 @@ def plot_accuracy_and_energy(records: Runs, *, width: Width = "page") -> Figure:
     axes.margins(0.12)
     marks, drawn = {}, dict[str, Any]()
     looks = dict(zip(points, map(series_style, range(len(points))), strict=True))
-    for arm in order:  # those below the axis come last, and do not move it
+    for arm in order:
         xs, ys = [x for x, _ in points[arm]], [y for _, y in points[arm]]
-        look = looks[arm] if together else {"color": GREY, "marker": "o", "markersize": 3}
-        look |= {"linestyle": "none", "label": legend_name(names[arm])}
+        looks[arm] = looks[arm] if together else {"color": GREY, "marker": "o", "markersize": 3}
+        looks[arm] |= {"linestyle": "none", "label": legend_name(names[arm])}
         x, y = fmean(xs), means[arm]
-        if arm in below:
-            y = axes.get_ylim()[0]
-            axes.set_ylim(bottom=y)
-            (drawn[arm],) = axes.plot([x], [y], **look | {"marker": "v", "clip_on": False})
-        else:
-            drawn[arm] = axes.errorbar([x], [y], xerr=_range(xs, x), yerr=_range(ys, y), elinewidth=0.8, **look)
         marks[arm] = (x, y)
+        if arm not in below:
+            drawn[arm] = axes.errorbar([x], [y], xerr=_range(xs, x), yerr=_range(ys, y), elinewidth=0.8, **looks[arm])
+    axes.set_ylim(axes.get_ylim())  # as the others need it
+    (low, high), step = axes.get_ylim(), CARET / (72 * figure.get_figheight())
+    for height, arm in enumerate(arm for arm in order if arm in below):  # none over another
+        marks[arm] = (marks[arm][0], low + height * step * (high - low))
+        (drawn[arm],) = axes.plot(
+            *([value] for value in marks[arm]), **looks[arm] | {"marker": CARETDOWN, "markersize": 7}
+        )
     _widen(axes, [x for known in points.values() for x, _ in known])
     axes.grid(color=PALE)
     if not is_wide:
@@ -112,12 +118,12 @@ def plot_accuracy_and_energy(records: Runs, *, width: Width = "page") -> Figure:
 
 
 def _far_below(means: Mapping[str, float]) -> set[str]:
-    """Arms below a gap beside which nothing could be told of the others.
+    """Arms, a quarter of them at most, below a gap beside which nothing could be told of the others.
 
     Example:
         >>> _far_below({"kd": 62.0, "ckd": 61.0, "plain": 59.0, "at": 10.0})
         {'at'}
-        >>> _far_below({"kd": 62.0, "plain": 10.0})
+        >>> _far_below({"kd": 62.0, "ckd": 61.0, "at": 10.0})
         set()
     """
     order = sorted(means, key=means.__getitem__, reverse=True)
@@ -126,7 +132,8 @@ def _far_below(means: Mapping[str, float]) -> set[str]:
         return set()
     widest = gaps.index(max(gaps))
     spread = means[order[0]] - means[order[widest]]
-    return set(order[widest + 1 :]) if 0 < FAR * spread < gaps[widest] else set()
+    few = len(order) - widest - 1 <= len(order) // 4
+    return set(order[widest + 1 :]) if few and 0 < FAR * spread < gaps[widest] else set()
 
 
 def _widen(axes: Any, energies: Sequence[float]) -> None:
