@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -145,12 +146,13 @@ def given(ground, out, *more):
         (("--beta", "3", "--methods", "plain"), None),
     ],
 )
-def test_flags_that_no_arm_uses_are_named(ground, tmp_path, capsys, line, said):
+def test_flags_that_no_arm_uses_are_refused_but_where_the_folder_was_begun_with_them(ground, tmp_path, line, said):
     recipe, _, arms = given(ground, tmp_path, *line)
-    command._say_idle(recipe, arms)
-    shown = capsys.readouterr()
-    assert (said or "") in f"{shown.out}{shown.err}"
-    assert bool(f"{shown.out}{shown.err}") == (said is not None)
+    command._check_idle(recipe, arms, recipe.to_json())
+    with nullcontext() if said is None else pytest.raises(ValueError, match=f"^{said}.* uses it; leave it out$"):
+        command._check_idle(recipe, arms, {})
+    with nullcontext() if said is None else pytest.raises(ValueError, match="leave it out"):
+        command._check_idle(recipe, arms, recipe.to_json() | {"beta": 2.0})
 
 
 def test_plain_x3_is_plain_with_three_times_the_loss(compare):

@@ -6,7 +6,7 @@ import html
 import os
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,11 +69,11 @@ def compare(argv: Sequence[str]) -> int:
         print("\n".join(f"{name:20} {make().source}" for name, make in published.METHODS.items()))
         return 0
     arms, left_out = read_arms(recipe, options.methods)
-    _say_idle(recipe, arms)
     _check_tuning(options, arms)
     folder = run.output_dir or HOME
     check_options(recipe, run)
     with output_folder(folder):
+        _check_idle(recipe, arms, read_settings(folder) or {})
         written = (folder / name for name in (RECORDS, "tuning", STUDENTS))
         for inside in filter(Path.is_dir, (*written, *folder.glob("checkpoints/*"))):
             sweep(inside)
@@ -108,13 +108,19 @@ def compare(argv: Sequence[str]) -> int:
         return _closing(plan, seeds, outcome.failed, outcome.left_out, left_out)
 
 
-def _say_idle(recipe: Recipe, arms: Sequence[Arm]) -> None:
-    """Name the flags that no arm uses: a folder that was begun with them wants them all the same."""
+def _check_idle(recipe: Recipe, arms: Sequence[Arm], begun: Mapping[str, Any]) -> None:
+    """Raise for a flag that no arm uses, but for one that the folder was begun with, for other arms.
+
+    Raises:
+        ValueError: there is one.
+    """
+    values = recipe.to_json()
     given = [name for name, source in recipe.sources.items() if source == "command line"]
+    given = [name for name in given if name not in begun or begun[name] != values[name]]
     unused = [set(idle_flags(arm.recipe, given)) for arm in arms if arm.recipe.method != "plain"]
     idle = set.intersection(*unused) if unused else set()
     if idle:
-        say(f"{' and '.join(sorted(idle))}: no method of this comparison uses it, so it changes nothing")
+        raise ValueError(f"{' and '.join(sorted(idle))}: no method of this comparison uses it; leave it out")
 
 
 def _say_warnings(plan: Plan) -> None:

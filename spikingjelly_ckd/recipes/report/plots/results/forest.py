@@ -69,8 +69,8 @@ def plot_forest(records: Runs, *, control: str = CONTROL, width: Width = "page")
         axes.axvline(0, color=COLORS["black"], linewidth=0.8)
         axes.grid(axis="x", color=PALE)
     else:  # no line runs through a text
-        rows = range(len(shown))
-        axes.vlines([0] * len(rows), [row - 0.08 for row in rows], [row + 0.25 for row in rows], COLORS["black"], lw=0.8)
+        for row in range(len(shown)):
+            axes.plot([0, 0], [row - 0.08, row + 0.25], color=COLORS["black"], linewidth=0.8)
     for row, (_, (_, one)) in enumerate(shown):
         colour, marker = OF_VERDICT[one.verdict]
         fill = colour if one.verdict != "not told apart" else "none"
