@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import traceback
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from .parser import Parser
 from .recipe import OF_CKD, Recipe
 from .type_hints import without_none, words_of
 
-__all__ = ["FLAGS", "brief_errors", "command_line", "idle_flags", "on_command_line", "parse"]
+__all__ = ["FLAGS", "brief_errors", "command_line", "idle_flags", "in_flags", "on_command_line", "parse"]
 
 PACKAGE = Path(__file__).parents[1]
 ORIGINAL = "\nOriginal Traceback (most recent call last):\n"
@@ -59,6 +60,7 @@ FLAGS |= {
     name: _flag(name) for name in ("methods", "budget", "tune_epochs", "tune_methods", "untuned", "keep_students")
 }
 """Argument of a function -> the flag of the scripts that sets it."""
+OF_LAYERS = re.compile(r"\b(student_layer|teacher_layer)=( ?(?=[^\s,)]))?")
 
 
 def parse(
@@ -219,10 +221,22 @@ def on_command_line(message: str, to_go_on: str) -> str:
     return message.replace(AGAIN, AGAIN.replace("try again", f"go on with {to_go_on}")).replace(RESUME, to_go_on)
 
 
+def in_flags(text: str) -> str:
+    """A message of the step, which names arguments of the distiller, in the words of a command line.
+
+    Example:
+        >>> in_flags("a map is constant; pass student_layer= another layer (nothing was changed; check=False turns "
+        ...     "these checks off)")
+        'a map is constant; pass --student-layer another layer'
+    """
+    text = text.replace(" (nothing was changed; check=False turns these checks off)", "")
+    return OF_LAYERS.sub(lambda found: f"{FLAGS[found[1]]}{'' if found[2] is None else ' '}", text)
+
+
 def _told(error: Exception, flags: Mapping[str, str], not_given: Collection[str]) -> str:
     """The message of an error with flags for arguments; a value that no flag set is called the row's."""
     if not isinstance(error, ArgumentError):
-        return str(error)
+        return in_flags(str(error))
     name = error.argument
     if name not in not_given or name not in flags:
         return error.render(flags)

@@ -22,7 +22,7 @@ from ...preflight import preflight
 from ...preflight.guessing import guessing
 from ...step.output import Observation
 from ...step.shared_teacher import SharedTeacher
-from ..command_line import FLAGS
+from ..command_line import FLAGS, in_flags
 from ..data import Data
 from ..data.loading import seed_all
 from ..options import Run
@@ -161,10 +161,12 @@ class Seed:
             except (RuntimeError, TypeError, ValueError) as error:
                 state.failed = self.unfit[name] = _why(error)
                 continue
-            checks = [{"name": one.name, "status": one.status, "message": one.message} for one in report.checks]
+            checks = [
+                {"name": one.name, "status": one.status, "message": in_flags(one.message)} for one in report.checks
+            ]
             self.looks[name] = {"ok": report.ok, "checks": checks}  # figures such as bytes would differ from run to run
             if not report.ok:
-                failed = [f"{check.name}: {check.message}" for check in report.checks if check.status == "fail"]
+                failed = [f"{one['name']}: {one['message']}" for one in checks if one["status"] == "fail"]
                 state.failed = self.unfit[name] = (
                     f"its preflight failed: {'; '.join(failed)} (--no-preflight trains it all the same)"
                 )
@@ -289,7 +291,7 @@ class Seed:
 
 def _why(error: Exception) -> str:
     """The message of an error, with flags for the layers; other arguments are those of a method, which an arm takes."""
-    return error.render(LAYERS) if isinstance(error, ArgumentError) else str(error)
+    return error.render(LAYERS) if isinstance(error, ArgumentError) else in_flags(str(error))
 
 
 def saved_arms(folder: Path) -> list[str]:
