@@ -78,6 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ImportError as error:  # in words already, see errors/installed.py
             print(f"{name}: error: {error}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:  # before the command began, while packages are imported
+            print("Stopped before anything began", file=sys.stderr)
+            return 130
     known = [f"  {command:8} {about}" for command, (_, about) in COMMANDS.items()]
     lines = ["usage: python -m spikingjelly_ckd COMMAND", "", *known]
     if name in ("-h", "--help"):

@@ -286,9 +286,10 @@ def test_gradient_checkpoints_change_no_arm(compare, tmp_path):
 def test_what_stands_behind_an_arm_is_looked_at():
     for text, words in (
         ("kd@size=3", "behind @ may stand, once each, init, lr, warmup_epochs"),
+        ("kd@lr=-1", "'kd@lr=-1': lr must be above 0"),
+        ("kd@warmup_epochs=2.5", "warmup_epochs must be a whole number, got '2.5'"),
         ("kd@lr=1,lr=2", "once each"),
         ("kd@lr=much", "lr must be a number, got 'much'"),
-        ("kd@lr=-1", "lr must be"),
     ):
         with pytest.raises(ValueError, match=words):
             read_arms(RECIPE, [text])
@@ -511,8 +512,11 @@ def test_rerun_sends_a_record_of_a_comparison_back_to_its_command(compare, tmp_p
         assert rerun_main([str(given)]) == 2
         said = capsys.readouterr().err
         assert f"error: {file.parent}" in said
-        assert "_seed0.json is a record of compare, which is repeated by its command with another " in said
-        assert said.strip().endswith(json.loads(file.read_text("utf8"))["command"])
+        assert "_seed0.json is a record of compare, which is repeated by its command in a new folder: " in said
+        command_line = json.loads(file.read_text("utf8"))["command"]
+        assert said.strip().endswith(
+            command_line.replace(f"--output-dir {tmp_path}/out", f"--output-dir {tmp_path}/out-again")
+        )
 
 
 def test_a_record_of_others_is_looked_at(compare, tmp_path):

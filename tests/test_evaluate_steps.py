@@ -214,6 +214,11 @@ def test_what_is_refused(student, batches):
             evaluate_steps(student, batches, time_steps=2, thresholds=[wrong])
     with pytest.raises(ValueError, match="at least one batch"):
         evaluate_steps(student, [], time_steps=2)
+    (images, labels), *_ = batches
+    with pytest.raises(ValueError, match="labels must lie in 0.."):
+        evaluate_steps(student, [(images, labels + 99)], time_steps=2)
+    with pytest.raises(TypeError, match="batch"):
+        evaluate_steps(student, [images], time_steps=2)
 
 
 def test_the_command(tmp_path, capsys):
@@ -229,4 +234,6 @@ def test_the_command(tmp_path, capsys):
     assert "| exit at confidence |" in said
     one = tree / "test" / "class000"
     assert main(["evaluate", str(path), str(one), "--steps", "--device", "cpu"]) == 1
-    assert "--steps needs a spiking network" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "--steps measures accuracy, so " in said.err

@@ -196,6 +196,23 @@ def test_wrong_names(name, words):
         resolve_name(name)
 
 
+def test_a_module_without_its_function_is_meant_where_it_lies_here(tmp_path, monkeypatch):
+    (tmp_path / "digitz.py").touch()
+    with pytest.raises(ValueError, match=r"got 'digitz'; did you mean spikingjelly_ckd.recipes.data.digits:digits"):
+        resolve_name("digitz")
+    monkeypatch.chdir(tmp_path)
+    for name in ("digitz", "digitz:", "digitz.py"):
+        with pytest.raises(ValueError, match=r"such as mynets:build, got .*; did you mean digitz:FUNCTION\?$"):
+            resolve_name(name)
+
+
+def test_a_text_is_no_function_that_builds():
+    with pytest.raises(
+        TypeError, match="build must be the function that makes the network, .*, got 'tiny_nets:teacher'"
+    ):
+        name_of("tiny_nets:teacher")
+
+
 def test_a_module_that_misses_another_says_which(tmp_path, monkeypatch):
     (tmp_path / "needy.py").write_text("import not_installed\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -563,12 +580,15 @@ def test_a_file_that_is_no_checkpoint(tmp_path):
             "net.pth is another file: of weights alone, fill the network with them and write it with save_network",
         ),
         ("gone.safetensors", "there is no file .*gone.safetensors$"),
+        ("beside.json", "beside.json describes a network: pass .*beside.safetensors, which lies beside it$"),
         ("full", "full is a folder: name one in it, such as .*full/in/kept.safetensors$"),
         ("empty", "empty is a folder without one$"),
     ],
 )
 def test_what_is_there_in_place_of_a_network_is_said(tmp_path, name, words):
     (tmp_path / "net.pth").write_bytes(b"weights")
+    (tmp_path / "beside.json").touch()
+    (tmp_path / "beside.safetensors").touch()
     (tmp_path / "empty").mkdir()
     (tmp_path / "full" / "in").mkdir(parents=True)
     (tmp_path / "full" / "in" / "kept.safetensors").write_bytes(b"")

@@ -211,6 +211,11 @@ def test_what_must_not_be_published(hub, run):
         record_of(path, **changes).write(run / "record.json")
         with pytest.raises(ValueError, match=words):
             publish(run, "me/net")
+    (run / "students").mkdir()
+    (run / "comparison" / "records").mkdir(parents=True)
+    for place in ("comparison", "students/kd_seed0.safetensors"):
+        with pytest.raises(ValueError, match="folder is of a comparison, .*; publish a run of a row"):
+            publish(run / place, "me/net")
     (run / "record.json").unlink()
     with pytest.raises(FileNotFoundError, match="must be that of a finished run"):
         publish(run, "me/net")

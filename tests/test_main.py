@@ -47,6 +47,15 @@ def test_every_command_explains_itself(capsys, name):
     assert capsys.readouterr().out.startswith(f"usage: python -m spikingjelly_ckd {name}")
 
 
+def test_stopped_while_packages_are_imported_is_a_line(capsys, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(COMMANDS, "table", (interrupted, ""))
+    assert main(["table", "runs"]) == 130
+    assert capsys.readouterr().err == "Stopped before anything began\n"
+
+
 def test_a_missing_package_is_a_line_and_no_traceback(capsys, monkeypatch):
     def needs_a_package(argv):
         raise ImportError("this needs nothere, which is not installed: pip install 'nothere'")

@@ -267,8 +267,18 @@ def test_the_part_whose_forward_cannot_be_followed_is_named(tmp_path):
 
 def test_what_is_refused(tmp_path):
     network = tiny_student()
-    with pytest.raises(TypeError, match="images must be given"):
+    with pytest.raises(TypeError, match="images must be a batch that the network takes, a tensor, got nothing"):
         export_nir(network, tmp_path / "a.nir", time_steps=2)
+    with pytest.raises(TypeError, match="images must be a batch that the network takes, a tensor, got list"):
+        export_nir(network, tmp_path / "a.nir", [torch.randn(3, 8, 8)], time_steps=2)
+    with pytest.raises(
+        ValueError, match=r"images cannot be taken by the network, \(2, 2, 1, 8, 8\): .* in its layer '"
+    ):
+        export_nir(network, tmp_path / "a.nir", torch.randn(2, 1, 8, 8), time_steps=2)
+    about = {"time_steps": 2, "size": 16, "classes": tuple("abcde"), "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    path = save_network(tmp_path / "s.safetensors", spiking_resnet8(5), spiking_resnet8, {"num_classes": 5}, **about)
+    with pytest.raises(ValueError, match=r"images must be of the size that the student's JSON says, 16, got \(2, 3, 8"):
+        export_nir(path, tmp_path / "a.nir", torch.randn(2, 3, 8, 8))
     with pytest.raises(ValueError, match="dt must be above 0"):
         export_nir(network, tmp_path / "a.nir", torch.randn(2, 3, 8, 8), time_steps=2, dt=0)
     with pytest.raises(ValueError, match="time_steps must be given for images"):

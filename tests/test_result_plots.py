@@ -299,6 +299,7 @@ def test_numbers_of_a_loop_are_drawn_as_records_are():
         (plot_training, {"kd": [["a"]]}, r"'kd' must have numbers \[seeds, epochs\]: "),
         (plot_forest, {"plain": [60.0], 3: [61.0]}, "must have a text as the name of each arm, got 3"),
         (plot_layer_rates, {"kd": {"a": -0.1}}, r"rates\['kd'\]\['a'\] must be at least 0 and finite, got -0.1"),
+        (plot_layer_rates, {"kd": {"a": 12.0}}, r"rates\['kd'\]\['a'\] must be a share from 0 to 1, got 12"),
         (plot_layer_rates, {"kd": {"a": math.nan}}, "must be at least 0 and finite, got nan"),
         (plot_layer_rates, {"kd": {"a": "x"}}, r"rates\['kd'\]\['a'\] must be a number, got str 'x'"),
         (plot_layer_rates, {"a": 0.5}, "rates must hold network -> layer -> rate, got float for 'a'"),

@@ -274,6 +274,11 @@ def test_timms_weights_that_cannot_be_fetched(monkeypatch):
 def test_no_such_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="--teacher: there is no file .*absent.pth; pass a path or timm:NAME"):
         load(tmp_path / "absent.pth")
+    (tmp_path / "teacher.safetensors").touch()
+    with pytest.raises(
+        FileNotFoundError, match="--teacher: .* is a folder: name one in it, such as .*/teacher.safetens"
+    ):
+        load(tmp_path)
 
 
 def test_networks_of_timm():

@@ -48,6 +48,8 @@ def test_the_held_out_images_are_the_same_beside_any_number_of_others(ground):
     assert set(part.train.rows.tolist()) < set(whole.train.rows.tolist())
     together = [*part.train.rows.tolist(), *part.validation.rows.tolist()]
     assert sorted(whole.train.source[row][1] for row in together) == sorted([*range(10)] * 3)
+    with pytest.raises(ValueError, match="train_images must be at most 60, which there are, got 1000"):
+        load(ground, val_images=0.1, train_images=1000)
     with pytest.raises(ValueError, match="at least 1 and leave at least half of the 20 images of train_images"):
         load(ground, val_images=14, train_images=20)
     with pytest.raises(
@@ -74,13 +76,13 @@ def test_a_validation_part_that_cannot_be_cut_is_one_error(ground, value, error,
 
 def test_the_test_set_is_looked_at_once_and_the_validation_part_after_each_epoch(ground, tmp_path, monkeypatch, capsys):
     seen = []
-    evaluate = TrainingModule.validation_step
+    evaluate = TrainingModule._measure
 
     def note(module, batch, *rest):
         seen.append((module.trainer.state.fn.value, len(batch[1])))
         evaluate(module, batch, *rest)
 
-    monkeypatch.setattr(TrainingModule, "validation_step", note)
+    monkeypatch.setattr(TrainingModule, "_measure", note)
     line = ("--method", "plain", "--val-images", "20", "--epochs", "3", "-b", "20")
     record = row(ground, tmp_path, *line)
     assert [size for stage, size in seen if stage == "fit"] == [20, 20, 20]

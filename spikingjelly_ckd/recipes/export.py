@@ -43,7 +43,16 @@ from .weights import SCALE, dequantize, fill, read_weights
 with needs_packages("spikingjelly_ckd.recipes.export"):
     from safetensors.torch import save
 
-__all__ = ["SCALE", "dequantize", "file_hash", "load_network", "read_weights", "save_network", "write_network"]
+__all__ = [
+    "SCALE",
+    "dequantize",
+    "file_hash",
+    "load_network",
+    "read_weights",
+    "save_network",
+    "what_is_there",
+    "write_network",
+]
 
 __getattr__ = old_names(__name__, f"{__package__}.names")  # resolve_name
 
@@ -141,13 +150,15 @@ def write_network(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     return path
 
 
-def _what_is_there(path: Path) -> str:
+def what_is_there(path: Path) -> str:
     """What stands in the place of an exported network, in words, and what to pass."""
     if path.is_dir():
         inside = min([*path.glob("*.safetensors"), *path.glob("*/*.safetensors")], default=None)
         return f"{path} is a folder" + (" without one" if inside is None else f": name one in it, such as {inside}")
     if not path.is_file():
         return f"there is no file {path}"
+    if path.suffix == ".json" and path.with_suffix(".safetensors").is_file():
+        return f"{path} describes a network: pass {path.with_suffix('.safetensors')}, which lies beside it"
     return f"{path} is another file: of weights alone, fill the network with them and write it with save_network"
 
 
@@ -171,7 +182,7 @@ def load_network(path: str | Path, build: Callable[..., nn.Module] | None = None
     """
     path = local_file(path)
     if path.suffix != ".safetensors" or not path.is_file():
-        raise ArgumentNotFoundError("path", f"must be a .safetensors file, such as of a run; {_what_is_there(path)}")
+        raise ArgumentNotFoundError("path", f"must be a .safetensors file, such as of a run; {what_is_there(path)}")
     about = read_about(path)
     check_pair(path, about)
     network = _build(_builder(build, about["build"], path), about["arguments"], path)

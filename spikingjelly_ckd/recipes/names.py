@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+from ..errors.arguments import ArgumentTypeError
 from ..errors.installed import InstallationError
 from ..errors.near import hint, nearest
 
@@ -56,6 +57,10 @@ def name_of(build: Callable[..., Any]) -> str:
         >>> name_of(resnet20)
         'spikingjelly_ckd.recipes.models:resnet20'
     """
+    if not callable(build):
+        raise ArgumentTypeError(
+            "build", f"must be the function that makes the network, such as mynets.build, got {build!r:.200}"
+        )
     name = getattr(build, "__qualname__", f"<{type(build).__name__}>")
     if not name.isidentifier():
         raise ValueError(f"{build.__module__}:{name} cannot be imported by its name; pass a function of a module")
@@ -78,7 +83,9 @@ def resolve_name(name: str) -> Callable[..., Any]:
     """
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
-        ours = [f"{_OURS[known]}:{known}" for known in nearest(name.strip(":"), _OURS)]
+        bare = name.strip(":").removesuffix(".py")
+        ours = [f"{_OURS[known]}:{known}" for known in nearest(bare, _OURS)]
+        ours = [f"{bare}:FUNCTION"] if bare in _modules_here() else ours
         meant = f"; did you mean {' or '.join(ours)}?" if ours else ""
         raise ValueError(f"expected module:function, such as mynets:build, got {name!r}{meant}")
     try:

@@ -17,6 +17,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 from ..errors.arguments import ArgumentNotFoundError, ArgumentValueError
 from ..errors.near import hint
 from ..step.validate import check_replayable
+from .export import what_is_there
 from .files import is_first_process, locked
 from .method_parts import needs_teacher
 from .methods import folder_name
@@ -184,6 +185,8 @@ def teacher_file(spec: str) -> Path | None:
     if spec.startswith("timm:"):
         return None
     path = Path(spec).expanduser()
+    if path.is_dir():
+        raise FileNotFoundError(f"--teacher: {what_is_there(path.resolve())}")
     if not path.is_file():
         raise FileNotFoundError(f"--teacher: there is no file {path.resolve()}; pass a path or timm:NAME")
     return path

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from .command_line import FLAGS, brief_errors
-from .comparison.records import KIND, RECORDS
+from .comparison.records import KIND, RECORDS, in_a_new_folder
 from .export import file_hash
 from .files import is_first_process
 from .flag_readers import function_named
@@ -177,9 +177,11 @@ def _record_file(path: Path) -> Path:
     for found in (file, *others[:1]):
         content = read_record(found) if found.is_file() else {}
         if content.get("kind") == KIND:
-            command = shown_text(content.get("command") or "it names none", LONGEST_COMMAND)
+            command = content.get("command")
+            named = in_a_new_folder(command) if isinstance(command, str) and command else "it names none"
             raise ValueError(
-                f"{found} is a record of compare, which is repeated by its command with another --output-dir: {command}"
+                f"{found} is a record of compare, which is repeated by its command in a new folder: "
+                f"{shown_text(named, LONGEST_COMMAND)}"
             )
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}")

@@ -114,6 +114,8 @@ def read_arms(recipe: Recipe, methods: Sequence[str]) -> tuple[list[Arm], dict[s
         try:
             arms.append(Arm(text, replace(recipe, method=method, **own)))
         except ValueError as error:
+            if text in texts and own:
+                raise ArgumentValueError("methods", f"{text!r}: {error}") from error
             if text in texts:
                 raise
             left_out[text] = str(error)

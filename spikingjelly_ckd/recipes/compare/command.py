@@ -19,7 +19,7 @@ from ...errors.arguments import ArgumentValueError
 from ..build import build_student
 from ..command_line import FLAGS, brief_errors, idle_flags
 from ..comparison.controls import CONTROL
-from ..comparison.records import RECORDS, ArmRecord, read_records, set_damaged_aside, warnings_of
+from ..comparison.records import RECORDS, STUDENTS, ArmRecord, read_records, set_damaged_aside, warnings_of
 from ..comparison.table import render
 from ..data import Data
 from ..data.loading import say_left_out
@@ -39,7 +39,7 @@ from ..training.resume import check_same_run, read_settings, write_settings
 from .arms import Arm, read_arms
 from .batches import cropped
 from .flags import HOME, PROGRAM, VALIDATION, ComparisonOptions, read_flags
-from .plan import STUDENTS, Plan
+from .plan import Plan
 from .rehearsal import check_students, forget, rehearsed
 from .search import needs_optuna
 from .tuning import arms_to_tune, tuned_plan
@@ -91,7 +91,8 @@ def compare(argv: Sequence[str]) -> int:
             plan = found
         missing = [seed for seed in seeds if plan.without_record(seed)]
         jobs = min(jobs, max(1, len(missing)))
-        text = f"{len(plan.arms)} arms, {len(seeds)} seeds, {len(missing)} of them to run, in {folder}"
+        counted = f"{len(seeds)} seed{'' if len(seeds) == 1 else 's'}"
+        text = f"{len(plan.arms)} arms, {counted}, {len(missing)} of them to run, in {folder}"
         if missing:
             text += f"; a seed takes about {time_words(expected)}, and {jobs} run side by side"
         budget, spent = options.budget, time.monotonic() - start

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..comparison.records import RECORDS, ArmRecord
+from ..comparison.records import RECORDS, STUDENTS, ArmRecord
 from ..data import Data
 from ..method_parts import describe
 from ..names import shown
@@ -21,10 +21,7 @@ from .arms import Arm
 from .batches import Batches, batches_of, cropped
 from .lockstep import Seed
 
-__all__ = ["STUDENTS", "Plan"]
-
-STUDENTS = "students"
-"""Folder of the students that are kept."""
+__all__ = ["Plan"]
 
 NOT_ASKED = ("name", "paper_accuracy", "method", "parts", "last_activation")
 

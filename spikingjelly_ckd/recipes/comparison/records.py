@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -11,12 +12,24 @@ from ..files import set_aside
 from ..records.files import read_record, write_record
 from ..untrusted import MAPPING, TEXT, Kind, check_kinds, list_of, mapping_of, number, optional, whole
 
-__all__ = ["KIND", "RECORDS", "ArmRecord", "read_records", "set_damaged_aside", "warnings_of"]
+__all__ = [
+    "KIND",
+    "RECORDS",
+    "STUDENTS",
+    "ArmRecord",
+    "in_a_new_folder",
+    "read_records",
+    "set_damaged_aside",
+    "warnings_of",
+]
 
 KIND = "comparison"
 """What the file of such a record calls itself."""
 RECORDS = "records"
 """Where they lie, below the output folder of a comparison."""
+STUDENTS = "students"
+"""Where the students lie that are kept."""
+OUTPUT = "--output-dir"
 PERCENT = optional(number(0, 100))
 KINDS: dict[str, Kind] = {
     "arm": TEXT,
@@ -201,6 +214,28 @@ def read_records(folder: Path) -> list[ArmRecord]:
     if not records:
         raise FileNotFoundError(f"{folder} holds no record of a comparison")
     return records
+
+
+def in_a_new_folder(command: str) -> str:
+    """The command of a comparison with another folder, where it trains: in its own one it finds what it left.
+
+    Example:
+        >>> in_a_new_folder("python -m spikingjelly_ckd compare --methods kd --output-dir 'my runs'")
+        "python -m spikingjelly_ckd compare --methods kd --output-dir 'my runs-again'"
+        >>> in_a_new_folder("python -m spikingjelly_ckd compare --methods kd")
+        'python -m spikingjelly_ckd compare --methods kd --output-dir runs/compare-again'
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError:  # not written by this package
+        return command
+    for place, word in enumerate(words):
+        if word == OUTPUT and place + 1 < len(words):
+            words[place + 1] = f"{words[place + 1].rstrip('/')}-again"
+        elif word.startswith(f"{OUTPUT}="):
+            words[place] = f"{word.rstrip('/')}-again"
+    given = any(word.partition("=")[0] == OUTPUT for word in words)
+    return shlex.join(words if given else [*words, OUTPUT, "runs/compare-again"])
 
 
 def set_damaged_aside(folder: Path) -> None:

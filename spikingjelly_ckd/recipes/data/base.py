@@ -258,6 +258,8 @@ def _held_out(part: Part, count: float, used: int | None, classes: Sequence[str]
         classes: their names.
     """
     labels = _labels(part)
+    if used is not None and used > len(labels):
+        raise ArgumentValueError("train_images", f"must be at most {len(labels)}, which there are, got {used}")
     if used is not None:
         share = f", {count:g} of them" if isinstance(count, float) else ""
         count = round(count * used) if isinstance(count, float) else count

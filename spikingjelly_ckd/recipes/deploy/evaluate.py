@@ -7,12 +7,13 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from ...distiller import Distiller
 from ...errors.arguments import ArgumentError, ArgumentValueError
 from ...errors.checks import check_count
 from ...errors.installed import needs_packages
@@ -180,16 +181,21 @@ def batches_of(
         yield inputs.to(device), labels.to(device)
 
 
+def _check_steps(network: ExportedNetwork, images: Path) -> None:
+    if network.runner is None:
+        raise ArgumentValueError("steps", f"needs a spiking network, and {network.path} is an ANN's")
+    if not network.samples(images).has_labels:
+        raise ArgumentValueError("steps", f"measures accuracy, so {images} must have folders of the classes")
+
+
 def _at_every_step(network: ExportedNetwork, images: Path, batch_size: int) -> str:
     from .steps import evaluate_steps  # which needs Lightning
 
-    samples = network.samples(images)
-    if network.runner is None or not samples.has_labels:
-        raise ArgumentValueError("steps", "needs a spiking network, and images in folders of their classes")
+    samples, runner = network.samples(images), cast(Distiller, network.runner)
     # energy is measured on the first images, and files stand class by class
     drawn = drawn_rows(len(samples.paths), ENERGY_IMAGES)
     order = [*drawn, *sorted(set(range(len(samples.paths))) - set(drawn))]
-    how: dict[str, Any] = {"time_steps": network.runner.time_steps, "student_steps": network.runner.student_steps}
+    how: dict[str, Any] = {"time_steps": runner.time_steps, "student_steps": runner.student_steps}
     batches = batches_of(Subset(samples.dataset, order), batch_size, network)
     return str(evaluate_steps(network.network, batches, **how, batch_first=True, energy_images=ENERGY_IMAGES))
 
@@ -220,6 +226,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             network = read_exported(given.student, build, device=given.device)
         for warning in said:
             print(f"{PROGRAM}: {shown_text(warning.message, MESSAGE)}", file=sys.stderr)
+        if given.steps:
+            _check_steps(network, given.images)
         print(evaluate_exported(network, given.images, batch_size=given.batch_size))
         if given.steps:
             print(f"\n{_at_every_step(network, given.images, given.batch_size)}")

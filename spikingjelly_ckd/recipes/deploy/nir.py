@@ -23,6 +23,7 @@ from ...errors.arguments import ArgumentTypeError, ArgumentValueError
 from ...errors.checks import check_positive
 from ...errors.installed import needs_packages
 from ...networks.compat import is_neuron
+from ...networks.failures import find_failure
 from ...networks.guards import reset_states
 from ...networks.outputs import read_logits
 from ...networks.recording import watch
@@ -129,8 +130,14 @@ def export_nir(
         if images is None:
             images = exported.noise(SAMPLES)
             images = images.transpose(0, 1) if exported.is_event else images
-    if images is None:
-        raise ArgumentTypeError("images", "must be given for a network that is no exported file: a batch that it takes")
+        size = exported.about.get("size")
+        if isinstance(images, Tensor) and size is not None and tuple(images.shape[-2:]) != (size, size):
+            raise ArgumentValueError(
+                "images", f"must be of the size that the student's JSON says, {size}, got {tuple(images.shape)}"
+            )
+    if not isinstance(images, Tensor):
+        got = "nothing" if images is None else type(images).__name__
+        raise ArgumentTypeError("images", f"must be a batch that the network takes, a tensor, got {got}")
     way = read_student_steps(student, student_steps)
     if way == "internal":
         raise ArgumentValueError(
@@ -200,7 +207,15 @@ def _run(network: nn.Module, frames: Tensor, way: StudentSteps) -> tuple[Tensor,
             counts["all"] += output.numel()
 
     with reset_states(network), watch(network, note):
-        output = read_logits(run_over_time(network, frames, way), role="student", size=frames.shape[1])
+        try:
+            found = run_over_time(network, frames, way)
+        except RuntimeError as error:
+            where = find_failure(network, error)
+            why = str(error).partition("\n")[0] + ("" if where is None else f" in its layer {where}")
+            raise ArgumentValueError(
+                "images", f"cannot be taken by the network, {tuple(frames.shape)}: {why}"
+            ) from error
+        output = read_logits(found, role="student", size=frames.shape[1])
     logits = output.mean.unsqueeze(0) if output.steps is None else output.steps
     return logits, counts["fired"] / max(1, counts["all"])
 

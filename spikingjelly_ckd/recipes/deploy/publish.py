@@ -9,6 +9,7 @@ from typing import Any
 
 from ...errors.arguments import ArgumentNotFoundError, ArgumentValueError
 from ...errors.installed import needs_packages
+from ..comparison.records import RECORDS, STUDENTS
 from ..export import check_pair, file_hash, read_about
 from ..hub import HUB, NETWORK_FILE, REPO
 from ..names import BUILDERS, package_function
@@ -85,6 +86,10 @@ def publish(
     if re.fullmatch(REPO, name) is None:
         raise ArgumentValueError("repo", f"must be owner/name, got {repo}")
     folder = Path(folder)
+    if (folder / RECORDS).is_dir() or folder.parent.name == STUDENTS:
+        raise ArgumentValueError(
+            "folder", f"is of a comparison, {folder}; publish a run of a row with the method and values that you choose"
+        )
     path = folder / NETWORK_FILE
     for file in (path, path.with_suffix(".json"), folder / RECORD):
         if not file.is_file():

@@ -16,9 +16,11 @@ from ...methods import TETLoss
 from ...networks.guards import preserve_state, reset_states
 from ...networks.outputs import read_logits
 from ...step.time_steps import StudentSteps, run_over_time
+from ...step.validate import raise_first
 from ..data.loading import seeded
 from ..records.evaluation import EarlyExit, StepEvaluation, StepFigures
 from ..report.energy import ENERGY_IMAGES, Energy, measure_energy
+from ..training.batches import unpack_batch
 from ..training.figures import StepAccuracy, among_largest
 from .exported import KEEPS_STATE
 
@@ -87,8 +89,9 @@ def evaluate_steps(
     total, notes, whole = 0, [], False
     with preserve_state(student), torch.no_grad():
         runner.eval()
-        for images, labels in batches:
+        for images, labels in map(unpack_batch, batches):
             step = runner.observe(images, labels)
+            raise_first(step.input_violations())
             logits = cast(Tensor, step.student.per_step_logits)
             way = runner.student_steps
             inputs = step.batch.images if way == "internal" else step.batch.over_time()

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from ..comparison.controls import LOUDER_OF
+from ..comparison.records import in_a_new_folder
 from ..comparison.table import answer, arms_of
 from ..untrusted import number, shown_text
 from .found import Study
@@ -85,6 +86,7 @@ def facts(study: Study) -> list[tuple[str, str]]:
         ("data", of_data),
         ("teacher", None if taught is None else _teacher(taught)),
         ("time steps T", asked.get("time_steps")),
+        ("image size", asked.get("size")),
         ("epochs", asked.get("epochs")),
         ("batch size", asked.get("batch_size")),
         ("optimiser", _optimiser(asked)),
@@ -137,8 +139,10 @@ def environments(study: Study) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def commands(study: Study) -> tuple[list[str], list[str]]:
-    """What repeats the runs; and of rows, which are repeated from their records, what made them."""
+    """What repeats the runs, and what made them where that is another command."""
     made = list(dict.fromkeys(run.command for run in study.runs if run.command))[:MOST]
+    if study.kind == "comparison":
+        return [in_a_new_folder(command) for command in made], made
     if not study.rows:
         return made, []
     paths = [str(row.path) for row in study.rows if row.path is not None and not study.is_of_teacher]

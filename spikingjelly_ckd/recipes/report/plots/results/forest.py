@@ -51,7 +51,7 @@ def plot_forest(records: Runs, *, control: str = CONTROL, width: Width = "page")
         >>> figure.axes[0].get_xlabel()
         'test accuracy minus control, percentage points (95 % interval)'
     """
-    if isinstance(records, Mapping) and control not in records:
+    if isinstance(records, Mapping) and records and control not in records:
         raise ArgumentValueError("control", f"must be one of the arms {list(records)}, got {control!r}")
     found = differences(as_records(records, "", lambda value: {"test_accuracy": accuracy_of(value)}, control))
     if not found:

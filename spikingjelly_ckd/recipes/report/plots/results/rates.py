@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from .....errors.arguments import ArgumentValueError
 from .....errors.checks import check_non_negative
 from .....errors.installed import needs_packages
 from ..names import BESIDE, LONGEST, add_legend, distinct_names, legend_name, name_ticks
@@ -36,7 +37,7 @@ def plot_layer_rates(rates: Mapping[str, Mapping[str, float]], *, width: Width =
 
     Raises:
         TypeError: a rate is no number.
-        ValueError: no rate, one that is negative or not finite, or another width.
+        ValueError: no rate, one that is no share from 0 to 1, or another width.
 
     Example:
         >>> figure = plot_layer_rates({"kd": {"layer1.lif": 0.21, "layer2.lif": 0.12}})
@@ -80,7 +81,9 @@ def _rate(name: str, layer: str, rate: float) -> float:
         value = float(rate)
     except (RuntimeError, TypeError, ValueError) as error:
         raise TypeError(f"rates[{name!r}][{layer!r}] must be a number, got {type(rate).__name__} {rate!r}") from error
-    return check_non_negative(f"rates[{name!r}][{layer!r}]", value)
+    if check_non_negative(f"rates[{name!r}][{layer!r}]", value) > 1:
+        raise ArgumentValueError(f"rates[{name!r}][{layer!r}]", f"must be a share from 0 to 1, got {value:g}")
+    return value
 
 
 def _rates_as_map(
