@@ -151,7 +151,7 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed_is_as_if_never_killed(
     process.wait()
     assert rows(tmp_path) == epochs_done
     assert not (tmp_path / "student.safetensors").exists()
-    run(ground, tmp_path, *EVERYTHING, "--resume", "latest")
+    run(ground, tmp_path, *EVERYTHING, "--resume", "latest", student="slow_student")
     assert_same_end(uninterrupted, tmp_path)
 
 
@@ -163,7 +163,7 @@ def test_interrupted_by_the_keyboard_leaves_a_checkpoint_to_go_on_from(ground, u
     said = process.communicate(timeout=60)[1]
     assert "Stopped. Go on from the end of the last epoch with --resume latest" in said
     assert not (tmp_path / "student.safetensors").exists()
-    run(ground, tmp_path, *EVERYTHING, "--resume", str(tmp_path / "latest.ckpt"))
+    run(ground, tmp_path, *EVERYTHING, "--resume", str(tmp_path / "latest.ckpt"), student="slow_student")
     assert_same_end(uninterrupted, tmp_path)
 
 
@@ -342,13 +342,19 @@ def refused(error, words, ground, output, *flags, student="student"):
         (("--train-images", "100"), r"data set cifar10 official \(\w{8}\) -> cifar10 official\[100\+40\] \(\w{8}\)"),
         (("--devices", "2"), "processes 1 -> 2"),
         (("--seed", "1"), "seed 0 -> 1"),
-        (("--student", "tiny_nets:student_without_norm"), r"latest.ckpt does not fit .* \(--student\)"),
+        (("--student", "tiny_nets:student_without_norm"), "what the student's function builds"),
     ],
 )
 def test_a_run_is_not_resumed_with_other_settings(ground, uninterrupted, flags, words):
     before = (uninterrupted / "record.json").read_bytes()
     refused(ValueError, words, ground, uninterrupted, *EVERYTHING, "--resume", "latest", *flags)
     assert (uninterrupted / "record.json").read_bytes() == before
+
+
+def test_a_checkpoint_alone_tells_another_student_by_its_tensors(ground, uninterrupted, tmp_path):
+    shutil.copy(uninterrupted / "latest.ckpt", tmp_path / "kept.ckpt")
+    flags = ("--resume", str(tmp_path / "kept.ckpt"), "--student", "tiny_nets:student_without_norm")
+    refused(ValueError, r"kept.ckpt does not fit .* \(--student\)", ground, tmp_path / "out", *EVERYTHING, *flags)
 
 
 def test_a_run_is_not_resumed_with_another_teacher_or_other_images(ground, uninterrupted, tmp_path):

@@ -142,7 +142,7 @@ def _distil_locked(folder: Path, recipe: Recipe, run: Run) -> Record:
     student = build_student(recipe, run, data)
     code = code_of(student.network, student.build, "student")
     if checkpoint is not None:
-        check_same_run(checkpoint, read_settings(folder) or {}, code)
+        check_same_run(checkpoint, read_settings(checkpoint.parent) or {}, code)
     if recipe.sync_bn:
         synchronise_norms(student.network)
     check_needs(student.network, recipe, data, run)
