@@ -204,6 +204,7 @@ def rows(piece: Piece) -> None:
     common: tuple[Any, ...] = ("--data-path", piece.images, "--val-images", "0.1", "--device", piece.device)
     common += ("--no-progress", "--epochs", piece.epochs)
     common += ("--smoke", "--any-teacher") if piece.quick else ("--warmup-epochs", 1)
+    common += ("--amp", "32-true") if piece.device == "cpu" else ()  # which may have no bfloat16
     script, teacher = ROOT / "examples" / f"{ROW}.py", folder / "teacher"
     taught = ("--teacher", teacher / "teacher.safetensors")
     runs = {
