@@ -82,9 +82,11 @@ def read_seed(text: str) -> int:
         >>> read_seed("3")
         3
     """
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"seeds are whole numbers of at least 0 with spaces between, got {text!r}")
-    return int(text)
+    try:
+        return read_whole(text)
+    except argparse.ArgumentTypeError:
+        why = f"seeds are whole numbers of at least 0 with spaces between, got {text!r}"
+        raise argparse.ArgumentTypeError(why) from None
 
 
 def read_number(text: str) -> float:
