@@ -116,7 +116,8 @@ def export_nir(
         ImportError: the extra ``[nir]`` is not installed.
         RuntimeError: the installed SpikingJelly has no exporter.
         TypeError: ``images`` are missing or no tensor.
-        ValueError: the network does something that NIR cannot hold; every such layer is named.
+        ValueError: the network does something that NIR cannot hold, and every such layer is named; or it cannot take
+            ``images``, or a file says that it takes another size.
 
     Example:
         ``print(export_nir("runs/ROW/METHOD-seed0/student.safetensors", "student.nir"))``

@@ -76,8 +76,8 @@ def publish(
     Raises:
         FileNotFoundError: a file of the run is missing.
         OSError: the hub refuses, or cannot be reached.
-        ValueError: ``repo`` is no such name; the run is a smoke run, unfinished, or its student is another file than
-            its record says.
+        ValueError: ``repo`` is no such name; the run is one of a comparison, a smoke run, unfinished, or its student is
+            another file than its record says.
 
     Example:
         ``publish("runs/ROW/METHOD-seed0", "owner/name")``

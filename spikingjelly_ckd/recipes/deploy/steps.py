@@ -68,8 +68,9 @@ def evaluate_steps(
         :class:`~spikingjelly_ckd.recipes.records.evaluation.StepEvaluation`.
 
     Raises:
-        TypeError: as :class:`~spikingjelly_ckd.Distiller`.
-        ValueError: no batch, a threshold out of range, or as :class:`~spikingjelly_ckd.Distiller`.
+        TypeError: a batch without labels, or as :class:`~spikingjelly_ckd.Distiller`.
+        ValueError: no batch, labels that are no classes, images that are not finite, a threshold out of range, or as
+            :class:`~spikingjelly_ckd.Distiller`.
 
     Example:
         >>> from spikingjelly_ckd.recipes.models import spiking_resnet8
