@@ -67,6 +67,16 @@ def test_seeds_of_other_settings_are_refused(line):
         run_row(recipe(), [*line, "--resume", "x.ckpt"])
 
 
+def test_seeds_of_another_code_of_the_student_have_no_common_mean(line, tmp_path):
+    run_row(recipe(), [*line[:-1]])
+    path = tmp_path / "out/seed0/settings.json"
+    settings = json.loads(path.read_text("utf8"))
+    (name,) = (name for name in settings if name.startswith("what the student's function builds"))
+    path.write_text(json.dumps(settings | {name: "00000000"}))
+    with pytest.raises(ValueError, match=r"other settings.*what the student's function builds \(.* 00000000 -> "):
+        run_row(recipe(), line)
+
+
 def test_a_seed_that_is_named_twice_is_refused(line, tmp_path):
     with pytest.raises(ArgumentValueError, match="seeds must name each seed once, got 3 2 times"):
         run_row(recipe(), [*line, "3", "3"])

@@ -57,6 +57,7 @@ def distil_seeds(recipe: Recipe, run: Run, distil: Callable[[Recipe, Run], Recor
         else:
             say(f"Seed {seed} ({place} of {len(seeds)}) is done, in {folder}")
         _check_same_data(records, done)
+        _check_same_student(replace(run, seed=seeds[0]).folder(recipe), folder)
         records.append(done)
     accuracies = [record.test_accuracy or 0.0 for record in records]
     mean, half = statistics.mean(accuracies), interval95(accuracies)
@@ -83,6 +84,12 @@ def _check_same_data(records: Sequence[Record], other: Record) -> None:
                 f"{first.seed} on {first.data.split} ({first.data.split_hash[:8]}): their accuracies have no common "
                 "mean; pass another --output-dir"
             )
+
+
+def _check_same_student(first: Path, other: Path) -> None:
+    """Raise where another seed has another student, whose code changed between two commands; see ``code_of``."""
+    built = {name: value for name, value in (read_settings(other) or {}).items() if name.startswith("what the ")}
+    check_same_run(first, read_settings(first) or {}, built)
 
 
 def _closing(records: Sequence[Record], accuracies: Sequence[float], mean: float, half: float | None) -> str:
