@@ -14,6 +14,9 @@ from spikingjelly_ckd.recipes.network_code import code_of
 pytestmark = pytest.mark.tools
 
 MINE = """
+import functools
+
+import torch
 from torch import nn
 from spikingjelly.activation_based import layer, neuron
 
@@ -30,30 +33,56 @@ class Mine(nn.Module):
 
 
 def build(num_classes=2):
-    return Mine()
+    import mine_of_blocks
+
+    return scaled(Mine(), mine_of_blocks.factor())
+
+
+@functools.lru_cache
+def scaled(network, factor):
+    with torch.no_grad():
+        network.fc.weight.mul_(factor)
+    return network
 
 
 def other():
+    return 1
+"""
+BLOCKS = """
+import operator
+
+
+def factor():
+    return size(operator.mul(2, 3))
+
+
+def size(value):
+    return abs(value) + 1
+
+
+def unused():
     return 1
 """
 
 
 @pytest.fixture
 def code(tmp_path, monkeypatch):
-    """Function that gives the setting of ``mine_of_code:build`` with a text replaced."""
+    """Function that gives the setting of ``mine_of_code:build``, with a text of the user's files replaced."""
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
     def of(before="", after=""):
-        assert before in MINE
-        (tmp_path / "mine_of_code.py").write_text(MINE.replace(before, after) if before else MINE)
-        sys.modules.pop("mine_of_code", None)
+        assert before in MINE + BLOCKS
+        for name, text in {"mine_of_code": MINE, "mine_of_blocks": BLOCKS}.items():
+            (tmp_path / f"{name}.py").write_text(text.replace(before, after) if before else text)
+            sys.modules.pop(name, None)
         importlib.invalidate_caches()
         build = importlib.import_module("mine_of_code").build
         return code_of(build(), build, "student")
 
     yield of
-    sys.modules.pop("mine_of_code", None)
+    for name in ("mine_of_code", "mine_of_blocks"):
+        sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +90,7 @@ def code(tmp_path, monkeypatch):
     [
         ("# says nothing", "# says something\n    # else"),
         ("def other():\n    return 1", "def other():\n    return 2"),
+        ("def unused():\n    return 1", "def unused():\n    return 2"),
     ],
 )
 def test_what_makes_no_other_network_changes_nothing(code, before, after):
@@ -75,7 +105,10 @@ def test_what_makes_no_other_network_changes_nothing(code, before, after):
         ("self.lif(self.fc(x)) if", "self.fc(self.lif(x)) if"),
         ("self.lif(self.fc(x)) if", "2 * self.lif(self.fc(x)) if"),
         ("{4, 5}", "{4, 6}"),
-        ("return Mine()", "return Mine().requires_grad_(False)"),
+        ("scaled(Mine()", "scaled(Mine().requires_grad_(False)"),
+        ("weight.mul_(factor)", "weight.add_(factor)"),
+        ("mul(2, 3)", "mul(2, 4)"),
+        ("abs(value) + 1", "abs(value) + 2"),
         ("LIFNode(", "IFNode() if tau == 3.0 else neuron.LIFNode("),
     ],
 )

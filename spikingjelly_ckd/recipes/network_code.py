@@ -6,10 +6,11 @@ import inspect
 import platform
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -27,8 +28,9 @@ def code_of(network: nn.Module, build: Callable[..., Any], what: str) -> dict[st
     """What a function built and the code behind it, as a setting that a command in the same folder has to share.
 
     It changes with layers, neurons and their values, with names, shapes and types of tensors, and with the code of the
-    function and of classes that are no installed package's; comments and line numbers do not matter. Other versions of
-    Python, torch and SpikingJelly have a setting of their own, since they write both otherwise.
+    function, of the network's classes and of whatever these name, as far as that is no installed package's; comments
+    and line numbers do not matter. Other versions of Python, torch and SpikingJelly have a setting of their own, since
+    they write both otherwise.
 
     Args:
         network: as built, with any weights.
@@ -46,21 +48,44 @@ def code_of(network: nn.Module, build: Callable[..., Any], what: str) -> dict[st
     found = sha256(ADDRESS.sub("", repr(network)).encode())
     for name, tensor in network.state_dict().items():
         found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-    own = {cls for module in network.modules() for cls in type(module).__mro__ if _is_own(cls.__module__)}
-    for cls in sorted(own, key=lambda cls: (cls.__module__, cls.__qualname__)):
-        for name, value in sorted(vars(cls).items()):
-            for function in _functions(value):
-                found.update(f"{cls.__qualname__}.{name}".encode() + _bytes(function))
-    if _is_own(getattr(build, "__module__", None) or ""):
-        for function in _functions(build):
-            found.update(_bytes(function))
+    for piece in sorted(_own_code([build, *(cls for module in network.modules() for cls in type(module).__mro__)])):
+        found.update(piece)
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, SpikingJelly {spikingjelly_version()}"
     return {f"what the {what}'s function builds ({versions})": found.hexdigest()[:8]}
 
 
-def _is_own(name: str) -> bool:
-    """Whether a module is the user's: of a file that is neither installed nor this package's."""
-    file = getattr(sys.modules.get(name), "__file__", None)
+def _own_code(values: list[object]) -> Iterator[bytes]:
+    """The code of functions and classes that are the user's, and of those that they name."""
+    seen = set[int]()
+    while values:
+        value = values.pop()
+        value = value.func if isinstance(value, partial) else value
+        value = getattr(value, "__wrapped__", value) if callable(value) else value
+        if not isinstance(value, (type, FunctionType)) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        if not _is_own(sys.modules.get(value.__module__)):
+            continue
+        for name, part in [*vars(value).items()] if isinstance(value, type) else [("", value)]:
+            for function in _functions(part):
+                yield f"{value.__qualname__}.{name}".encode() + _bytes(function)
+                values += _named(function.__code__, function.__globals__)
+
+
+def _named(code: CodeType, known: Mapping[str, object]) -> Iterator[object]:
+    """What a code names: in its module, in a module of the user that it names too, or imported where it is used."""
+    found = [known.get(name, sys.modules.get(name)) for name in code.co_names]
+    yield from found
+    for module in filter(_is_own, found):
+        yield from (vars(module).get(name) for name in code.co_names)
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _named(inner, known)
+
+
+def _is_own(module: object) -> bool:
+    """Whether it is a module of the user: of a file that is neither installed nor this package's."""
+    file = getattr(module, "__file__", None) if isinstance(module, ModuleType) else None
     if file is None:
         return False
     installed = [Path(sysconfig.get_path(kind)) for kind in ("stdlib", "purelib", "platlib")]
