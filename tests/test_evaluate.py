@@ -250,6 +250,10 @@ def test_the_command(student, tree, capsys):
     assert capsys.readouterr().out == f"{evaluate(student, tree)}\n"
     assert main(["evaluate", str(student), str(tree / "nowhere"), "--device", "cpu"]) == 1
     assert "evaluate: error: images must be a file or a folder" in capsys.readouterr().err
+    assert main(["evaluate", str(student), str(tree), "--device", "gpu"]) == 1
+    assert capsys.readouterr().err == "evaluate: error: --device must be 'cpu', 'cuda' or 'cuda:N', got 'gpu'\n"
+    assert main(["evaluate", str(student), str(tree), "--device", "cuda:99"]) == 1
+    assert "evaluate: error: --device is not there, got 'cuda:99'; PyTorch sees " in capsys.readouterr().err
 
 
 def test_a_name_in_a_file_cannot_write_on_the_terminal(student, tree):

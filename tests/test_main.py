@@ -119,6 +119,7 @@ def test_a_row_names_what_was_meant(tmp_path, monkeypatch, capsys, flags, meant)
         (["compare", "--ouput-dir", "x"], "for --ouput-dir, did you mean '--output-dir'"),
         (["table", "x", "--best-on-tst"], "for --best-on-tst, did you mean '--best-on-test'?"),
         (["report", "runs", "--ouput=x"], "for --ouput=x, did you mean '--output'?"),
+        (["report", "runs", "--output", "page.md"], "--output: a page ends in .html or .htm, got page.md"),
         (["rerun", "r.json", "--dat-path", "x"], "for --dat-path, did you mean '--data-path'"),
         (["evaluate", "s.safetensors", "x", "--biuld", "x"], "for --biuld, did you mean '--build'?"),
         (["evaluate", "s.safetensors", "x", "--qqqq"], "unrecognized arguments: --qqqq\n"),

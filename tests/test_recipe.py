@@ -396,7 +396,10 @@ def test_flags_of_the_run():
         ([*DATA, "--devices", "0"], "--devices: it must be a whole number of at least 1 or 'auto', got '0'"),
         ([*DATA, "--devices", "abc"], "--devices: it must be a whole number of at least 1 or 'auto', got 'abc'"),
         ([*DATA, "--num-nodes", "0"], "--num-nodes: it must be a whole number of at least 1, got '0'"),
-        ([*DATA, "--val-images", "some"], "--val-images: it must be a whole number, or between 0 and 1, got 'some'"),
+        *[
+            ([*DATA, "--val-images", text], f"it must be a whole number, or between 0 and 1, got '{text}'")
+            for text in ("some", "1.5", "0", "-3", "nan", "inf")
+        ],
         ([*DATA, "-T", "two"], "invalid int value: 'two'"),
         ([*DATA, "--seeds", "0", "-1"], "--seeds: seeds are whole numbers of at least 0 with spaces between, got '-1'"),
         ([*DATA, "--foo", "3"], "unrecognized arguments: --foo 3"),

@@ -49,9 +49,12 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 def _number_or_share(text: str) -> int | float:
     try:
-        return int(text) if text.isdecimal() else float(text)
+        value = int(text) if text.isdecimal() else float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"it must be a whole number, or between 0 and 1, got {text!r}") from None
+        value = 0
+    if not (0 < value < 1 or (isinstance(value, int) and value >= 1)):
+        raise argparse.ArgumentTypeError(f"it must be a whole number, or between 0 and 1, got {text!r}")
+    return value
 
 
 def _devices(text: str) -> int | Literal["auto"]:

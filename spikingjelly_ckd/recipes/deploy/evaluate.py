@@ -30,7 +30,8 @@ with needs_packages("spikingjelly_ckd.recipes.deploy"):
 __all__ = ["Evaluation", "Prediction", "batches_of", "evaluate", "evaluate_exported", "main"]
 
 PROGRAM = "evaluate"
-ARGUMENTS = {"path": "student", "build": "--build", "batch_size": "--batch-size", "steps": "--steps"}
+FLAGS = ("build", "batch_size", "steps", "device")
+ARGUMENTS = {"path": "student", **{name: f"--{name.replace('_', '-')}" for name in FLAGS}}
 """Argument of a function -> what sets it on the command line."""
 PATIENCE = 5
 """Seconds after which progress is shown, on a terminal."""
@@ -102,14 +103,15 @@ def evaluate(
             ``frames``.
         build: makes the network; needed for a function that is not of this package.
         batch_size: samples run at once.
-        device: where it runs.
+        device: where it runs: ``cpu``, ``cuda`` or ``cuda:N``.
 
     Returns:
         :class:`Evaluation`.
 
     Raises:
         FileNotFoundError: a file or folder is not there.
-        ValueError: a file that cannot be read or does not say what is needed, or folders that are no classes.
+        ValueError: a file that cannot be read or does not say what is needed, folders that are no classes, or a device
+            that is not there.
 
     Example:
         >>> import tempfile

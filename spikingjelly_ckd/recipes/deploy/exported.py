@@ -193,11 +193,12 @@ def read_exported(
     Args:
         path: as for ``load_network``.
         build: as for ``load_network``.
-        device: where it will run.
+        device: where it will run: ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
         FileNotFoundError: as ``load_network``.
-        ValueError: as ``load_network``; or its time steps do not fit the step mode of its neurons.
+        ValueError: as ``load_network``; or its time steps do not fit the step mode of its neurons; or ``device`` is
+            none, or not there.
 
     Example:
         >>> import tempfile
@@ -208,6 +209,7 @@ def read_exported(
         >>> read_exported(path).logits(torch.rand(2, 3, 32, 32)).steps.shape
         torch.Size([4, 2, 10])
     """
+    device = _device(device)
     file = local_file(path)
     network, about = load_network(file, build)
     network.to(device)
@@ -221,6 +223,17 @@ def read_exported(
             raise ArgumentValueError("path", f"{path}: its JSON says no time_steps; write it again with them")
         runner = Distiller(None, network, {}, batch_first=True, **how).eval()
     return ExportedNetwork(str(path), file, network, about, runner)
+
+
+def _device(given: str | torch.device) -> torch.device:
+    try:
+        device = torch.device(given)
+    except RuntimeError:  # whose message lists every kind that PyTorch knows
+        raise ArgumentValueError("device", f"must be 'cpu', 'cuda' or 'cuda:N', got {given!r}") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise ArgumentValueError("device", f"is not there, got {str(device)!r}; PyTorch sees {count} CUDA devices")
+    return device
 
 
 def _find_samples(source: Path, classes: Sequence[str], suffixes: tuple[str, ...]) -> list[tuple[str, int]]:

@@ -33,6 +33,7 @@ __all__ = ["NAME", "main", "render_page", "write_page"]
 PROGRAM = "python -m spikingjelly_ckd report"
 NAME = "report.html"
 """Of the page in the folder of a run."""
+SUFFIXES = (".html", ".htm")
 LONGEST = 600
 """Characters of one text."""
 LONGEST_COMMAND = 20_000
@@ -164,6 +165,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         help=f"file that the page is written to (default: {NAME} in the folder of a single RUN, otherwise here)",
     )
     arguments = parser.parse_args(argv)
+    if arguments.output is not None and arguments.output.suffix.lower() not in SUFFIXES:
+        parser.error(f"--output: a page ends in {' or '.join(SUFFIXES)}, got {shown_text(arguments.output)}")
     runs = arguments.runs
     inside = runs[0] if len(runs) == 1 and runs[0].is_dir() else Path()
     path = arguments.output or inside / NAME
