@@ -4,6 +4,7 @@ import ast
 import itertools
 import math
 import sys
+import warnings
 from pathlib import Path
 
 import matplotlib
@@ -636,3 +637,27 @@ def test_the_committed_pictures_are_whole():
     for path in images.rglob("*.png"):
         with Image.open(path) as picture:
             picture.verify()
+
+
+def test_characters_that_no_font_draws_are_one_warning(tmp_path):
+    @style.styled
+    def draw():
+        figure = style.new_figure(2.0, 1.0)
+        figure.add_subplot().set(title="a\ue123\ue124", xlabel="\ue123")
+        return figure
+
+    with pytest.warns(UserWarning, match="no font of this machine draws") as said:
+        style.save_figure(draw(), tmp_path / "figure.png")
+    (text,) = {str(one.message) for one in said}
+    assert text.startswith("no font of this machine draws ")
+    assert set(text.split("draws ")[1].split(",")[0]) == {"\ue123", "\ue124"}
+    assert {one.filename for one in said} == {__file__}
+
+
+def test_other_warnings_of_a_figure_stay():
+    @style.styled
+    def draw():
+        warnings.warn("something else", RuntimeWarning, stacklevel=2)
+
+    with pytest.warns(RuntimeWarning, match="something else"):
+        draw()

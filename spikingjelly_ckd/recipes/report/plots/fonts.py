@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from matplotlib.font_manager import fontManager
 
-__all__ = ["CHINESE_FONTS", "installed_chinese_fonts"]
+__all__ = ["CHINESE_FONTS", "installed_chinese_fonts", "undrawn_characters_said_once"]
 
 CHINESE_FONTS: tuple[str, ...] = (
     "Noto Sans CJK SC",
@@ -20,6 +24,7 @@ CHINESE_FONTS: tuple[str, ...] = (
     "SimHei",
 )
 """Fonts that draw Chinese characters, the first one that the machine has before the others."""
+_UNDRAWN = re.compile(r"Glyph (\d+) .*missing from")
 
 
 def installed_chinese_fonts() -> tuple[str, ...]:
@@ -31,6 +36,21 @@ def installed_chinese_fonts() -> tuple[str, ...]:
     """
     installed = {font.name for font in fontManager.ttflist}
     return tuple(name for name in CHINESE_FONTS if name in installed)
+
+
+@contextmanager
+def undrawn_characters_said_once() -> Iterator[None]:
+    """One warning of all characters that no font draws, with what helps, in place of matplotlib's for each of them."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.filterwarnings("always", _UNDRAWN.pattern, UserWarning)
+        yield
+    undrawn = dict.fromkeys(chr(int(found[1])) for one in said if (found := _UNDRAWN.match(str(one.message))))
+    for one in said:
+        if not _UNDRAWN.match(str(one.message)):
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno, source=one.source)
+    if undrawn:
+        text = f"no font of this machine draws {''.join(undrawn)}, so that a figure has boxes in their place"
+        warnings.warn(f"{text}; for Chinese install {CHINESE_FONTS[0]}, or another font for it", stacklevel=4)
 
 
 class _WeightsOfFallbacks(logging.Filter):

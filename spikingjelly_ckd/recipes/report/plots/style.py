@@ -5,7 +5,7 @@ marker too. Both colour maps go evenly from light to dark, so that a print in gr
 :data:`EVIDENCE` dark is much, of :data:`SIGNED` dark is negative, grey is zero and light is positive.
 
 Figures are made without pyplot: none has to be closed, and none shows up in a notebook twice. A dollar sign in a name
-makes no formula, and Chinese names are drawn where the machine has a font for them.
+makes no formula, and Chinese names are drawn where the machine has a font for them; one warning says where it has none.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ with needs_packages("spikingjelly_ckd.recipes.report.plots"):
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    from .fonts import installed_chinese_fonts
+    from .fonts import installed_chinese_fonts, undrawn_characters_said_once
 
 __all__ = [
     "COLORS",
@@ -123,7 +123,7 @@ def styled(draw: Callable[_P, _R]) -> Callable[_P, _R]:
     @wraps(draw)
     def drawn(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         fonts = dict.fromkeys([*matplotlib.rcParams["font.family"], *installed_chinese_fonts()])
-        with matplotlib.rc_context(_LOOK | {"font.family": list(fonts)}):
+        with matplotlib.rc_context(_LOOK | {"font.family": list(fonts)}), undrawn_characters_said_once():
             return draw(*args, **kwargs)
 
     return drawn
