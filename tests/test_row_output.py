@@ -145,6 +145,26 @@ def test_threads_that_would_wait_for_the_work_of_others_are_said(capsys, monkeyp
     )
 
 
+@pytest.mark.parametrize(
+    ("device", "precision", "times", "said"),
+    [
+        ("cpu", "bf16-mixed", 60.0, True),
+        ("cpu", "bf16-mixed", 1.2, False),
+        ("cpu", "32-true", 60.0, False),
+        ("cuda", "bf16-mixed", 60.0, False),
+    ],
+)
+def test_bfloat16_without_instructions_for_it_is_said_once(capsys, monkeypatch, device, precision, times, said):
+    monkeypatch.setattr(progress, "_convolution_seconds", lambda dtype: times if dtype is torch.bfloat16 else 1.0)
+    monkeypatch.setattr(progress, "is_bfloat16_fast", progress.is_bfloat16_fast.__wrapped__)
+    progress.say_emulated.cache_clear()
+    for _ in range(2):
+        progress.say_emulated(device, precision)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == said
+    assert all("takes many times as long as float32; train with --amp 32-true here" in line for line in lines)
+
+
 def test_a_training_says_lines_where_there_is_no_terminal(clock, capsys):
     lines, metrics = ProgressLines("Student"), {"train_loss": 1.25, "test_acc1": 40.0}
     lines.on_train_start(trainer(0), None)

@@ -12,6 +12,7 @@ from tiny_data import write_cifar, write_dvs, write_dvsgesture, write_image_fold
 
 from spikingjelly_ckd.recipes.data.loading import seed_all
 from spikingjelly_ckd.recipes.export import file_hash, load_network
+from spikingjelly_ckd.recipes.progress import is_bfloat16_fast
 from spikingjelly_ckd.recipes.records import read_record
 from spikingjelly_ckd.recipes.report import table
 from spikingjelly_ckd.recipes.training import StepSeeds
@@ -20,6 +21,8 @@ pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 RUN = ("--device", "cpu", "-j", "0", "--no-progress", "--any-teacher", "--energy-images", "2")
+OWN_PRECISION = () if is_bfloat16_fast() else ("--amp", "32-true")
+"""A row's own, but where bfloat16 is emulated: an end-to-end test would take minutes there."""
 TINY = ("-b", "4", "--teacher-epochs", "1", "--warmup-epochs", "0")
 SMALL = (*TINY, "--size", "16", "--crop-padding", "2", "--allow-partial")
 
@@ -93,7 +96,7 @@ def test_row_from_end_to_end(name, tmp_path, monkeypatch, capsys):
     write, flags, (steps, channels) = ROWS[name]
     write(tmp_path / "data")
     out = tmp_path / "out"
-    common = (*RUN, *flags, "--data-path", tmp_path / "data", "--output-dir", out)
+    common = (*RUN, *OWN_PRECISION, *flags, "--data-path", tmp_path / "data", "--output-dir", out)
     if name in NEEDS_2 and not has_spikformer():
         with pytest.raises(SystemExit, match="pip install 'spikingjelly>=2,<3'"):
             script(name, monkeypatch, *common, "--epochs", "1")

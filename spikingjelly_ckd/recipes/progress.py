@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import TypeVar
 
 import torch
+from torch.nn import functional as F
 
 from .files import say
 
-__all__ = ["SAY_EVERY", "Pace", "say_busy", "time_words", "tracked"]
+__all__ = ["SAY_EVERY", "Pace", "is_bfloat16_fast", "say_busy", "say_emulated", "time_words", "tracked"]
 
 T = TypeVar("T")
 SAY_EVERY = 10.0
 """Seconds before the first line, and between two."""
+EMULATED = 5
+"""Where the processor has no instructions for bfloat16, it is slower than float32 by this factor or more."""
 
 
 def say_busy(device: str) -> None:
@@ -34,6 +38,45 @@ def say_busy(device: str) -> None:
             f"Others use this machine ({load:.0f} processes for {cores} cores), where {threads} threads wait for each "
             "other: with OMP_NUM_THREADS=1 before the command it can be several times faster"
         )
+
+
+@cache
+def say_emulated(device: str, precision: str) -> None:
+    """Say, once, that a training in bfloat16 is to run on a processor that computes it far slower than float32.
+
+    Args:
+        device: that is trained on.
+        precision: Lightning's word, such as ``"bf16-mixed"``.
+
+    Example:
+        >>> say_emulated("cpu", "32-true")  # bfloat16 matters alone
+    """
+    if device == "cpu" and precision == "bf16-mixed" and not is_bfloat16_fast():
+        say(
+            f"This processor has no instructions for {precision}, which takes many times as long as float32; train "
+            "with --amp 32-true here"
+        )
+
+
+@cache
+def is_bfloat16_fast() -> bool:
+    """Whether a convolution in bfloat16 on the CPU takes less than :data:`EMULATED` times as long as in float32.
+
+    Example:
+        >>> precision = "bf16-mixed" if is_bfloat16_fast() else "32-true"
+    """
+    return _convolution_seconds(torch.bfloat16) < EMULATED * _convolution_seconds(torch.float32)
+
+
+def _convolution_seconds(dtype: torch.dtype) -> float:
+    """The shortest of four."""
+    images, weights = torch.zeros(4, 16, 16, 16, dtype=dtype), torch.zeros(16, 16, 3, 3, dtype=dtype)
+    seconds = []
+    for _ in range(4):
+        start = time.perf_counter()
+        F.conv2d(images, weights)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
 
 def time_words(seconds: float) -> str:

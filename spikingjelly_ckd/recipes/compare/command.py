@@ -30,7 +30,7 @@ from ..methods import is_own, read_method
 from ..names import BUILDERS, package_function, resolve_name
 from ..network_code import code_of
 from ..options import Run, check_options, output_folder
-from ..progress import time_words
+from ..progress import say_emulated, time_words
 from ..recipe import FROM_TEACHER, Recipe
 from ..report.found import Study
 from ..report.page import NAME, write_page
@@ -222,6 +222,7 @@ def _prepare(
         The plan with the arms that fit, name of each other arm -> why it does not, and the seconds that a seed takes.
     """
     torch.set_num_threads(1)  # as in the processes of the seeds, so that the time of a step is theirs
+    say_emulated(run.torch_device.type, recipe.amp)
     plan = Plan(
         recipe,
         run,

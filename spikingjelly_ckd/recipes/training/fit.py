@@ -23,6 +23,7 @@ from ..cache import CachedData, TeacherCache
 from ..data import Data
 from ..data.loading import ReproducibleDataModule
 from ..options import Run
+from ..progress import say_emulated
 from ..quiet import without_chatter
 from ..recipe import Recipe
 from ..records.history import summary
@@ -118,6 +119,7 @@ def fit(
         *_callbacks(module, data, recipe, run),
         *([] if average is None else [average]),
     ]
+    say_emulated(run.torch_device.type, _precision(run, recipe))
     trainer = _trainer(recipe, run, folder, callbacks)
     settings["processes"] = trainer.world_size
     _begin(module, checkpoint, settings, folder)
