@@ -531,6 +531,35 @@ def test_the_note_asks_for_time_steps_where_they_are_missing():
     assert "pass time_steps= for images" in note
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_the_note_names_images_of_another_type_than_the_network(dtype):
+    note = note_of(kd(tiny_teacher().to(dtype), tiny_student(), time_steps=2), IMAGES.to(dtype), LABELS)
+    assert f"It got {dtype}, and its parameters are torch.float32: convert the images or the network" in note
+
+
+def test_the_note_of_another_failure_under_autocast_says_nothing_of_types():
+    student = tiny_student()
+    student[3] = layer.Conv2d(7, 8, 3, padding=1, stride=2, step_mode="m")
+    with torch.autocast("cpu", torch.bfloat16):
+        note = note_of(kd(tiny_teacher(), student, time_steps=2), IMAGES, LABELS)
+    assert "in its module '3' (Conv2d)" in note
+    assert "convert" not in note
+
+
+def test_the_note_of_a_student_that_repeats_images_itself_names_the_argument():
+    class Repeats(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = tiny_student()
+
+        def forward(self, x):
+            return self.body(x.unsqueeze(0).repeat(2, 1, 1, 1, 1))
+
+    note = note_of(kd(tiny_teacher(), Repeats(), time_steps=2), IMAGES, LABELS)
+    assert "A network that takes images and runs over time by itself needs student_steps='internal'" in note
+    assert kd(tiny_teacher(), Repeats(), student_steps="internal")(IMAGES, LABELS).loss.isfinite()
+
+
 def test_training_with_a_module_that_both_networks_hold():
     shared = nn.Dropout(0.5)
     teacher, student = tiny_teacher().insert(6, shared), tiny_student().insert(0, shared)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 __all__ = ["Failure", "advice_on", "find_failure"]
@@ -18,11 +19,13 @@ class Failure:
         path: as in ``network.named_modules()``.
         module: the module.
         shape: of its first input, where that is a tensor.
+        dtype: of the same.
     """
 
     path: str
     module: nn.Module
     shape: tuple[int, ...] | None
+    dtype: torch.dtype | None = None
 
     def __str__(self) -> str:
         got = "" if self.shape is None else f", which got {self.shape}"
@@ -52,8 +55,8 @@ def find_failure(network: nn.Module, error: BaseException) -> Failure | None:
         module = cast(nn.Module, local.get("self"))
         if traceback.tb_frame.f_code.co_name == "_call_impl" and id(module) in paths:
             first = next(iter(local.get("args", ())), None)
-            shape = tuple(first.shape) if isinstance(first, Tensor) else None
-            found = Failure(paths[id(module)], module, shape)
+            seen = (tuple(first.shape), first.dtype) if isinstance(first, Tensor) else (None, None)
+            found = Failure(paths[id(module)], module, *seen)
         traceback = traceback.tb_next
     return found
 
@@ -88,4 +91,10 @@ def advice_on(failure: Failure) -> str:
             f"{kind} is in multi-step mode and got no time axis: pass time_steps= for images (or "
             "student_steps='internal' if the network repeats them by itself)"
         )
-    return ""
+    own = next(module.parameters(recurse=False), None)
+    got = failure.dtype
+    if own is None or got is None or got == own.dtype or not got.is_floating_point:
+        return ""
+    if torch.is_autocast_enabled(own.device.type):  # which converts what it gets
+        return ""
+    return f"It got {got}, and its parameters are {own.dtype}: convert the images or the network"

@@ -83,6 +83,8 @@ class StudentObserver(Observer):
             advice = "It has no spiking neurons, so it is no student: the order is (teacher, student)"
         elif not advice and len(shape) == 4 and self.student_steps == "multi":
             advice = "These are images without time steps: pass time_steps=T, which repeats them"
+        elif not advice and self.student_steps == "multi" and failure is not None and not failure.path:
+            advice = "A network that takes images and runs over time by itself needs student_steps='internal'"
         note = f"raised by the student{where}, on input {shape} with student_steps={self.student_steps!r}"
         return f"{note}. {advice}" if advice else note
 
