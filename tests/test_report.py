@@ -399,3 +399,14 @@ def test_parts_of_a_record_that_have_no_schema_may_be_anything(tmp_path_factory,
     written(folder / "sound/record.json", row(seed=1))
     studies, left_out = find_studies([folder])
     assert len(without_figures(studies, left_out).scripts) == 1
+
+
+@pytest.mark.parametrize(("methods", "opened"), [(3, 1), (5, 0)])
+def test_what_a_preflight_warns_of_is_open_where_few_were_taken(methods, opened, tmp_path):
+    warned, calm = row()["preflight"], {"ok": True, "checks": row()["preflight"]["checks"][:1]}
+    for number in range(methods):
+        content = row(method=f"kd{number}", preflight=warned if number == 0 else calm)
+        written(tmp_path / f"{number}/record.json", content)
+    page = render_page(*find_studies([tmp_path]))
+    assert page.count("<details open>\n<summary>kd0") == opened
+    assert page.count("<details open>\n<summary>kd") == opened
