@@ -150,7 +150,8 @@ def has_spikformer():
 def test_the_teacher_of_a_row_by_one_command(model, tmp_path, monkeypatch):
     """Then a student learns from it; timm's network is fed at the size and with the normalisation of its training."""
     cifar10(tmp_path / "data")
-    common = (*RUN, "--data-path", tmp_path / "data", "--allow-partial", "-b", "5", "--train-images", "10")
+    of_data = ("--data-path", tmp_path / "data", "--allow-partial", "-b", "5", "--train-images", "10")
+    common = (*RUN, *OWN_PRECISION, *of_data)
     choice = ("--model", model, "--size", "64") if model else ()
     script(
         "train_teacher", monkeypatch, "cifar10_r20", *common, *choice, "--epochs", "1", "--output-dir", tmp_path / "t"
