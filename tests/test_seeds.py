@@ -34,10 +34,10 @@ def line(tmp_path):
 def test_seeds_run_one_after_the_other_and_go_on(line, tmp_path, capsys):
     out = tmp_path / "out"
 
-    def stop_at_the_second(recipe, run):
+    def stop_at_the_second(recipe, run, like):
         if run.seed == 1:
             raise KeyboardInterrupt
-        return distil(recipe, run)
+        return distil(recipe, run, like)
 
     read, run = parse(recipe(), line)
     with pytest.raises(KeyboardInterrupt):
@@ -75,6 +75,7 @@ def test_seeds_of_another_code_of_the_student_have_no_common_mean(line, tmp_path
     path.write_text(json.dumps(settings | {name: "00000000"}))
     with pytest.raises(ValueError, match=r"other settings.*what the student's function builds \(.* 00000000 -> "):
         run_row(recipe(), line)
+    assert not (tmp_path / "out/seed1/history.csv").exists(), "it is said before another seed is trained"
 
 
 def test_a_seed_that_is_named_twice_is_refused(line, tmp_path):

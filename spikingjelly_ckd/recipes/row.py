@@ -113,12 +113,13 @@ def _not_given(recipe: Recipe) -> list[str]:
     return [name for name in CHANGEABLE if recipe.sources.get(name) != "command line"]
 
 
-def distil(recipe: Recipe, run: Run) -> Record:
+def distil(recipe: Recipe, run: Run, like: Path | None = None) -> Record:
     """One row, from the data to the record, in a folder that no other run writes to meanwhile.
 
     Args:
         recipe: of the row, as it is run: of a smoke run already shortened.
         run: its flags.
+        like: folder of another seed, whose student has to be of the same code.
 
     Returns:
         The record, on the first process with energy and the student's file.
@@ -130,10 +131,10 @@ def distil(recipe: Recipe, run: Run) -> Record:
     folder = run.folder(recipe)
     check_options(recipe, run)
     with output_folder(folder):
-        return _distil_locked(folder, recipe, run)
+        return _distil_locked(folder, recipe, run, like)
 
 
-def _distil_locked(folder: Path, recipe: Recipe, run: Run) -> Record:
+def _distil_locked(folder: Path, recipe: Recipe, run: Run, like: Path | None) -> Record:
     checkpoint = what_to_resume(folder, recipe, run)
     data = load_data(recipe, run)
     say_left_out(data, recipe.batch_size)
@@ -143,6 +144,8 @@ def _distil_locked(folder: Path, recipe: Recipe, run: Run) -> Record:
     code = code_of(student.network, student.build, "student")
     if checkpoint is not None:
         check_same_run(checkpoint, read_settings(checkpoint.parent) or {}, code)
+    if like is not None:
+        check_same_run(like, read_settings(like) or {}, code)
     if recipe.sync_bn:
         synchronise_norms(student.network)
     check_needs(student.network, recipe, data, run)

@@ -20,7 +20,7 @@ from .training.resume import check_same_run, read_settings, settings_of
 __all__ = ["distil_seeds"]
 
 
-def distil_seeds(recipe: Recipe, run: Run, distil: Callable[[Recipe, Run], Record]) -> dict[str, Any]:
+def distil_seeds(recipe: Recipe, run: Run, distil: Callable[[Recipe, Run, Path | None], Record]) -> dict[str, Any]:
     """The runs of a row with the seeds that a run names, each in a folder of its own, with one teacher.
 
     A seed that is done is left as it is, and one that was broken off goes on from its last whole epoch, so the same
@@ -29,7 +29,7 @@ def distil_seeds(recipe: Recipe, run: Run, distil: Callable[[Recipe, Run], Recor
     Args:
         recipe: of the row, as it is run.
         run: its flags, with ``seeds``.
-        distil: what runs one seed.
+        distil: what runs one seed, see :func:`~spikingjelly_ckd.recipes.row.distil`.
 
     Returns:
         ``runs``, the records as plain data; ``mean`` of the accuracies on the test set after the last epoch, percent;
@@ -45,6 +45,7 @@ def distil_seeds(recipe: Recipe, run: Run, distil: Callable[[Recipe, Run], Recor
     for seed, times in Counter(seeds).items():
         if times > 1:
             raise ArgumentValueError("seeds", f"must name each seed once, got {seed} {times} times")
+    first = replace(run, seed=seeds[0]).folder(recipe)
     records: list[Record] = []
     for place, seed in enumerate(seeds, 1):
         one = replace(run, seed=seed)
@@ -53,11 +54,11 @@ def distil_seeds(recipe: Recipe, run: Run, distil: Callable[[Recipe, Run], Recor
         if done is None:
             say(f"Seed {seed} ({place} of {len(seeds)}) in {folder}")
             goes_on = not (run.overwrite or run.smoke) and read_settings(folder) is not None
-            done = distil(recipe, replace(one, resume="latest" if goes_on else None))
+            done = distil(recipe, replace(one, resume="latest" if goes_on else None), first if records else None)
         else:
             say(f"Seed {seed} ({place} of {len(seeds)}) is done, in {folder}")
         _check_same_data(records, done)
-        _check_same_student(replace(run, seed=seeds[0]).folder(recipe), folder)
+        _check_same_student(first, folder)
         records.append(done)
     accuracies = [record.test_accuracy or 0.0 for record in records]
     mean, half = statistics.mean(accuracies), interval95(accuracies)
