@@ -54,6 +54,12 @@ class PreparedTeacher:
         agreement: share of the example's images with the same first choice.
         seconds: of one forward of the example, before and after, median of five.
         accuracy: on the held-out batches, percent, before and after; None without them.
+
+    Example:
+        >>> from spikingjelly_ckd.recipes.models import resnet8
+        >>> prepared = prepare_teacher(resnet8(10), torch.rand(4, 3, 16, 16), channels_last=True)
+        >>> prepared.done, prepared.agreement  # then teacher_layer=prepared.layer
+        (('channels_last',), 1.0)
     """
 
     network: nn.Module

@@ -67,15 +67,30 @@ class ArgumentError(Exception):
 
 
 class ArgumentTypeError(ArgumentError, TypeError):
-    """An argument of the wrong kind."""
+    """An argument of the wrong kind.
+
+    Example:
+        >>> str(ArgumentTypeError("time_steps", "must be an integer, got str"))
+        'time_steps must be an integer, got str'
+    """
 
 
 class ArgumentValueError(ArgumentError, ValueError):
-    """An argument of the right kind with a value that cannot be used."""
+    """An argument of the right kind with a value that cannot be used.
+
+    Example:
+        >>> str(ArgumentValueError("time_steps", "must be at least 1, got 0", remedy={"time_steps": 4}))
+        'time_steps must be at least 1, got 0; pass time_steps=4'
+    """
 
 
 class ArgumentNotFoundError(ArgumentError, FileNotFoundError):
-    """An argument that names a file or folder which does not exist."""
+    """An argument that names a file or folder which does not exist.
+
+    Example:
+        >>> ArgumentNotFoundError("path", "must be a file that is there, got net.safetensors").argument
+        'path'
+    """
 
 
 class InvalidStepError(ValueError):

@@ -39,7 +39,13 @@ image has a gradient a thousand times as large as the others' and ruins sparse n
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """``tensor`` in fp32 if it is in half precision, else as it is."""
+    """``tensor`` in fp32 if it is in half precision, else as it is.
+
+    Example:
+        >>> import torch
+        >>> [at_least_float32(torch.ones(1, dtype=dtype)).dtype for dtype in (torch.bfloat16, torch.float64)]
+        [torch.float32, torch.float64]
+    """
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 

@@ -77,6 +77,15 @@ class Term:
         skipped: how many images the loss had to leave out, integer scalar on the device.
         violations: message -> boolean scalar on the device, true where the step must not be trained on. They are read
             together, once a step.
+
+    Example:
+        >>> import torch
+        >>> from spikingjelly_ckd.methods import SAMDLoss
+        >>> spikes = torch.randint(0, 2, (4, 2, 3, 4, 4)).float()  # [T, N, C, h, w]
+        >>> maps = torch.stack([torch.arange(16.0).view(4, 4), torch.ones(4, 4)])  # the second is constant
+        >>> term = SAMDLoss().compute(spikes, maps)
+        >>> term.value.ndim, sorted(term.maps), term.skipped
+        (0, ['student', 'teacher'], tensor(1))
     """
 
     value: Tensor

@@ -31,6 +31,16 @@ class ProjectedLoss(StochasticLoss):
     Raises:
         TypeError: a number is no integer.
         ValueError: a number is below 1, or one of the two comes without the other.
+
+    Example:
+        >>> class Hint(ProjectedLoss):
+        ...     def make(self, student, teacher):
+        ...         return nn.Conv2d(student[0], teacher[0], kernel_size=1)
+        ...     def forward(self, student, teacher):
+        ...         return (self.built()(student.mean(0)) - teacher).square().mean()
+        >>> loss = Hint(4, 8)
+        >>> loss(torch.rand(2, 1, 4, 3, 3), torch.rand(1, 8, 3, 3)).ndim, tuple(loss.projector.weight.shape)
+        (0, (8, 4, 1, 1))
     """
 
     takes: ClassVar[tuple[str, ...]] = ("student_features", "teacher_features")

@@ -159,6 +159,15 @@ class Signals:
             their own; empty where no loss needs them.
         student_head: last linear layer, trainable; None where no loss needs it.
         teacher_head: last linear layer, frozen; None where no loss needs it.
+
+    Example:
+        >>> import torch
+        >>> from spikingjelly_ckd.methods import KDLoss
+        >>> logits = torch.zeros(1, 2), torch.tensor([[2.0, 0.0]])
+        >>> signals = Signals(torch.tensor([0]), student_logits=logits[0], teacher_logits=logits[1])
+        >>> loss = KDLoss(temperature=2.0)  # takes the logits of both, and nothing of any layer
+        >>> loss.compute(*loss.select(signals)).value
+        tensor(0.4438)
     """
 
     labels: Tensor

@@ -19,6 +19,16 @@ class Recording(Mapping[str, Tensor]):
 
     Reading raises for a layer that did not run, and for a tensor that was changed in place after it was recorded, so
     that nothing is computed from a wrong value.
+
+    Example:
+        >>> import torch
+        >>> from spikingjelly.activation_based import neuron
+        >>> from spikingjelly_ckd import record
+        >>> network = torch.nn.Sequential(neuron.IFNode(), torch.nn.Flatten())
+        >>> with record(network, ["0"]) as seen:
+        ...     outputs = [network(frame) for frame in torch.ones(4, 2, 3, 8, 8)]  # a call for each time step
+        >>> len(seen.calls("0")), tuple(seen["0"].shape)
+        (4, (4, 2, 3, 8, 8))
     """
 
     def __init__(self, layers: Iterable[str]) -> None:

@@ -20,6 +20,13 @@ class Check:
         status: ``"ok"``, ``"warn"``, ``"fail"``, or ``"info"`` where there is nothing to judge.
         message: in a sentence, with what to do where something is wrong.
         data: the figures behind it.
+
+    Example:
+        >>> check = Check("student map", "warn", "4x4, constant for 25% of the images", {"constant": 0.25})
+        >>> print(check)
+        [warn] student map: 4x4, constant for 25% of the images
+        >>> check.data["constant"]
+        0.25
     """
 
     name: str

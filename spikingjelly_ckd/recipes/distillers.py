@@ -31,6 +31,19 @@ def make_distiller(
 
     Raises:
         ValueError: the method needs a teacher.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from spikingjelly_ckd.recipes.compare.flags import RECIPE  # any recipe, such as one of your own
+        >>> from spikingjelly_ckd.recipes.data import DataOptions
+        >>> from spikingjelly_ckd.recipes.data.digits import digits
+        >>> from spikingjelly_ckd.recipes.models import resnet8, spiking_resnet8
+        >>> data = digits("", DataOptions(size=16, time_steps=2))
+        >>> teacher = Teacher(resnet8(10, 2), "mine", sha256=None, mean=None, std=None, size=None)
+        >>> recipe = replace(RECIPE, size=16, time_steps=2, method="kd:weight=0.5")
+        >>> distiller = make_distiller(recipe, data, teacher, spiking_resnet8(10, 2))
+        >>> list(distiller.losses), distiller.time_steps, distiller.batch_first
+        (['kd'], 2, True)
     """
     method = recipe.read_method()
     losses = [loss for loss, _ in method.losses.values()]

@@ -91,7 +91,14 @@ ARGUMENTS = {
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """SHA-256 of a file, hexadecimal.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "weights.bin")
+        >>> path.write_bytes(b"123"), file_hash(path)[:8]
+        (3, 'a665a459')
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -139,6 +146,13 @@ def write_network(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
         path: of the ``.safetensors`` file.
         tensors: name -> what is written.
         about: for the JSON, which gets the hash of the weights.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "net.safetensors")
+        >>> about = {"build": "spikingjelly_ckd.recipes.models:resnet8", "arguments": {"num_classes": 10}}
+        >>> write_network(path, {"fc.weight": torch.zeros(10, 64)}, about).with_suffix(".json").is_file()
+        True
     """
     found = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
     weights = save({name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in found.items()})
@@ -151,7 +165,12 @@ def write_network(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
 
 
 def what_is_there(path: Path) -> str:
-    """What stands in the place of an exported network, in words, and what to pass."""
+    """What stands in the place of an exported network, in words, and what to pass.
+
+    Example:
+        >>> what_is_there(Path("student.safetensors"))
+        'there is no file student.safetensors'
+    """
     if path.is_dir():
         inside = min([*path.glob("*.safetensors"), *path.glob("*/*.safetensors")], default=None)
         return f"{path} is a folder" + (" without one" if inside is None else f": name one in it, such as {inside}")
@@ -179,6 +198,15 @@ def load_network(path: str | Path, build: Callable[..., nn.Module] | None = None
         ValueError: the JSON names a function that is none of :data:`.names.BUILDERS` and ``build`` was not given, its
             arguments do not fit, a value is out of range, or the network has other tensors; the weights are not those
             that the JSON was written for.
+
+    Example:
+        >>> import tempfile
+        >>> from spikingjelly_ckd.recipes.models import spiking_resnet8
+        >>> path, arguments = Path(tempfile.mkdtemp(), "student.safetensors"), {"num_classes": 10}
+        >>> _ = save_network(path, spiking_resnet8(**arguments), spiking_resnet8, arguments, time_steps=4)
+        >>> network, about = load_network(path)
+        >>> tuple(network(torch.rand(about["time_steps"], 1, 3, 32, 32)).shape)
+        (4, 1, 10)
     """
     path = local_file(path)
     if path.suffix != ".safetensors" or not path.is_file():

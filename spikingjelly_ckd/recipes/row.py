@@ -96,6 +96,15 @@ def run_row(recipe: Recipe, argv: Sequence[str] | None = None, description: str 
     Raises:
         FileNotFoundError: data, teacher or checkpoint are not there.
         ValueError: something does not fit; the message says what to pass.
+
+    Example:
+        >>> from contextlib import redirect_stdout
+        >>> from io import StringIO
+        >>> from spikingjelly_ckd.recipes.compare.flags import RECIPE  # any recipe, such as one of your own
+        >>> with redirect_stdout(StringIO()) as shown:
+        ...     run_row(RECIPE, ["--print-config", "--method", "kd", "--lr", "0.05"])
+        >>> [line.split(maxsplit=2) for line in shown.getvalue().splitlines() if line.startswith("lr ")]
+        [['lr', '0.05', 'command line']]
     """
     recipe, run = parse(recipe, argv, description)
     if run.print_config:
@@ -127,6 +136,21 @@ def distil(recipe: Recipe, run: Run, like: Path | None = None) -> Record:
     Raises:
         FileNotFoundError: as :func:`run_row`.
         ValueError: as :func:`run_row`.
+
+    Example:
+        >>> import tempfile
+        >>> from contextlib import redirect_stdout
+        >>> from io import StringIO
+        >>> from spikingjelly_ckd.recipes.compare.flags import RECIPE  # any recipe, such as one of your own
+        >>> from spikingjelly_ckd.recipes.data.digits import digits
+        >>> from spikingjelly_ckd.recipes.models import spiking_resnet8
+        >>> recipe = replace(RECIPE, data=digits, student=spiking_resnet8, size=16, time_steps=2)
+        >>> few = {"smoke": True, "energy_images": 0, "workers": 0, "logger": "none", "no_progress": True}
+        >>> run = Run(data_path=Path("."), output_dir=Path(tempfile.mkdtemp()), device="cpu", **few)
+        >>> with redirect_stdout(StringIO()):
+        ...     record = distil(run.shorten(recipe), run)
+        >>> record.method, record.finished, (run.output_dir / "student.safetensors").is_file()
+        ('plain', True, True)
     """
     folder = run.folder(recipe)
     check_options(recipe, run)
@@ -231,6 +255,15 @@ def run_teacher(
     Raises:
         FileNotFoundError: the data are not there.
         ValueError: something does not fit.
+
+    Example:
+        >>> import tempfile
+        >>> from spikingjelly_ckd.recipes.compare.flags import RECIPE  # any recipe, such as one of your own
+        >>> from spikingjelly_ckd.recipes.data.digits import digits
+        >>> flags = "--data-path . --size 16 -T 2 --smoke --device cpu -j 0 --logger none --no-progress --output-dir"
+        >>> recipe = replace(RECIPE, data=digits)
+        >>> run_teacher(recipe, [*flags.split(), tempfile.mkdtemp()], model=None, pretrained=False).name
+        'teacher.safetensors'
     """
     of_teacher = {name: recipe.sources.get(f"teacher_{name}") for name in ("epochs", "lr")}
     sources = recipe.sources | {name: source for name, source in of_teacher.items() if source is not None}

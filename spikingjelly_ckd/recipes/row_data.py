@@ -22,6 +22,15 @@ def load_data(recipe: Recipe, run: Run) -> Data:
         RuntimeError: the code of a function of the user's raised.
         TypeError: that function takes other arguments, or returns something else.
         ValueError: no folder was given, or an option does not fit the data.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from pathlib import Path
+        >>> from spikingjelly_ckd.recipes.compare.flags import RECIPE  # any recipe, such as one of your own
+        >>> from spikingjelly_ckd.recipes.data.digits import digits
+        >>> data = load_data(replace(RECIPE, data=digits, size=16, time_steps=2), Run(data_path=Path(".")))
+        >>> data.split, tuple(data.train[0][0].shape)
+        ('digits-40-20-40-seed2026', (2, 2, 16, 16))
     """
     if run.data_path is None:
         raise ArgumentValueError("data_path", "must be given: the folder of the data set, or an ImageFolder tree")

@@ -39,6 +39,16 @@ def check_teacher(
         ValueError: it cannot take the images, wrong logits, NaN in the images or the logits, or an accuracy that always
             saying the most frequent class explains (no more than 2 standard errors above its share), from which no
             student can learn.
+
+    Example:
+        >>> from spikingjelly_ckd.recipes.data import DataOptions
+        >>> from spikingjelly_ckd.recipes.data.digits import digits
+        >>> data = digits("", DataOptions(size=16, time_steps=2))
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2 * 16 * 16, 10))
+        >>> _ = torch.nn.init.zeros_(network[1].weight), network[1].bias.data.copy_(torch.eye(10)[3])
+        >>> teacher = Teacher(network, "always three", sha256=None, mean=None, std=None, size=None)
+        >>> round(check_teacher(teacher, data, batch_size=64, refuse=False), 2)
+        10.31
     """
     device = next(chain(teacher.network.parameters(), teacher.network.buffers()), torch.empty(0)).device
     enter = teacher.input_for(data).to(device)

@@ -107,6 +107,13 @@ class Teacher:
         measured_accuracy: in percent on the part that the run measures on, the validation part where there is one; None
             before.
         made: how it was made, as its own file says: network, data, recipe with epochs, seed; None if it says nothing.
+
+    Example:
+        >>> from spikingjelly_ckd.recipes.models import resnet8
+        >>> usual = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+        >>> teacher = Teacher(resnet8(10).eval(), "mine", sha256=None, size=32, accuracy=91.5, **usual)
+        >>> tuple(teacher.run(torch.rand(2, 3, 32, 32)).shape)
+        (2, 10)
     """
 
     network: nn.Module

@@ -258,6 +258,10 @@ def timm_network(name: str, num_classes: int, in_channels: int = 3, *, pretraine
 
     Raises:
         ValueError: timm has no such network, or cannot change its classes or channels.
+
+    Example:
+        >>> timm_network("resnet10t", num_classes=5, in_channels=2).num_classes
+        5
     """
     known = timm.is_model(name.split(".")[0]) or name.startswith(("hf-hub:", "hf_hub:", "local-dir:"))
     if not known:

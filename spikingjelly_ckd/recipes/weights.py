@@ -119,6 +119,13 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     Raises:
         FileNotFoundError: no such file.
         ValueError: no tensors in it, NaN among them, or it holds Python objects, which would have to be unpickled.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "checkpoint.pth")
+        >>> torch.save({"epoch": 3, "model": {"module.fc.weight": torch.zeros(10, 64)}}, path)
+        >>> {name: tuple(tensor.shape) for name, tensor in read_weights(path).items()}
+        {'fc.weight': (10, 64)}
     """
     path = Path(path)
     if not path.is_file():

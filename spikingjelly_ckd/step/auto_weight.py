@@ -116,6 +116,16 @@ class MeasuredWeight(nn.Module):
     Raises:
         TypeError: ``share`` is no number.
         ValueError: ``share`` is not positive.
+
+    Example:
+        >>> class EveryStep(MeasuredWeight):
+        ...     def take(self, task, term, points, student=None):
+        ...         self.weight.copy_(self.share * gradient_norm(task, points) / gradient_norm(term, points))
+        >>> x = torch.tensor([1.0], requires_grad=True)
+        >>> measured = EveryStep(share=0.5)
+        >>> measured.take(task=4 * x.sum(), term=x.sum(), points=[x])
+        >>> measured.weight
+        tensor(2.)
     """
 
     weight: Tensor

@@ -58,6 +58,17 @@ class Observation:
         head: the last linear layer, where a loss applies it.
         violations: message -> boolean scalar on the device, true where per-step logits read inside the network are not
             those of its output.
+
+    Example:
+        >>> import torch
+        >>> from spikingjelly_ckd import CKDDistiller
+        >>> from spikingjelly_ckd.recipes.models import resnet8, spiking_resnet8
+        >>> distiller = CKDDistiller(resnet8(10), spiking_resnet8(10), time_steps=2)
+        >>> step = distiller.observe(torch.rand(3, 3, 16, 16), torch.tensor([3, 7, 1]))
+        >>> [tuple(features.shape) for features in step.student.features["samd"]]
+        [(2, 3, 64, 4, 4)]
+        >>> step.student.logits.requires_grad, step.teacher.logits.requires_grad
+        (True, False)
     """
 
     logits: Tensor | None = None
@@ -94,6 +105,18 @@ class Step:
         teacher: detached; empty where no loss uses a teacher.
         ignored: label that the task loss ignores; None where it has none.
         terms: ``"task"`` and one for each loss.
+
+    Example:
+        >>> import torch
+        >>> from spikingjelly_ckd import Distiller
+        >>> from spikingjelly_ckd.methods import KDLoss
+        >>> from spikingjelly_ckd.recipes.models import resnet8, spiking_resnet8
+        >>> distiller = Distiller(resnet8(10), spiking_resnet8(10), {"kd": (KDLoss(), 0.9)}, time_steps=2)
+        >>> step = distiller.observe(torch.rand(3, 3, 16, 16), torch.tensor([3, 7, 1]))
+        >>> sorted(step.terms), tuple(step.logits.shape), step.labels.tolist()
+        (['kd', 'task'], (3, 10), [3, 7, 1])
+        >>> [message for message, violated in step.violations().items() if violated]
+        []
     """
 
     batch: Batch
@@ -282,6 +305,18 @@ class StepOutput:
         skipped: how many images the losses left out, such as those with a constant teacher map, summed over the losses;
             an integer, or with ``check=False`` a scalar tensor, which is not copied from the device.
         values: the terms with their graphs, for gradients of one term alone.
+
+    Example:
+        >>> import torch
+        >>> from spikingjelly_ckd import Distiller
+        >>> from spikingjelly_ckd.methods import KDLoss
+        >>> from spikingjelly_ckd.recipes.models import resnet8, spiking_resnet8
+        >>> losses = {"kd": (KDLoss(), 0.9)}
+        >>> distiller = Distiller(resnet8(10), spiking_resnet8(10), losses, task_weight=0.1, time_steps=2)
+        >>> out = distiller(torch.rand(3, 3, 16, 16), torch.tensor([3, 7, 1]))
+        >>> out.loss.backward()
+        >>> sorted(out.terms), out.weights["kd"], tuple(out.logits.shape), out.skipped
+        (['kd', 'task'], 0.9, (3, 10), 0)
     """
 
     loss: Tensor

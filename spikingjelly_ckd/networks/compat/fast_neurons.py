@@ -43,6 +43,13 @@ class NeuronPath:
         neurons: neuron class name -> how many.
         changed: how many neurons the call switched.
         note: why, in a sentence.
+
+    Example:
+        >>> from spikingjelly.activation_based import layer
+        >>> network = nn.Sequential(layer.Linear(4, 8, step_mode="m"), neuron.LIFNode(step_mode="m"))
+        >>> path = use_fast_neurons(network)
+        >>> path.device, path.neurons, path.implementation, path.changed
+        ('cpu', {'LIFNode': 1}, 'fused torch', 1)
     """
 
     spikingjelly: str
@@ -106,6 +113,12 @@ def neuron_path(module: nn.Module) -> NeuronPath:
 
     Returns:
         A :class:`NeuronPath` with ``changed`` 0.
+
+    Example:
+        >>> from spikingjelly.activation_based import neuron
+        >>> path = neuron_path(nn.Sequential(neuron.IFNode(), neuron.IFNode(), neuron.LIFNode()))
+        >>> path.device, path.neurons, path.changed
+        ('cpu', {'IFNode': 2, 'LIFNode': 1}, 0)
     """
     neurons = [child for child in module.modules() if is_neuron(child)]
     device = next((tensor.device for tensor in (*module.parameters(), *module.buffers())), torch.device("cpu"))

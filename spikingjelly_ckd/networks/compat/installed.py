@@ -16,5 +16,10 @@ HAS_BACKENDS = hasattr(functional, "set_backend")
 
 
 def spikingjelly_version() -> str:
-    """The installed SpikingJelly, as pip names it (the package itself carries no version)."""
+    """The installed SpikingJelly, as pip names it (the package itself carries no version).
+
+    Example:
+        >>> spikingjelly_version().partition(".")[0] in ("0", "2")
+        True
+    """
     return version("spikingjelly")

@@ -44,5 +44,10 @@ def has_neurons(module: nn.Module) -> bool:
 
     Args:
         module: a network or a part of one.
+
+    Example:
+        >>> from spikingjelly.activation_based import layer, neuron
+        >>> has_neurons(nn.Sequential(layer.Linear(4, 8), neuron.LIFNode())), has_neurons(nn.Sequential(nn.ReLU()))
+        (True, False)
     """
     return any(is_neuron(child) for child in module.modules())

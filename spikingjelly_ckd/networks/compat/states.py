@@ -62,6 +62,16 @@ def reset(module: nn.Module) -> None:
 
     Args:
         module: a network or a part of one.
+
+    Example:
+        >>> from spikingjelly.activation_based import neuron
+        >>> network = nn.Sequential(neuron.IFNode())
+        >>> spikes = network(torch.tensor([0.25]))
+        >>> network[0].v
+        tensor([0.2500])
+        >>> reset(network)
+        >>> network[0].v
+        0.0
     """
     functional.reset_net(module)
 
@@ -71,6 +81,17 @@ def invalidate_reset_cache(module: nn.Module) -> None:
 
     Args:
         module: the network.
+
+    Example:
+        >>> from spikingjelly.activation_based import neuron
+        >>> network = nn.Sequential(neuron.IFNode())
+        >>> reset(network)
+        >>> network[0] = neuron.LIFNode()
+        >>> invalidate_reset_cache(network)
+        >>> spikes = network(torch.tensor([0.25]))
+        >>> reset(network)
+        >>> network[0].v
+        0.0
     """
     if hasattr(functional, "invalidate_reset_cache"):
         functional.invalidate_reset_cache(module)

@@ -25,6 +25,21 @@ class CachedData(ReproducibleDataModule):
     Raises:
         TypeError: ``cache`` is no :class:`TeacherCache`.
         ValueError: as for :class:`~spikingjelly_ckd.recipes.data.loading.ReproducibleDataModule`.
+
+    Example:
+        >>> import tempfile
+        >>> from spikingjelly_ckd import Distiller, published
+        >>> from spikingjelly_ckd.recipes.data import DataOptions
+        >>> from spikingjelly_ckd.recipes.data.digits import digits
+        >>> from spikingjelly_ckd.recipes.models import resnet8, spiking_resnet8
+        >>> teacher, student = resnet8(10, 2), spiking_resnet8(10, 2)
+        >>> distiller = Distiller.from_method(published.kd(), teacher, student, batch_first=True)
+        >>> cache = TeacherCache(tempfile.mkdtemp(), distiller, digits("", DataOptions(size=8, time_steps=2)))
+        >>> loaders = CachedData(cache, batch_size=64)  # for Trainer.fit(module, datamodule=loaders)
+        >>> loaders.prepare_data()
+        >>> frames, labels, cached = next(iter(loaders.train_dataloader()))
+        >>> tuple(frames.shape), tuple(cached["logits"].shape), loaders.filled
+        ((64, 2, 2, 8, 8), (64, 10), [0])
     """
 
     def __init__(self, cache: TeacherCache, *, batch_size: int, workers: int = 0) -> None:

@@ -56,8 +56,22 @@ class TeacherCache:
             folder holds the ``meta.json`` of another key.
 
     Example:
-        ``cache = TeacherCache("teacher_cache", distiller, data, seed=0, views=4)``, then
-        ``Trainer(max_epochs=100).fit(DistillationModule(distiller), datamodule=CachedData(cache, batch_size=64))``
+        >>> import tempfile
+        >>> from spikingjelly_ckd import CKDDistiller
+        >>> from spikingjelly_ckd.recipes.data.digits import digits
+        >>> from spikingjelly_ckd.recipes.data.options import DataOptions
+        >>> from spikingjelly_ckd.recipes.models import resnet8, spiking_resnet8
+        >>> data = digits("", DataOptions(size=16, time_steps=2, roll=1))
+        >>> teacher, student = resnet8(10, 2), spiking_resnet8(10, 2)
+        >>> distiller = CKDDistiller(teacher, student, teacher_layer="layer3", batch_first=True)
+        >>> cache = TeacherCache(tempfile.mkdtemp(), distiller, data, views=4)
+        >>> cache.row_format.maps, cache.bytes_per_view  # 719 images, ten logits and a map of 4x4
+        (('samd',), 43140)
+        >>> cache.fill(views=1, batch_size=64)  # then Trainer.fit(module, datamodule=CachedData(cache, batch_size=64))
+        [0]
+        >>> frames, label, cached = cache.read(views=1)[0, 5]  # epoch 0, image 5
+        >>> tuple(cached["maps"]["samd"].shape)
+        (4, 4)
     """
 
     def __init__(self, root: Path | str, distiller: Distiller, data: Data, *, seed: int = 0, views: int = 1) -> None:

@@ -54,6 +54,13 @@ class Data:
         validation: the part held out of the training part, as in ``test``; None where there is none.
         centre_crop: whether test images are resized to a shorter side of ``size / 0.875`` and cropped in the middle,
             as photographs are.
+
+    Example:
+        >>> from spikingjelly_ckd.recipes.data.digits import digits
+        >>> data = digits("", DataOptions(size=16, time_steps=4))
+        >>> frames, label = data.train[0]
+        >>> tuple(frames.shape), data.num_classes, data.is_event, data.measured_part
+        ((4, 2, 16, 16), 10, True, 'val')
     """
 
     name: str

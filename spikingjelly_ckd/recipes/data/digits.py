@@ -49,6 +49,12 @@ class DigitEvents:
         split: name of a part -> indices of its recordings, ascending.
         split_name: name of the split, for the record of a run.
         split_hash: sha256 of its indices.
+
+    Example:
+        >>> events = digit_events(2, camera=EventCamera(size=16))
+        >>> frames, labels = events.part("val")
+        >>> tuple(frames.shape), labels.bincount().tolist()
+        ((2, 359, 2, 16, 16), [36, 36, 35, 37, 37, 36, 37, 35, 34, 36])
     """
 
     frames: Tensor

@@ -78,6 +78,12 @@ class EpochSampler(DistributedSampler[Any]):
     """``DistributedSampler`` that yields pairs ``(epoch, index)``.
 
     The samples of batch ``i`` over all ranks are those that one process draws with the whole batch.
+
+    Example:
+        >>> sampler = EpochSampler(range(6), num_replicas=2, rank=1, shuffle=False)
+        >>> sampler.set_epoch(3)
+        >>> list(sampler)
+        [(3, 1), (3, 3), (3, 5)]
     """
 
     def __iter__(self) -> Iterator[Any]:
@@ -119,7 +125,13 @@ def say_left_out(data: Data, batch_size: int) -> None:
     """Say how many training images an epoch leaves out, since no whole batch holds them, unless they are few.
 
     Example:
-        ``say_left_out(data, recipe.batch_size)``
+        >>> import sys
+        >>> from contextlib import redirect_stderr
+        >>> from spikingjelly_ckd.recipes.data import DataOptions
+        >>> from spikingjelly_ckd.recipes.data.digits import digits
+        >>> with redirect_stderr(sys.stdout):
+        ...     say_left_out(digits("", DataOptions(size=16, time_steps=2)), batch_size=256)
+        Each epoch leaves out 207 of the 719 training images, others each time: a batch holds 256 (-b)
     """
     images = len(cast(Any, data.train))
     count = images % batch_size
@@ -142,6 +154,14 @@ class ReproducibleDataModule(LightningDataModule):
     Raises:
         TypeError: a number is no integer.
         ValueError: a number is out of range.
+
+    Example:
+        >>> from spikingjelly_ckd.recipes.data import DataOptions
+        >>> from spikingjelly_ckd.recipes.data.digits import digits
+        >>> loaders = ReproducibleDataModule(digits("", DataOptions(size=16, time_steps=2)), batch_size=64, seed=0)
+        >>> (frames, labels), (again, _) = (next(iter(loaders.train_dataloader())) for _ in range(2))
+        >>> tuple(frames.shape), torch.equal(frames, again), len(loaders.train_dataloader())
+        ((64, 2, 2, 16, 16), True, 11)
     """
 
     def __init__(self, data: Data, *, batch_size: int, workers: int = 0, seed: int = 0) -> None:

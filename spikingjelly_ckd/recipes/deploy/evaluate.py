@@ -50,6 +50,11 @@ class Prediction:
         label: name of the class with the largest logit.
         confidence: its softmax, from 0 to 1.
         expected: name of the class that its folder says; None without class folders.
+
+    Example:
+        >>> found = Prediction("cats/a.png", label="cat", confidence=0.83, expected="cat")
+        >>> f"{found.label}, {found.confidence:.0%} sure", found.label == found.expected
+        ('cat, 83% sure', True)
     """
 
     path: str
@@ -67,6 +72,12 @@ class Evaluation:
         predictions: one for each sample, sorted by path.
         accuracy: percent; None without class folders.
         notes: what to know of these figures.
+
+    Example:
+        >>> predictions = Prediction("a.png", "cat", 0.83), Prediction("b.png", "dog", 0.6)
+        >>> print(Evaluation("student.safetensors", predictions, accuracy=None))
+        a.png: cat (83.0 %)
+        b.png: dog (60.0 %)
     """
 
     network: str
@@ -142,6 +153,21 @@ def evaluate_exported(network: ExportedNetwork, images: str | Path, *, batch_siz
         TypeError: ``batch_size`` is no integer, or the network returns no tensor.
         ValueError: ``images`` or ``batch_size`` cannot be used, the JSON of the network does not say how samples are
             prepared or names another number of classes, or the logits have a wrong shape or are not finite.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> from spikingjelly_ckd.recipes.export import save_network
+        >>> from spikingjelly_ckd.recipes.models import spiking_resnet8
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> about = {"time_steps": 2, "size": 32, "mean": [0.5] * 3, "std": [0.5] * 3, "classes": ["cat", "dog"]}
+        >>> path = folder / "net.safetensors"
+        >>> _ = save_network(path, spiking_resnet8(2), spiking_resnet8, {"num_classes": 2}, **about)
+        >>> for name in ("a", "b"):
+        ...     Image.new("RGB", (40, 40)).save(folder / f"{name}.png")
+        >>> found = evaluate_exported(read_exported(path), folder)
+        >>> [Path(prediction.path).name for prediction in found.predictions], found.accuracy
+        (['a.png', 'b.png'], None)
     """
     samples, classes = network.samples(images), network.classes
     chosen, confidences, expected = list[int](), list[float](), list[int]()
@@ -176,7 +202,19 @@ def evaluate_exported(network: ExportedNetwork, images: str | Path, *, batch_siz
 def batches_of(
     dataset: Dataset[tuple[Tensor, int]], batch_size: int, network: ExportedNetwork
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Inputs and labels on the network's device, with progress on a terminal where it takes long."""
+    """Inputs and labels on the network's device, with progress on a terminal where it takes long.
+
+    Example:
+        >>> import tempfile
+        >>> from torch.utils.data import TensorDataset
+        >>> from spikingjelly_ckd.recipes.export import save_network
+        >>> from spikingjelly_ckd.recipes.models import spiking_resnet8
+        >>> path = Path(tempfile.mkdtemp(), "net.safetensors")
+        >>> _ = save_network(path, spiking_resnet8(10), spiking_resnet8, {"num_classes": 10}, time_steps=2)
+        >>> network, samples = read_exported(path), TensorDataset(torch.rand(5, 3, 32, 32), torch.arange(5))
+        >>> [tuple(network.logits(inputs).mean.shape) for inputs, _ in batches_of(samples, 4, network)]
+        [(4, 10), (1, 10)]
+    """
     loader = DataLoader(dataset, check_count("batch_size", batch_size))
     device = next(network.network.parameters()).device
     for inputs, labels in tqdm(loader, unit="batch", delay=PATIENCE, disable=None):

@@ -51,6 +51,13 @@ class Samples(NamedTuple):
         dataset: of ``(input, label)``; without labels the label is -1.
         paths: of their files.
         has_labels: whether the folders say the classes.
+
+    Example:
+        >>> from torch.utils.data import TensorDataset
+        >>> dataset = TensorDataset(torch.rand(1, 3, 32, 32), torch.tensor([NO_LABEL]))
+        >>> samples = Samples(dataset, ["a.png"], has_labels=False)
+        >>> [tuple(inputs.shape) for inputs, label in samples.dataset], samples.has_labels
+        ([(3, 32, 32)], False)
     """
 
     dataset: Dataset[tuple[Tensor, int]]
@@ -68,6 +75,17 @@ class ExportedNetwork:
         network: spiking, or an ANN.
         about: what the JSON beside it says.
         runner: runs a spiking network for its time steps; None for an ANN.
+
+    Example:
+        >>> import tempfile
+        >>> from spikingjelly_ckd.recipes.export import save_network
+        >>> from spikingjelly_ckd.recipes.models import spiking_resnet8
+        >>> about = {"time_steps": 4, "size": 16, "classes": ["cat", "dog"]}
+        >>> path = Path(tempfile.mkdtemp(), "net.safetensors")
+        >>> _ = save_network(path, spiking_resnet8(2), spiking_resnet8, {"num_classes": 2}, **about)
+        >>> exported = read_exported(path)
+        >>> exported.classes, tuple(exported.noise(3).shape), tuple(exported.logits(exported.noise(3)).steps.shape)
+        (('cat', 'dog'), (3, 3, 16, 16), (4, 3, 2))
     """
 
     path: str

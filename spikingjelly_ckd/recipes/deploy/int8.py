@@ -53,6 +53,13 @@ class Int8Export:
         agreement: share of them with the same class, from 0 to 1.
         accuracy_before: percent; None without labels.
         accuracy_after: percent; None without labels.
+
+    Example:
+        >>> counts = {"quantized": 10, "folded": 9, "norms": 9, "bytes_before": 2**20, "bytes_after": 2**18}
+        >>> figures = {"drift": 0.02, "largest": 1.5, "spread": 0.8, "samples": 64, "agreement": 1.0}
+        >>> print(Int8Export(Path("b.safetensors"), **counts, **figures, accuracy_before=91.5, accuracy_after=91.4))
+        b.safetensors: 10 tensors in int8, 9 of 9 BatchNorms folded, 0.25 of 1.00 MiB; logits differ by at most 0.02
+        of 1.5 on 64 samples, and 100% of these have the same class; accuracy 91.40 % (before: 91.50 %)
     """
 
     path: Path

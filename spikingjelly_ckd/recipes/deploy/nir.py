@@ -61,6 +61,13 @@ class NIRExport:
         samples: on how many samples.
         agreement: share of the samples with the same class, from 0 to 1.
         firing_rate: of the network's neurons on the samples, from 0 to 1: where none fires, little was compared.
+
+    Example:
+        >>> figures = {"nodes": 23, "neurons": 7, "folded": 9, "pools": ("avgpool",), "drift": 0.0, "largest": 1.5}
+        >>> figures |= {"spread": 0.8, "samples": 4, "agreement": 1.0, "firing_rate": 0.12}
+        >>> print(NIRExport(Path("student.nir"), **figures))
+        student.nir: 23 nodes, 7 of them neurons (firing rate 12.0%); 9 BatchNorms folded; read back, logits differ by
+        at most 0 of 1.5 on 4 samples, 100% with the same class
     """
 
     path: Path

@@ -126,6 +126,16 @@ def model_card(record: Record, about: dict[str, Any], repo: str, *, license: str
         about: what ``student.json`` says.
         repo: ``owner/name``.
         license: the hub's name of one; None says nothing.
+
+    Example:
+        >>> from spikingjelly_ckd.recipes.records.parts import RecordedData
+        >>> data = RecordedData(name="digits", split="40-20-40", split_hash="0" * 64)
+        >>> record = Record(row="digits", method="kd", seed=0, data=data, recipe={"lr": 0.1, "epochs": 1})
+        >>> record = record.after([{"epoch": 1, "test_acc1": 62.5, "seconds": 1.5}])
+        >>> about = {"build": "spikingjelly_ckd.recipes.models:spiking_resnet8", "time_steps": 4}
+        >>> card = model_card(record, about, "owner/name", license="apache-2.0").splitlines()
+        >>> [line for line in card if line.startswith(("license", "# ", "| test"))]
+        ['license: apache-2.0', '# digits: kd', '| test accuracy | 62.50 % |']
     """
     known = package_function(str(about["build"]), BUILDERS) is not None
     metadata = ModelCardData(

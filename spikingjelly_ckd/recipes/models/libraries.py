@@ -31,7 +31,12 @@ SEWConnection = Literal["ADD", "AND", "IAND"]
 
 
 def resnet18(num_classes: int, in_channels: int = 3) -> nn.Module:
-    """ResNet-18 of torchvision, as :func:`resnet34`; 11.7 million parameters on ImageNet."""
+    """ResNet-18 of torchvision, as :func:`resnet34`; 11.7 million parameters on ImageNet.
+
+    Example:
+        >>> sum(weights.numel() for weights in resnet18(1000).parameters())
+        11689512
+    """
     from torchvision.models import resnet18 as build
 
     return _with_stem(build(num_classes=check_count("num_classes", num_classes)), nn, in_channels)
@@ -50,6 +55,10 @@ def resnet34(num_classes: int, in_channels: int = 3) -> nn.Module:
     Raises:
         TypeError: a size is no integer.
         ValueError: a size is below 1.
+
+    Example:
+        >>> sum(weights.numel() for weights in resnet34(1000).parameters())
+        21797672
     """
     from torchvision.models import resnet34 as build
 
@@ -71,6 +80,10 @@ def spiking_resnet34(num_classes: int, in_channels: int = 3, *, neuron: Callable
     Raises:
         TypeError: a size is no integer.
         ValueError: a size is below 1.
+
+    Example:
+        >>> [path for path, _ in spiking_resnet34(10).named_children()][-3:]
+        ['layer4', 'avgpool', 'fc']
     """
     from spikingjelly.activation_based.model.spiking_resnet import spiking_resnet34 as build
 
@@ -81,7 +94,13 @@ def spiking_resnet34(num_classes: int, in_channels: int = 3, *, neuron: Callable
 def sew_resnet18(
     num_classes: int, in_channels: int = 3, *, connect: SEWConnection = "ADD", neuron: Callable[[], nn.Module] = lif
 ) -> nn.Module:
-    """SpikingJelly's SEW ResNet-18, as :func:`sew_resnet34`; 11.7 million parameters on ImageNet."""
+    """SpikingJelly's SEW ResNet-18, as :func:`sew_resnet34`; 11.7 million parameters on ImageNet.
+
+    Example:
+        >>> import torch
+        >>> tuple(sew_resnet18(10, connect="IAND")(torch.rand(2, 1, 3, 64, 64)).shape)  # two time steps of one image
+        (2, 1, 10)
+    """
     from spikingjelly.activation_based.model.sew_resnet import sew_resnet18 as build
 
     return _sew_resnet(build, num_classes, in_channels, connect, neuron)
@@ -105,6 +124,10 @@ def sew_resnet34(
     Raises:
         TypeError: a size is no integer.
         ValueError: a size is below 1, or ``connect`` is unknown.
+
+    Example:
+        >>> sum(weights.numel() for weights in sew_resnet34(1000).parameters())
+        21797672
     """
     from spikingjelly.activation_based.model.sew_resnet import sew_resnet34 as build
 
@@ -172,6 +195,13 @@ def vgg16(num_classes: int, in_channels: int = 3) -> nn.Module:
     Raises:
         TypeError: a size is no integer.
         ValueError: a size is below 1.
+
+    Example:
+        >>> import torch
+        >>> with torch.device("meta"):  # takes no memory, and no time for first weights
+        ...     network = vgg16(100)
+        >>> sum(weights.numel() for weights in network.parameters())
+        14774436
     """
     from torchvision.models import vgg16_bn
 
@@ -192,6 +222,13 @@ def spiking_vgg16(num_classes: int, in_channels: int = 3, *, neuron: Callable[[]
     Raises:
         TypeError: a size is no integer.
         ValueError: a size is below 1.
+
+    Example:
+        >>> import torch
+        >>> with torch.device("meta"):  # takes no memory, and no time for first weights
+        ...     network = spiking_vgg16(100)
+        >>> sum(weights.numel() for weights in network.parameters())
+        14774436
     """
     from spikingjelly.activation_based.model.spiking_vgg import spiking_vgg16_bn
 

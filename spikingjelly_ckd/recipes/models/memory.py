@@ -62,6 +62,14 @@ def without_checkpoints(network: nn.Module) -> nn.Module:
 
     Returns:
         ``network``.
+
+    Example:
+        >>> from spikingjelly.activation_based import layer, neuron
+        >>> network = nn.Sequential(layer.Linear(4, 2, step_mode="m"), neuron.IFNode(step_mode="m"))
+        >>> if find_spec("spikingjelly.activation_based.memopt"):  # SpikingJelly 2.x
+        ...     network = checkpoint_neurons(network, lambda: network(torch.rand(3, 1, 4)), "memory")
+        >>> [type(child).__name__ for child in without_checkpoints(network)]
+        ['Linear', 'IFNode']
     """
     for path, module in [*network.named_modules()]:
         inner = getattr(module, WRAPPED, None)

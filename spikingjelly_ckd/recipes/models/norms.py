@@ -60,6 +60,13 @@ def with_membrane_norm(node: nn.Module, channels: int) -> nn.Module:
     Raises:
         RuntimeError: the installed SpikingJelly has none.
         TypeError: ``node`` is another neuron than ``LIFNode``.
+
+    Example:
+        >>> node = neurons.LIFNode(tau=4.0, step_mode="m")
+        >>> if hasattr(neurons, "MPBNLIFNode"):  # SpikingJelly 2.x
+        ...     node = with_membrane_norm(node, channels=8)
+        >>> node.tau, node.step_mode
+        (4.0, 'm')
     """
     if type(node) is not neurons.LIFNode:
         raise ArgumentTypeError("norm", f"'mpbn' is for the neuron 'lif', got {type(node).__name__}")

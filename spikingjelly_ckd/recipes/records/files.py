@@ -32,6 +32,12 @@ def write_record(path: str | Path, record: Mapping[str, Any]) -> Path:
 
     Raises:
         ValueError: the record holds itself.
+
+    Example:
+        >>> import math, tempfile
+        >>> path = write_record(Path(tempfile.mkdtemp(), "record.json"), {"row": "digits", "loss": math.nan})
+        >>> read_record(path)
+        {'format': 2, 'row': 'digits', 'loss': None}
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,6 +52,14 @@ def read_record(path: str | Path) -> dict[str, Any]:
     Raises:
         OSError: the file cannot be opened.
         ValueError: the file is no record of this package, too large, or nested too deeply.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "record.json")
+        >>> path.write_text('{"format": 2, "row": "digits", "accuracy": NaN}')
+        47
+        >>> read_record(path)
+        {'format': 2, 'row': 'digits', 'accuracy': None}
     """
     record = read_json(Path(path))
     if not isinstance(record, dict) or record.get("format") not in READABLE:

@@ -27,6 +27,11 @@ class RecordedData:
         classes: how many; None in a record that does not say it.
         val_images: how many were held out of the training part for validation; None for none.
         content: eight digits of a sha256 over some samples; None in a record that does not say it.
+
+    Example:
+        >>> data = RecordedData(name="digits", split="40-20-40", split_hash="0" * 64, val_images=359)
+        >>> data.val_images, data.complete
+        (359, True)
     """
 
     name: str
@@ -47,6 +52,13 @@ class RecordedStudent:
         arguments: its keywords.
         parameters: how many.
         sha256: of its file; None before it is written.
+
+    Example:
+        >>> from spikingjelly_ckd.recipes.build import Built
+        >>> from spikingjelly_ckd.recipes.models import spiking_resnet8
+        >>> student = RecordedStudent.of(Built(spiking_resnet8(10), spiking_resnet8, {"num_classes": 10}))
+        >>> student.build, student.parameters
+        ('spikingjelly_ckd.recipes.models:spiking_resnet8', 78042)
     """
 
     build: str
@@ -70,6 +82,13 @@ class RecordedTeacher:
         accuracy: percent, measured on the validation part, or on the test set where there is none.
         made: how it was made, as its own file says: network, data, recipe with its epochs, seed; None where it says
             nothing.
+
+    Example:
+        >>> from spikingjelly_ckd.recipes.models import resnet8
+        >>> from spikingjelly_ckd.recipes.teachers import Teacher
+        >>> teacher = Teacher(resnet8(10), "teacher.safetensors", None, None, None, None, measured_accuracy=91.5)
+        >>> RecordedTeacher.of(teacher)
+        RecordedTeacher(source='teacher.safetensors', sha256=None, accuracy=91.5, made=None)
     """
 
     source: str
@@ -94,6 +113,11 @@ class Accuracy:
         best_epoch: from 1.
         epochs: how many.
         part: ``"val"``, the part that was held out for validation, or ``"test"``, the test set.
+
+    Example:
+        >>> from spikingjelly_ckd.recipes.records import summary
+        >>> Accuracy(**summary([60.0, 64.0, 62.0]), part="val")
+        Accuracy(last=62.0, mean_last_5=62.0, best=64.0, best_epoch=2, epochs=3, part='val')
     """
 
     last: float
@@ -111,6 +135,11 @@ class TestFigures:
     Attributes:
         last: with the weights of the last epoch.
         best: with those of the epoch that was best on the validation part; None where they are no longer there.
+
+    Example:
+        >>> figures = TestFigures(last=61.5, best=62.25)
+        >>> figures.best - figures.last
+        0.75
     """
 
     __test__ = False  # no test for pytest
@@ -128,6 +157,10 @@ def part_from(kind: type[_Part], content: Mapping[str, Any]) -> _Part:
 
     Raises:
         ValueError: a value is missing.
+
+    Example:
+        >>> part_from(TestFigures, {"last": 61.5, "a later version's": 1})
+        TestFigures(last=61.5, best=None)
     """
     known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
     needed = [name for name, item in known.items() if item.default is MISSING and item.default_factory is MISSING]

@@ -61,6 +61,16 @@ class Record:
         history: one row for each epoch.
         energy: operations and energy of one image for each network, if they were counted.
         path: of the file that it was read from; not written.
+
+    Example:
+        >>> import tempfile
+        >>> record = Record(
+        ...     row="digits", method="kd", seed=0, recipe={"epochs": 2},
+        ...     data=RecordedData(name="digits", split="40-20-40", split_hash="0" * 64))
+        >>> record = record.after([{"epoch": epoch, "test_acc1": 60.0 + epoch, "seconds": 1.5} for epoch in (1, 2)])
+        >>> path = record.write(Path(tempfile.mkdtemp(), "record.json"))
+        >>> Record.read(path).test_accuracy, record.finished, record.seconds
+        (62.0, True, 3.0)
     """
 
     format: int = FORMAT

@@ -63,6 +63,14 @@ class Energy:
         rates: the firing rate of each layer of neurons, by module path.
         integer_layers: paths of the layers whose inputs were whole numbers and not only 0 and 1: spike counts.
         counted_by: what counted the operations.
+
+    Example:
+        >>> import torch
+        >>> from spikingjelly.activation_based import neuron
+        >>> network = nn.Sequential(nn.Linear(4, 10, bias=False), neuron.IFNode(v_threshold=1e9))
+        >>> energy = measure_energy(network, [torch.full((2, 4), 0.5)])
+        >>> energy.macs, energy.firing_rate, energy.rates, energy.mac_share
+        (40.0, 0.0, {'1': 0.0}, 1.0)
     """
 
     macs: float

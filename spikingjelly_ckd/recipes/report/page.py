@@ -55,6 +55,15 @@ def render_page(studies: Sequence[Study], left_out: Mapping[str, str] | None = N
 
     Raises:
         ValueError: no study.
+
+    Example:
+        >>> from spikingjelly_ckd.recipes.comparison.records import ArmRecord
+        >>> runs = [
+        ...     ArmRecord(arm=arm, control="plain", seed=seed, test_accuracy=accuracy + seed)
+        ...     for arm, accuracy in (("plain", 60.0), ("kd", 64.0)) for seed in (0, 1)]
+        >>> page = render_page([Study.of_comparison(Path("digits"), runs)])
+        >>> page.splitlines()[0], "64.50" in page
+        ('<!DOCTYPE html>', True)
     """
     if not studies:
         raise ValueError("there is no study, so there is nothing to report")
@@ -85,6 +94,13 @@ def write_page(path: Path, studies: Sequence[Study], left_out: Mapping[str, str]
 
     Returns:
         ``path``.
+
+    Example:
+        >>> import tempfile
+        >>> from spikingjelly_ckd.recipes.comparison.records import ArmRecord
+        >>> runs = [ArmRecord(arm=arm, control="plain", seed=0, test_accuracy=64.0) for arm in ("plain", "kd")]
+        >>> write_page(Path(tempfile.mkdtemp(), NAME), [Study.of_comparison(Path("digits"), runs)]).name
+        'report.html'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     text = render_page(studies, left_out)

@@ -37,15 +37,37 @@ def _of_plain_training(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_key(record: Record) -> tuple[str, str, str]:
-    """Row, settings and method: runs that share them differ in their seed alone."""
+    """Row, settings and method: runs that share them differ in their seed alone.
+
+    Example:
+        >>> from spikingjelly_ckd.recipes.records.parts import RecordedData
+        >>> data = RecordedData(name="digits", split="40-20-40", split_hash="0" * 64)
+        >>> runs = [Record(row="digits", method="kd", seed=seed, data=data, recipe={"lr": 0.1}) for seed in (0, 1)]
+        >>> run_key(runs[0]) == run_key(runs[1]), run_key(runs[0])[2]
+        (True, 'kd')
+    """
     return record.row, settings_text(settings_of(record)), record.method
 
 
 def shared_settings(record: Record) -> dict[str, Any]:
-    """The settings that a run has in common with its plain twin."""
+    """The settings that a run has in common with its plain twin.
+
+    Example:
+        >>> from spikingjelly_ckd.recipes.records.parts import RecordedData
+        >>> data = RecordedData(name="digits", split="40-20-40", split_hash="0" * 64)
+        >>> common = {"row": "digits", "seed": 0, "data": data, "recipe": {"lr": 0.1, "teacher_epochs": 60}}
+        >>> kd, plain = (shared_settings(Record(method=method, **common)) for method in ("kd", "plain"))
+        >>> kd == plain, kd["lr"], "teacher_epochs" in kd
+        (True, 0.1, False)
+    """
     return _of_plain_training(settings_of(record))
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
-    """Settings in a line, by name."""
+    """Settings in a line, by name.
+
+    Example:
+        >>> settings_text({"time_steps": 4, "lr": 0.1})
+        'lr=0.1; time_steps=4'
+    """
     return "; ".join(f"{name}={value}" for name, value in sorted(settings.items()))

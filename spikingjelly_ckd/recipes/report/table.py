@@ -82,6 +82,19 @@ def tabulate(
     Raises:
         ValueError: nothing to show, unlike splits, an unfinished or smoke run, the same run twice, or the best on the
             test set of runs that chose on a validation part.
+
+    Example:
+        >>> from spikingjelly_ckd.recipes.records.parts import RecordedData
+        >>> data = RecordedData(name="digits", split="40-20-40", split_hash="0" * 64)
+        >>> common = {"row": "digits", "seed": 0, "data": data, "recipe": {"epochs": 1}}
+        >>> reached = {"plain": 60.0, "kd": 62.5}
+        >>> print(tabulate([
+        ...     Record(method=method, **common).after([{"epoch": 1, "test_acc1": accuracy, "seconds": 1.5}])
+        ...     for method, accuracy in reached.items()]))
+        | row | method | split | seeds | last epoch | mean of last 5 | paired to plain |
+        | --- | --- | --- | --- | --- | --- | --- |
+        | `digits` | plain | 40-20-40 (00000000) | 0 | 60.00 | 60.00 |  |
+        | `digits` | kd | 40-20-40 (00000000) | 0 | 62.50 | 62.50 | +2.50 |
     """
     runs = [record if isinstance(record, Record) else Record.from_json(record) for record in records]
     _refuse(runs, best_on_test=best_on_test)

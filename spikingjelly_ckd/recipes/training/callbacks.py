@@ -33,6 +33,14 @@ class StepSeeds(Callback):
 
     Args:
         seed: at least 0.
+
+    Example:
+        >>> trainer, seeds = Trainer(accelerator="cpu", logger=False), StepSeeds(3)
+        >>> seeds.on_train_batch_start(trainer, LightningModule(), batch=None, batch_idx=7)
+        >>> noise = torch.rand(4)
+        >>> seeds.on_train_batch_start(trainer, LightningModule(), batch=None, batch_idx=7)
+        >>> torch.equal(torch.rand(4), noise)
+        True
     """
 
     def __init__(self, seed: int) -> None:
@@ -55,6 +63,21 @@ class History(Callback):
 
     Attributes:
         rows: so far; ``epoch`` (from 1), ``lr``, ``seconds`` (training and evaluation of the epoch) and the metrics.
+
+    Example:
+        >>> import tempfile
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> from spikingjelly_ckd.recipes.training import ClassifierModule
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
+        >>> loader = DataLoader(TensorDataset(torch.rand(4, 3, 2, 2), torch.tensor([0, 1, 2, 0])), batch_size=4)
+        >>> history = History(Path(tempfile.mkdtemp()) / "history.csv")
+        >>> quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        >>> trainer = Trainer(accelerator="cpu", max_epochs=2, callbacks=[history], **quiet)
+        >>> trainer.fit(ClassifierModule(network, lr=0.1), loader, loader)
+        >>> [(row["epoch"], round(row["lr"], 3)) for row in history.rows]
+        [(1, 0.1), (2, 0.05)]
+        >>> history.path.read_text().splitlines()[0].split(",")[:3]
+        ['epoch', 'lr', 'seconds']
     """
 
     def __init__(self, path: Path, on_row: Callable[[list[dict[str, float]]], None] | None = None) -> None:

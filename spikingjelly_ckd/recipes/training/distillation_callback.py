@@ -35,6 +35,23 @@ class DistillationCallback(Callback):
 
     Attributes:
         report: the preflight's, once it ran.
+
+    Example:
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> from spikingjelly_ckd.recipes.models import spiking_resnet8
+        >>> class Mine(LightningModule):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.distiller = Distiller(None, spiking_resnet8(10), {}, time_steps=2)
+        ...     def training_step(self, batch, batch_idx):
+        ...         return self.distiller(*batch).loss
+        ...     def configure_optimizers(self):
+        ...         return torch.optim.SGD(self.parameters(), 0.1)
+        >>> quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        >>> trainer = Trainer(accelerator="cpu", max_epochs=1, callbacks=[DistillationCallback()], **quiet)
+        >>> trainer.fit(Mine(), DataLoader(TensorDataset(torch.rand(8, 3, 16, 16), torch.arange(8)), batch_size=4))
+        >>> sorted(trainer.callback_metrics)
+        ['train_skipped', 'train_task']
     """
 
     def __init__(self, *, preflight: bool = True, unpack: Unpack | None = None) -> None:

@@ -61,6 +61,14 @@ class FitResult:
         report: the preflight's findings as plain data, or None.
         cache: the teacher cache's folder, views, size and filling time as plain data, or None.
         test: what a look at the test set after the training found; None where it was looked at after each epoch.
+
+    Example:
+        >>> rows = [{"epoch": 1, "test_acc1": 61.0}, {"epoch": 2, "test_acc1": 67.5}]
+        >>> trainer = Trainer(accelerator="cpu", logger=False)
+        >>> FitResult(rows, trainer, report=None).accuracy
+        67.5
+        >>> FitResult(rows, trainer, report=None, test=TestFigures(last=66.0, best=66.5)).accuracy
+        66.0
     """
 
     rows: list[dict[str, float]]

@@ -39,7 +39,24 @@ class MapImages(Callback):
         std: likewise.
 
     Example:
-        ``Trainer(logger=TensorBoardLogger("runs"), callbacks=[MapImages(lambda: fixed_images(data))])``
+        >>> import tempfile
+        >>> from functools import partial
+        >>> from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+        >>> from torch.utils.data import DataLoader
+        >>> from spikingjelly_ckd import CKDDistiller
+        >>> from spikingjelly_ckd.recipes.data import DataOptions
+        >>> from spikingjelly_ckd.recipes.data.digits import digits
+        >>> from spikingjelly_ckd.recipes.models import resnet8, spiking_resnet8
+        >>> from spikingjelly_ckd.recipes.training import DistillationModule
+        >>> data = digits("", DataOptions(size=16, time_steps=2))
+        >>> distiller = CKDDistiller(resnet8(10, 2), spiking_resnet8(10, 2), batch_first=True)
+        >>> board = TensorBoardLogger(tempfile.mkdtemp())
+        >>> maps = MapImages(partial(fixed_images, data, 2), classes=data.classes)
+        >>> few = {"limit_val_batches": 1, "enable_progress_bar": False}
+        >>> trainer = Trainer(accelerator="cpu", logger=board, callbacks=[maps], **few)
+        >>> _ = trainer.validate(DistillationModule(distiller), DataLoader(data.validation, 4), verbose=False)
+        >>> EventAccumulator(board.log_dir).Reload().Tags()["images"]
+        ['maps']
     """
 
     def __init__(
@@ -97,7 +114,11 @@ def fixed_images(data: Data, count: int = MAP_IMAGES) -> tuple[Tensor, Tensor]:
         used.
 
     Example:
-        ``MapImages(lambda: fixed_images(data))``
+        >>> from spikingjelly_ckd.recipes.data import DataOptions
+        >>> from spikingjelly_ckd.recipes.data.digits import digits
+        >>> images, labels = fixed_images(digits("", DataOptions(size=16, time_steps=2)), count=3)
+        >>> tuple(images.shape), len(labels)  # recordings [N, T, 2, H, W]
+        ((3, 2, 2, 16, 16), 3)
     """
     total = len(cast(Any, data.measured))
     rows = [index * total // count for index in range(count)] if total > count else list(range(total))

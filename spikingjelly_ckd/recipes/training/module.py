@@ -35,6 +35,14 @@ class ClassifierModule(TrainingModule):
     Args:
         network: ``[N, C, H, W]`` to logits ``[N, K]``.
         **options: as for :class:`TrainingModule`.
+
+    Example:
+        >>> import torch
+        >>> from spikingjelly_ckd.recipes.models import resnet8
+        >>> module = ClassifierModule(resnet8(10, in_channels=2), optimizer="adamw", lr=1e-3)
+        >>> loss, logits = module.loss(torch.rand(3, 4, 2, 16, 16), torch.tensor([3, 7, 1]))  # of four frames
+        >>> loss.ndim, tuple(logits.shape)
+        (0, (3, 10))
     """
 
     def __init__(self, network: nn.Module, **options: Any) -> None:
@@ -70,7 +78,18 @@ class DistillationModule(TrainingModule):
         ValueError: an unknown optimiser.
 
     Example:
-        ``Trainer(max_epochs=100).fit(DistillationModule(distiller, lr=0.1), train_loader, test_loader)``
+        >>> import torch
+        >>> from lightning.pytorch import Trainer
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> from spikingjelly_ckd import published
+        >>> from spikingjelly_ckd.recipes.models import resnet8, spiking_resnet8
+        >>> distiller = Distiller.from_method(published.kd(), resnet8(10), spiking_resnet8(10), time_steps=2)
+        >>> loader = DataLoader(TensorDataset(torch.rand(8, 3, 16, 16), torch.arange(8)), batch_size=4)
+        >>> quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        >>> trainer = Trainer(max_epochs=1, accelerator="cpu", enable_model_summary=False, **quiet)
+        >>> trainer.fit(DistillationModule(distiller, lr=0.1, preflight=False), loader, loader)
+        >>> [name for name in sorted(trainer.callback_metrics) if "acc" not in name]
+        ['test_loss', 'train_kd', 'train_loss', 'train_skipped', 'train_task']
     """
 
     def __init__(

@@ -45,6 +45,20 @@ class TrainingModule(LightningModule):
 
     Raises:
         ValueError: an unknown optimiser.
+
+    Example:
+        >>> class Flat(TrainingModule):
+        ...     def __init__(self, **options):
+        ...         super().__init__(**options)
+        ...         self.layer = nn.Linear(4, 3)
+        ...     def predict(self, images):
+        ...         return self.layer(images.flatten(1))
+        ...     def loss(self, images, labels):
+        ...         logits = self.predict(images)
+        ...         return F.cross_entropy(logits, labels), logits
+        >>> module = Flat(lr=0.1, warmup_epochs=5)
+        >>> tuple(module.predict_step([torch.rand(2, 1, 2, 2)], batch_idx=0).shape)
+        (2, 3)
     """
 
     def __init__(

@@ -242,7 +242,11 @@ def plot_distiller_rates(distillers: Distiller | Mapping[str, Distiller], images
         ValueError: as for :func:`firing_rates` and :func:`plot_firing_rates`.
 
     Example:
-        ``plot_distiller_rates({"plain": plain, "CKD": ckd}, images)``
+        >>> from spikingjelly_ckd.recipes.models import spiking_resnet8
+        >>> distiller = Distiller(None, spiking_resnet8(10), {}, time_steps=2)
+        >>> figure = plot_distiller_rates({"plain": distiller}, torch.rand(3, 3, 16, 16))
+        >>> [label.get_text() for label in figure.axes[0].get_yticklabels()][:2]
+        ['act1', 'layer1.0.act1']
     """
     several = distillers if isinstance(distillers, Mapping) else {"student": distillers}
     return plot_firing_rates({name: firing_rates(distiller, images) for name, distiller in several.items()})
@@ -267,7 +271,10 @@ def plot_distiller_spikes(
         ValueError: the student has no neurons, or no such layer.
 
     Example:
-        ``plot_distiller_spikes(distiller, images, layer="layer3.0.sn2")``
+        >>> from spikingjelly_ckd.recipes.models import spiking_resnet8
+        >>> distiller = Distiller(None, spiking_resnet8(10), {}, time_steps=2)
+        >>> plot_distiller_spikes(distiller, torch.rand(3, 3, 16, 16), layer="act1").axes[0].get_title()
+        'act1'
     """
     path = list(firing_rates(distiller, images))[-1] if layer is None else layer
     with preserve_state(distiller.student), torch.no_grad(), record(distiller.student, [path]) as seen:

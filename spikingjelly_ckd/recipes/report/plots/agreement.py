@@ -23,6 +23,12 @@ class Agreement:
         pointing: share of the positions at which the student's map is largest (one, but for ties) where the teacher's
             map has at least half of its range, ``[N]``, in [0, 1]. Ours, after the pointing game, which asks whether
             the largest value lies on the object.
+
+    Example:
+        >>> student, teacher = torch.tensor([[[0.0, 1.0], [2.0, 3.0]]]), torch.tensor([[[3.0, 2.0], [1.0, 0.0]]])
+        >>> found = map_agreement(student, teacher)
+        >>> [round(value, 4) for value in found.correlation.tolist()], found.pointing.tolist()
+        ([-1.0], [0.0])
     """
 
     correlation: Tensor

@@ -33,6 +33,12 @@ class SeenMaps:
         student_logits: averaged over time, ``[N, K]``.
         teacher: class map, ``[N, h, w]``, of the student's size; None without a teacher.
         teacher_logits: ``[N, K]``; None without a teacher.
+
+    Example:
+        >>> from spikingjelly_ckd.recipes.models import spiking_resnet8
+        >>> seen = see_maps(Distiller(None, spiking_resnet8(10), {}, time_steps=2), torch.rand(3, 3, 16, 16))
+        >>> tuple(seen.student.shape), tuple(seen.student_logits.shape), seen.teacher
+        ((3, 4, 4), (3, 10), None)
     """
 
     images: Tensor
@@ -63,7 +69,13 @@ class MapReader:
         distiller: of any losses, with or without a teacher.
 
     Example:
-        ``MapReader(distiller).read(images, labels).student``
+        >>> from spikingjelly_ckd import CKDDistiller
+        >>> from spikingjelly_ckd.recipes.models import resnet8, spiking_resnet8
+        >>> reader = MapReader(CKDDistiller(resnet8(10), spiking_resnet8(10), time_steps=2))
+        >>> images, labels = torch.rand(3, 3, 16, 16), torch.tensor([3, 7, 1])
+        >>> before, after = (reader.read(images, labels) for _ in range(2))  # the teacher runs once
+        >>> tuple(after.teacher.shape), torch.equal(before.teacher, after.teacher)
+        ((3, 4, 4), True)
     """
 
     def __init__(self, distiller: Distiller) -> None:

@@ -161,7 +161,9 @@ def plot_seen_maps(
         ValueError: none, or they are of unlike images.
 
     Example:
-        ``plot_seen_maps({"before": before, "after": see_maps(distiller, images, labels)})``
+        >>> seen = SeenMaps(torch.rand(2, 3, 8, 8), None, torch.rand(2, 4, 4), torch.rand(2, 10))
+        >>> plot_seen_maps({"student": seen}).axes[-1].get_xlabel()
+        'map, 0 to 1 of its own range'
     """
     if not students:
         raise ArgumentValueError("students", "must hold what was seen, heading -> SeenMaps, got none")
@@ -216,7 +218,10 @@ def plot_distiller_maps(
         ValueError: as for :func:`plot_maps`, or no layer serves.
 
     Example:
-        ``plot_distiller_maps({"plain": plain, "CKD": ckd}, images[:5], labels[:5])``
+        >>> from spikingjelly_ckd.recipes.models import spiking_resnet8
+        >>> plain = Distiller(None, spiking_resnet8(10), {}, time_steps=2)
+        >>> plot_distiller_maps({"plain": plain}, torch.rand(2, 3, 16, 16)).axes[-1].get_xlabel()
+        'map, 0 to 1 of its own range'
     """
     several = distillers if isinstance(distillers, Mapping) else {"student" if before is None else "after": distillers}
     seen = {name: see_maps(distiller, images, labels) for name, distiller in several.items()}
