@@ -20,6 +20,9 @@ from .time_steps import StudentSteps, run_over_time
 
 __all__ = ["StudentObserver"]
 
+OF_SHAPES = (RuntimeError, ValueError, IndexError, AssertionError)
+"""What a network raises by itself where its input has another shape than it takes."""
+
 
 class StudentObserver(Observer):
     """The student's: over time, with its graph.
@@ -79,11 +82,12 @@ class StudentObserver(Observer):
         failure = find_failure(network, error)
         where = "" if failure is None else f" in its module {failure}"
         advice = "" if failure is None else advice_on(failure)
+        in_itself = failure is not None and not failure.path and isinstance(error, OF_SHAPES)
         if not compat.has_neurons(network):
             advice = "It has no spiking neurons, so it is no student: the order is (teacher, student)"
         elif not advice and len(shape) == 4 and self.student_steps == "multi":
             advice = "These are images without time steps: pass time_steps=T, which repeats them"
-        elif not advice and self.student_steps == "multi" and failure is not None and not failure.path:
+        elif not advice and self.student_steps == "multi" and in_itself:
             advice = "A network that takes images and runs over time by itself needs student_steps='internal'"
         note = f"raised by the student{where}, on input {shape} with student_steps={self.student_steps!r}"
         return f"{note}. {advice}" if advice else note
