@@ -9,8 +9,9 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "spikingjelly_ckd/__init__.py").read_text("utf8"), re.M)[1]
 
 # spikingjelly.datasets imports torchaudio, which has to be built for the same CUDA as torch; the newest torch has no
-# such torchaudio, so whatever reads data holds the three to a set that works together.
-TORCH = ["torch==2.11.*", "torchvision==0.26.*", "torchaudio==2.11.*"]
+# such torchaudio, and torchaudio 2.11.1 asks for a later torch than 2.11.0, so whatever reads data holds the three to a
+# set that works together.
+TORCH = ["torch==2.11.*", "torchvision==0.26.*", "torchaudio==2.11.0"]
 TRAIN = [
     *TORCH,
     "jinja2>=3.1",

@@ -24,7 +24,7 @@ BROKEN = {
     "cupy": "raise ImportError('libnvrtc.so.13: cannot open shared object file')",
     "spikingjelly": "",
 }
-SET = "pip install 'torch==2.11.*' 'torchvision==0.26.*' 'torchaudio==2.11.*'"
+SET = "pip install 'torch==2.11.*' 'torchvision==0.26.*' 'torchaudio==2.11.0'"
 READ = (
     "from spikingjelly_ckd.recipes.data import cifar10dvs, DataOptions; "
     "cifar10dvs({folder!r}, DataOptions(time_steps=2, size=16, split='tebn', allow_partial=True))"
