@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 RUN = ("--device", "cpu", "-j", "0", "--no-progress", "--any-teacher", "--energy-images", "2")
-OWN_PRECISION = () if is_bfloat16_fast() else ("--amp", "32-true")
-"""A row's own, but where bfloat16 is emulated: an end-to-end test would take minutes there."""
+if not is_bfloat16_fast():  # a row's own precision would take minutes
+    RUN += ("--amp", "32-true")
 TINY = ("-b", "4", "--teacher-epochs", "1", "--warmup-epochs", "0")
 SMALL = (*TINY, "--size", "16", "--crop-padding", "2", "--allow-partial")
 
@@ -96,7 +96,7 @@ def test_row_from_end_to_end(name, tmp_path, monkeypatch, capsys):
     write, flags, (steps, channels) = ROWS[name]
     write(tmp_path / "data")
     out = tmp_path / "out"
-    common = (*RUN, *OWN_PRECISION, *flags, "--data-path", tmp_path / "data", "--output-dir", out)
+    common = (*RUN, *flags, "--data-path", tmp_path / "data", "--output-dir", out)
     if name in NEEDS_2 and not has_spikformer():
         with pytest.raises(SystemExit, match="pip install 'spikingjelly>=2,<3'"):
             script(name, monkeypatch, *common, "--epochs", "1")
@@ -150,8 +150,7 @@ def has_spikformer():
 def test_the_teacher_of_a_row_by_one_command(model, tmp_path, monkeypatch):
     """Then a student learns from it; timm's network is fed at the size and with the normalisation of its training."""
     cifar10(tmp_path / "data")
-    of_data = ("--data-path", tmp_path / "data", "--allow-partial", "-b", "5", "--train-images", "10")
-    common = (*RUN, *OWN_PRECISION, *of_data)
+    common = (*RUN, "--data-path", tmp_path / "data", "--allow-partial", "-b", "5", "--train-images", "10")
     choice = ("--model", model, "--size", "64") if model else ()
     script(
         "train_teacher", monkeypatch, "cifar10_r20", *common, *choice, "--epochs", "1", "--output-dir", tmp_path / "t"
