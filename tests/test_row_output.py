@@ -156,8 +156,7 @@ def test_threads_that_would_wait_for_the_work_of_others_are_said(capsys, monkeyp
 )
 def test_bfloat16_without_instructions_for_it_is_said_once(capsys, monkeypatch, device, precision, times, said):
     monkeypatch.setattr(progress, "_convolution_seconds", lambda dtype: times if dtype is torch.bfloat16 else 1.0)
-    monkeypatch.setattr(progress, "is_bfloat16_fast", progress.is_bfloat16_fast.__wrapped__)
-    progress.say_emulated.cache_clear()
+    progress._say_once.cache_clear()
     for _ in range(2):
         progress.say_emulated(device, precision)
     lines = capsys.readouterr().err.splitlines()

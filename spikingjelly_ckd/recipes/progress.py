@@ -40,7 +40,6 @@ def say_busy(device: str) -> None:
         )
 
 
-@cache
 def say_emulated(device: str, precision: str) -> None:
     """Say, once, that a training in bfloat16 is to run on a processor that computes it far slower than float32.
 
@@ -52,13 +51,17 @@ def say_emulated(device: str, precision: str) -> None:
         >>> say_emulated("cpu", "32-true")  # bfloat16 matters alone
     """
     if device == "cpu" and precision == "bf16-mixed" and not is_bfloat16_fast():
-        say(
+        _say_once(
             f"This processor has no instructions for {precision}, which takes many times as long as float32; train "
             "with --amp 32-true here"
         )
 
 
 @cache
+def _say_once(text: str) -> None:
+    say(text)
+
+
 def is_bfloat16_fast() -> bool:
     """Whether a convolution in bfloat16 on the CPU takes less than :data:`EMULATED` times as long as in float32.
 
@@ -68,6 +71,7 @@ def is_bfloat16_fast() -> bool:
     return _convolution_seconds(torch.bfloat16) < EMULATED * _convolution_seconds(torch.float32)
 
 
+@cache
 def _convolution_seconds(dtype: torch.dtype) -> float:
     """The shortest of four."""
     images, weights = torch.zeros(4, 16, 16, 16, dtype=dtype), torch.zeros(16, 16, 3, 3, dtype=dtype)
