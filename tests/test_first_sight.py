@@ -558,6 +558,8 @@ def test_the_note_of_a_student_that_repeats_images_itself_names_the_argument():
     note = note_of(kd(tiny_teacher(), Repeats(), time_steps=2), IMAGES, LABELS)
     assert "A network that takes images and runs over time by itself needs student_steps='internal'" in note
     assert kd(tiny_teacher(), Repeats(), student_steps="internal")(IMAGES, LABELS).loss.isfinite()
+    frames = note_of(kd(tiny_teacher(), Repeats()), IMAGES.repeat(2, 1, 1, 1, 1), LABELS)
+    assert "student_steps='internal'" not in frames, "frames bring their time steps, so it takes none"
 
 
 def test_training_with_a_module_that_both_networks_hold():

@@ -62,7 +62,7 @@ class StudentObserver(Observer):
         try:
             return run_over_time(network, inputs, self.student_steps)
         except Exception as error:
-            error.add_note(self._note(network, tuple(inputs.shape), error))
+            error.add_note(self._note(network, inputs, error))
             raise
 
     @compat.untraced
@@ -77,8 +77,10 @@ class StudentObserver(Observer):
                 stacklevel=2,
             )
 
-    def _note(self, network: nn.Module, shape: tuple[int, ...], error: Exception) -> str:
+    def _note(self, network: nn.Module, inputs: Tensor, error: Exception) -> str:
         """What is known of an error that the student raised."""
+        shape = tuple(inputs.shape)
+        are_repeated = inputs.ndim == 5 and inputs.stride(0) == 0  # images; event frames bring their time steps
         failure = find_failure(network, error)
         where = "" if failure is None else f" in its module {failure}"
         advice = "" if failure is None else advice_on(failure)
@@ -87,7 +89,7 @@ class StudentObserver(Observer):
             advice = "It has no spiking neurons, so it is no student: the order is (teacher, student)"
         elif not advice and len(shape) == 4 and self.student_steps == "multi":
             advice = "These are images without time steps: pass time_steps=T, which repeats them"
-        elif not advice and self.student_steps == "multi" and in_itself:
+        elif not advice and self.student_steps == "multi" and are_repeated and in_itself:
             advice = "A network that takes images and runs over time by itself needs student_steps='internal'"
         note = f"raised by the student{where}, on input {shape} with student_steps={self.student_steps!r}"
         return f"{note}. {advice}" if advice else note
