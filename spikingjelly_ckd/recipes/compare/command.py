@@ -24,7 +24,7 @@ from ..comparison.table import render
 from ..data import Data
 from ..data.loading import say_left_out
 from ..export import file_hash, read_about
-from ..files import say, sweep, whole_file
+from ..files import say, sweep, until_reader_leaves, whole_file
 from ..method_parts import describe
 from ..methods import is_own, read_method
 from ..names import BUILDERS, package_function, resolve_name
@@ -66,7 +66,8 @@ def compare(argv: Sequence[str]) -> int:
     start = time.monotonic()
     recipe, run, options = read_flags(argv)
     if options.list:
-        print("\n".join(f"{name:20} {make().source}" for name, make in published.METHODS.items()))
+        with until_reader_leaves():
+            print("\n".join(f"{name:20} {make().source}" for name, make in published.METHODS.items()))
         return 0
     arms, left_out = read_arms(recipe, options.methods)
     _check_tuning(options, arms)
