@@ -166,7 +166,9 @@ def export_nir(
     faults = faults_of(traced)
     if faults:
         raise ArgumentValueError(
-            "student", f"cannot be held by NIR ({type(student).__name__}): {'; '.join(faults)}. Build it without them"
+            "student",
+            f"cannot be held by NIR ({type(student).__name__}): {'; '.join(faults)}. Build the student without these "
+            "layers, such as with average pools in place of max pools",
         )
     traced.recompile()
     graph = exporter(traced, example, dt=dt)
