@@ -84,7 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     known = [f"  {command:8} {about}" for command, (_, about) in COMMANDS.items()]
     lines = ["usage: python -m spikingjelly_ckd COMMAND", "", *known]
     if name in ("-h", "--help"):
-        print("\n".join(lines))
+        from .recipes.files import until_reader_leaves
+
+        with until_reader_leaves():
+            print("\n".join(lines))
         return 0
     from .errors.near import hint
 

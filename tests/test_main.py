@@ -177,3 +177,13 @@ def test_env_needs_the_core_alone():
     line = f"{hidden}; from spikingjelly_ckd.__main__ import main; sys.exit(main(['env']))"
     done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("line", [["--help"], ["env"], ["compare", "--list"]], ids=" ".join)
+def test_a_reader_that_has_gone_ends_a_command_without_a_word(line):
+    program = [sys.executable, "-m", "spikingjelly_ckd", *line]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        running.stdout.close()  # before the command has written anything
+        said = running.stderr.read().decode()
+    assert running.returncode == 0
+    assert "Broken" not in said, "other packages may warn, such as SpikingJelly 0.0.0.0.14"

@@ -18,6 +18,7 @@ from ...errors.arguments import ArgumentError, ArgumentValueError
 from ...errors.checks import check_count
 from ...errors.installed import needs_packages
 from ..data.base import drawn_rows
+from ..files import until_reader_leaves
 from ..names import resolve_name
 from ..parser import Parser
 from ..report.energy import ENERGY_IMAGES
@@ -268,7 +269,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{PROGRAM}: {shown_text(warning.message, MESSAGE)}", file=sys.stderr)
         if given.steps:
             _check_steps(network, given.images)
-        print(evaluate_exported(network, given.images, batch_size=given.batch_size))
+        found = evaluate_exported(network, given.images, batch_size=given.batch_size)
+        with until_reader_leaves():
+            print(found)
         if given.steps:
             print(f"\n{_at_every_step(network, given.images, given.batch_size)}")
     except (OSError, RuntimeError, ValueError) as error:
