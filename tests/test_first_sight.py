@@ -206,7 +206,9 @@ def test_a_spiking_teacher_that_takes_neither_frames_nor_images_says_so():
     teacher = nn.Sequential(tiny_student(), nn.Linear(7, 5))
     with pytest.raises(RuntimeError) as raised:
         kd(teacher, tiny_student(), time_steps=2)(IMAGES, LABELS)
-    assert "raised by the teacher on input (2, 4, 3, 8, 8)" in "".join(raised.value.__notes__)
+    notes = "".join(raised.value.__notes__)
+    assert "raised by the teacher in its module '1' (Linear), which got " in notes
+    assert "on input (2, 4, 3, 8, 8). Linear is built for in_features=7 and got 5; teacher_input= " in notes
 
 
 def test_a_spiking_teacher_has_no_class_map():
@@ -515,6 +517,29 @@ def test_the_note_names_the_module_that_failed_and_what_it_got():
     note = note_of(kd(tiny_teacher(), student, time_steps=2), IMAGES, LABELS)
     assert "in its module '3' (Conv2d), which got (2, 4, 6, 8, 8)" in note
     assert "time_steps=" not in note, "a channel mismatch has nothing to do with time"
+    assert note.endswith(". Conv2d is built for in_channels=7 and got 6")
+
+
+def test_the_note_on_a_teacher_of_other_channels_names_them_too():
+    teacher = tiny_teacher()
+    teacher[0] = nn.Conv2d(1, 6, 3, padding=1)
+    note = note_of(kd(teacher, tiny_student(), time_steps=2), IMAGES, LABELS)
+    assert "raised by the teacher in its module '0' (Conv2d), which got (4, 3, 8, 8), on input (4, 3, 8, 8)" in note
+    assert "Conv2d is built for in_channels=1 and got 3; teacher_input= can" in note
+
+
+def test_the_note_on_a_network_that_failed_in_its_own_forward_names_no_module():
+    class Fails(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = tiny_student()
+
+        def forward(self, x):
+            return self.body(x) + torch.zeros(3)
+
+    assert "raised by the student in its own forward" in note_of(
+        kd(tiny_teacher(), Fails(), time_steps=2), IMAGES, LABELS
+    )
 
 
 def test_the_note_names_a_convolution_of_pytorch():

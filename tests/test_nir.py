@@ -272,7 +272,7 @@ def test_what_is_refused(tmp_path):
     with pytest.raises(TypeError, match="images must be a batch that the network takes, a tensor, got list"):
         export_nir(network, tmp_path / "a.nir", [torch.randn(3, 8, 8)], time_steps=2)
     with pytest.raises(
-        ValueError, match=r"images cannot be taken by the network, \(2, 2, 1, 8, 8\): .* in its layer '"
+        ValueError, match=r"images cannot be taken by the network, \(2, 2, 1, 8, 8\): .* in its module '"
     ):
         export_nir(network, tmp_path / "a.nir", torch.randn(2, 1, 8, 8), time_steps=2)
     about = {"time_steps": 2, "size": 16, "classes": tuple("abcde"), "mean": (0.5,) * 3, "std": (0.5,) * 3}

@@ -369,7 +369,7 @@ def test_a_teacher_that_refuses_a_size_is_told_of_the_flag(error, said):
             raise error
 
     data = colours((0, 1, 2, 0), (0, 1, 0, 1))
-    words = rf"^the teacher here cannot take inputs .*: {said}.* in its layer '' .*, or say with --teacher-size"
+    words = rf"^the teacher here cannot take inputs .*: {said}.* in its own forward, .*, or say with --teacher-size"
     with pytest.raises(ValueError, match=words) as caught:
         check_teacher(make_teacher(Refuses(), data), data, batch_size=2)
     assert "\n" not in str(caught.value)
@@ -379,7 +379,7 @@ def test_a_teacher_of_other_channels_names_its_layer():
     frames = make_data(torch.rand(3, 4, 2, 8, 8), torch.tensor([0, 1, 2]), event=True)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
     words = (
-        r"^the teacher here cannot take inputs \(3, 2, 8, 8\): .*3 channels.* in its layer '0' \(Conv2d\), which got"
+        r"^the teacher here cannot take inputs \(3, 2, 8, 8\): .*3 channels.* in its module '0' \(Conv2d\), which got"
     )
     with pytest.raises(ValueError, match=words) as caught:
         check_teacher(Teacher(network, "here", None, None, None, None), frames, batch_size=3)

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Failure", "advice_on", "find_failure"]
+__all__ = ["Failure", "advice_on", "find_failure", "unlike_input"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Failure:
 
     def __str__(self) -> str:
         got = "" if self.shape is None else f", which got {self.shape}"
-        return f"{self.path!r} ({type(self.module).__name__}){got}"
+        name = f"its module {self.path!r} ({type(self.module).__name__})" if self.path else "its own forward"
+        return f"{name}{got}"
 
 
 def find_failure(network: nn.Module, error: BaseException) -> Failure | None:
@@ -45,7 +46,7 @@ def find_failure(network: nn.Module, error: BaseException) -> Failure | None:
         ...     _ = net(Tensor([[1, 2, 3, 4]]))
         ... except RuntimeError as error:
         ...     print(find_failure(net, error))
-        '1' (Linear), which got (1, 4)
+        its module '1' (Linear), which got (1, 4)
     """
     paths = {id(module): path for path, module in network.named_modules()}
     found = None
@@ -61,6 +62,38 @@ def find_failure(network: nn.Module, error: BaseException) -> Failure | None:
     return found
 
 
+def unlike_input(failure: Failure) -> str:
+    """What a module is built for, where its input has other channels or features; empty where it has as many.
+
+    Args:
+        failure: of :func:`find_failure`.
+
+    Example:
+        >>> unlike_input(Failure("head", nn.Linear(128, 10), (4, 2, 512)))
+        'Linear is built for in_features=128 and got 512'
+        >>> unlike_input(Failure("head", nn.Linear(512, 10), (4, 2, 512)))
+        ''
+    """
+    module, shape = failure.module, failure.shape or ()
+    axes = _axes(module)
+    if isinstance(module, nn.Linear):
+        name, axis = "in_features", -1
+    elif axes and not isinstance(module, nn.BatchNorm1d):  # whose channels may be the last axis, or the one before
+        name, axis = "num_features" if hasattr(module, "num_features") else "in_channels", 1 - axes
+    else:
+        return ""
+    takes = getattr(module, name, None)
+    if takes is None or len(shape) < -axis or shape[axis] == takes:
+        return ""
+    return f"{type(module).__name__} is built for {name}={takes} and got {shape[axis]}"
+
+
+def _axes(module: nn.Module) -> int:
+    """The axes that a convolution, pool or normalisation of images takes, without time; 0 for other modules."""
+    name = type(module).__name__
+    return {"1d": 3, "2d": 4, "3d": 5}.get(name[-2:], 4 if isinstance(module, nn.SyncBatchNorm) else 0)
+
+
 def advice_on(failure: Failure) -> str:
     """What to do about a module of a spiking network that failed; empty where nothing is known.
 
@@ -74,7 +107,7 @@ def advice_on(failure: Failure) -> str:
     module, shape = failure.module, failure.shape or ()
     kind = type(module).__name__
     of_torch = type(module).__module__.startswith("torch.nn")
-    axes = {"1d": 3, "2d": 4, "3d": 5}.get(kind[-2:], 4 if isinstance(module, nn.SyncBatchNorm) else 0)
+    axes = _axes(module)
     if isinstance(module, nn.SyncBatchNorm):
         return (
             "SyncBatchNorm takes the second axis for channels, which in [T, N, C, H, W] are the images; leave out "

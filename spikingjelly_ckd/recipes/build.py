@@ -14,6 +14,7 @@ from torch import nn
 
 from ..errors.arguments import ArgumentValueError
 from ..networks.compat import has_neurons, neuron_step_modes
+from ..networks.failures import find_failure, unlike_input
 from ..networks.guards import preserve_state
 from .data import Data
 from .data.loading import seed_all
@@ -207,7 +208,7 @@ def check_student(student: nn.Module, recipe: Recipe, data: Data, run: Run) -> N
         advice = find_other_steps(student, recipe, images)
         if advice is None and raised_here(error):
             raise
-        raise ValueError(f"{name} {advice or _failed_on(data, error)}") from error
+        raise ValueError(f"{name} {advice or _failed_on(student, data, error)}") from error
     if logits.shape[1] != data.num_classes:
         raise ValueError(
             f"{name} has {logits.shape[1]} outputs and the data {data.num_classes} classes: let its function take "
@@ -237,10 +238,11 @@ def check_student(student: nn.Module, recipe: Recipe, data: Data, run: Run) -> N
         raise ValueError(f"{name} {kept}; --no-preflight trains it all the same")
 
 
-def _failed_on(data: Data, error: Exception) -> str:
+def _failed_on(student: nn.Module, data: Data, error: Exception) -> str:
     """What a student's own code raised, and what its function can take, as the end of a sentence."""
     notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
     said = f"does not run on a few test images: {failure_text(error, outside_libraries=True)}{notes}"
-    if type(error) is not RuntimeError:  # which PyTorch raises for shapes
+    failure = find_failure(student, error)
+    if failure is None or not unlike_input(failure):
         return said
-    return f"{said}; the data have in_channels={data.in_channels} and size={data.size}, which its function can take"
+    return f"{said}; its function is called with in_channels={data.in_channels} and size={data.size} if it takes them"

@@ -156,7 +156,7 @@ class Teacher:
             raise
         except Exception as error:  # timm asserts sizes, where PyTorch raises RuntimeError
             failure = find_failure(self.network, error)
-            where = "" if failure is None else f" in its layer {failure}"
+            where = "" if failure is None else f" in {failure}"
             said = str(error).splitlines() or [type(error).__name__]
             raise ValueError(
                 f"the teacher {self.source} cannot take inputs {tuple(inputs.shape)}: {said[0]}{where}; pass "

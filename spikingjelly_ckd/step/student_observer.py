@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..networks import compat
-from ..networks.failures import advice_on, find_failure
+from ..networks.failures import advice_on, find_failure, unlike_input
 from ..networks.outputs import Logits, read_logits
 from .batch import Batch
 from .observer import Observer, target_classes
@@ -82,7 +82,7 @@ class StudentObserver(Observer):
         shape = tuple(inputs.shape)
         are_repeated = inputs.ndim == 5 and inputs.stride(0) == 0  # images; event frames bring their time steps
         failure = find_failure(network, error)
-        where = "" if failure is None else f" in its module {failure}"
+        where = "" if failure is None else f" in {failure}"
         advice = "" if failure is None else advice_on(failure)
         in_itself = failure is not None and not failure.path and isinstance(error, OF_SHAPES)
         if not compat.has_neurons(network):
@@ -91,6 +91,8 @@ class StudentObserver(Observer):
             advice = "These are images without time steps: pass time_steps=T, which repeats them"
         elif not advice and self.student_steps == "multi" and are_repeated and in_itself:
             advice = "A network that takes images and runs over time by itself needs student_steps='internal'"
+        elif not advice and failure is not None:
+            advice = unlike_input(failure)
         note = f"raised by the student{where}, on input {shape} with student_steps={self.student_steps!r}"
         return f"{note}. {advice}" if advice else note
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..functional.maps import at_least_float32
 from ..methods.signals import TeacherOutput
 from ..networks import compat
+from ..networks.failures import find_failure, unlike_input
 from ..networks.guards import Containers, preserve_state, reset_states
 from ..networks.outputs import read_logits
 from ..networks.recording import watch
@@ -19,7 +20,7 @@ from .batch import Batch
 from .observer import Observer, target_classes
 from .output import Observation
 from .time_steps import StudentSteps, run_over_time
-from .validate import add_note_on_error, check_frozen, check_labels
+from .validate import check_frozen, check_labels
 
 __all__ = ["TeacherObserver"]
 
@@ -111,15 +112,22 @@ class TeacherObserver(Observer):
 
     def run(self, network: nn.Module, inputs: Tensor) -> Any:
         """In one call, or in one for each time step of a spiking teacher; what it returns has no time axis."""
-        with add_note_on_error(
-            f"raised by the teacher on input {tuple(inputs.shape)}; teacher_input= can resize or renormalise it"
-        ):
+        try:
             if self.time_steps is None:
                 return network(inputs)
             with reset_states(network):
                 output = run_over_time(network, inputs, self.time_steps)
             steps, size = inputs.shape[:2] if inputs.ndim == 5 else (None, inputs.shape[0])
             return read_logits(output, role="student", size=size, steps=steps).mean
+        except Exception as error:
+            failure = find_failure(network, error)
+            where = "" if failure is None else f" in {failure}"
+            unlike = "" if failure is None else unlike_input(failure)
+            error.add_note(
+                f"raised by the teacher{where}, on input {tuple(inputs.shape)}{unlike and f'. {unlike}'}; "
+                "teacher_input= can resize or renormalise it"
+            )
+            raise
 
     def logits(self, network: nn.Module, batch: Batch) -> Tensor:
         """``[N, K]``, and nothing else.

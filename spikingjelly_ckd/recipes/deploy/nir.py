@@ -221,7 +221,7 @@ def _run(network: nn.Module, frames: Tensor, way: StudentSteps) -> tuple[Tensor,
             found = run_over_time(network, frames, way)
         except RuntimeError as error:
             where = find_failure(network, error)
-            why = str(error).partition("\n")[0] + ("" if where is None else f" in its layer {where}")
+            why = str(error).partition("\n")[0] + ("" if where is None else f" in {where}")
             raise ArgumentValueError(
                 "images", f"cannot be taken by the network, {tuple(frames.shape)}: {why}"
             ) from error
