@@ -60,7 +60,8 @@ FLAGS |= {
     name: _flag(name) for name in ("methods", "budget", "tune_epochs", "tune_methods", "untuned", "keep_students")
 }
 """Argument of a function -> the flag of the scripts that sets it."""
-OF_LAYERS = re.compile(r"\b(student_layer|teacher_layer)=( ?(?=[^\s,)]))?")
+OF_STEP = re.compile(r"\b(student_layer|teacher_layer|student_steps)=( ?(?=[^\s,)]))?(?:'([\w.]+)')?")
+"""An argument of the distiller in a message of the step, with its value where that is a word in quotes."""
 
 
 def parse(
@@ -228,9 +229,11 @@ def in_flags(text: str) -> str:
         >>> in_flags("a map is constant; pass student_layer= another layer (nothing was changed; check=False turns "
         ...     "these checks off)")
         'a map is constant; pass --student-layer another layer'
+        >>> in_flags("a network that runs over time by itself needs student_steps='internal'")
+        'a network that runs over time by itself needs --student-steps internal'
     """
     text = text.replace(" (nothing was changed; check=False turns these checks off)", "")
-    return OF_LAYERS.sub(lambda found: f"{FLAGS[found[1]]}{'' if found[2] is None else ' '}", text)
+    return OF_STEP.sub(lambda found: f"{FLAGS[found[1]]}{'' if found[2] is None else ' '}{found[3] or ''}", text)
 
 
 def _told(error: Exception, flags: Mapping[str, str], not_given: Collection[str]) -> str:
