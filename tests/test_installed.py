@@ -1,15 +1,17 @@
 """Packages that are missing or broken, as stand-ins on the path of another process: what is said, and where."""
 
+import json
 import os
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import Distribution, version
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 
+from spikingjelly_ckd.errors import installed
 from spikingjelly_ckd.errors.installed import InstallationError, cure, needs_packages
 from spikingjelly_ckd.networks import compat
 from spikingjelly_ckd.networks.compat import fast_neurons
@@ -84,7 +86,7 @@ def test_a_torchaudio_of_another_torch_is_named_where_spikingjelly_needs_it(tmp_
         (
             "import spikingjelly_ckd.recipes.row",
             "lightning",
-            ("needs lightning, which is not installed", "'lightning<3,>=", "pip install 'spikingjelly-ckd[train]'"),
+            ("needs lightning, which is not installed", "'lightning<3,>=", "[train]'"),
         ),
         (
             "import spikingjelly_ckd.recipes.training",
@@ -118,6 +120,24 @@ def test_what_is_missing_is_named_with_the_command_that_installs_it(tmp_path, co
     assert status != 0
     for word in words:
         assert word in said
+
+
+@pytest.mark.parametrize(
+    ("origin", "command"),
+    [
+        (None, "pip install 'spikingjelly-ckd[nir]'"),
+        ({"url": "https://example.org/spikingjelly_ckd.whl"}, "pip install 'spikingjelly-ckd[nir]'"),
+        ({"url": "{folder}/is%20gone"}, "pip install 'spikingjelly-ckd[nir]'"),
+        ({"url": "{folder}/my%20folder"}, "pip install '{path}/my folder[nir]'"),
+        ({"url": "{folder}/my%20folder", "dir_info": {"editable": True}}, "pip install -e '{path}/my folder[nir]'"),
+    ],
+)
+def test_an_extra_is_installed_from_where_the_package_came(tmp_path, monkeypatch, origin, command):
+    (tmp_path / "my folder").mkdir()
+    text = None if origin is None else json.dumps(origin).replace("{folder}", tmp_path.as_uri())
+    egg_info, installed_from = (SimpleNamespace(read_text={"direct_url.json": said}.get) for said in (None, text))
+    monkeypatch.setattr(Distribution, "discover", lambda name: [egg_info, installed_from])
+    assert installed._install_extra("nir") == command.replace("{path}", str(tmp_path))
 
 
 @pytest.mark.slow

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import Distribution, PackageNotFoundError, requires, version
 from importlib.util import find_spec
+from pathlib import Path
 from types import TracebackType
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import torch
 
@@ -89,7 +94,7 @@ def cure(error: Exception, part: str) -> str:
     distribution = DISTRIBUTIONS.get(name, name)
     if isinstance(error, ModuleNotFoundError) and not _is_there(name):
         extra = _extra_of(distribution)
-        whole = "" if extra is None else f"; or, with all that goes with it, pip install '{OURS}[{extra}]'"
+        whole = "" if extra is None else f"; or, with all that goes with it, {_install_extra(extra)}"
         return f"{part} needs {distribution}, which is not installed: {_command(distribution)}{whole}"
     beside = "" if name == "torch" else f" beside torch {torch.__version__}"
     what = (str(error).splitlines() or [""])[0][:LONGEST]
@@ -150,6 +155,17 @@ def _extra_of(distribution: str) -> str | None:
     """The extra that brings a distribution beside others; None where the package itself needs it, or none does."""
     lines = _requirements(distribution)
     return next((extra for extra in BUNDLES if any(f'extra == "{extra}"' in line for line in lines)), None)
+
+
+def _install_extra(extra: str) -> str:
+    """The command of pip that installs an extra of this package from where the package came: a folder, or an index."""
+    texts = (found.read_text("direct_url.json") for found in Distribution.discover(name=OURS))  # egg-info has none
+    origin = json.loads(next(filter(None, texts), "{}"))
+    address = urlsplit(origin.get("url", ""))
+    if address.scheme != "file" or not Path(folder := url2pathname(address.path)).is_dir():
+        return f"pip install '{OURS}[{extra}]'"
+    editable = "-e " if origin.get("dir_info", {}).get("editable", False) else ""
+    return f"pip install {editable}{shlex.quote(f'{folder}[{extra}]')}"
 
 
 def _requirement(distribution: str) -> str:
