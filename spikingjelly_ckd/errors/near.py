@@ -7,9 +7,14 @@ from collections.abc import Iterable
 
 __all__ = ["hint", "near", "nearest"]
 
+FURTHER = 0.12
+"""A name less alike than the nearest by more than this is no suggestion."""
+
 
 def nearest(name: str, known: Iterable[str], *, most: int = 3, least: float = 0.6) -> list[str]:
     """The names of ``known`` that are spelled almost like ``name``, the nearest first; capitals make no difference.
+
+    Names that are clearly further than the nearest are left out: where ``kd`` is meant, ``vkd`` says nothing.
 
     Args:
         name: as it was typed.
@@ -20,11 +25,15 @@ def nearest(name: str, known: Iterable[str], *, most: int = 3, least: float = 0.
     Example:
         >>> nearest("samdlos", ["KDLoss", "SAMDLoss", "find_layer"], most=1)
         ['SAMDLoss']
+        >>> nearest("kdd", ["kd", "sdd", "vkd"])
+        ['kd']
     """
     spelled: dict[str, list[str]] = {}
     for one in sorted(set(known)):
         spelled.setdefault(one.lower(), []).append(one)
-    found = difflib.get_close_matches(name.lower(), spelled, n=most, cutoff=least)
+    alike = {one: difflib.SequenceMatcher(None, one, name.lower()).ratio() for one in spelled}
+    least = max(least, max(alike.values(), default=0) - FURTHER)
+    found = sorted((one for one in alike if alike[one] >= least), key=lambda one: (-alike[one], one))
     return [one for lower in found for one in spelled[lower]][:most]
 
 
