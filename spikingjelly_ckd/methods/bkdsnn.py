@@ -79,6 +79,8 @@ class BKDSNNLoss(ProjectedLoss):
             check_shapes(student=(student, "T N C h w"), teacher=(teacher, "N C' h' w'"))
             generated = generator(time_mean(student), self.blur_ratio, self.generator)
             return feature_error(generated.mean(dim=(2, 3)), at_least_float32(teacher).mean(dim=(2, 3)))
-        hint = "for maps of other sizes pass pooled=True, or record other layers (layers=)"
+        hint = (
+            "for maps of other sizes pass pooled=True (published.bkdsnn has it too), or record other layers (layers=)"
+        )
         check_shapes(hint, student=(student, "T N C h w"), teacher=(teacher, "N C' h w"))
         return feature_error(generator(time_mean(student), self.blur_ratio, self.generator), teacher)
