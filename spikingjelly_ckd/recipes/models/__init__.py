@@ -17,8 +17,6 @@ from .libraries import (
     sew_resnet34,
     spikformer_4_384,
     spiking_resnet34,
-    spiking_vgg16,
-    vgg16,
 )
 from .memory import checkpoint_neurons, without_checkpoints
 from .neurons import lif, make_neuron
@@ -27,6 +25,7 @@ from .resnet import ResNet, SpikingResNet
 from .resnet8 import resnet8, spiking_resnet8
 from .resnet19_20 import resnet19, resnet20, spiking_resnet19, spiking_resnet20
 from .spikingjelly_zoo import name_in_zoo, spikingjelly_network
+from .vgg import spiking_vgg16, vgg16
 
 __all__ = [
     "ResNet",
