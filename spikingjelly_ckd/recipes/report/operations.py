@@ -24,7 +24,6 @@ from ...networks.guards import preserve_state
 __all__ = ["CountedCall", "Forward", "Operations", "check_network", "count_operations", "inference"]
 
 aten = torch.ops.aten
-
 Forward = Callable[[nn.Module, Tensor], object]
 
 
@@ -38,6 +37,10 @@ class Operations:
         synops: the ``acs`` of spike-driven convolutions and matrix products.
         integer_macs: the part of ``macs`` whose inputs were integer spike counts, by module path.
         integer_additions: what ``integer_macs`` would be as ACs, a count of n being n additions per weight.
+
+    Example:
+        >>> count_operations(nn.Linear(4, 10, bias=False), torch.ones(1, 4)).acs  # four spikes to ten neurons
+        40
     """
 
     macs: int
