@@ -77,7 +77,8 @@ def seeded(*numbers: int) -> Iterator[None]:
 class EpochSampler(DistributedSampler[Any]):
     """``DistributedSampler`` that yields pairs ``(epoch, index)``.
 
-    The samples of batch ``i`` over all ranks are those that one process draws with the whole batch.
+    The samples of batch ``i`` over all ranks are those that one process draws with the whole batch. PyTorch orders by
+    ``seed + epoch``: epoch ``e`` of a seed has the order of epoch ``e + 1`` of the seed before, with other weights.
 
     Example:
         >>> sampler = EpochSampler(range(6), num_replicas=2, rank=1, shuffle=False)

@@ -112,7 +112,7 @@ def evaluate(
             serves too.
         images: an image; a folder of images; or a folder of class folders named like the network's classes (or of
             ``test`` or ``val`` with such), which gives accuracy. Of an event network ``.npz`` files with the key
-            ``frames``.
+            ``frames``, which are resized as in training where they have another size.
         build: makes the network; needed for a function that is not of this package.
         batch_size: samples run at once.
         device: where it runs: ``cpu``, ``cuda`` or ``cuda:N``.
