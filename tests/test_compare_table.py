@@ -139,11 +139,13 @@ def test_what_a_step_leaves_out_is_said():
 
 
 def test_images_that_were_left_out_and_steps_that_were_not_timed_are_said():
-    said = [replace(record, skipped=3, step_ms=None, history=[{"epoch": 1}]) for record in GOOD]
+    said = [replace(record, skipped=3, step_ms=None, history=[{"epoch": 1, "seconds": 2.5}]) for record in GOOD]
     row = next(x for x in render([*PLAIN, *said]).splitlines() if x.startswith("| kd |"))
     assert "left out 12 images whose map of the teacher is constant" in row
     assert "| not measured | " in row
     assert "no step was timed" in row
+    of_a_row = [replace(record, step_ms=None, history=[{"val_accuracy": 50.0}]) for record in GOOD]
+    assert "no step was timed" not in render([*PLAIN, *of_a_row]), "a row times none, whatever its epochs have"
 
 
 def test_an_arm_of_another_student_is_compared_with_that_one():
