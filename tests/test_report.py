@@ -24,7 +24,7 @@ pytestmark = pytest.mark.tools
 
 TAGS = re.findall(
     r"\w+",
-    "html head meta title link style body main header nav ol ul li article section p h1 h2 h3 h4 a br dl div dt dd "
+    "html head meta title link style body main header nav ol ul li article section p h1 h2 h3 h4 a br dl div dt dd wbr "
     "table thead tbody tr th td button figure figcaption picture source img details summary span b pre code footer "
     "script",
 )
@@ -33,7 +33,7 @@ ATTRIBUTES = re.findall(
     "lang charset http-equiv content name rel href id class tabindex role aria-label scope type data-value data-head "
     "src srcset media alt colspan hidden open",
 )
-VOID = ("meta", "link", "br", "img", "source")
+VOID = ("meta", "link", "br", "img", "source", "wbr")
 
 
 class Page(HTMLParser):
@@ -46,6 +46,7 @@ class Page(HTMLParser):
         self.sources: list[str] = []
         self.narrow: list[str] = []
         self.words: list[str] = []
+        self.within_word = False
         self.feed(text)
         self.close()
         assert self.inside == []
@@ -59,6 +60,7 @@ class Page(HTMLParser):
             if name in ("src", "srcset"):
                 assert value.startswith(("data:image/svg+xml;base64,", "data:image/png;base64,"))
                 (self.sources if name == "src" else self.narrow).append(value)
+        self.within_word = tag == "wbr"
         if tag not in VOID:
             self.inside.append(tag)
 
@@ -70,6 +72,9 @@ class Page(HTMLParser):
             self.scripts.append(data)
         elif self.inside[-1:] != ["style"]:
             self.words.append(data)
+            if self.within_word:
+                self.words[-2:] = ["".join(self.words[-2:])]
+        self.within_word = False
 
     @property
     def text(self) -> str:
@@ -104,6 +109,7 @@ def test_the_page_of_a_comparison_says_everything(runs):
     assert "student nets:spiking_resnet8" in page.text
     assert "teacher.safetensors, 91.50 % on the validation part" in page.text
     assert "python -m spikingjelly_ckd compare --data digits --methods kd --seeds 0 1 2" in page.text
+    assert "test minus plain (95 %) told apart firing rate, %" in page.text
     assert "torch 2.11.0" in page.text
     for head in ("What was asked", "Results", "Energy", "What was not run", "To repeat it", "Environment"):
         assert head in page.text
@@ -147,6 +153,17 @@ def test_the_table_sorts_by_numbers_and_keeps_what_is_missing(runs):
     assert [line[0] for line in table.lines] == ["kd", "ckd", "plain"]
     assert [values[column] for values in table.values] == [8.3, pytest.approx(0.4), None]
     assert table.values[0][table.heads.index("told apart")] is None
+
+
+def test_the_table_has_the_firing_rate_in_percent(tmp_path):
+    for name, rate in (("plain", 0.05), ("kd", 0.1234), ("ckd", None)):
+        arm(name, 0, 60.0, firing_rate=rate).write(tmp_path / f"records/{name}.json")
+    study = find_studies([tmp_path])[0][0]
+    table = page_tables.results(study)
+    column = table.heads.index("firing rate, %")
+    found = {line[0]: (line[column], values[column]) for line, values in zip(table.lines, table.values, strict=True)}
+    assert found == {"kd": ("12.3", 12.3), "plain": ("5.0", 5.0), "ckd": ("not measured", None)}
+    assert page_tables.energies(study).lines[0][:4] == ["plain", "0.004", "1.00", "5.0"]
 
 
 def test_what_was_not_run_is_said(tmp_path):

@@ -157,7 +157,7 @@ def test_the_schemes_and_the_print_differ(visit):
 def test_a_long_text_stays_in_its_place(visit):
     page = visit(PHONE)
     wide = page.evaluate(
-        "[...document.querySelectorAll('main *')].filter((one) => !one.closest('.scroll')"
+        "[...document.querySelectorAll('main *')].filter((one) => !one.parentElement.closest('.scroll, pre')"
         " && one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.outerHTML.slice(0, 80))"
     )
     assert wide == []
@@ -182,8 +182,44 @@ def test_a_note_stands_under_its_line_and_goes_with_it(browser, tmp_path):
     page.close()
 
 
-@pytest.mark.parametrize("width", [1100, 1200, 1440])
-def test_a_table_takes_the_window_beside_the_text_before_it_scrolls(browser, tmp_path, width):
+BROKEN_WORDS = """[...document.querySelectorAll('pre')].flatMap((block) => {
+  const words = [], nodes = document.createTreeWalker(block, NodeFilter.SHOW_TEXT);
+  while (nodes.nextNode())
+    for (const word of nodes.currentNode.data.matchAll(/\\S+/g)) {
+      const range = document.createRange();
+      range.setStart(nodes.currentNode, word.index);
+      range.setEnd(nodes.currentNode, word.index + word[0].length);
+      if (new Set([...range.getClientRects()].map((box) => box.top)).size > 1) words.push(word[0]);
+    }
+  return words;
+})"""
+
+
+def test_a_command_breaks_between_its_words_alone(browser, tmp_path):
+    asked = "--data a-folder --methods kd ckd:beta=hold samd:weight=0.5 --seeds 0 1 2 --output-dir runs/a-long-name"
+    command = f"python -m spikingjelly_ckd compare {asked} --teacher runs/{'deep/' * 30}teacher.safetensors --jobs 1"
+    arm("kd", 0, 61.0, command=command).write(tmp_path / "records/kd.json")
+    page = browser.new_page(viewport=DESK)
+    page.goto(write_page(tmp_path / "report.html", *find_studies([tmp_path])).as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    blocks = page.locator("pre")
+    assert blocks.count() == 2
+    for width in range(320, 1300, 20):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate(BROKEN_WORDS) == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    copied = "(one) => { getSelection().selectAllChildren(one); return [getSelection().toString(), one.textContent]; }"
+    assert blocks.last.evaluate(copied) == [command, command]
+    assert len(blocks.first.evaluate(copied)[0].splitlines()) == 1
+    page.set_viewport_size(PHONE)
+    blocks.last.focus()
+    page.keyboard.press("ArrowRight")  # a word that is longer than a line is read by scrolling
+    page.wait_for_function("(one) => one.scrollLeft > 0", arg=blocks.last.element_handle())
+    page.close()
+
+
+@pytest.mark.parametrize("width", [400, 800, 1100, 1200, 1280, 1440])
+def test_a_table_stays_between_the_edges_of_the_text(browser, tmp_path, width):
     values = {"method": {"text": "kd", "tuned": {"values": {"lr": 0.05, "weight": 2.31}, "trials": 20}}}
     begun = {"source": "runs/compare/teacher/teacher.safetensors", "fitted": 126, "tensors": 128, "accuracy": 11.0}
     for seed in range(2):
@@ -193,5 +229,16 @@ def test_a_table_takes_the_window_beside_the_text_before_it_scrolls(browser, tmp
     page = browser.new_page(viewport={"width": width, "height": 900})
     page.goto(write_page(tmp_path / "report.html", *find_studies([tmp_path])).as_uri())
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert page.evaluate("[...document.querySelectorAll('.scroll')].every((one) => one.scrollWidth <= one.clientWidth)")
+    edges = "(one) => [one.getBoundingClientRect().left, one.getBoundingClientRect().right]"
+    for table in page.locator("section > .scroll").all():
+        assert table.evaluate(edges) == page.locator("section").first.evaluate(edges)
+    whole = page.evaluate(
+        "[...document.querySelectorAll('.scroll')].every((one) => one.scrollWidth <= one.clientWidth)"
+    )
+    assert whole or width == 800, "only where lines are no cards yet it scrolls, inside its own box"
+    names = page.locator("tbody th", has_text="kd").first.evaluate("(one) => one.innerHTML")
+    assert names == "kd:<wbr>weight=0.5@init=teacher (tuned)"
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 673, "height": 900})  # A4 within its margins
+    assert page.evaluate("[...document.querySelectorAll('table')].every((one) => one.offsetWidth <= innerWidth)")
     page.close()

@@ -34,6 +34,18 @@ def texts(axes):
     return [text.get_text() for text in axes.texts]
 
 
+def on_an_axis(figure):
+    """Texts of a drawn figure that the line of an axis touches."""
+    return [
+        text.get_text()
+        for axes in figure.axes
+        if axes.get_visible()
+        for text in (*axes.texts, *axes.get_xticklabels(), *axes.get_yticklabels())
+        for spine in axes.spines.values()
+        if spine.get_visible() and text.get_text() and text.get_window_extent().overlaps(spine.get_window_extent())
+    ]
+
+
 def test_the_forest_says_the_differences_and_marks_those_told_apart():
     records = [*PLAIN, *SAME, *KD]
     axes = plot_forest(records).axes[0]
@@ -151,13 +163,27 @@ def test_a_column_holds_the_whole_figure():
     for figure in figures:
         assert figure.get_figwidth() == 3.4
         figure.draw_without_rendering()
+        assert on_an_axis(figure) == []
         whole = figure.get_tightbbox()
         assert whole.x0 > -0.05
         assert whole.x1 < 3.45
         labels = [label for axes in figure.axes for label in axes.get_xticklabels() if axes.get_visible()]
         boxes = [label.get_window_extent() for label in labels if label.get_text() and label.get_rotation() == 0]
         assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
-    assert {"ckd:beta=8", "+10.00"} <= {*texts(figures[0].axes[0])}
+    assert {"ckd:beta=8", "+10.00", "kd:weight=1.0,\ntask_weight=1.0,\ntemperature=2.0"} <= {*texts(figures[0].axes[0])}
+    for forest in figures[:3]:  # names stand over their marks, and beside the numbers
+        boxes = [text.get_window_extent() for text in forest.axes[0].texts]
+        boxes += [line.get_window_extent() for line in forest.axes[0].lines if len(line.get_xdata()) == 1]
+        over = [one for one, other in itertools.combinations(boxes, 2) if one.overlaps(other)]
+        assert over == []
+
+
+@pytest.mark.parametrize("draw", [plot_forest, plot_training, plot_accuracy_and_energy])
+def test_no_name_of_a_page_touches_an_axis(draw):
+    long = [arm("kd:weight=1.0,task_weight=1.0,temperature=2.0", seed, 70.0 + seed) for seed in range(3)]
+    figure = draw([*PLAIN, *SAME, *KD, *long])
+    figure.draw_without_rendering()
+    assert on_an_axis(figure) == []
 
 
 @pytest.mark.parametrize("draw", [plot_forest, plot_training, plot_accuracy_and_energy])

@@ -20,7 +20,7 @@ from ..comparison.table import remarks
 from ..files import say, whole_file
 from ..parser import Parser
 from ..untrusted import shown_text
-from . import page_gaps, page_tables, page_text
+from . import page_breaks, page_gaps, page_tables, page_text
 from .found import Study, find_studies
 from .page_figures import figures_of_study, pictures_of_runs
 
@@ -137,14 +137,24 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_harmless,
     )
-    pages.filters["whole"] = lambda text: Markup(escape(shown_text(text, LONGEST_COMMAND)))
-    pages.filters["data_address"] = _data_address
+    pages.filters |= {
+        "command": lambda text: page_breaks.command(shown_text(text, LONGEST_COMMAND)),
+        "data_address": _data_address,
+        "name": _name,
+        "number": lambda text: page_breaks.number(shown_text(text, LONGEST)),
+        "prose": lambda text: page_breaks.prose(shown_text(text, LONGEST)),
+        "whole": lambda text: page_breaks.prose(shown_text(text, LONGEST_COMMAND)),
+    }
     return pages
 
 
 def _harmless(value: object) -> object:
     """Every value that the template shows, before it is escaped."""
     return value if isinstance(value, Markup) else shown_text(value, LONGEST)
+
+
+def _name(text: object, shortest: int = 1) -> Markup:
+    return page_breaks.name(shown_text(text, LONGEST), shortest)
 
 
 def _data_address(text: str) -> Markup:

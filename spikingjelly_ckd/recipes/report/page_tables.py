@@ -15,8 +15,9 @@ from .page_text import FINITE, NAME, WORDS
 __all__ = ["Table", "energies", "numbers_of", "results"]
 
 LEADING = re.compile(r"[+-]?\d+(?:\.\d+)?")
-OF_ENERGY = ("firing rate", "energy, mJ")
-"""Columns that have a table of their own."""
+ENERGY = "energy, mJ"
+"""Column that has a table of its own."""
+RATE = "firing rate, %"
 NOTES = "notes"
 """Column of which each text stands under its line."""
 
@@ -66,7 +67,11 @@ def results(study: Study) -> Table | None:
         part = WORDS[study.part]
         return Table(("seed", f"last epoch, {part}, %", f"best epoch, {part}, %", "epochs"), lines) if lines else None
     lines, heads = cells_of(study.runs), heads_of(study.runs)
-    shown = [at for at, head in enumerate(heads) if head not in (*OF_ENERGY, NOTES)]
+    rate = heads.index("firing rate")
+    heads[rate] = RATE
+    for line in lines:
+        line[rate] = line[rate].removesuffix(" %")
+    shown = [at for at, head in enumerate(heads) if head not in (ENERGY, NOTES)]
     kept = [at for at in shown if any(line[at] not in ("", "not measured") for line in lines)]
     notes = [line[heads.index(NOTES)] for line in lines]
     return Table([heads[at] for at in kept], [[line[at] for at in kept] for line in lines], notes)
@@ -84,7 +89,7 @@ def energies(study: Study) -> Table | None:
             rate = mean_of_known(run.firing_rate for run in rows)
             counts = [numbers_of(detail.get(id(run), {}).get("student")) for run in rows]
             beside = "" if not control else f"{energy / control:.2f}"
-            rate_text = "" if rate is None else f"{100 * rate:.1f} %"
+            rate_text = "" if rate is None else f"{100 * rate:.1f}"
             lines.append([shown_text(arm, NAME), f"{energy:.4g}", beside, rate_text, *_operations(counts)])
     for name, words in (("ann_twin", "the student as an ANN"), ("teacher", "the teacher")):
         counts = [found for energy in detail.values() if (found := numbers_of(energy.get(name)))]
@@ -93,7 +98,7 @@ def energies(study: Study) -> Table | None:
             lines.append(
                 [words, f"{energy:.4g}", "" if not control else f"{energy / control:.2f}", "", *_operations(counts)]
             )
-    heads = ("network", "energy, mJ", "beside plain", "firing rate", "MACs", "ACs")
+    heads = ("network", ENERGY, "beside plain", RATE, "MACs", "ACs")
     kept = [at for at in range(len(heads)) if any(line[at] for line in lines)]
     return Table([heads[at] for at in kept], [[line[at] for at in kept] for line in lines]) if lines else None
 

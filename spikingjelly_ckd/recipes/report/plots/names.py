@@ -104,7 +104,7 @@ def add_legend(axes: Any, **where: Any) -> None:
         text.set_parse_math(False)
 
 
-def name_ticks(axis: Any, places: Iterable[int], names: Sequence[str]) -> None:
+def name_ticks(axis: Any, places: Iterable[float], names: Sequence[str]) -> None:
     """Names at places of an axis.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from .....errors.arguments import ArgumentValueError
@@ -11,7 +12,7 @@ from ....comparison.controls import CONTROL
 from ....comparison.records import ArmRecord
 from ....comparison.statistics import Difference
 from ....comparison.table import arms_of, compare_records, control_of
-from ..names import distinct_names, name_ticks, short_name
+from ..names import LONGEST, distinct_names, name_ticks, short_name, wrapped
 from ..style import COLORS, GREY, PALE, WIDTHS, Width, check_width, new_figure, styled
 from .runs import Runs, accuracy_of, as_records
 
@@ -24,6 +25,8 @@ OF_VERDICT = {"above": (COLORS["blue"], "o"), "below": (COLORS["vermillion"], "s
 FAR = 3.0
 """Half intervals from zero, from which on an arm is drawn as an arrow."""
 MOST_ROWS = 60
+IN_A_COLUMN = (24, 3)
+"""Characters and lines of a name over its mark, which leave the numbers beside it their room."""
 
 
 @styled
@@ -59,35 +62,42 @@ def plot_forest(records: Runs, *, control: str = CONTROL, width: Width = "page")
     shown = sorted(found.items(), key=lambda item: -item[1][1].mean)[:MOST_ROWS]
     controls = {control for control, _ in found.values()}
     is_wide, has_controls = check_width(width) == "page", len(controls) > 1
-    names = distinct_names([arm for arm, _ in shown])
+    arms = [arm for arm, _ in shown]
+    names = distinct_names(arms) if is_wide else [wrapped(name, *IN_A_COLUMN) for name in distinct_names(arms, 48)]
     if has_controls:
-        names = [f"{name}\nbeside {short_name(control)}" for name, (_, (control, _)) in zip(names, shown, strict=True)]
-    figure = new_figure(WIDTHS[width], 0.9 + (0.29 if is_wide else 0.46 if has_controls else 0.34) * len(shown))
+        most = LONGEST if is_wide else IN_A_COLUMN[0]
+        names = [
+            f"{name}\nbeside {short_name(control, most)}" for name, (_, (control, _)) in zip(names, shown, strict=True)
+        ]
+    heights = [1.0 if is_wide else 1.0 + 0.35 * name.count("\n") for name in names]
+    places = [place - heights[0] for place in accumulate(heights)]
+    figure = new_figure(WIDTHS[width], 0.9 + (0.29 if is_wide else 0.34) * sum(heights))
     axes = figure.add_subplot()
     edge = _edge([one for _, one in found.values()])
     if is_wide:
         axes.axvline(0, color=COLORS["black"], linewidth=0.8)
         axes.grid(axis="x", color=PALE)
-    else:  # no line runs through a text
-        for row in range(len(shown)):
-            axes.plot([0, 0], [row - 0.08, row + 0.25], color=COLORS["black"], linewidth=0.8)
-    for row, (_, (_, one)) in enumerate(shown):
+    else:  # no line runs through a text, that of the axis neither
+        axes.spines["left"].set_visible(False)
+        for place in places:
+            axes.plot([0, 0], [place - 0.08, place + 0.25], color=COLORS["black"], linewidth=0.8)
+    for place, name, (_, (_, one)) in zip(places, names, shown, strict=True):
         colour, marker = OF_VERDICT[one.verdict]
         fill = colour if one.verdict != "not told apart" else "none"
         half = one.half or 0.0
         if edge is not None and one.mean < edge:
-            axes.plot([edge], [row], "<", color=colour, markersize=7)
+            axes.plot([edge], [place], "<", color=colour, markersize=7)
         else:
-            axes.plot([one.mean - half, one.mean + half], [row, row], color=colour, linewidth=1.6)
-            axes.plot([one.mean], [row], marker, color=colour, markerfacecolor=fill, markersize=6)
+            axes.plot([one.mean - half, one.mean + half], [place, place], color=colour, linewidth=1.6)
+            axes.plot([one.mean], [place], marker, color=colour, markerfacecolor=fill, markersize=6)
         if is_wide:
-            axes.text(1.02, row, f"{one}", transform=axes.get_yaxis_transform(), va="center")
+            axes.text(1.02, place, f"{one}", transform=axes.get_yaxis_transform(), va="center")
         else:  # the name and the numbers stand over the mark, which has the whole width
             over: dict[str, Any] = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
-            axes.annotate(names[row], (0, row), (0, 5), **over, fontsize=7).set_parse_math(False)
-            axes.annotate(f"{one}", (1, row), (0, 5), **over, fontsize=7, ha="right")
-    name_ticks(axes.yaxis, range(len(shown)), names if is_wide else [""] * len(shown))
-    axes.set_ylim(len(shown) - 0.5, -0.5 if is_wide else -1.0)
+            axes.annotate(name, (0, place), (0, 6), **over, fontsize=7).set_parse_math(False)
+            axes.annotate(f"{one}", (1, place), (0, 6), **over, fontsize=7, ha="right")
+    name_ticks(axes.yaxis, places, names if is_wide else [""] * len(shown))
+    axes.set_ylim(places[-1] + 0.5, -0.5 if is_wide else -heights[0])
     axes.tick_params(axis="y", length=0)
     beyond = "" if edge is None else "\narrow: beyond the axis"
     between = " " if is_wide else "\n"
