@@ -8,14 +8,13 @@ from ..recipe import SCALED
 from ..untrusted import markdown_cell
 from .comparable import check_comparable
 from .controls import CONTROL, LOUDER_OF, TUNED
+from .notes import all_guess, notes_on, number
 from .records import ArmRecord
 from .statistics import Comparison, compare_arms, mean_of_known
 
 __all__ = ["answer", "arms_of", "cells_of", "compare_records", "control_of", "heads_of", "remarks", "render"]
 
 LONGEST_NOTE = 4000
-LEAST_SHARE = 0.01
-"""A method whose losses have a smaller share of the gradient than this, in every epoch, does not act."""
 DENSE = 0.5
 """Share of the energy from which on it is said to be of multiply-accumulates."""
 ALL_RIGHT = 99.5
@@ -137,12 +136,6 @@ def _usual_control(arms: Mapping[str, Sequence[ArmRecord]]) -> str:
     return CONTROL if CONTROL in arms or CONTROL + TUNED not in arms else CONTROL + TUNED
 
 
-def _all_guess(records: Iterable[ArmRecord]) -> bool:
-    """Whether guessing explains the accuracy of every run that has one; of earlier records it is not known."""
-    pairs = [(one.test_accuracy, one.guessing) for one in records if one.test_accuracy is not None]
-    return bool(pairs) and all(level is not None and reached <= level < 100 for reached, level in pairs)
-
-
 def _of_all_alike(records: Sequence[ArmRecord], reached: float) -> str:
     """Why every run may have the same accuracy, and what to do."""
     if reached >= ALL_RIGHT:
@@ -176,7 +169,7 @@ def answer(records: Sequence[ArmRecord], shown: Callable[[object], str] = markdo
         reached = accuracies.pop()
         alike = f"every run has the same test accuracy, {reached:.2f} %"
         return f"Nothing can be said: {alike}, {_of_all_alike(records, reached)}"
-    if _all_guess(records):
+    if all_guess(records):
         level = max(record.guessing or 0.0 for record in records)
         best = max(accuracies)
         alike = f"no run is better than guessing, which explains up to {level:.2f} %; the best has {best:.2f} %"
@@ -253,55 +246,13 @@ def _row(
     step = mean_of_known(record.step_ms for record in done)
     yield arm
     yield f"{len(done)}"
-    yield _number(mean_of_known(record.val_accuracy for record in done), "{:.2f}")
-    yield _number(mean_of_known(record.test_accuracy for record in done), "{:.2f}")
+    yield number(mean_of_known(record.val_accuracy for record in done), "{:.2f}")
+    yield number(mean_of_known(record.test_accuracy for record in done), "{:.2f}")
     yield "" if difference is None else str(difference)
     yield "" if difference is None else difference.verdict
     rate = mean_of_known(record.firing_rate for record in done)
-    yield _number(None if rate is None else 100 * rate, "{:.1f} %")
-    yield _number(mean_of_known(record.energy_mj for record in done), "{:.4g}")
+    yield number(None if rate is None else 100 * rate, "{:.1f} %")
+    yield number(mean_of_known(record.energy_mj for record in done), "{:.4g}")
     ratio = None if not (step and plain_step) else step / plain_step
-    yield _number(step, "{:.0f} ms") + _number(ratio, " ({:.2f} x plain)", missing="")
-    yield "; ".join(_notes(arm, rows, usual, said))
-
-
-def _notes(arm: str, rows: Sequence[ArmRecord], usual: str, said: Sequence[str]) -> Iterable[str]:
-    """Remarks on an arm; ``usual`` is the control that the head of the table names, ``said`` stands under the table."""
-    control = rows[0].control
-    if control not in (usual, arm):
-        yield f"its control is {control}"
-    if arm in LOUDER_OF.values():
-        yield f"{control} with three times the loss: what larger steps give by themselves"
-    tuned = rows[0].method.get("tuned")
-    if tuned is not None:
-        values = ", ".join(f"{name} {value:g}" for name, value in tuned["values"].items())
-        yield f"{values}, the best of {tuned['trials']} trials"
-    begun = [record.init for record in rows if record.init is not None]
-    if begun:
-        accuracy = _number(mean_of_known(init["accuracy"] for init in begun), "{:.2f} %")
-        yield (
-            f"begins with {begun[0]['fitted']} of {begun[0]['tensors']} tensors of {begun[0]['source']}, "
-            f"{accuracy} before the first step"
-        )
-        quantiles = sorted({init["quantile"] for init in begun if init.get("quantile") is not None})
-        if quantiles:
-            yield f"thresholds are the {' or '.join(f'{100 * q:g} %' for q in quantiles)} quantiles of the inputs"
-    shares = [record.greatest_share for record in rows if record.greatest_share is not None]
-    if shares and max(shares) < LEAST_SHARE:
-        yield f"does not act: its share of the gradient stays under {LEAST_SHARE:g}"
-    if _all_guess(rows):
-        yield "no better than guessing"
-    skipped = sum(record.skipped for record in rows)
-    if skipped:
-        yield f"left out {skipped} images whose map of the teacher is constant, in all epochs and seeds"
-    yield from (f"preflight, {text}" for text in rows[0].warnings if text not in said)
-    timed = [record for record in rows if record.history and "seconds" in record.history[0]]  # by compare
-    if any(record.failed is None and record.step_ms is None for record in timed):
-        yield "no step was timed: the first one of an epoch is not, and an epoch has no other"
-    for record in rows:
-        if record.failed is not None:
-            yield f"seed {record.seed} failed: {record.failed}"
-
-
-def _number(value: float | None, form: str, missing: str = "not measured") -> str:
-    return missing if value is None else form.format(value)
+    yield number(step, "{:.0f} ms") + number(ratio, " ({:.2f} x plain)", missing="")
+    yield "; ".join(notes_on(arm, rows, usual, said))
