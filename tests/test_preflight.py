@@ -151,6 +151,31 @@ def test_a_map_of_four_numbers_is_no_map():
     assert "numbers say" not in fine["student map"].message
 
 
+@pytest.mark.parametrize("pixels", [8, 4])
+def test_a_map_that_is_pooled_to_the_other_side_says_from_what_and_blames_the_smaller(pixels):
+    """Of 8 pixels the teacher's map is 4x4, of 4 it is 2x2, and no other layer of the student would make that finer."""
+    images, labels = BATCH
+    distiller = CKDDistiller(tiny_teacher(), tiny_student(), time_steps=2, student_layer="2")
+    found = preflight(distiller, (images[..., :pixels, :pixels], labels))
+    half = f"{pixels // 2}x{pixels // 2}"
+    said, other = found["student map"].message, found["teacher map"].message
+    assert said.startswith(f"{half}, pooled from {pixels}x{pixels} to match the teacher's {half}, ")
+    assert "pooled" not in other
+    assert "layer=" not in other if pixels == 8 else "; pass teacher_layer= an earlier layer, such as '2'" in other
+    assert "student_layer=" not in said
+    assert ("; pass teacher_layer= an earlier layer, such as '2' with 4x4" in said) == (pixels == 4)
+
+
+def test_small_maps_of_two_losses_name_the_layers_of_each():
+    images, labels = BATCH
+    losses = {"low": (SAMDLoss(), 1.0), "high": (SAMDLoss(), 1.0)}
+    layers = {"low": ("2", "2"), "high": ("5", "5")}
+    distiller = Distiller(tiny_teacher(), tiny_student(), losses, layers=layers, time_steps=2)
+    found = preflight(distiller, (images[..., :4, :4], labels))
+    assert "pass student_layer= an earlier layer, such as '2' with 4x4" in found["high/student map"].message
+    assert "numbers say" not in found["low/student map"].message
+
+
 def test_signed_values_instead_of_spikes():
     found = report(student_layer="4")["spikes"]
     assert (found.status, found.data["kind"]) == ("warn", "signed")

@@ -217,21 +217,37 @@ def values(look: Look) -> Check:
 
 
 def maps(distiller: Distiller, look: Look) -> Iterator[Check]:
-    """How large the compared maps are, and for how many images they are constant."""
-    for role, maps in look.maps.items():
-        share, few = float(is_constant(maps).float().mean()), min(maps.shape[1:]) < LEAST_SIDE
+    """How large the compared maps are, what they were pooled from, and for how many images they are constant."""
+    compared = next((name for name, term in look.step.terms.items() if term.maps), "")
+    for title, maps in look.maps.items():
+        name, _, role = title.rpartition("/")
+        other = "teacher" if role == "student" else "student"
+        size = (maps.shape[1], maps.shape[2])
+        own, others = (_size_of_layer(look, name or compared, one) or size for one in (role, other))
+        share, few = float(is_constant(maps).float().mean()), min(size) < LEAST_SIDE
         status: Status = "fail" if share == 1 else "warn" if share > 0.1 or few else "ok"
-        size = f"{maps.shape[1]}x{maps.shape[2]}"
-        says = f", so {maps.shape[1] * maps.shape[2]} numbers say where the network looks" if few else ""
-        advice = ""
-        if status != "ok":
-            advice = f"; pass {role}_layer= {_finer(distiller, look, role) if few else 'another layer'}"
+        pooled = "" if own == size else f", pooled from {_by(own)} to match the {other}'s {_by(others)}"
+        says = f", so {size[0] * size[1]} numbers say where the network looks" if few else ""
+        coarse = role if min(own) < LEAST_SIDE else other
+        advice = f"; pass {role}_layer= another layer"
+        if few:
+            advice = f"; pass {coarse}_layer= {_finer(distiller, look, coarse)}"
         yield Check(
-            f"{role} map",
+            f"{title} map",
             status,
-            f"{size}{says}, constant for {share:.0%} of the images{advice}",
-            {"constant": share, "size": size},
+            f"{_by(size)}{pooled}{says}, constant for {share:.0%} of the images{'' if status == 'ok' else advice}",
+            {"constant": share, "size": _by(size)},
         )
+
+
+def _size_of_layer(look: Look, name: str, role: str) -> tuple[int, int] | None:
+    """Rows and columns of the layer that a loss reads, before anything is pooled; None where it is not known."""
+    features = getattr(look.step, role).features.get(name)
+    return (features[0].shape[-2], features[0].shape[-1]) if features else None
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def _finer(distiller: Distiller, look: Look, role: str) -> str:
