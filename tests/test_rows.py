@@ -3,6 +3,7 @@
 import json
 import runpy
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,22 @@ def test_the_teachers_script_asks_for_a_row(monkeypatch, capsys):
     assert "error: name a row first, one of cifar100_maxresnet18_t4, " in capsys.readouterr().err
     script("train_teacher", monkeypatch, "cifar10_r20", "--print-config")
     assert "teacher_lr" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--neuron", "lif", "--beta", "3"), "--neuron and --beta: does nothing where a teacher alone"),
+        (("--teacher-epochs", "3"), "--teacher-epochs: does nothing where a teacher alone is trained (--epochs and --lr are its own)"),
+        (("-T", "2", "--any-teacher", "--energy-images", "2"), None),
+    ],
+)
+def test_the_teachers_script_refuses_what_does_nothing_for_it(monkeypatch, capsys, more, said):
+    with nullcontext() if said is None else pytest.raises(SystemExit):
+        script("train_teacher", monkeypatch, "cifar10_r20", "--print-config", *more)
+    told = capsys.readouterr().err
+    assert ("error: " in told) == (said is not None)
+    assert said is None or f"error: {said}" in told
 
 
 def test_smoke_runs_every_stage_in_two_steps(tmp_path, monkeypatch):

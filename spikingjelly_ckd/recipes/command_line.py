@@ -45,6 +45,9 @@ OF_STUDENTS = (
     *("no_preflight", "energy_images", "best_on_test"),
 )
 """Flags of other groups that are refused for such a teacher, or do nothing."""
+IDLE_FOR_TEACHERS = {name for title in OF_TEACHING for name in GROUPS[title]} - {"any_teacher", "time_steps"}
+"""Flags that are refused for such a teacher: not --any-teacher, which every part of a row may get, nor -T, which says
+into how many frames recordings are divided."""
 TEACHER_FOLDER = "Folder of the teacher; without it runs/ROW/teacher."
 
 
@@ -83,6 +86,10 @@ def parse(
     """
     parser = command_line(recipe, description, parent)
     given = vars(parser.parse_args(argv))
+    idle = [] if parent is None else [_flag(name) for name in given if name in IDLE_FOR_TEACHERS]
+    if idle:
+        why = "does nothing where a teacher alone is trained (--epochs and --lr are its own); leave it out"
+        parser.error(f"{' and '.join(idle)}: {why}")
     changed = {name: given.pop(name) for name in CHANGEABLE if name in given}
     run = Run(**given)
     if not run.print_config and run.data_path is None:
