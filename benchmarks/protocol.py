@@ -43,7 +43,20 @@ def command(
     parser.add_argument("--set", choices=SETS, default="digits")
     args, more = read(parser, argv, arms)
     methods = default[args.set] if args.arms is None else [arms[name] for name in args.arms]
-    return [*SETS[args.set], "--methods", *methods, *more]
+    return [*beside(more, SETS[args.set]), "--methods", *methods, *more]
+
+
+def beside(typed: Sequence[str], flags: Sequence[str]) -> list[str]:
+    """The flags of a benchmark, without those of the training of a teacher where one is given, which refuses them.
+
+    Args:
+        typed: flags that follow.
+        flags: of the benchmark.
+    """
+    if not any(word == "--teacher" or word.startswith("--teacher=") for word in typed):
+        return list(flags)
+    left_out = [at for at, word in enumerate(flags) if word in ("--teacher-epochs", "--teacher-lr")]
+    return [word for at, word in enumerate(flags) if at not in left_out and at - 1 not in left_out]
 
 
 def parser_of(doc: str | None) -> argparse.ArgumentParser:

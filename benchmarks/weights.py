@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from protocol import parser_of, read
+from protocol import beside, parser_of, read
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import nn
 
@@ -109,8 +109,9 @@ def commands(argv: Sequence[str]) -> list[list[str]]:
     parser.add_argument("--output-dir", type=Path, default=Path("runs/weights"), help="gets a folder for each student")
     args, more = read(parser, argv, ARMS)
     methods = [ARMS[name] for name in args.arms or ARMS]
+    flags = [*beside(more, FLAGS), "--methods", *methods]
     return [
-        [*FLAGS, "--student", STUDENTS[name], "--output-dir", str(args.output_dir / name), "--methods", *methods, *more]
+        [*flags, "--student", STUDENTS[name], "--output-dir", str(args.output_dir / name), *more]
         for name in args.students
     ]
 

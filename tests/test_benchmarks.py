@@ -130,6 +130,16 @@ ASKED = {
 }
 
 
+@pytest.mark.parametrize("typed", [["--teacher", "t.pth"], ["--teacher=t.pth"], []])
+def test_a_benchmark_trains_no_teacher_where_one_is_given(typed):
+    of_cifar = ["--set", "cifar10", *typed]
+    for flags in (protocol.command(of_cifar, "", methods.ASKED, methods.DEFAULT), *weights.commands(typed)):
+        recipe, run, _ = read_flags(flags)
+        asked = {name for name, source in recipe.sources.items() if source == "command line"}
+        assert bool(asked & {"teacher_epochs", "teacher_lr"}) is (run.teacher is None)
+        assert {"epochs"} < asked
+
+
 @pytest.mark.parametrize("name", ASKED)
 def test_a_benchmark_asks_for_what_a_comparison_takes(name):
     """All of it: a flag that is none, or a text that names no method, would end this."""

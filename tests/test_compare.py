@@ -52,6 +52,7 @@ from spikingjelly_ckd.recipes.deploy.exported import read_exported
 from spikingjelly_ckd.recipes.export import save_network
 from spikingjelly_ckd.recipes.methods import folder_name
 from spikingjelly_ckd.recipes.rerun import main as rerun_main
+from spikingjelly_ckd.recipes.teachers import obtain_teacher
 from spikingjelly_ckd.step.method import StudentNeeds
 
 pytestmark = pytest.mark.tools
@@ -71,6 +72,12 @@ def flags(ground, out, *more, student="tiny_nets:optional_student"):
     nets += ("--teacher-build", "tiny_nets:teacher")
     quick = ("--size", "16", "-T", "2", "-b", "8", "--epochs", "2", "--val-images", "10", "--device", "cpu")
     return [str(part) for part in (*place, *nets, *quick, "--lr", "0.05", "--crop-padding", "2", "--flip", *more)]
+
+
+def untaught(line):
+    """The same without a teacher, so that one is trained first."""
+    places = [line.index(flag) for flag in ("--teacher", "--teacher-build")]
+    return [part for place, part in enumerate(line) if not {place, place - 1} & {*places}]
 
 
 @pytest.fixture
@@ -147,12 +154,39 @@ def given(ground, out, *more):
     ],
 )
 def test_flags_that_no_arm_uses_are_refused_but_where_the_folder_was_begun_with_them(ground, tmp_path, line, said):
-    recipe, _, arms = given(ground, tmp_path, *line)
-    command._check_idle(recipe, arms, recipe.to_json())
+    recipe, run, arms = given(ground, tmp_path, *line)
+    command._check_idle(recipe, run, arms, recipe.to_json())
     with nullcontext() if said is None else pytest.raises(ValueError, match=f"^{said}.* uses it; leave it out$"):
-        command._check_idle(recipe, arms, {})
+        command._check_idle(recipe, run, arms, {})
     with nullcontext() if said is None else pytest.raises(ValueError, match="leave it out"):
-        command._check_idle(recipe, arms, recipe.to_json() | {"beta": 2.0})
+        command._check_idle(recipe, run, arms, recipe.to_json() | {"beta": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("more", "trained", "said"),
+    [
+        (
+            ("--teacher-epochs", "3"),
+            False,
+            "--teacher-epochs does nothing with --teacher .*, which is not trained here",
+        ),
+        (("--teacher-lr", "3"), False, "--teacher-lr does nothing with --teacher "),
+        (
+            ("--teacher-build", "tiny_nets:teacher"),
+            True,
+            "--teacher-build does nothing without --teacher PATH: .*resnet20",
+        ),
+    ],
+)
+def test_flags_that_this_teacher_does_not_use_are_refused_before_anything_is_loaded(
+    ground, tmp_path, monkeypatch, more, trained, said
+):
+    monkeypatch.setattr(Plan, "load_data", None)
+    line = flags(ground, tmp_path / "out", "--methods", "kd")
+    with pytest.raises(SystemExit, match=f"error: {said}"):
+        command.main([*(untaught(line) if trained else line), *more])
+    recipe, run, _ = read_flags([*line, *more])
+    command._check_idle(recipe, run, [], recipe.to_json())  # a folder that was begun with them
 
 
 def test_plain_x3_is_plain_with_three_times_the_loss(compare):
@@ -355,8 +389,7 @@ def test_a_validation_part_that_no_flag_asked_for_is_called_so(ground, tmp_path)
 @pytest.mark.parametrize("teacher", ["given", "trained"])
 def test_a_student_with_neurons_of_its_own_is_told_of_the_flag_in_a_short_line(ground, tmp_path, teacher):
     line = flags(ground, tmp_path, "--methods", "ckd", student="public_nets:own_neurons")
-    if teacher == "trained":
-        line += ["--teacher", "train", "--teacher-build", "public_nets:own_neurons"]
+    line = untaught(line) if teacher == "trained" else line
     with pytest.raises(SystemExit, match="nothing tells which of its layers spike; pass --student-layer path") as told:
         command.main(line)
     assert len(str(told.value)) < 400
@@ -480,6 +513,103 @@ def test_an_energy_that_cannot_be_counted_costs_no_run(compare, monkeypatch, cap
 def test_a_budget_that_holds_no_seed_is_refused_before_training(ground, tmp_path):
     with pytest.raises(ValueError, match="budget of 0 s does not hold one seed of 2 arms, which takes about"):
         command.compare(flags(ground, tmp_path / "out", "--methods", "plain", "--budget", "0.001s"))
+    digits = ["--data", "digits", "--methods", "plain", "--epochs", "900", "--budget", "20s"]
+    with pytest.raises(ValueError, match="pass fewer --methods or --epochs, or a larger"):  # whose images are fixed
+        command.compare([*digits, "--output-dir", str(tmp_path / "digits"), "--device", "cpu"])
+
+
+def test_a_teacher_that_cannot_end_within_the_budget_is_not_trained_to_its_end(ground, tmp_path):
+    line = untaught(flags(ground, tmp_path / "out", "--methods", "kd", "--teacher-epochs", "500", "--budget", "2s"))
+    words = r"error: --budget of 2 s does not hold the training of the teacher: \d+ of 500 epochs .*--teacher-epochs"
+    with pytest.raises(SystemExit, match=words):
+        command.main(line)
+    assert not list(tmp_path.glob("out/**/teacher.safetensors"))
+    assert list(tmp_path.glob("out/teacher/*.ckpt"))
+
+
+def test_a_teacher_that_is_timed_has_the_same_bits(ground, tmp_path):
+    recipe, run, _ = read_flags(untaught(flags(ground, tmp_path, "--methods", "kd", "--teacher-epochs", "2")))
+    recipe = replace(recipe, method="kd")
+    found = []
+    for number, watch in enumerate((None, rehearsal.TeacherInBudget(3600.0, time.monotonic()))):
+        of_teacher = replace(run, output_dir=tmp_path / str(number))
+        found.append(obtain_teacher(recipe, of_teacher, row.load_data(recipe, run), watch))
+    assert watch._since is not None
+    assert found[0].sha256 == found[1].sha256
+
+
+def watched(monkeypatch, budget, of_epoch, *, first=0, epochs=10, steps=100, slow=0.0):
+    """The step of a teacher, counted from its beginning, at which a budget is refused, and why; None where it is not.
+
+    Args:
+        of_epoch: seconds of a step, by the epoch, from 0.
+        first: epoch from which it goes on.
+        slow: seconds of the first step more.
+    """
+    now = [0.0]
+    monkeypatch.setattr(rehearsal, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    watch = rehearsal.TeacherInBudget(budget, 0.0)
+    trainer = SimpleNamespace(max_epochs=epochs, num_training_batches=steps, current_epoch=first)
+    watch.on_train_start(trainer, None)
+    for step in range(first * steps, epochs * steps):
+        trainer.current_epoch = step // steps
+        try:
+            watch.on_train_batch_start(trainer, None, None, step % steps)
+        except ValueError as error:
+            return step, str(error)
+        now[0] += of_epoch(step // steps) + (slow if step == first * steps else 0.0)
+    return None
+
+
+def test_a_budget_that_does_not_hold_the_teacher_is_refused_as_early_as_it_is_sure(monkeypatch):
+    def refused(*args, **options):
+        return watched(monkeypatch, *args, **options)
+
+    # 1000 steps of 0.1 s take 100 s: within 3 s it is sure that 40 s do not hold them, however slow the first one is
+    step, why = refused(40.0, lambda _: 0.1, slow=10.0)
+    assert step < 30
+    assert "0 of 10 epochs are done, the rest takes about 2 min, and 29 s are left; pass fewer --teacher-epochs" in why
+    assert "kept" not in why
+    # what may just fit is not refused, also where steps take half the time from the second epoch on
+    assert refused(101.0, lambda _: 0.1) is None
+    assert refused(56.0, lambda epoch: 0.1 if epoch == 0 else 0.05) is None
+    # what turns out not to fit is kept, and has less to do when it goes on
+    step, why = refused(72.0, lambda _: 0.1)
+    assert (step, why.rpartition("; ")[2]) == (500, "what is trained is kept, and the same command goes on with it")
+    assert refused(60.0, lambda _: 0.1, first=5) is None
+    # over before the first step
+    step, why = refused(-1.0, lambda _: 0.1)
+    assert step == 0
+    assert "0 of 10 epochs are done, and 0 s are left" in why
+
+
+def test_a_teacher_that_diverges_is_told_of_its_own_flag(ground, tmp_path):
+    line = untaught(flags(ground, tmp_path / "out", "--methods", "kd", "--teacher-lr", "1e12", "--teacher-epochs", "3"))
+    with pytest.raises(SystemExit, match=r"in epoch \d, step \d+ of the teacher: pass a lower --teacher-lr$") as told:
+        command.main(line)
+    assert "--overwrite" not in str(told.value)
+
+
+def test_the_warnings_of_many_arms_are_few_lines(capsys):
+    def look(*texts):
+        checks = [{"name": "gradient share", "status": "warn", "message": text} for text in texts]
+        return {"checks": [*checks, {"name": "state", "status": "ok", "message": "fine"}]}
+
+    def said(looks, left_out=()):
+        arms = tuple(SimpleNamespace(name=name) for name in looks if name not in left_out)
+        rehearsal.say_warnings(SimpleNamespace(arms=arms, preflights=looks, folder=Path("out")))
+        return capsys.readouterr().err.splitlines()
+
+    assert said({"kd": look("same"), "at": look("same"), "ckd": look("same", "samd dominates", "nld hardly acts")}) == [
+        "Preflight of all arms with a teacher: gradient share: same",
+        "Preflight of ckd: gradient share: samd dominates; gradient share: nld hardly acts",
+    ]
+    assert said({"kd": look("one"), "at": look("one"), "ckd": look()}) == ["Preflight of kd, at: gradient share: one"]
+    assert said({"kd": look("one"), "at": look("two")}, left_out=["at"]) == ["Preflight of kd: gradient share: one"]
+    lines = said({f"arm{number}": look(f"text {number}") for number in range(40)})
+    assert len(lines) == rehearsal.MOST_LINES + 1
+    assert lines[-1].startswith(f"Preflight of {40 - rehearsal.MOST_LINES} more arms (arm12, arm13, ")
+    assert lines[-1].endswith("arm39): the warnings are in out/rehearsal.json")
 
 
 def test_a_budget_leaves_out_seeds_that_will_not_end_in_it(ground, tmp_path, monkeypatch):

@@ -389,6 +389,13 @@ def test_a_budget_that_the_search_takes_leaves_the_seeds_for_the_next_time(groun
     assert command.compare(asked) == 0
 
 
+def test_a_budget_that_holds_no_search_names_the_flags_of_the_search(ground, tmp_path):
+    pytest.importorskip("optuna")
+    asked = flags(ground, tmp_path / "out", "--methods", "kd", "--seeds", "0", "--tune", "900", "--budget", "20s")
+    with pytest.raises(ValueError, match=r"pass fewer trials \(--tune\), --tune-epochs or --tune-methods, or a larger"):
+        command.compare(asked)
+
+
 def test_the_table_compares_tuned_arms_with_tuned_controls(compared_records):
     found = compare_records(compared_records, "plain (tuned)")
     assert {*found.differences} == {"kd (tuned)", "plain x3 (tuned)"}

@@ -358,7 +358,7 @@ def test_whatever_a_teacher_depends_on_makes_another(ground, whole, tmp_path, mo
     shutil.copytree(whole / "teacher", tmp_path / "teacher")
     asked = []
 
-    def train(recipe, run, data, folder):
+    def train(recipe, run, data, folder, **_):
         asked.append(folder)
         raise ArithmeticError
 

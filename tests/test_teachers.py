@@ -16,6 +16,7 @@ from spikingjelly_ckd.recipes import teachers
 from spikingjelly_ckd.recipes.data import Data
 from spikingjelly_ckd.recipes.export import file_hash, save_network
 from spikingjelly_ckd.recipes.models import resnet20
+from spikingjelly_ckd.recipes.options import Run
 from spikingjelly_ckd.recipes.teacher_check import check_teacher
 from spikingjelly_ckd.recipes.teachers import Teacher, TeacherInput, load_teacher, timm_network
 
@@ -417,6 +418,25 @@ def test_guessing_is_refused_unless_it_is_wanted(labels, percent):
     with pytest.raises(ValueError, match=words):
         check_teacher(teacher, data, batch_size=4)
     assert check_teacher(teacher, data, batch_size=4, refuse=False) == float(percent)
+
+
+@pytest.mark.parametrize(
+    ("given", "event", "names", "leaves_out"),
+    [
+        ({}, False, ["--teacher-epochs", "--teacher-lr"], ["--teacher-mean", "--val-images"]),
+        ({"teacher": "t.pth"}, False, ["is it trained", "--teacher-mean", "--teacher-size"], ["--teacher-epochs"]),
+        ({"teacher": "t.pth"}, True, ["is it trained", "--teacher-size"], ["--teacher-mean", "--teacher-epochs"]),
+        ({"teacher": "timm:a"}, False, ["--model timm:a --pretrained"], ["--teacher-epochs", "--teacher-mean"]),
+        ({"val_images": 0.1}, False, ["a larger --val-images"], ["--test-images"]),
+        ({"test_images": 9}, False, ["a larger --test-images"], ["--val-images"]),
+    ],
+)
+def test_a_teacher_that_guesses_is_met_with_flags_that_do_something_for_it(given, event, names, leaves_out):
+    data = make_data(event=event)
+    data = dataclasses.replace(data, validation=data.test if "val_images" in given else None)
+    said = teachers.advice_on(Run(**given), data)
+    assert all(words in said for words in [*names, "--any-teacher goes on"]), said
+    assert not any(words in said for words in leaves_out), said
 
 
 def test_a_head_of_other_classes_is_refused():

@@ -11,15 +11,25 @@ from torch.utils.data import DataLoader
 from ..networks.outputs import read_logits
 from ..preflight.guessing import guessing
 from .data import Data
+from .options import Run
 from .progress import tracked
 from .teacher_input import Teacher
 
 __all__ = ["check_teacher"]
 
+UNTRAINED = "is it trained, and on these classes in this order?"
+
 
 @torch.no_grad()
 def check_teacher(
-    teacher: Teacher, data: Data, *, batch_size: int, workers: int = 0, limit: int | None = None, refuse: bool = True
+    teacher: Teacher,
+    data: Data,
+    *,
+    batch_size: int,
+    workers: int = 0,
+    limit: int | None = None,
+    refuse: bool = True,
+    advice: str = UNTRAINED,
 ) -> float:
     """Accuracy in percent on the validation part, or the test set where there is none, as the teacher will see it.
 
@@ -30,6 +40,7 @@ def check_teacher(
         workers: loading processes.
         limit: of batches; None for all.
         refuse: raise where it is no better than guessing.
+        advice: what the message says then; see :func:`advice_on`.
 
     Returns:
         Percent.
@@ -76,9 +87,7 @@ def check_teacher(
     if refuse and of_guessing.explains(right / total):
         raise ValueError(
             f"the teacher {teacher.source} gets {100 * right / total:.2f} % of {total} {part_of(data)} images, hardly "
-            f"more than guessing ({of_guessing}): is it trained, and on these classes in this order? One that is "
-            "trained here learns more with more --teacher-epochs, and a larger --val-images measures it better; "
-            "--any-teacher goes on all the same"
+            f"more than guessing ({of_guessing}): {advice}"
         )
     return 100 * right / total
 
@@ -86,6 +95,32 @@ def check_teacher(
 def part_of(data: Data) -> str:
     """What the part is called that a run measures on."""
     return "test" if data.validation is None else "validation"
+
+
+def advice_on(run: Run, data: Data) -> str:
+    """What to do about a teacher that guesses: the flags that do something for one of its origin.
+
+    Args:
+        run: its flags.
+        data: on which the teacher is measured.
+
+    Example:
+        >>> from spikingjelly_ckd.recipes.data import DataOptions
+        >>> from spikingjelly_ckd.recipes.data.digits import digits
+        >>> advice_on(Run(), digits("", DataOptions(size=16, time_steps=2)))
+        'train it with more --teacher-epochs or another --teacher-lr; --any-teacher goes on all the same'
+    """
+    if run.teacher is None:
+        first = "train it with more --teacher-epochs or another --teacher-lr"
+    elif run.teacher.startswith("timm:"):
+        script = f"examples/train_teacher.py --model {run.teacher} --pretrained"
+        first = f"are its classes these, in this order? If not, fine-tune it first ({script}) and pass the file"
+    else:
+        told = "--teacher-size" if data.is_event else "--teacher-mean, --teacher-std, --teacher-size"
+        first = f"{UNTRAINED} If its images were made otherwise than these, say how ({told})"
+    drawn = {"--val-images": run.val_images, "--test-images": None if data.validation is not None else run.test_images}
+    larger = next((f"; a larger {flag} measures it better" for flag, value in drawn.items() if value is not None), "")
+    return f"{first}{larger}; --any-teacher goes on all the same"
 
 
 def _check_finite(teacher: Teacher, images: Tensor, logits: Tensor, part: str) -> None:

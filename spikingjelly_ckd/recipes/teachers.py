@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import timm
+from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
+from ..errors.arguments import InvalidStepError
 from ..errors.near import hint
 from . import teacher_identity as identity
 from .build import Built, build_network
@@ -21,7 +23,7 @@ from .names import resolve_name
 from .options import Run, teacher_file
 from .recipe import Recipe
 from .records.schema import Record
-from .teacher_check import check_teacher, part_of
+from .teacher_check import advice_on, check_teacher, part_of
 from .teacher_file import described_teacher, is_described, weights_teacher
 from .teacher_identity import TEACHER_FILE
 from .teacher_input import Teacher, TeacherInput, as_told
@@ -42,8 +44,14 @@ __all__ = [
 ]
 
 
-def obtain_teacher(recipe: Recipe, run: Run, data: Data) -> Teacher | None:
+def obtain_teacher(recipe: Recipe, run: Run, data: Data, watch: Callback | None = None) -> Teacher | None:
     """The teacher of a row: given, trained by an earlier run, or trained now; None where the method has none.
+
+    Args:
+        recipe: of the row.
+        run: its flags.
+        data: what it is to teach.
+        watch: of its training, which it may end by an error.
 
     Raises:
         FileNotFoundError: ``--teacher`` names no file.
@@ -51,7 +59,7 @@ def obtain_teacher(recipe: Recipe, run: Run, data: Data) -> Teacher | None:
     """
     if not recipe.uses_teacher:
         return None
-    teacher = named_teacher(run.teacher or _own_teacher(recipe, run, data), recipe, run, data)
+    teacher = named_teacher(run.teacher or _own_teacher(recipe, run, data, watch), recipe, run, data)
     teacher.network.to(run.torch_device)
     accuracy = check_teacher(
         teacher,
@@ -60,6 +68,7 @@ def obtain_teacher(recipe: Recipe, run: Run, data: Data) -> Teacher | None:
         workers=run.workers,
         limit=run.most_steps,
         refuse=not (run.any_teacher or run.smoke),
+        advice=advice_on(run, data),
     )
     said = "" if teacher.accuracy is None else f" (its file says {teacher.accuracy:.2f} % on the test set)"
     how = "" if teacher.made is None else f"; made so: {identity.described(teacher.made)}"
@@ -86,7 +95,7 @@ def named_teacher(spec: str, recipe: Recipe, run: Run, data: Data) -> Teacher:
     return as_told(load_teacher(spec, data, build, arguments, of_any_file=own is not None), run, data)
 
 
-def _own_teacher(recipe: Recipe, run: Run, data: Data) -> str:
+def _own_teacher(recipe: Recipe, run: Run, data: Data, watch: Callback | None) -> str:
     """Path of the row's own ANN, trained by an earlier run or now, and made as the recipe says."""
     ours = with_teacher_schedule(recipe, run)
     wanted = identity.made(ours, run, data, first_teacher(recipe, run, data))
@@ -95,7 +104,7 @@ def _own_teacher(recipe: Recipe, run: Run, data: Data) -> str:
             continue
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, wait="the teacher that is trained there"):
-            path = None if _is_anothers(folder, wanted) else _take_up(folder, recipe, run, data, wanted)
+            path = None if _is_anothers(folder, wanted) else _take_up(folder, recipe, run, data, wanted, watch)
             if path is not None:
                 return str(path)
     raise ValueError(f"{folder} holds another teacher than its name says: delete it, or pass --teacher PATH")
@@ -110,7 +119,9 @@ def _is_anothers(folder: Path, wanted: Mapping[str, Any]) -> bool:
     return True
 
 
-def _take_up(folder: Path, recipe: Recipe, run: Run, data: Data, wanted: Mapping[str, Any]) -> Path | None:
+def _take_up(
+    folder: Path, recipe: Recipe, run: Run, data: Data, wanted: Mapping[str, Any], watch: Callback | None
+) -> Path | None:
     """The teacher of a folder that is this process's: as it is there, or trained, or trained to its end.
 
     None where another one has been begun over it, and it is there no longer.
@@ -131,7 +142,13 @@ def _take_up(folder: Path, recipe: Recipe, run: Run, data: Data, wanted: Mapping
     else:
         say(f"Teacher: none was given (--teacher), so one is trained first, in {folder}")
     say(f"Teacher: {identity.described({**wanted, 'seed': seed})}{identity.epochs_note(recipe)}")
-    return train_teacher(recipe, replace(run, seed=seed, resume=resume), data, folder)
+    try:
+        return train_teacher(recipe, replace(run, seed=seed, resume=resume), data, folder, watch=watch)
+    except InvalidStepError as error:
+        # the note names --lr and --overwrite, which are for the student here
+        where, _, advice = " ".join(getattr(error, "__notes__", ())).partition(":")
+        error.__notes__ = [f"{where} of the teacher{': pass a lower --teacher-lr' if advice else ''}"]
+        raise
 
 
 def _can_go_on(folder: Path) -> bool:
@@ -151,7 +168,9 @@ def _builder(build: Callable[..., nn.Module], data: Data, run: Run) -> tuple[Cal
     return build, build_network(build, num_classes=data.num_classes, in_channels=data.in_channels, size=size)[1]
 
 
-def train_teacher(recipe: Recipe, run: Run, data: Data, folder: Path, *, model: str | None = None) -> Path:
+def train_teacher(
+    recipe: Recipe, run: Run, data: Data, folder: Path, *, model: str | None = None, watch: Callback | None = None
+) -> Path:
     """Train the ANN of a row (or timm's ``model``) and write it; its normalisation and accuracy go with it.
 
     A training that was cut off goes on where it was, if the run is resumed. How the teacher is made stands in
@@ -163,6 +182,7 @@ def train_teacher(recipe: Recipe, run: Run, data: Data, folder: Path, *, model: 
         data: to train and test on.
         folder: where the teacher, its record and its checkpoints are written.
         model: a network of timm in place of the row's own.
+        watch: as for :func:`obtain_teacher`.
 
     Returns:
         Path of the ``.safetensors`` file.
@@ -185,7 +205,7 @@ def train_teacher(recipe: Recipe, run: Run, data: Data, folder: Path, *, model: 
         record.after(rows).write(folder / "record.json")
 
     settings = identity.settings(made)
-    fitted = fit(module, data, recipe, run, folder, on_row=on_row, resume=run.resume, settings=settings)
+    fitted = fit(module, data, recipe, run, folder, on_row=on_row, resume=run.resume, settings=settings, watch=watch)
     if fitted.trainer.is_global_zero:
         built.save(path, data, accuracy=fitted.accuracy, split=data.split, split_hash=data.split_hash, made=made)
     fitted.trainer.strategy.barrier()

@@ -19,15 +19,16 @@ from ...errors.arguments import ArgumentValueError
 from ..build import build_student
 from ..command_line import FLAGS, brief_errors, idle_flags
 from ..comparison.controls import CONTROL
-from ..comparison.records import RECORDS, STUDENTS, ArmRecord, read_records, set_damaged_aside, warnings_of
+from ..comparison.records import RECORDS, STUDENTS, ArmRecord, read_records, set_damaged_aside
 from ..comparison.table import render
 from ..data import Data
+from ..data.digits import digits
 from ..data.loading import say_left_out
 from ..export import file_hash, read_about
 from ..files import say, sweep, until_reader_leaves, whole_file
 from ..method_parts import describe
 from ..methods import is_own, read_method
-from ..names import BUILDERS, package_function, resolve_name
+from ..names import BUILDERS, package_function, resolve_name, shown
 from ..network_code import code_of
 from ..options import Run, check_options, output_folder
 from ..progress import say_emulated, time_words
@@ -40,7 +41,7 @@ from .arms import Arm, read_arms
 from .batches import cropped
 from .flags import HOME, PROGRAM, VALIDATION, ComparisonOptions, read_flags
 from .plan import Plan
-from .rehearsal import check_students, forget, rehearsed
+from .rehearsal import TeacherInBudget, check_students, forget, rehearsed, say_warnings
 from .search import needs_optuna
 from .tuning import arms_to_tune, tuned_plan
 from .workers import Outcome, run_seeds
@@ -74,14 +75,15 @@ def compare(argv: Sequence[str]) -> int:
     folder = run.output_dir or HOME
     check_options(recipe, run)
     with output_folder(folder):
-        _check_idle(recipe, arms, read_settings(folder) or {})
+        _check_idle(recipe, run, arms, read_settings(folder) or {})
         written = (folder / name for name in (RECORDS, "tuning", STUDENTS))
         for inside in filter(Path.is_dir, (*written, *folder.glob("checkpoints/*"))):
             sweep(inside)
         set_damaged_aside(folder / RECORDS)
-        plan, more, expected = _prepare(recipe, run, arms, options, folder, argv)
+        watch = None if options.budget is None else TeacherInBudget(options.budget, start)
+        plan, more, expected = _prepare(recipe, run, arms, options, folder, argv, watch)
         left_out |= more
-        _say_warnings(plan)
+        say_warnings(plan)
         seeds = options.seeds
         jobs = options.jobs or _places(run)
         if options.tune:
@@ -105,13 +107,20 @@ def compare(argv: Sequence[str]) -> int:
             outcome = Outcome(left_out=missing)  # the search took it
         else:
             outcome = run_seeds(
-                plan, seeds, jobs=jobs, budget=budget, spent=spent, expected=expected, quiet=run.no_progress
+                plan,
+                seeds,
+                jobs=jobs,
+                budget=budget,
+                spent=spent,
+                expected=expected,
+                fewer="--methods or --epochs" if recipe.data is digits else "--methods, --epochs or --train-images",
+                quiet=run.no_progress,
             )
         return _closing(plan, seeds, outcome.failed, outcome.left_out, left_out)
 
 
-def _check_idle(recipe: Recipe, arms: Sequence[Arm], begun: Mapping[str, Any]) -> None:
-    """Raise for a flag that no arm uses, but for one that the folder was begun with, for other arms.
+def _check_idle(recipe: Recipe, run: Run, arms: Sequence[Arm], begun: Mapping[str, Any]) -> None:
+    """Raise for a flag that no arm or not this teacher uses, but for one that the folder was begun with.
 
     Raises:
         ValueError: there is one.
@@ -123,17 +132,13 @@ def _check_idle(recipe: Recipe, arms: Sequence[Arm], begun: Mapping[str, Any]) -
     idle = set.intersection(*unused) if unused else set()
     if idle:
         raise ValueError(f"{' and '.join(sorted(idle))}: no method of this comparison uses it; leave it out")
-
-
-def _say_warnings(plan: Plan) -> None:
-    """Say what the preflights warn of before the training, but for a lack of spikes, which some methods ask for."""
-    found: dict[str, list[str]] = {}
-    for arm, look in plan.preflights.items():
-        for text in warnings_of(look, {"spikes"}):
-            found.setdefault(text, []).append(arm)
-    for text, arms in found.items():
-        who = "all arms with a teacher" if len(arms) == len(plan.preflights) else ", ".join(arms)
-        say(f"Preflight of {who}: {text}")
+    of_training = [FLAGS[name] for name in given if name in ("teacher_epochs", "teacher_lr")]
+    if run.teacher is not None and of_training:
+        why = f"does nothing with --teacher {run.teacher}, which is not trained here; leave it out"
+        raise ValueError(f"{' and '.join(sorted(of_training))} {why}")
+    if run.teacher is None and run.teacher_build is not None:
+        why = f"does nothing without --teacher PATH: what is trained here is {shown(recipe.teacher)}"
+        raise ArgumentValueError("teacher_build", why)
 
 
 def _check_tuning(options: ComparisonOptions, arms: Sequence[Arm]) -> None:
@@ -215,7 +220,13 @@ def _of_students(plan: Plan, records: Sequence[ArmRecord]) -> str:
 
 
 def _prepare(
-    recipe: Recipe, run: Run, arms: list[Arm], options: ComparisonOptions, folder: Path, argv: Sequence[str]
+    recipe: Recipe,
+    run: Run,
+    arms: list[Arm],
+    options: ComparisonOptions,
+    folder: Path,
+    argv: Sequence[str],
+    watch: TeacherInBudget | None,
 ) -> tuple[Plan, dict[str, str], float]:
     """Look at everything that can go wrong before the first step, and get the teacher.
 
@@ -259,7 +270,8 @@ def _prepare(
     if any(arm.recipe.uses_teacher for arm in arms):
         of_teacher = replace(run, output_dir=folder, seed=0, resume=None)
         # its schedule is that of all arms, whatever an arm has for itself
-        found = obtain_teacher(replace(recipe, init=FROM_TEACHER[0]), of_teacher, cropped(data, plan.crop))
+        seen = cropped(data, plan.crop)
+        found = obtain_teacher(replace(recipe, init=FROM_TEACHER[0]), of_teacher, seen, watch)
         assert found is not None
         asked["teacher file"] = "timm's own" if found.sha256 is None else f"of sha256 {found.sha256[:8]}"
         if run.teacher_build is not None:

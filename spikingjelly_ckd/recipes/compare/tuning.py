@@ -111,6 +111,7 @@ def tuned_plan(
             expected=expected,
             target=run_part,
             part="tuning part",
+            fewer="trials (--tune), --tune-epochs or --tune-methods",
             quiet=plan.run.no_progress,
         )
         for why in outcome.failed.values():

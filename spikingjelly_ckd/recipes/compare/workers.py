@@ -102,6 +102,7 @@ def run_seeds(
     spent: float = 0.0,
     target: Callable[..., None] = run_seed,
     part: str = "seed",
+    fewer: str = "--methods or --epochs",
     quiet: bool = False,
 ) -> Outcome:
     """Run what has no record yet.
@@ -116,6 +117,7 @@ def run_seeds(
         spent: seconds of the budget that are over.
         target: what a process runs, with the arguments of :func:`~spikingjelly_ckd.recipes.compare.one_seed.run_seed`.
         part: what a seed is called, where it is none.
+        fewer: flags that make one shorter.
         quiet: print no lines about progress.
 
     Returns:
@@ -133,7 +135,7 @@ def run_seeds(
         raise ArgumentValueError(
             "budget",
             f"of {time_words(budget)} does not hold one {part} of {len(plan.arms)} arms, which takes about "
-            f"{time_words(expected)}{before}: pass fewer --methods, --epochs or --train-images, or a larger budget",
+            f"{time_words(expected)}{before}: pass fewer {fewer}, or a larger budget",
         )
     waiting = deque((seed, 0) for seed in sorted(missing, key=lambda seed: seed not in begun))
     end = None if budget is None else time.monotonic() + budget - spent

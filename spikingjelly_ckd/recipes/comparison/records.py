@@ -77,7 +77,7 @@ EPOCH: dict[str, Kind] = {"val_accuracy": PERCENT, "share": optional(number(0)),
 
 
 def warnings_of(preflight: Mapping[str, Any] | None, left_out: Collection[str] = ()) -> list[str]:
-    """What a preflight warns of, but for shares of the gradient, of which the history of a run tells more.
+    """What a preflight warns of.
 
     Args:
         preflight: as in :attr:`ArmRecord.preflight`.
@@ -92,7 +92,7 @@ def warnings_of(preflight: Mapping[str, Any] | None, left_out: Collection[str] =
     return [
         f"{check.get('name')}: {check.get('message')}"
         for check in entries
-        if check.get("status") == "warn" and check.get("name") not in {"gradient share", *left_out}
+        if check.get("status") == "warn" and check.get("name") not in left_out
     ]
 
 
@@ -170,7 +170,7 @@ class ArmRecord:
         Left out are shares of the gradient, of which :attr:`history` tells more, and a lack of spikes where the method
         needs a student that ends in ReLU.
         """
-        left_out = {"spikes"} if "ReLU" in str(self.method.get("needs")) else set[str]()
+        left_out = {"gradient share"} | ({"spikes"} if "ReLU" in str(self.method.get("needs")) else set())
         return warnings_of(self.preflight, left_out)
 
     def to_json(self) -> dict[str, Any]:

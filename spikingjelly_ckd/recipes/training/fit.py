@@ -95,6 +95,7 @@ def fit(
     resume: str | None = None,
     teacher: Teacher | None = None,
     settings: Mapping[str, Any] | None = None,
+    watch: Callback | None = None,
 ) -> FitResult:
     """Train a module as the recipe says, with checkpoints, logs and seeds for every step.
 
@@ -108,6 +109,7 @@ def fit(
         resume: ``"latest"`` or a path of a checkpoint.
         teacher: whose file a resumed run has to have in common with the run before.
         settings: what else it has to have in common; None for all values of the recipe and the seed.
+        watch: a callback of the caller, which may end the training by an error.
 
     Returns:
         :class:`FitResult`.
@@ -125,7 +127,7 @@ def fit(
     callbacks = [
         *(stop, StepSeeds(run.seed), FailureNotes(), history, *checkpoints(folder, settings, data.measured_part)),
         *_callbacks(module, data, recipe, run),
-        *([] if average is None else [average]),
+        *(one for one in (average, watch) if one is not None),
     ]
     say_emulated(run.torch_device.type, _precision(run, recipe))
     trainer = _trainer(recipe, run, folder, callbacks)
