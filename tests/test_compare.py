@@ -28,7 +28,16 @@ from torch import nn
 from spikingjelly_ckd import CKDDistiller, preflight
 from spikingjelly_ckd.published import Method
 from spikingjelly_ckd.recipes import row
-from spikingjelly_ckd.recipes.compare import command, costs, lockstep, one_seed, rehearsal, workers
+from spikingjelly_ckd.recipes.compare import (
+    command,
+    costs,
+    idle,
+    lockstep,
+    one_seed,
+    rehearsal,
+    teacher_budget,
+    workers,
+)
 from spikingjelly_ckd.recipes.compare.arms import read_arms
 from spikingjelly_ckd.recipes.compare.batches import InMemory, Loaded, batches_of, cropped
 from spikingjelly_ckd.recipes.compare.flags import (
@@ -155,11 +164,11 @@ def given(ground, out, *more):
 )
 def test_flags_that_no_arm_uses_are_refused_but_where_the_folder_was_begun_with_them(ground, tmp_path, line, said):
     recipe, run, arms = given(ground, tmp_path, *line)
-    command._check_idle(recipe, run, arms, recipe.to_json())
+    idle.check_idle(recipe, run, arms, recipe.to_json())
     with nullcontext() if said is None else pytest.raises(ValueError, match=f"^{said}.* uses it; leave it out$"):
-        command._check_idle(recipe, run, arms, {})
+        idle.check_idle(recipe, run, arms, {})
     with nullcontext() if said is None else pytest.raises(ValueError, match="leave it out"):
-        command._check_idle(recipe, run, arms, recipe.to_json() | {"beta": 2.0})
+        idle.check_idle(recipe, run, arms, recipe.to_json() | {"beta": 2.0})
 
 
 @pytest.mark.parametrize(
@@ -186,7 +195,7 @@ def test_flags_that_this_teacher_does_not_use_are_refused_before_anything_is_loa
     with pytest.raises(SystemExit, match=f"error: {said}"):
         command.main([*(untaught(line) if trained else line), *more])
     recipe, run, _ = read_flags([*line, *more])
-    command._check_idle(recipe, run, [], recipe.to_json())  # a folder that was begun with them
+    idle.check_idle(recipe, run, [], recipe.to_json())  # a folder that was begun with them
 
 
 def test_plain_x3_is_plain_with_three_times_the_loss(compare):
@@ -531,7 +540,7 @@ def test_a_teacher_that_is_timed_has_the_same_bits(ground, tmp_path):
     recipe, run, _ = read_flags(untaught(flags(ground, tmp_path, "--methods", "kd", "--teacher-epochs", "2")))
     recipe = replace(recipe, method="kd")
     found = []
-    for number, watch in enumerate((None, rehearsal.TeacherInBudget(3600.0, time.monotonic()))):
+    for number, watch in enumerate((None, teacher_budget.TeacherInBudget(3600.0, time.monotonic()))):
         of_teacher = replace(run, output_dir=tmp_path / str(number))
         found.append(obtain_teacher(recipe, of_teacher, row.load_data(recipe, run), watch))
     assert watch._since is not None
@@ -547,8 +556,8 @@ def watched(monkeypatch, budget, of_epoch, *, first=0, epochs=10, steps=100, slo
         slow: seconds of the first step more.
     """
     now = [0.0]
-    monkeypatch.setattr(rehearsal, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    watch = rehearsal.TeacherInBudget(budget, 0.0)
+    monkeypatch.setattr(teacher_budget, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    watch = teacher_budget.TeacherInBudget(budget, 0.0)
     trainer = SimpleNamespace(max_epochs=epochs, num_training_batches=steps, current_epoch=first)
     watch.on_train_start(trainer, None)
     for step in range(first * steps, epochs * steps):

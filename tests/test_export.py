@@ -27,7 +27,7 @@ from spikingjelly_ckd.recipes.export import (
     save_network,
 )
 from spikingjelly_ckd.recipes.models import SpikingResNet, resnet20, spiking_resnet20
-from spikingjelly_ckd.recipes.teachers import timm_network
+from spikingjelly_ckd.recipes.timm_teachers import timm_network
 from spikingjelly_ckd.recipes.weights import fill, read_weights
 
 HERE = Path(__file__).parent
@@ -353,7 +353,7 @@ def test_every_builder_is_there(name):
     assert name_of(getattr(importlib.import_module(BUILDERS[name]), name)) == f"{BUILDERS[name]}:{name}"
 
 
-TIMM = "spikingjelly_ckd.recipes.teachers:timm_network"
+TIMM = "spikingjelly_ckd.recipes.timm_teachers:timm_network"
 
 
 def test_a_network_of_timm_is_built_by_its_name_alone(tmp_path):

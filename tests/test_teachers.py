@@ -5,6 +5,7 @@ import json
 import types
 
 import pytest
+import timm
 import tiny_nets
 import torch
 from safetensors.torch import save_file
@@ -18,7 +19,8 @@ from spikingjelly_ckd.recipes.export import file_hash, save_network
 from spikingjelly_ckd.recipes.models import resnet20
 from spikingjelly_ckd.recipes.options import Run
 from spikingjelly_ckd.recipes.teacher_check import check_teacher
-from spikingjelly_ckd.recipes.teachers import Teacher, TeacherInput, load_teacher, timm_network
+from spikingjelly_ckd.recipes.teachers import Teacher, TeacherInput, load_teacher
+from spikingjelly_ckd.recipes.timm_teachers import timm_network
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 CLASSES = ("cat", "dog", "eel")
@@ -257,14 +259,14 @@ def test_wrong_files_say_what_they_are(tmp_path):
 
 
 def test_timms_weights_that_cannot_be_fetched(monkeypatch):
-    whole = teachers.timm.create_model
+    whole = timm.create_model
 
     def offline(name, pretrained=False, **options):
         if pretrained:
             raise ConnectionError("no route\nto host")
         return whole(name, **options)
 
-    monkeypatch.setattr(teachers.timm, "create_model", offline)
+    monkeypatch.setattr(timm, "create_model", offline)
     words = r"timm:test_resnet: its weights cannot be fetched \(ConnectionError: no route\); .* --teacher PATH$"
     with pytest.raises(ValueError, match=words):
         load("timm:test_resnet")

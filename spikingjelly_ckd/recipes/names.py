@@ -36,7 +36,7 @@ BUILDERS = dict.fromkeys(
     f"{_PACKAGE}.recipes.models",
 ) | {
     "spikingjelly_network": f"{_PACKAGE}.recipes.models",
-    "timm_network": f"{_PACKAGE}.recipes.teachers",
+    "timm_network": f"{_PACKAGE}.recipes.timm_teachers",
 }
 """Functions of this package that a file may name, and their modules; any path inside the package may stand before."""
 _DATA = ("cifar10", "cifar100", "cifar10dvs", "dvsgesture", "image_folder", "imagenet", "ncaltech101")

@@ -6,7 +6,7 @@ import html
 import os
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from torch import nn
 from ... import published
 from ...errors.arguments import ArgumentValueError
 from ..build import build_student
-from ..command_line import FLAGS, brief_errors, idle_flags
+from ..command_line import FLAGS, brief_errors
 from ..comparison.controls import CONTROL
 from ..comparison.records import RECORDS, STUDENTS, ArmRecord, read_records, set_damaged_aside
 from ..comparison.table import render
@@ -28,7 +28,7 @@ from ..export import file_hash, read_about
 from ..files import say, sweep, until_reader_leaves, whole_file
 from ..method_parts import describe
 from ..methods import is_own, read_method
-from ..names import BUILDERS, package_function, resolve_name, shown
+from ..names import BUILDERS, package_function, resolve_name
 from ..network_code import code_of
 from ..options import Run, check_options, output_folder
 from ..progress import say_emulated, time_words
@@ -40,9 +40,11 @@ from ..training.resume import check_same_run, read_settings, write_settings
 from .arms import Arm, read_arms
 from .batches import cropped
 from .flags import HOME, PROGRAM, VALIDATION, ComparisonOptions, read_flags
+from .idle import check_idle
 from .plan import Plan
-from .rehearsal import TeacherInBudget, check_students, forget, rehearsed, say_warnings
+from .rehearsal import check_students, forget, rehearsed, say_warnings
 from .search import needs_optuna
+from .teacher_budget import TeacherInBudget
 from .tuning import arms_to_tune, tuned_plan
 from .workers import Outcome, run_seeds
 
@@ -75,7 +77,7 @@ def compare(argv: Sequence[str]) -> int:
     folder = run.output_dir or HOME
     check_options(recipe, run)
     with output_folder(folder):
-        _check_idle(recipe, run, arms, read_settings(folder) or {})
+        check_idle(recipe, run, arms, read_settings(folder) or {})
         written = (folder / name for name in (RECORDS, "tuning", STUDENTS))
         for inside in filter(Path.is_dir, (*written, *folder.glob("checkpoints/*"))):
             sweep(inside)
@@ -117,28 +119,6 @@ def compare(argv: Sequence[str]) -> int:
                 quiet=run.no_progress,
             )
         return _closing(plan, seeds, outcome.failed, outcome.left_out, left_out)
-
-
-def _check_idle(recipe: Recipe, run: Run, arms: Sequence[Arm], begun: Mapping[str, Any]) -> None:
-    """Raise for a flag that no arm or not this teacher uses, but for one that the folder was begun with.
-
-    Raises:
-        ValueError: there is one.
-    """
-    values = recipe.to_json()
-    given = [name for name, source in recipe.sources.items() if source == "command line"]
-    given = [name for name in given if name not in begun or begun[name] != values[name]]
-    unused = [set(idle_flags(arm.recipe, given)) for arm in arms if arm.recipe.method != "plain"]
-    idle = set.intersection(*unused) if unused else set()
-    if idle:
-        raise ValueError(f"{' and '.join(sorted(idle))}: no method of this comparison uses it; leave it out")
-    of_training = [FLAGS[name] for name in given if name in ("teacher_epochs", "teacher_lr")]
-    if run.teacher is not None and of_training:
-        why = f"does nothing with --teacher {run.teacher}, which is not trained here; leave it out"
-        raise ValueError(f"{' and '.join(sorted(of_training))} {why}")
-    if run.teacher is None and run.teacher_build is not None:
-        why = f"does nothing without --teacher PATH: what is trained here is {shown(recipe.teacher)}"
-        raise ArgumentValueError("teacher_build", why)
 
 
 def _check_tuning(options: ComparisonOptions, arms: Sequence[Arm]) -> None:
