@@ -177,9 +177,9 @@ def test_flags_that_no_arm_uses_are_refused_but_where_the_folder_was_begun_with_
         (
             ("--teacher-epochs", "3"),
             False,
-            "--teacher-epochs does nothing with --teacher .*, which is not trained here",
+            "--teacher-epochs: not used with --teacher .*, which is not trained here",
         ),
-        (("--teacher-lr", "3"), False, "--teacher-lr does nothing with --teacher "),
+        (("--teacher-lr", "3"), False, "--teacher-lr: not used with --teacher "),
         (
             ("--teacher-build", "tiny_nets:teacher"),
             True,

@@ -384,6 +384,14 @@ def test_flags_of_the_run():
         ([], "--data-path is needed: the folder of the data set, or an ImageFolder tree"),
         ([*DATA, "--method", "bkdsn"], "--method 'bkdsn': no method is called 'bkdsn'; did you mean 'bkdsnn'"),
         ([*DATA, "--method", "kd", "--beta", "1", "--gamma", "1"], "--beta and --gamma: not used by --method kd"),
+        (
+            [*DATA, "--teacher", __file__, "--teacher-lr", "1", "--teacher-epochs", "2"],
+            f"--teacher-epochs and --teacher-lr: not used with --teacher {__file__}, which is not trained here",
+        ),
+        (
+            [*DATA, "--teacher-build", "tiny_nets:teacher"],
+            "--teacher-build does nothing without --teacher PATH: what is trained here is ",
+        ),
         ([*DATA, "--method", "kd", "--student-layer", "x"], "--student-layer: not used by --method kd"),
         ([*DATA, "--method", "at", "--teacher-layer", "x"], "--teacher-layer: not used by --method at"),
         ([*DATA, "--method", "strong_weak", "-T", "1"], "--time-steps must be at least 2 for the method strong_weak"),

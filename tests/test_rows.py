@@ -176,8 +176,8 @@ def test_the_teachers_script_asks_for_a_row(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (("--neuron", "lif", "--beta", "3"), "--neuron and --beta: does nothing where"),
-        (("--teacher-epochs", "3"), "--teacher-epochs: does nothing where a teacher alone is trained (--epochs and"),
+        (("--neuron", "lif", "--beta", "3"), "--neuron and --beta: not used where"),
+        (("--teacher-epochs", "3"), "--teacher-epochs: not used where a teacher alone is trained (--epochs and"),
         (("-T", "2", "--any-teacher", "--energy-images", "2"), None),
     ],
 )

@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from ..errors.arguments import ArgumentError
+from ..errors.arguments import ArgumentError, ArgumentValueError
 from .data import DataOptions
 from .files import AGAIN, say
 from .flag_readers import MANY, READERS
@@ -24,7 +24,8 @@ from .parser import Parser
 from .recipe import OF_CKD, Recipe
 from .type_hints import without_none, words_of
 
-__all__ = ["FLAGS", "brief_errors", "command_line", "idle_flags", "in_flags", "on_command_line", "parse"]
+__all__ = ["FLAGS", "brief_errors", "check_teacher_flags", "command_line", "idle_flags", "in_flags"]
+__all__ += ["on_command_line", "parse"]
 
 PACKAGE = Path(__file__).parents[1]
 ORIGINAL = "\nOriginal Traceback (most recent call last):\n"
@@ -88,7 +89,7 @@ def parse(
     given = vars(parser.parse_args(argv))
     idle = [] if parent is None else [_flag(name) for name in given if name in IDLE_FOR_TEACHERS]
     if idle:
-        why = "does nothing where a teacher alone is trained (--epochs and --lr are its own); leave it out"
+        why = "not used where a teacher alone is trained (--epochs and --lr are its own); leave it out"
         parser.error(f"{' and '.join(idle)}: {why}")
     changed = {name: given.pop(name) for name in CHANGEABLE if name in given}
     run = Run(**given)
@@ -96,6 +97,7 @@ def parse(
         parser.error("--data-path is needed: the folder of the data set, or an ImageFolder tree (train/, test/)")
     try:
         recipe = replace(recipe, **changed, sources=recipe.sources | dict.fromkeys(changed, "command line"))
+        check_teacher_flags(recipe, run, changed)
     except (TypeError, ValueError) as error:
         parser.error(_told(error, FLAGS, set(CHANGEABLE) - set(changed)))
     idle = idle_flags(recipe, changed)
@@ -120,6 +122,26 @@ def idle_flags(recipe: Recipe, given: Iterable[str]) -> list[str]:
     if not of_one_layer(recipe.read_method()):
         unused |= {"student_layer", "teacher_layer"}
     return [FLAGS[name] for name in given if name in unused]
+
+
+def check_teacher_flags(recipe: Recipe, run: Run, given: Iterable[str]) -> None:
+    """Raise for a flag that does nothing for the teacher: of its training where it is given, or the other way round.
+
+    Args:
+        recipe: whose own ANN is trained where none is given.
+        run: with ``teacher`` and ``teacher_build``.
+        given: names of values of the recipe that have a flag on the command line.
+
+    Raises:
+        ValueError: there is one.
+    """
+    of_training = [FLAGS[name] for name in given if name in ("teacher_epochs", "teacher_lr")]
+    if run.teacher is not None and of_training:
+        why = f"not used with --teacher {run.teacher}, which is not trained here; leave it out"
+        raise ValueError(f"{' and '.join(sorted(of_training))}: {why}")
+    if run.teacher is None and run.teacher_build is not None:
+        why = f"does nothing without --teacher PATH: what is trained here is {shown(recipe.teacher)}"
+        raise ArgumentValueError("teacher_build", why)
 
 
 def command_line(

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...errors.arguments import ArgumentValueError
-from ..command_line import FLAGS, idle_flags
-from ..names import shown
+from ..command_line import check_teacher_flags, idle_flags
 from ..options import Run
 from ..recipe import Recipe
 from .arms import Arm
@@ -34,10 +32,4 @@ def check_idle(recipe: Recipe, run: Run, arms: Sequence[Arm], begun: Mapping[str
     idle = set.intersection(*unused) if unused else set()
     if idle:
         raise ValueError(f"{' and '.join(sorted(idle))}: no method of this comparison uses it; leave it out")
-    of_training = [FLAGS[name] for name in given if name in ("teacher_epochs", "teacher_lr")]
-    if run.teacher is not None and of_training:
-        why = f"does nothing with --teacher {run.teacher}, which is not trained here; leave it out"
-        raise ValueError(f"{' and '.join(sorted(of_training))} {why}")
-    if run.teacher is None and run.teacher_build is not None:
-        why = f"does nothing without --teacher PATH: what is trained here is {shown(recipe.teacher)}"
-        raise ArgumentValueError("teacher_build", why)
+    check_teacher_flags(recipe, run, given)
