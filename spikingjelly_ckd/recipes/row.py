@@ -49,7 +49,8 @@ from .row_data import load_data
 from .seeds import distil_seeds
 from .start import check_start, make_steps_cheaper, start_student
 from .student_needs import check_needs
-from .teachers import Teacher, obtain_teacher, train_teacher, with_teacher_schedule
+from .teacher_training import train_teacher, with_teacher_schedule
+from .teachers import Teacher, obtain_teacher
 from .training.fit import FitResult, fit, optimisation, preflight_report
 from .training.module import DistillationModule
 from .training.resume import (

@@ -22,7 +22,7 @@ from .names import shown
 from .options import Run
 from .recipe import Recipe
 from .teacher_input import Teacher
-from .teachers import first_teacher
+from .teacher_training import first_teacher
 
 __all__ = ["check_needs"]
 
