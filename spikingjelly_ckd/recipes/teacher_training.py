@@ -42,6 +42,16 @@ def train_teacher(
 
     Returns:
         Path of the ``.safetensors`` file.
+
+    Example:
+        >>> import tempfile
+        >>> from spikingjelly_ckd.recipes.compare.flags import RECIPE  # any recipe
+        >>> from spikingjelly_ckd.recipes.data import DataOptions
+        >>> from spikingjelly_ckd.recipes.data.digits import digits
+        >>> data, folder = digits("", DataOptions(size=16, time_steps=2)), Path(tempfile.mkdtemp())
+        >>> run = Run(smoke=True, device="cpu", workers=0, logger="none", no_progress=True)
+        >>> train_teacher(run.shorten(RECIPE), run, data, folder).name
+        'teacher.safetensors'
     """
     recipe = with_teacher_schedule(recipe, run)
     seed_all(run.seed)
@@ -80,6 +90,14 @@ def first_teacher(recipe: Recipe, run: Run, data: Data, model: str | None = None
     Raises:
         TypeError: as :func:`~spikingjelly_ckd.recipes.build.build_network`.
         ValueError: timm has no such network.
+
+    Example:
+        >>> from spikingjelly_ckd.recipes.compare.flags import RECIPE  # any recipe
+        >>> from spikingjelly_ckd.recipes.data import DataOptions
+        >>> from spikingjelly_ckd.recipes.data.digits import digits
+        >>> built = first_teacher(RECIPE, Run(), digits("", DataOptions(size=16, time_steps=2)))
+        >>> built.name, built.arguments
+        ('spikingjelly_ckd.recipes.models:resnet20', {'num_classes': 10, 'in_channels': 2})
     """
     common = {"num_classes": data.num_classes, "in_channels": data.in_channels}
     if model is None:

@@ -52,6 +52,18 @@ def obtain_teacher(recipe: Recipe, run: Run, data: Data, watch: Callback | None 
     Raises:
         FileNotFoundError: ``--teacher`` names no file.
         ValueError: it does not fit, or is no better than chance.
+
+    Example:
+        >>> import tempfile
+        >>> from spikingjelly_ckd.recipes.compare.flags import RECIPE  # any recipe
+        >>> from spikingjelly_ckd.recipes.data import DataOptions
+        >>> from spikingjelly_ckd.recipes.data.digits import digits
+        >>> data = digits("", DataOptions(size=16, time_steps=2))
+        >>> run = Run(output_dir=Path(tempfile.mkdtemp()), smoke=True, device="cpu", workers=0, no_progress=True)
+        >>> obtain_teacher(run.shorten(replace(RECIPE, method="kd")), run, data).measured_accuracy is None
+        False
+        >>> obtain_teacher(run.shorten(replace(RECIPE, method="plain")), run, data) is None
+        True
     """
     if not recipe.uses_teacher:
         return None
@@ -85,6 +97,18 @@ def named_teacher(spec: str, recipe: Recipe, run: Run, data: Data) -> Teacher:
     Raises:
         FileNotFoundError: as :func:`load_teacher`.
         ValueError: as :func:`load_teacher`.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from spikingjelly_ckd.recipes.compare.flags import RECIPE  # any recipe
+        >>> from spikingjelly_ckd.recipes.data import DataOptions
+        >>> from spikingjelly_ckd.recipes.data.digits import digits
+        >>> from spikingjelly_ckd.recipes.models import resnet8
+        >>> path = f"{tempfile.mkdtemp()}/weights.pt"
+        >>> torch.save(resnet8(10, 2).state_dict(), path)  # which does not say what network it is of
+        >>> run = Run(teacher=path, teacher_build="spikingjelly_ckd.recipes.models:resnet8", teacher_size=16)
+        >>> named_teacher(path, RECIPE, run, digits("", DataOptions(size=16, time_steps=2))).size
+        16
     """
     own = None if run.teacher is None or run.teacher_build is None else resolve_name(run.teacher_build)
     build, arguments = _builder(own or recipe.teacher, data, run)
@@ -188,6 +212,18 @@ def load_teacher(
     Raises:
         FileNotFoundError: no such file.
         ValueError: it does not fit: other classes, other channels, weights of another network.
+
+    Example:
+        >>> import tempfile
+        >>> from spikingjelly_ckd.recipes.data import DataOptions
+        >>> from spikingjelly_ckd.recipes.data.digits import digits
+        >>> from spikingjelly_ckd.recipes.export import save_network
+        >>> from spikingjelly_ckd.recipes.models import resnet8
+        >>> path, arguments = Path(tempfile.mkdtemp(), "teacher.safetensors"), {"num_classes": 10, "in_channels": 2}
+        >>> about = {"classes": [str(digit) for digit in range(10)], "event": True, "accuracy": 91.5}
+        >>> _ = save_network(path, resnet8(**arguments), resnet8, arguments, **about)
+        >>> load_teacher(str(path), digits("", DataOptions(size=16, time_steps=2)), resnet8).accuracy
+        91.5
     """
     path = teacher_file(spec)
     if path is None:
