@@ -309,3 +309,34 @@ def data_of_one_argument(folder):
 
 def no_data(root, options):
     return {"train": [], "test": []}
+
+
+class RepeatsWhatItGets(nn.Module):
+    """``x.repeat(T, ...)``, which runs on images and on frames alike."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.body = nn.Sequential(layer.Conv2d(3, 8, 3), lif(), layer.AdaptiveAvgPool2d(1), layer.Flatten())
+        self.head = layer.Linear(8, num_classes)
+        functional.set_step_mode(self, "m")
+
+    def forward(self, x):
+        return self.head(self.body(x.repeat(4, 1, 1, 1, 1))).mean(0)
+
+
+def repeats_what_it_gets(num_classes):
+    return RepeatsWhatItGets(num_classes)
+
+
+def repeats_frames(num_classes):
+    """Takes images alone, which it repeats."""
+    return WithTime(RepeatsWhatItGets(num_classes))
+
+
+class WithTime(nn.Module):
+    def __init__(self, body):
+        super().__init__()
+        self.body = body
+
+    def forward(self, images):
+        return self.body(images.unsqueeze(0).expand(1, -1, -1, -1, -1))

@@ -626,3 +626,21 @@ def test_images_of_a_batch_are_not_taken_for_time_steps():
 def test_another_number_of_time_steps_than_the_student_has_is_said():
     with pytest.raises(ValueError, match="the student runs 4 time steps, and time_steps is 2"):
         own_time(KeepsTime(4, repeats=True), time_steps=2)(torch.rand(6, 3, 8, 8), torch.arange(6) % 5)
+
+
+class RepeatsWhatItGets(nn.Module):
+    """``x.repeat(T, ...)`` runs on images and on frames alike, so that frames have ``T * T`` time steps."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.steps, self.body = steps, tiny_student()
+
+    def forward(self, x):
+        return self.body(x.repeat(self.steps, 1, 1, 1, 1)).mean(0)
+
+
+@pytest.mark.parametrize("of", [kd, samd])
+def test_a_student_that_repeats_frames_once_more_is_told_how_it_is_run(of):
+    with pytest.raises(ValueError, match=r"images that were repeated 3 times already, .* run 9 time steps: pass stud"):
+        of(tiny_teacher(), RepeatsWhatItGets(3), time_steps=3)(IMAGES, LABELS)
+    assert of(tiny_teacher(), RepeatsWhatItGets(3), student_steps="internal", time_steps=3)(IMAGES, LABELS).loss > 0

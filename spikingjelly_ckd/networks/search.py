@@ -24,7 +24,7 @@ from .observing import Run
 from .outputs import ROLES, Role
 from .trial import Trial
 
-__all__ = ["find_layer", "find_stages"]
+__all__ = ["find_layer", "find_stages", "is_compiled"]
 
 _PROBE_IMAGES = 4
 _PROBE_AT_ONCE = 12
@@ -130,7 +130,7 @@ def _begin(module: nn.Module, example: Tensor, role: Role | None, run: Run | Non
     if role is None:
         role = "student" if compat.has_neurons(module) else "teacher"
     check_choice("role", role, ROLES)
-    if any(_is_compiled(child) or has_one_token(child) for child in module.modules()):
+    if any(is_compiled(child) or has_one_token(child) for child in module.modules()):
         raise ValueError(
             "layers cannot be searched in a network with compiled parts or a last block for the class token alone: "
             f"the result would differ from the eager network's. Pass {role}_layer= or layers= (of a teacher from "
@@ -145,7 +145,7 @@ def _begin(module: nn.Module, example: Tensor, role: Role | None, run: Run | Non
     return Trial(module, few, role, run)
 
 
-def _is_compiled(module: nn.Module) -> bool:
+def is_compiled(module: nn.Module) -> bool:
     """Whether ``module.compile()`` or ``torch.compile(module)`` was called."""
     return getattr(module, "_compiled_call_impl", None) is not None or hasattr(module, "_orig_mod")
 

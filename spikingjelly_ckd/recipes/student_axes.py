@@ -90,7 +90,7 @@ def steps_inside(student: nn.Module, recipe: Recipe, images: Tensor) -> int | No
 
     Args:
         student: it is left as it was.
-        recipe: whose ``student_steps`` are ``"internal"``.
+        recipe: whose ``student_steps`` are ``"internal"``, or ``"multi"``.
         images: as the loader gives them.
     """
     modes = compat.neuron_step_modes(student)

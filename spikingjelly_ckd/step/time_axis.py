@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..networks import compat
 from ..networks.guards import preserve_state
 from ..networks.recording import watch
+from ..networks.search import is_compiled
 
 __all__ = ["check_own_time_axis", "check_step_modes"]
 
@@ -34,9 +35,11 @@ def check_step_modes(
     """Raise if a module treats the time axis as part of the batch.
 
     Looked at are modules with a step mode of SpikingJelly that are in single-step mode, and layers of PyTorch that take
-    the second axis for channels (normalisations, ``Dropout2d``). Only a network that has such modules is run, in eval
-    mode; it is left as it was found. A module that the network calls once a time step is no error, and neither is a
-    layer that treats every entry of the leading axes alike (``Linear``, activations).
+    the second axis for channels (normalisations, ``Dropout2d``). A module that the network calls once a time step is no
+    error, and neither is a layer that treats every entry of the leading axes alike (``Linear``, activations). Where
+    ``frames`` are images repeated over time, multi-step neurons are looked at too: a student that repeats what it gets
+    would run ``T`` times as many steps. Only a network that has such modules is run, in eval mode; it is left as it was
+    found.
 
     Args:
         network: the student, in multi-step mode.
@@ -46,23 +49,39 @@ def check_step_modes(
         run: how to run it.
 
     Raises:
-        ValueError: a module does; the message names it.
+        ValueError: a module does, and the message names it; or all neurons see a multiple of ``steps``.
 
     Example:
         >>> from spikingjelly.activation_based import neuron
         >>> network = nn.Sequential(neuron.IFNode(step_mode="m"))
         >>> check_step_modes(network, torch.zeros(2, 1, 3), 2, 1, run=lambda network, frames: network(frames))
     """
-    single = _in_doubt(network, steps)
-    if not single or steps == batch == 1:
+    single, multi = _in_doubt(network, steps), set[str]()
+    if steps > 1 and frames.stride(0) == 0 and not any(map(is_compiled, network.modules())):
+        multi = {path for path, mode in compat.neuron_step_modes(network).items() if mode == "m"}
+    if not (single or multi) or steps == batch == 1:
         return
-    for path, shapes in _shapes(network, frames, run).items():
+    seen = _shapes(network, frames, run)
+    _check_repeated_once(multi, seen, steps, batch)
+    for path, shapes in seen.items():
         if path not in single or len(shapes) > 1:
             continue
         module, shape = single[path], shapes[0]
         flattened = shape[:1] == (steps * batch,) and compat.keeps_state(module)
         if shape[:2] == (steps, batch) or flattened:
             raise ValueError(_taken_for_images(path, module, steps))
+
+
+def _check_repeated_once(
+    multi: Collection[str], seen: Mapping[str, Sequence[torch.Size]], steps: int, batch: int
+) -> None:
+    """Raise if every multi-step neuron got more time steps than there are, a multiple of them."""
+    lengths = {shape[0] for path in multi for shape in seen.get(path, ()) if shape[1:2] == (batch,)}
+    if len(lengths) == 1 and lengths != {steps} and max(lengths) % steps == 0:
+        raise ValueError(
+            f"the student repeats by itself what it gets, and got images that were repeated {steps} times already, so "
+            f"that its neurons run {lengths.pop()} time steps: pass student_steps='internal', which gives it the images"
+        )
 
 
 def check_own_time_axis(
