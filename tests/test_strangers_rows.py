@@ -22,6 +22,7 @@ from spikingjelly_ckd.networks.layer import Layer
 from spikingjelly_ckd.networks.layouts import RefusedError, read_layout
 from spikingjelly_ckd.recipes.build import build_network, build_student
 from spikingjelly_ckd.recipes.command_line import parse
+from spikingjelly_ckd.recipes.compare.command import main as compare_main
 from spikingjelly_ckd.recipes.export import load_network, resolve_name
 from spikingjelly_ckd.recipes.records import read_record
 from spikingjelly_ckd.recipes.row import run_row
@@ -145,6 +146,11 @@ REFUSED = {
         ("public_nets:six_steps", "--student-steps", "internal"),
         "public_nets:six_steps runs 6 time steps by itself and the row has T=4: pass -T 6, or",
     ),
+    "repeats frames once more": (
+        ("public_nets:repeats_what_it_gets",),
+        "repeats_what_it_gets repeats by itself what it gets, and runs 16 time steps where the row has T=4: "
+        "pass --student-steps internal$",
+    ),
     "is in single-step mode": (
         ("public_nets:sew_net",),
         "sew_net is in single-step mode: let its function call .* or pass --student-steps loop, .* or internal",
@@ -180,8 +186,8 @@ REFUSED = {
     "takes other channels": (
         ("public_nets:of_five_channels",),
         "of_five_channels does not run on a few test images: RuntimeError: .*; raised by the student in its module '0' "
-        ".*Conv2d is built for in_channels=5 and got 3; its function is called with in_channels=3 and size=16 "
-        "if it takes them$",
+        ".*Conv2d is built for in_channels=5 and got 3; its function is called with in_channels=3 if it "
+        "takes it$",
     ),
     "asks for something beside the frames": (
         ("public_nets:asks_for_more",),
@@ -203,6 +209,13 @@ def test_a_student_that_is_run_in_another_way_is_told_which(ground, case):
     with pytest.raises(ValueError, match=words) as caught:
         build_student(recipe, run, data)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("more", [(), ("--student-steps", "internal")])
+def test_a_student_that_repeats_event_frames_is_told_that_they_have_their_time_steps(tmp_path, more):
+    line = ("--data", "digits", "--methods", "plain", "--student", "public_nets:repeats_frames", *more)
+    with pytest.raises(SystemExit, match=r"event frames \[T, N, C, H, W\] bring their time steps, so that"):
+        compare_main([*line, "--smoke", "--output-dir", str(tmp_path)])
 
 
 @pytest.mark.parametrize("more", [("draws_spikes",), ("keeps_potential", "--no-preflight")])

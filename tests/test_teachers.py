@@ -386,7 +386,19 @@ def test_a_teacher_of_other_channels_names_its_layer():
     )
     with pytest.raises(ValueError, match=words) as caught:
         check_teacher(Teacher(network, "here", None, None, None, None), frames, batch_size=3)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(
+        "; pass one that was trained on such data (Conv2d is built for in_channels=3 and got 2)"
+    )
+
+
+def test_a_spiking_network_as_the_teacher_of_a_row_is_named():
+    network = tiny_nets.student(num_classes=3)
+    with pytest.raises(
+        ValueError, match="it has spiking neurons, and the teacher of a row is an ANN, which takes images"
+    ):
+        check_teacher(
+            Teacher(network, "here", None, None, None, None), colours((0, 1, 2, 0), (0, 1, 0, 1)), batch_size=2
+        )
 
 
 def test_each_image_is_seen_as_the_teacher_was_trained():

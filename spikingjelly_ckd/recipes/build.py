@@ -233,6 +233,12 @@ def check_student(student: nn.Module, recipe: Recipe, data: Data, run: Run) -> N
         advice = find_batch_first(student, recipe, images)
         if advice is not None:
             raise ValueError(f"{name} {advice}")
+        steps = None if data.is_event else steps_inside(student, recipe, images)
+        if steps is not None and steps > recipe.time_steps and steps % recipe.time_steps == 0:
+            raise ValueError(
+                f"{name} repeats by itself what it gets, and runs {steps} time steps where the row has "
+                f"T={recipe.time_steps}: pass --student-steps internal"
+            )
     kept = None if run.no_preflight else find_kept_state(student, recipe, images)
     if kept is not None:
         raise ValueError(f"{name} {kept}; --no-preflight trains it all the same")
@@ -243,6 +249,9 @@ def _failed_on(student: nn.Module, data: Data, error: Exception) -> str:
     notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
     said = f"does not run on a few test images: {failure_text(error, outside_libraries=True)}{notes}"
     failure = find_failure(student, error)
-    if failure is None or not unlike_input(failure):
-        return said
-    return f"{said}; its function is called with in_channels={data.in_channels} and size={data.size} if it takes them"
+    if failure is not None and unlike_input(failure):
+        given = f"size={data.size}" if isinstance(failure.module, nn.Linear) else f"in_channels={data.in_channels}"
+        said += f"; its function is called with {given} if it takes it"
+    elif data.is_event and failure is not None and not failure.path:
+        said += "; event frames [T, N, C, H, W] bring their time steps, so that a network has nothing to repeat"
+    return said

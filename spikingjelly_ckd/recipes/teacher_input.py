@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from ..errors.arguments import ArgumentValueError
 from ..errors.checks import check_count
-from ..networks.failures import find_failure
+from ..networks.compat import has_neurons
+from ..networks.failures import find_failure, unlike_input
 from .data import Data
 from .export import LARGEST
 from .options import Run
@@ -158,9 +159,15 @@ class Teacher:
             failure = find_failure(self.network, error)
             where = "" if failure is None else f" in {failure}"
             said = str(error).splitlines() or [type(error).__name__]
+            advice = "pass one that was trained on such data"
+            if has_neurons(self.network):
+                advice = "it has spiking neurons, and the teacher of a row is an ANN, which takes images: pass one"
+            elif failure is not None and not isinstance(failure.module, nn.Linear) and unlike_input(failure):
+                advice += f" ({unlike_input(failure)})"
+            else:
+                advice += ", or say with --teacher-size what it was trained on"
             raise ValueError(
-                f"the teacher {self.source} cannot take inputs {tuple(inputs.shape)}: {said[0]}{where}; pass "
-                "one that was trained on such data, or say with --teacher-size what it was trained on"
+                f"the teacher {self.source} cannot take inputs {tuple(inputs.shape)}: {said[0]}{where}; {advice}"
             ) from error
 
 
