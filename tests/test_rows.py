@@ -189,6 +189,13 @@ def test_the_teachers_script_refuses_what_does_nothing_for_it(monkeypatch, capsy
     assert said is None or f"error: {said}" in told
 
 
+def test_timms_weights_are_of_networks_of_timm(monkeypatch):
+    with pytest.raises(
+        SystemExit, match="error: --pretrained is for networks of timm: name one with --model timm:NAME"
+    ):
+        script("train_teacher", monkeypatch, "cifar10_r20", "--data-path", "x", "--pretrained")
+
+
 def test_smoke_runs_every_stage_in_two_steps(tmp_path, monkeypatch):
     write_cifar(tmp_path / "data", "10", per_class_train=4, per_class_test=2)
     flags = ("--data-path", tmp_path / "data", "--allow-partial", "--output-dir", tmp_path / "out", "--smoke")

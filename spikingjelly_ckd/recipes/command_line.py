@@ -59,7 +59,9 @@ def _flag(name: str) -> str:
 FLAGS = {name: _flag(name) for name in (*CHANGEABLE, *(item.name for item in fields(DataOptions)))}
 FLAGS |= dict.fromkeys(("root", "data_path"), "--data-path")
 FLAGS |= dict.fromkeys(("build", "teacher_build"), "--teacher-build")
-FLAGS |= {name: _flag(name) for name in ("teacher_mean", "teacher_std", "teacher_size", "seeds", "resume")}
+FLAGS |= {
+    name: _flag(name) for name in ("teacher_mean", "teacher_std", "teacher_size", "seeds", "resume", "pretrained")
+}
 FLAGS |= {
     name: _flag(name) for name in ("methods", "budget", "tune_epochs", "tune_methods", "untuned", "keep_students")
 }

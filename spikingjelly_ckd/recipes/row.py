@@ -283,6 +283,8 @@ def run_teacher(
     with brief_errors(not_given=given):
         if run.seeds is not None:
             raise ArgumentValueError("seeds", "is for rows: a teacher that is trained alone has one --seed")
+        if pretrained and model is None:
+            raise ArgumentValueError("pretrained", "is for networks of timm: name one with --model timm:NAME")
         check_options(recipe, run)
         with output_folder(folder):
             checkpoint = what_to_resume(folder, with_teacher_schedule(recipe, run), run)
