@@ -138,6 +138,16 @@ def test_what_a_step_leaves_out_is_said():
     assert "teacher's forward" not in render(PLAIN)
 
 
+def test_arms_that_are_hardly_better_than_guessing_are_not_told_apart():
+    """The difference may be significant all the same, of students that have learned nothing else."""
+    at_chance = [replace(record, test_accuracy=10.0 + 0.01 * seed, guessing=12.6) for seed, record in enumerate(PLAIN)]
+    hardly = [replace(record, test_accuracy=13.5 + 0.02 * seed, guessing=12.6) for seed, record in enumerate(GOOD)]
+    said = answer([*at_chance, *hardly])
+    assert said.startswith("Nothing can be said: no run is clearly better than guessing, which explains up to 12.60 %")
+    learned = [replace(record, test_accuracy=20.0 + 0.03 * seed) for seed, record in enumerate(hardly)]
+    assert answer([*at_chance, *learned]).startswith("Better than plain training: kd +")
+
+
 def test_images_that_were_left_out_and_steps_that_were_not_timed_are_said():
     said = [replace(record, skipped=3, step_ms=None, history=[{"epoch": 1, "seconds": 2.5}]) for record in GOOD]
     row = next(x for x in render([*PLAIN, *said]).splitlines() if x.startswith("| kd |"))

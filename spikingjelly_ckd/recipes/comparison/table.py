@@ -19,6 +19,8 @@ DENSE = 0.5
 """Share of the energy from which on it is said to be of multiply-accumulates."""
 ALL_RIGHT = 99.5
 """Percent of the test images from which on a network is nearly always right."""
+LEARNED = 0.02
+"""Share of the way from guessing to all images right, up to which differences are not between students that learned."""
 SILENT = 0.01
 """A network whose firing rate is below this hardly fires."""
 HEADS = (
@@ -149,6 +151,12 @@ def _of_all_alike(records: Sequence[ArmRecord], reached: float) -> str:
     return "as where nothing has been learned yet. Train longer, or with another learning rate."
 
 
+def _have_hardly_learned(records: Sequence[ArmRecord]) -> bool:
+    """Whether every run is within :data:`LEARNED` of what guessing explains; of earlier records it is not known."""
+    pairs = [(one.test_accuracy, one.guessing) for one in records if one.test_accuracy is not None]
+    return all(level is not None and reached <= level + LEARNED * (100 - level) for reached, level in pairs)
+
+
 def answer(records: Sequence[ArmRecord], shown: Callable[[object], str] = markdown_cell) -> str:
     """Which methods are above their control, in one sentence; never one whose interval holds zero.
 
@@ -169,10 +177,13 @@ def answer(records: Sequence[ArmRecord], shown: Callable[[object], str] = markdo
         reached = accuracies.pop()
         alike = f"every run has the same test accuracy, {reached:.2f} %"
         return f"Nothing can be said: {alike}, {_of_all_alike(records, reached)}"
-    if all_guess(records):
+    if all_guess(records) or _have_hardly_learned(records):
         level = max(record.guessing or 0.0 for record in records)
         best = max(accuracies)
-        alike = f"no run is better than guessing, which explains up to {level:.2f} %; the best has {best:.2f} %"
+        clearly = "" if all_guess(records) else "clearly "
+        alike = (
+            f"no run is {clearly}better than guessing, which explains up to {level:.2f} %; the best has {best:.2f} %"
+        )
         return f"Nothing can be said: {alike}, {_of_all_alike(records, best)}"
     if all(one.deviation is None for one in compared):
         return (
@@ -227,7 +238,8 @@ def _heading(records: Sequence[ArmRecord]) -> str:
     ]
     if taught is not None:
         accuracy = taught.get("accuracy")
-        said = f" with {accuracy:.2f} % on the {taught.get('part')} part" if isinstance(accuracy, int | float) else ""
+        part = {"val": "validation"}.get(str(taught.get("part")), taught.get("part"))
+        said = f" with {accuracy:.2f} % on the {part} part" if isinstance(accuracy, int | float) else ""
         parts.append(f"Teacher {markdown_cell(taught.get('source'))}{said}.")
     return " ".join(parts)
 
