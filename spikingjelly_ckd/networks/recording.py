@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ..errors.near import nearest
+from . import compat
 from .layer import path_of
 from .recorded import Recording
 
@@ -236,11 +237,12 @@ def get_layer(module: nn.Module, path: str) -> nn.Module:
         return module.get_submodule(path)
     except AttributeError:
         pass
-    names = [name for name, _ in module.named_modules() if name]
-    near = nearest(path, names, most=5, least=0.3) or names[-5:]
+    inside = [f"{name}." for name, child in module.named_modules() if name and compat.is_neuron(child)]
+    names = [name for name, _ in module.named_modules() if name and not name.startswith(tuple(inside))]
+    near = nearest(path, names, most=5, least=0.3)
+    offered = f"the nearest names are {near}" if near else f"its last ones are {names[-5:]}"
     raise ValueError(
-        f"{type(module).__name__} has no layer {path!r}; the nearest names are {near}. "
-        "Any path of named_modules() can be passed"
+        f"{type(module).__name__} has no layer {path!r}; {offered}. Any path of named_modules() can be passed"
     )
 
 

@@ -146,7 +146,14 @@ def _begin(module: nn.Module, example: Tensor, role: Role | None, run: Run | Non
 
 
 def is_compiled(module: nn.Module) -> bool:
-    """Whether ``module.compile()`` or ``torch.compile(module)`` was called."""
+    """Whether ``module.compile()`` or ``torch.compile(module)`` was called.
+
+    Example:
+        >>> layer = nn.Linear(2, 2)
+        >>> import torch
+        >>> is_compiled(layer), is_compiled(torch.compile(layer))
+        (False, True)
+    """
     return getattr(module, "_compiled_call_impl", None) is not None or hasattr(module, "_orig_mod")
 
 
