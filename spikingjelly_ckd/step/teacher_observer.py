@@ -125,7 +125,7 @@ class TeacherObserver(Observer):
             unlike = "" if failure is None else unlike_input(failure)
             error.add_note(
                 f"raised by the teacher{where}, on input {tuple(inputs.shape)}{unlike and f'. {unlike}'}; "
-                "teacher_input= can change what it gets"
+                "teacher_input= can resize it, renormalise it or change its channels"
             )
             raise
 
