@@ -51,6 +51,9 @@ def train(name, method, ground, out):
         write(ground / "data")
     teacher = ground / "teacher" / "teacher.safetensors"
     taught = ("--teacher", teacher) if teacher.is_file() else ()
+    if taught:  # which is not trained here
+        at = flags.index("--teacher-epochs")
+        flags = (*flags[:at], *flags[at + 2 :])
     place = ("--data-path", ground / "data", "--output-dir", out, *taught)
     record = run_row(recipe_of(name), [str(part) for part in (*RUN, *flags, *QUICK, *place, "--method", method)])
     if (out / "teacher").exists():
