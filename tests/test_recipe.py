@@ -411,6 +411,7 @@ def test_flags_of_the_run():
         ([*DATA, "-T", "two"], "invalid int value: 'two'"),
         ([*DATA, "--seeds", "0", "-1"], "--seeds: seeds are whole numbers of at least 0 with spaces between, got '-1'"),
         ([*DATA, "--foo", "3"], "unrecognized arguments: --foo 3"),
+        ([*DATA, "--learning-rate", "3"], "for --learning-rate, did you mean '--lr'?"),
         ([*DATA, "--student", "tiny_nets"], "expected module:function"),
         ([*DATA, "--student", "tiny_nets:absent"], "tiny_nets has no function 'absent'"),
         ([*DATA, "--student", "absent_module:build"], "there is no module 'absent_module'"),

@@ -7,13 +7,15 @@ import math
 import re
 from typing import NoReturn
 
-from ..errors.near import hint, near
+from ..errors.near import hint, nearest
 
 __all__ = ["Parser", "read_count", "read_number", "read_whole"]
 
 FLAG = re.compile(r"--[a-z][\w-]*")
 UNKNOWN = "unrecognized arguments: "
 """How argparse begins what it says of flags that there are not."""
+ELSEWHERE = {"--learning-rate": "--lr", "--num-workers": "--workers", "--num-epochs": "--epochs", "--gpus": "--devices"}
+"""Flag of other projects -> the one that it is here, where there is one."""
 CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
 """What argparse says of a word that is none of those that a flag takes."""
 
@@ -32,7 +34,7 @@ class Parser(argparse.ArgumentParser):
         """As that of the base, with the flags or words that are near an unknown one."""
         flags = FLAG.findall(self.format_help())
         words = message.partition(UNKNOWN)[2].split()
-        meant = {word: near(word.partition("=")[0], flags) for word in words if word.startswith("--")}
+        meant = {word: _question(word.partition("=")[0], flags) for word in words if word.startswith("--")}
         hints = [f"; for {word}, {question}" for word, question in meant.items() if question]
         choice = CHOICE.search(message)
         if choice is not None:
@@ -40,6 +42,13 @@ class Parser(argparse.ArgumentParser):
         if message.endswith("expected one argument"):
             hints.append("; one that begins with - is written behind =, as in --flag=-1,2")
         super().error(f"{message}{''.join(hints)}")
+
+
+def _question(word: str, flags: list[str]) -> str:
+    """Which flag may be meant, by its own name or by one that it has elsewhere."""
+    known = [*flags, *(other for other, flag in ELSEWHERE.items() if flag in flags)]
+    found = dict.fromkeys(ELSEWHERE.get(one, one) for one in nearest(word, known))
+    return f"did you mean {' or '.join(map(repr, found))}?" if found else ""
 
 
 def read_count(text: str) -> int:
