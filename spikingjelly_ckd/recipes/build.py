@@ -102,7 +102,7 @@ def build_student(recipe: Recipe, run: Run, data: Data) -> Built:
         raise ArgumentValueError(
             name,
             f"{options[name]} ({recipe.sources.get(name, 'of the recipe')}) is a keyword that the function of the "
-            f"student, {shown(recipe.student)}, does not take; give it one, or leave this out",
+            f"student, {shown(recipe.student)}, does not take: let it take {name}, or choose what does not need it",
         )
     check_student(network, recipe, data, run)
     return Built(network, build, arguments)

@@ -243,7 +243,7 @@ def _package_builder(name: str, path: Path) -> Callable[..., nn.Module]:
             "build",
             f"must be given: {path.with_suffix('.json')} names {shown_text(name)}, which is no network of "
             "spikingjelly_ckd, and nothing is imported on the word of a file; pass the function that builds "
-            "the network if you know it",
+            "the network if you know it, on the command line by that name",
         )
     return build
 
@@ -259,7 +259,10 @@ def _build(build: Callable[..., nn.Module], arguments: Mapping[str, Any], path: 
     try:
         inspect.signature(build).bind(**arguments)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{beside}: arguments do not fit {name_of(build)}: {shown_text(error)}") from error
+        raise ValueError(
+            f"{beside}: arguments do not fit {name_of(build)}: {shown_text(error)}; the network was made with "
+            f"{shown_text(', '.join(arguments))}"
+        ) from error
     try:
         network = build(**arguments)
     except Exception as error:  # whatever values out of a file make of the function

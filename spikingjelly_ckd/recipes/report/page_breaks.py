@@ -17,6 +17,8 @@ PART = re.compile(r"(\([^()]*\)|[^()\s](?:[^()]*[^()\s])?)")
 """What stands in parentheses, and what stands before them."""
 IN_PROSE = re.compile(r"((?<![\w-])--?[A-Za-z][\w-]{0,28}|\(?\b\d[\d.]{0,9} (?:%|ms|mJ)\)?|\b\w{1,20}, (?:%|mJ))")
 """A flag, and a number or a word with its unit."""
+BESIDE = re.compile(r"(?<=\d) (?=%)")
+"""Between a number and its unit."""
 BEHIND = re.compile(r"(?<=[:,/])(?=\w)")
 
 
@@ -72,7 +74,7 @@ def name(text: str, shortest: int = 1) -> Markup:
         >>> str(name("kd:weight=0.5 of runs/digits/teacher.safetensors", 20))
         'kd:weight=0.5 of runs/<wbr>digits/<wbr>teacher.safetensors'
     """
-    pieces = WORD.split(text)
+    pieces = WORD.split(BESIDE.sub("\N{NO-BREAK SPACE}", text))
     return Markup("").join(
         Markup("<wbr>").join(BEHIND.split(piece)) if len(piece) >= shortest else piece for piece in pieces
     )
