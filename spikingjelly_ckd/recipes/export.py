@@ -261,7 +261,7 @@ def _build(build: Callable[..., nn.Module], arguments: Mapping[str, Any], path: 
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{beside}: arguments do not fit {name_of(build)}: {shown_text(error)}; the network was made with "
-            f"{shown_text(', '.join(arguments))}"
+            f"{shown_text(', '.join(arguments)) or 'no arguments'}"
         ) from error
     try:
         network = build(**arguments)

@@ -140,7 +140,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         why = "it holds Python objects" if "GLOBAL" in str(error) else "cut off, or no file of PyTorch"
         raise ValueError(f"{path} cannot be read as tensors ({why}); save network.state_dict() alone") from error
     except Exception as error:
-        what = str(error).partition(chr(10))[0]
+        what = str(error).partition(chr(10))[0].partition(". ")[0]  # what follows is about PyTorch's own parts
         why = f": {what}" if " " in what else ""  # PyTorch's parser of a text stumbles without a sentence
         raise ValueError(
             f"{path} cannot be read as tensors (cut off?){why}; it must be a file of torch.save(network.state_dict(), "
