@@ -18,7 +18,6 @@ from .checks import (
     effective_batch,
     frozen,
     layers,
-    maps,
     memory,
     neurons,
     normalisation,
@@ -31,6 +30,7 @@ from .checks import (
     trains,
     values,
 )
+from .map_checks import maps
 from .report import PreflightReport
 from .returned import outputs
 from .shares import after_training, shares

@@ -24,8 +24,16 @@ from .parser import Parser
 from .recipe import OF_CKD, Recipe
 from .type_hints import without_none, words_of
 
-__all__ = ["FLAGS", "brief_errors", "check_teacher_flags", "command_line", "idle_flags", "in_flags"]
-__all__ += ["on_command_line", "parse"]
+__all__ = [
+    "FLAGS",
+    "brief_errors",
+    "check_teacher_flags",
+    "command_line",
+    "idle_flags",
+    "in_flags",
+    "on_command_line",
+    "parse",
+]
 
 PACKAGE = Path(__file__).parents[1]
 ORIGINAL = "\nOriginal Traceback (most recent call last):\n"
